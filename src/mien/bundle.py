@@ -1,0 +1,163 @@
+"""A model on disk: a folder with weights, graph, card and a `config.json` that hashes and explains them all.
+
+Loading reads only files that the config names, checks every hash, never unpickles and never downloads.
+`config.json` is written last, so a folder with one is a whole bundle.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mien import files
+from mien.errors import BundleError, did_you_mean
+from mien.preprocess import Preprocess
+from mien.results import ModelId
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FORMAT = "mien.bundle/1"
+CONFIG = "config.json"
+GRAPH = "model.onnx"
+WEIGHTS = "model.safetensors"
+DEFAULT_MODEL = "mien_nano"
+"""The built-in bundle that answers to the name ``default``."""
+
+
+class Card(BaseModel):
+    """Everything a bundle says about itself, beside the hashes of its files."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    architecture: str
+    """A name in the catalog of networks."""
+    labels: tuple[str, ...] = Field(min_length=2)
+    preprocess: Preprocess
+    parameters: int
+    """As deployed."""
+    recipe: dict[str, Any]
+    """Every option of the run."""
+    command: str
+    """Rebuilds the bundle, given the data."""
+    data: dict[str, Any]
+    """Name, fingerprint and counts of what it was trained and judged on."""
+    training: dict[str, Any]
+    """Epochs, the chosen one, wall time, machine."""
+    versions: dict[str, str]
+    scores: list[dict[str, Any]]
+    """Evaluation reports, each with its split, test-time augmentation and protocol."""
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["mien.bundle/1"]
+    card: Card
+    sha256: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle, its files in memory."""
+
+    card: Card
+    contents: Mapping[str, bytes]
+
+    @property
+    def id(self) -> ModelId:
+        """Name, hash of the deployed graph and labels."""
+        return ModelId(self.card.name, files.sha256(self.read(GRAPH)), self.card.labels)
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How a picture becomes this model's input."""
+        return self.card.preprocess
+
+    def read(self, name: str) -> bytes:
+        """Return a file of the bundle.
+
+        Raises:
+            BundleError: the bundle has no such file.
+        """
+        if name not in self.contents:
+            raise BundleError(f"model {self.card.name} has no {name}: expected one of {', '.join(self.contents)}")
+        return self.contents[name]
+
+
+def built_in() -> list[str]:
+    """Return the names of the bundles shipped in the package."""
+    folder = resources.files("mien").joinpath("models")
+    return sorted(entry.name for entry in folder.iterdir() if entry.joinpath(CONFIG).is_file())
+
+
+def load(model: str | Path = "default") -> Bundle:
+    """Load a bundle folder, or a built-in one by name; every file is checked against its hash.
+
+    Raises:
+        BundleError: missing, damaged, tampered with or foreign.
+    """
+    folder = _find(model)
+    config = _read_config(folder)
+    contents = {}
+    for name, expected in config.sha256.items():
+        if Path(name).name != name:
+            raise BundleError(f"bundle {folder} names the file {name!r} outside itself")
+        try:
+            contents[name] = (folder / name).read_bytes()
+        except OSError as error:
+            raise BundleError(f"bundle {folder} lacks its file {name}: {error.strerror or error}") from error
+        if (found := files.sha256(contents[name])) != expected:
+            raise BundleError(
+                f"bundle {folder}: {name} has SHA-256 {found[:12]}..., expected {expected[:12]}...: "
+                f"the file was changed or damaged; copy or train the bundle again"
+            )
+    return Bundle(config.card, contents)
+
+
+def save(folder: Path, card: Card, contents: Mapping[str, bytes]) -> None:
+    """Write a bundle into `folder`; until the last file is in place there is none.
+
+    Raises:
+        OutputError: it can't be written.
+    """
+    for name, content in contents.items():
+        files.write(folder / name, content)
+    hashes = {name: files.sha256(content) for name, content in contents.items()}
+    config = _Config(format=FORMAT, card=card, sha256=hashes)
+    files.write(folder / CONFIG, json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
+
+
+def _find(model: str | Path) -> Path:
+    name = DEFAULT_MODEL if str(model) == "default" else str(model)
+    if name in built_in():
+        with resources.as_file(resources.files("mien").joinpath("models", name)) as folder:
+            return folder
+    folder = Path(model)
+    if not folder.is_dir():
+        known = ["default", *built_in()]
+        raise BundleError(
+            f"no model {name!r}: expected a bundle folder or one of {', '.join(known)}{did_you_mean(name, known)}"
+        )
+    return folder
+
+
+def _read_config(folder: Path) -> _Config:
+    try:
+        return _Config.model_validate_json((folder / CONFIG).read_bytes())
+    except FileNotFoundError as error:
+        raise BundleError(f"{folder} is not a model bundle: it has no {CONFIG}") from error
+    except OSError as error:
+        raise BundleError(f"bundle {folder}: cannot read {CONFIG}: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BundleError(
+            f"{folder / CONFIG} is not a bundle config of format {FORMAT}: {where or 'JSON'}: {first['msg']}"
+        ) from error

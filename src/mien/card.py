@@ -1,0 +1,102 @@
+"""The model card: a bundle's facts as a page for people, every figure taken from the bundle itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mien.bundle import Card
+
+_USES = """\
+## Intended use
+
+Research and teaching on facial expressions, reproducing published results, interfaces whose users know of it
+and can switch it off. The output is the *look* of a face as crowd workers would name it. It is not what the
+person feels.
+
+## Prohibited and unfit uses
+
+- Inferring emotions of people at work or in education is **prohibited in the European Union** since
+  2 February 2025 (Regulation 2024/1689, Article 5(1)(f)), medical and safety reasons excepted.
+- Where emotion recognition is allowed there, **the people exposed to it must be told** (Article 50(3)).
+- Never for decisions on hiring, credit, insurance, policing, borders, health or guilt.
+- The training pictures are web-search results of uneven quality, with noisy labels and an unknown mix of ages,
+  skin tones and cultures. Expect errors that differ between groups; measure them on your own data first.
+"""
+
+
+def render(card: Card) -> str:
+    """Return the card as Markdown."""
+    return "\n".join([
+        "---",
+        "license: apache-2.0",
+        "library_name: mien",
+        "pipeline_tag: image-classification",
+        "tags: [facial-expression-recognition, onnx]",
+        "---",
+        "",
+        f"# {card.name}",
+        "",
+        f"`{card.architecture}`, {card.parameters:,} parameters as deployed. One face crop of "
+        f"{card.preprocess.size_px}x{card.preprocess.size_px} pixels, {_colour(card)}, in; "
+        f"{len(card.labels)} probabilities out: {', '.join(card.labels)}.",
+        "",
+        "## Scores",
+        "",
+        *_headline(card.scores),
+        "",
+        *_per_class(card.scores),
+        "",
+        "## Training",
+        "",
+        *_training(card),
+        "",
+        "Rebuild it (on a processor with the same number of threads the result is the same):",
+        "",
+        "```",
+        card.command,
+        "```",
+        "",
+        _USES,
+    ])
+
+
+def _colour(card: Card) -> str:
+    return "grey" if card.preprocess.channels == 1 else "colour"
+
+
+def _headline(scores: list[dict[str, Any]]) -> list[str]:
+    rows = ["| split | n | test-time augmentation | accuracy | macro-F1 | balanced accuracy | protocol |",
+            "|---|---|---|---|---|---|---|"]  # fmt: skip
+    for score in scores:
+        figures = " | ".join(f"{100 * score[name]:.1f} %" for name in ("accuracy", "macro_f1", "balanced_accuracy"))
+        rows.append(f"| {score['split']} | {score['n']:,} | {score['tta']} | {figures} | {score['protocol']} |")
+    return rows
+
+
+def _per_class(scores: list[dict[str, Any]]) -> list[str]:
+    score = scores[0]
+    rows = [f"Per class on `{score['split']}`, without test-time augmentation:", "",
+            "| class | precision | recall | F1 | images |", "|---|---|---|---|---|"]  # fmt: skip
+    for label, row in score["per_class"].items():
+        figures = " | ".join(f"{100 * row[name]:.1f} %" for name in ("precision", "recall", "f1"))
+        rows.append(f"| {label} | {figures} | {row['support']} |")
+    return rows
+
+
+def _training(card: Card) -> list[str]:
+    run, data = card.training, card.data
+    images = sum(data["counts"].get(card.recipe["train_split"], {}).values())
+    return [
+        f"From scratch on {images:,} images of `{data['name']}` (fingerprint `{data['fingerprint'][:12]}`), "
+        f"{run['epochs']} epochs in {run['seconds'] / 60:.0f} minutes on {run['device']} ({run['machine']}, "
+        f"{run['threads']} threads, {run['processes']} process). Epoch {run['kept_epoch']} was kept "
+        f"({100 * run['kept_val_accuracy']:.1f} % on `{card.recipe['validation']['split']}`; the last epoch had "
+        f"{100 * run['last_val_accuracy']:.1f} %). No other pictures and no pre-trained weights were used.",
+        "",
+        f"The deployed graph differs from torch by at most {run['onnx_max_probability_difference']:.0e} in a "
+        "probability. **The licence of the training data is unclear**: FER2013 was collected by web search and "
+        "published for a Kaggle contest; its pictures remain their owners'."
+        if "fer" in data["name"].lower()
+        else f"The deployed graph differs from torch by at most {run['onnx_max_probability_difference']:.0e}.",
+    ]

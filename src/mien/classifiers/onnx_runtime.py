@@ -1,0 +1,64 @@
+"""A classifier run by ONNX Runtime: the one that ships, with no torch installed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime
+
+from mien.errors import BundleError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, UInt8
+
+    from mien.preprocess import Preprocess
+    from mien.results import ModelId
+
+BATCH_SIZE = 256
+"""Crops given to the runtime at once: enough to keep it busy, little memory."""
+
+
+class OnnxClassifier:
+    """An ONNX graph f32 [b, c, s, s] -> logits f32 [b, k] with its labels and preprocessing."""
+
+    def __init__(
+        self, identity: ModelId, preprocess: Preprocess, graph: bytes, *, threads: int | None = None
+    ) -> None:
+        """Open the graph and hold its metadata and shapes against what the bundle says.
+
+        Raises:
+            BundleError: not an ONNX graph, or labels or input size that don't fit it.
+        """
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        try:
+            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the runtime's exceptions share no public base
+            raise BundleError(f"model {identity.name}: ONNX Runtime refuses its graph: {error}") from error
+        self.id, self.preprocess = identity, preprocess
+        self._check_fit()
+
+    def logits(self, crops: UInt8[np.ndarray, "n s s c"]) -> Float32[np.ndarray, "n k"]:
+        """Return one row of logits a crop; n may be zero."""
+        out = np.empty((len(crops), len(self.id.labels)), np.float32)
+        for start in range(0, len(crops), BATCH_SIZE):
+            rows = slice(start, start + BATCH_SIZE)
+            (out[rows],) = self._session.run(None, {"image": self.preprocess.normalise(crops[rows])})
+        return out
+
+    def _check_fit(self) -> None:
+        name, labels, preprocess = self.id.name, self.id.labels, self.preprocess
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        written = json.loads(metadata.get("mien.labels", "null"))
+        outputs = self._session.get_outputs()[0].shape[-1]
+        if outputs != len(labels) or written != list(labels):
+            raise BundleError(
+                f"model {name}: its labels ({', '.join(labels)}) do not fit the weights, which have {outputs} outputs"
+                f" for {', '.join(written or ['unnamed classes'])}: use the bundle as it was written"
+            )
+        if metadata.get("mien.preprocess") != preprocess.model_dump_json():
+            raise BundleError(f"model {name}: its preprocessing differs from the one its weights were trained with")

@@ -1,0 +1,55 @@
+"""A classifier run by torch: for training, for proof against the deployed graph, for GPUs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from safetensors.torch import load
+
+from mien.errors import BundleError
+from mien.networks import catalog
+from mien.networks.plain import deploy
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, UInt8
+    from torch import nn
+
+    from mien.bundle import Bundle
+    from mien.preprocess import Preprocess
+    from mien.results import ModelId
+
+BATCH_SIZE = 512
+
+
+class TorchClassifier:
+    """A torch network in evaluation mode with its labels and preprocessing."""
+
+    def __init__(self, identity: ModelId, preprocess: Preprocess, network: nn.Module) -> None:
+        self.id, self.preprocess, self.network = identity, preprocess, network.eval()
+
+    @classmethod
+    def from_bundle(cls, bundle: Bundle) -> TorchClassifier:
+        """Rebuild the network from the bundle's weights, in deployed form.
+
+        Raises:
+            BundleError: the weights do not fit the architecture or the labels.
+        """
+        network = catalog.build(bundle.card.architecture, len(bundle.id.labels), bundle.preprocess.channels)
+        try:
+            network.load_state_dict(load(bundle.read("model.safetensors")))
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1].strip()
+            raise BundleError(f"model {bundle.id.name}: labels or architecture do not fit the weights: {reason}") from error
+        return cls(bundle.id, bundle.preprocess, deploy(network))
+
+    @torch.inference_mode()
+    def logits(self, crops: UInt8[np.ndarray, "n s s c"]) -> Float32[np.ndarray, "n k"]:
+        """Return one row of logits a crop; n may be zero."""
+        device = next(self.network.parameters()).device
+        parts = [np.empty((0, len(self.id.labels)), np.float32)]
+        for start in range(0, len(crops), BATCH_SIZE):
+            batch = torch.from_numpy(self.preprocess.normalise(crops[start : start + BATCH_SIZE]))
+            parts.append(self.network(batch.to(device)).float().cpu().numpy())
+        return np.concatenate(parts)

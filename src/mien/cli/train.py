@@ -1,0 +1,112 @@
+"""``mien train``: a recipe and a dataset in, a model bundle out."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mien.errors import needs
+
+if TYPE_CHECKING:
+    from mien.training.history import EpochRow
+    from mien.training.loop import Step
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command()(train)
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="Name of a shipped recipe (see `mien recipes`) or a TOML file.")],
+    data: Annotated[str, typer.Option(help="Folder or zip of train/<class>/* and test/<class>/*, or `synthetic`.")],
+    out: Annotated[Path, typer.Option(help="Folder for the bundle; the run's history goes to its run/.")],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change an option of the recipe.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in OUT.")] = False,
+) -> None:
+    """Train a network and write its bundle. Ctrl-C loses at most one epoch; --resume goes on."""
+    from mien.config import read_recipe
+
+    checked = read_recipe(recipe, settings or [])
+    with needs("train"):
+        from mien.training.loop import train as run
+    from mien.data.sources import read_dataset
+
+    command = shlex.join(
+        ["mien", "train", recipe, "--data", Path(data).name, "--out", out.name]
+        + [word for setting in settings or [] for word in ("--set", setting)]
+    )
+    speaks = os.environ.get("RANK", "0") == "0"  # of several processes, one draws
+    with _Progress(checked.epochs, speaks=speaks) as progress:
+        progress.say(f"reading {data}")
+        dataset = read_dataset(data, checked.input)
+        try:
+            bundle = run(
+                checked, dataset, out, device=device, resume=resume, command=command,
+                on_step=progress.step, on_epoch=progress.epoch,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            progress.say("interrupted; the finished epochs are kept: the same command with --resume goes on")
+            raise
+    if speaks:
+        print(bundle)
+
+
+class _Progress:
+    """A bar with loss, accuracy and time left, and a line an epoch, on stderr."""
+
+    def __init__(self, epochs: int, *, speaks: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.1%}  left"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not (speaks and sys.stderr.isatty()),
+            transient=True,
+        )
+        self._speaks, self._epochs = speaks, epochs
+        self._task = self._bar.add_task("", total=None, epoch=0, epochs=epochs, loss=0.0, accuracy=0.0)
+        self._first: int | None = None
+
+    def __enter__(self) -> _Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        if self._speaks:
+            self._bar.console.print(text, highlight=False, markup=False)
+
+    def step(self, step: Step) -> None:
+        """Move the bar; the time left counts from where this process began."""
+        done = (step.epoch - 1) * step.steps + step.step
+        total = step.epochs * step.steps
+        if self._first is None:
+            self._first = done
+            self._bar.reset(self._task, total=total, completed=done)
+        fields = {"epoch": step.epoch, "loss": step.loss, "accuracy": step.accuracy}
+        self._bar.update(self._task, total=total, completed=done, **fields)
+
+    def epoch(self, row: EpochRow) -> None:
+        """Print an epoch's figures."""
+        self.say(
+            f"epoch {row.epoch:3}/{self._epochs}  "
+            f"train loss {row.train_loss:.3f} accuracy {row.train_accuracy:6.1%}  "
+            f"val loss {row.val_loss:.3f} accuracy {row.val_accuracy:6.1%}  {row.seconds:.1f} s"
+        )

@@ -1,0 +1,198 @@
+"""Recipes: typed, frozen and checked before anything runs.
+
+A recipe file states only what differs from the defaults here. It knows option names and ranges; it does
+not know torch, datasets or networks (their names are checked against the catalog where they are used).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mien.errors import ConfigError, did_you_mean
+from mien.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from importlib.resources.abc import Traversable
+
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Augment(_Section):
+    """Random changes to a training picture, drawn anew each time it is seen."""
+
+    flip_probability: float = Field(0.5, ge=0, le=1)
+    rotation_deg: float = Field(0.0, ge=0, le=180)
+    """Turned by up to this, either way."""
+    shift_fraction: float = Field(0.0, ge=0, lt=1)
+    """Moved by up to this part of the side, along each axis."""
+    scale_fraction: float = Field(0.0, ge=0, lt=1)
+    """Enlarged or shrunk by up to this part, even in the logarithm."""
+    crop_fraction: float = Field(0.0, ge=0, lt=1)
+    """Cut to a random rectangle missing up to this part of each side, then stretched back."""
+    brightness_fraction: float = Field(0.0, ge=0, le=1)
+    """Shifted by up to this part of the full range."""
+    contrast_fraction: float = Field(0.0, ge=0, le=1)
+    erase_probability: float = Field(0.0, ge=0, le=1)
+    """Chance that a rectangle is painted over with one random grey (Zhong et al. 2017, arXiv:1708.04896)."""
+    erase_side_fraction: tuple[float, float] = (0.15, 0.45)
+    """Least and greatest side of that rectangle."""
+
+
+class Optim(_Section):
+    """Optimiser and learning-rate schedule."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    peak_lr: float = Field(0.1, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """Nesterov's, for sgd; the first beta for adamw."""
+    weight_decay: float = Field(5e-4, ge=0)
+    """On filters and matrices only, never on biases or normalisation."""
+    schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
+    warmup_fraction: float = Field(0.15, ge=0, lt=1)
+    """Part of the run in which the rate rises to its peak."""
+
+
+class Loss(_Section):
+    """Cross-entropy, hard or soft targets."""
+
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+
+
+class Ema(_Section):
+    """Exponential moving average of the weights, which is then what is judged and shipped."""
+
+    decay: float = Field(0.0, ge=0, lt=1)
+    """Per step; 0 switches it off."""
+
+
+class Validation(_Section):
+    """Which images choose the epoch that is kept."""
+
+    split: str = "test"
+    """A split of the dataset, or ``holdout``: a stratified part of the training images."""
+    holdout_fraction: float = Field(0.1, gt=0, lt=1)
+    holdout_seed: int = 0
+
+
+class Recipe(_Section):
+    """Everything that determines a training run, beside the data."""
+
+    network: str
+    epochs: int = Field(30, ge=1)
+    batch_size: int = Field(128, ge=2)
+    seed: int = 0
+    precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
+    train_split: str = "train"
+    compile: bool = False
+    """Compile the network (needs a C++ compiler on a CPU; takes minutes, pays on long runs)."""
+    input: Preprocess = Preprocess()
+    augment: Augment = Augment()
+    optim: Optim = Optim()
+    loss: Loss = Loss()
+    ema: Ema = Ema()
+    validation: Validation = Validation()
+
+    @model_validator(mode="after")
+    def _splits_differ(self) -> Recipe:
+        if self.validation.split == self.train_split:
+            raise ValueError(f"validation.split must differ from train_split ({self.train_split!r})")
+        return self
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the shipped recipes, as ``mien/nano`` is one."""
+    return [f"{folder}/{file.name.removesuffix('.toml')}" for folder, file in _shipped()]
+
+
+def read_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
+    """Read a shipped recipe or a TOML file and apply ``key.path=value`` settings.
+
+    Raises:
+        ConfigError: no such recipe, bad TOML, an unknown key or a value out of range.
+    """
+    text = recipe_text(name)
+    try:
+        options = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"recipe {name} is not valid TOML: {error}") from error
+    for setting in settings:
+        _apply(options, setting)
+    return checked_recipe(options)
+
+
+def checked_recipe(options: dict[str, Any]) -> Recipe:
+    """Check nested options against the recipe model; the first fault is the message."""
+    try:
+        return Recipe.model_validate(options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(_explain(first["type"], first["loc"], first["msg"], first["input"])) from error
+
+
+def recipe_text(name: str) -> str:
+    """Return the TOML of a shipped recipe (``nano`` is enough where one name ends so) or of a file."""
+    matches = [file for folder, file in _shipped() if name in (f"{folder}/{file.name[:-5]}", file.name[:-5])]
+    if len(matches) == 1:
+        return matches[0].read_text(encoding="utf-8")
+    path = Path(name)
+    if path.suffix == ".toml" and path.is_file():
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"recipe {name} cannot be read as UTF-8 text: {error}") from error
+    hint = did_you_mean(name, [n for full in recipe_names() for n in (full, full.split("/")[1])])
+    raise ConfigError(f"no recipe {name!r}: expected a TOML file or one of {', '.join(recipe_names())}{hint}")
+
+
+def _shipped() -> Iterator[tuple[str, Traversable]]:
+    for folder in ("mien", "reference"):
+        for file in sorted(resources.files("mien").joinpath("recipes", folder).iterdir(), key=lambda f: f.name):
+            if file.name.endswith(".toml"):
+                yield folder, file
+
+
+def _apply(options: dict[str, Any], setting: str) -> None:
+    path, equals, text = setting.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"--set expects key=value, such as optim.peak_lr=0.05; got {setting!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word is a string: --set optim.name=adamw
+    *sections, key = path.strip().split(".")
+    for section in sections:
+        options = options.setdefault(section, {})
+        if not isinstance(options, dict):
+            raise ConfigError(f"--set {setting}: {section} is a value, not a section")
+    options[key] = value
+
+
+def _explain(kind: str, location: tuple[int | str, ...], message: str, value: object) -> str:
+    path = ".".join(str(part) for part in location)
+    if kind == "extra_forbidden":
+        return f"unknown option {path}{did_you_mean(path, option_paths())}"
+    if kind == "missing":
+        return f"option {path} is missing: a recipe must state it"
+    where = f"option {path}: " if path else ""
+    return f"{where}{message.removeprefix('Value error, ')}" + ("" if isinstance(value, dict) else f"; got {value!r}")
+
+
+def option_paths(model: type[BaseModel] = Recipe, prefix: str = "") -> list[str]:
+    """Return every option a recipe knows, as dotted paths."""
+    paths = []
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            paths += option_paths(inner, f"{prefix}{name}.")
+        else:
+            paths.append(f"{prefix}{name}")
+    return paths

@@ -1,0 +1,81 @@
+"""Every error a user can cause, in one tree.
+
+::
+
+    MienError                 one line for the user, exit status 2
+    ├── ConfigError           a recipe, an option or a name is wrong; nothing has run yet
+    ├── DataError             a dataset cannot be read as asked
+    ├── ImageError            one picture cannot be read
+    ├── BundleError           a model bundle is missing, damaged, foreign or at odds with itself
+    ├── TrainingError         a run cannot go on
+    ├── OutputError           a result cannot be written; nothing half-written is left behind
+    ├── FetchError            a download failed or brought the wrong bytes
+    └── MissingExtra          an optional dependency is not installed
+
+A message says what was expected, what came, and what to do. Anything else that escapes is a bug of ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+class MienError(Exception):
+    """The base of every error that a user's input or machine can cause."""
+
+
+class ConfigError(MienError):
+    """A recipe, an option or a name is wrong; nothing has run yet."""
+
+
+class DataError(MienError):
+    """A dataset cannot be read as asked."""
+
+
+class ImageError(MienError):
+    """One picture cannot be read."""
+
+
+class BundleError(MienError):
+    """A model bundle is missing, damaged, foreign or at odds with itself."""
+
+
+class TrainingError(MienError):
+    """A training run cannot go on."""
+
+
+class OutputError(MienError):
+    """A result cannot be written."""
+
+
+class FetchError(MienError):
+    """A download failed or brought the wrong bytes."""
+
+
+class MissingExtra(MienError):  # noqa: N818 - named for what the user lacks
+    """An optional dependency is not installed."""
+
+
+@contextlib.contextmanager
+def needs(extra: str) -> Iterator[None]:
+    """Turn a failed import into the command that installs what is missing.
+
+    ``with needs("train"): import torch``
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "mien":
+            raise
+        raise MissingExtra(f"{error.name} is not installed: pip install 'mien[{extra}]'") from error
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean X?"`` for the nearest known word, else an empty string."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -1,0 +1,106 @@
+"""What the package returns: frozen records with `to_dict()`, one schema everywhere. They print and draw nothing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+PREDICTIONS_SCHEMA = "mien.predictions/1"
+EVALUATION_SCHEMA = "mien.evaluation/1"
+
+
+@dataclass(frozen=True)
+class Face:
+    """One detected face."""
+
+    box_xyxy_px: tuple[float, float, float, float]
+    """Left, top, right, bottom; may reach beyond the picture."""
+    score: float | None = None
+    """The detector's confidence; None where it gives none."""
+
+
+@dataclass(frozen=True)
+class FaceResult:
+    """A face with its expression."""
+
+    face: Face
+    label: str
+    scores: dict[str, float]
+    """Probability of every label; sums to one."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the face as the predictions schema has it."""
+        return {
+            "box_xyxy_px": [round(side, 1) for side in self.face.box_xyxy_px],
+            "detection_score": None if self.face.score is None else round(self.face.score, 4),
+            "label": self.label,
+            "scores": {label: round(score, 6) for label, score in self.scores.items()},
+        }
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """A picture with its faces, or why it could not be read."""
+
+    source: str
+    width: int = 0
+    height: int = 0
+    faces: tuple[FaceResult, ...] = ()
+    error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the picture as the predictions schema has it."""
+        faces = [face.to_dict() for face in self.faces]
+        size = {"width": self.width or None, "height": self.height or None}
+        return {"source": self.source, **size, "faces": faces, "error": self.error}
+
+
+@dataclass(frozen=True)
+class ModelId:
+    """Which model gave a result."""
+
+    name: str
+    sha256: str
+    """Of the weights that ran."""
+    labels: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return name, hash and labels."""
+        return {**asdict(self), "labels": list(self.labels)}
+
+
+def predictions_dict(model: ModelId, images: list[ImageResult]) -> dict[str, Any]:
+    """Return the predictions document for a set of pictures."""
+    return {"schema": PREDICTIONS_SCHEMA, "model": model.to_dict(), "images": [image.to_dict() for image in images]}
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """How one class fared."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class EvalReport:
+    """A classifier judged on one split of a dataset. Fractions are in [0, 1]."""
+
+    model: ModelId
+    data: str
+    data_fingerprint: str
+    split: str
+    tta: str
+    n: int
+    accuracy: float
+    macro_f1: float
+    balanced_accuracy: float
+    per_class: dict[str, ClassScores]
+    confusion: tuple[tuple[int, ...], ...]
+    """Counts: row = truth, column = prediction, in label order."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as the evaluation schema has it."""
+        return {"schema": EVALUATION_SCHEMA, **asdict(self), "model": self.model.to_dict()}

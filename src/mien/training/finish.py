@@ -1,0 +1,109 @@
+"""The end of a run: the chosen weights -> a proved graph, honest scores, a card, a bundle."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import save as to_safetensors
+
+from mien import bundle, card, files
+from mien.classifiers.combine import TTA
+from mien.classifiers.onnx_runtime import OnnxClassifier
+from mien.evaluation.evaluate import evaluate
+from mien.export.onnx import check_parity, export_onnx
+from mien.networks.plain import deploy
+from mien.results import ModelId
+from mien.training.history import EpochRow, best_epoch
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mien.config import Recipe
+    from mien.data.dataset import FaceDataset
+
+PARITY_IMAGES = 512
+_VERSIONED = ("mien", "torch", "lightning", "onnx", "onnxruntime", "numpy", "opencv-python-headless")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How the weights came to be."""
+
+    recipe: Recipe
+    history: list[EpochRow]
+    command: str
+    device: str
+    processes: int
+
+
+def save_bundle(out: Path, network: nn.Module, data: FaceDataset, run: Provenance) -> None:
+    """Export, prove, judge and write. Scores come from the ONNX graph, which is what will be used.
+
+    Raises:
+        BundleError: the exported graph differs from the network.
+        OutputError: `out` can't be written.
+    """
+    recipe, preprocess = run.recipe, run.recipe.input
+    deployed = deploy(network)
+    graph = export_onnx(deployed, preprocess, data.labels)
+    identity = ModelId(out.resolve().name, files.sha256(graph), data.labels)
+    crops = data.select(recipe.validation.split).images[:PARITY_IMAGES]
+    difference = check_parity(deployed, graph, identity, preprocess, crops)
+    made = bundle.Card(
+        name=identity.name,
+        architecture=recipe.network,
+        labels=data.labels,
+        preprocess=preprocess,
+        parameters=sum(p.numel() for p in deployed.parameters()),
+        recipe=recipe.model_dump(mode="json"),
+        command=run.command,
+        data=_data_facts(data),
+        training=_training_facts(run, difference),
+        versions={name: version(name) for name in _VERSIONED},
+        scores=_scores(OnnxClassifier(identity, preprocess, graph), data, recipe),
+    )
+    weights = to_safetensors({name: value.contiguous() for name, value in network.state_dict().items()})
+    contents = {bundle.WEIGHTS: weights, bundle.GRAPH: graph, "README.md": card.render(made).encode()}
+    bundle.save(out, made, contents)
+
+
+def _data_facts(data: FaceDataset) -> dict[str, Any]:
+    counts = {
+        split: {data.labels[k]: n for k, n in sorted(Counter(data.select(split).truth.tolist()).items())}
+        for split in data.splits
+    }
+    return {"name": Path(data.source).name, "fingerprint": data.fingerprint(), "counts": counts}
+
+
+def _training_facts(run: Provenance, difference: float) -> dict[str, Any]:
+    best, last = best_epoch(run.history), run.history[-1]
+    return {
+        "epochs": len(run.history),
+        "kept_epoch": best.epoch,
+        "kept_val_accuracy": best.val_accuracy,
+        "last_val_accuracy": last.val_accuracy,
+        "seconds": round(sum(row.seconds for row in run.history), 1),
+        "device": run.device,
+        "processes": run.processes,
+        "threads": torch.get_num_threads(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "onnx_max_probability_difference": difference,
+    }
+
+
+def _scores(classifier: OnnxClassifier, data: FaceDataset, recipe: Recipe) -> list[dict[str, Any]]:
+    scores = []
+    for split in (split for split in data.splits if split != recipe.train_split):
+        chosen = split == recipe.validation.split
+        protocol = "the epoch was chosen on this split" if chosen else "read once; nothing was chosen on it"
+        for tta in TTA:
+            report = evaluate(classifier, data, split, tta=tta).to_dict()
+            kept = ("split", "tta", "n", "accuracy", "macro_f1", "balanced_accuracy", "per_class", "confusion")
+            scores.append({"protocol": protocol, **{name: report[name] for name in kept}})
+    return scores

@@ -1,0 +1,73 @@
+"""A run's history, epoch by epoch: as CSV and as a plot."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING
+
+from mien import files
+from mien.errors import needs
+
+with needs("report"):
+    from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """One epoch. Accuracies are fractions; training figures are of augmented pictures, as trained on."""
+
+    epoch: int
+    learning_rate: float
+    """At the epoch's end."""
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    """Of the weights that would ship: the moving average where there is one."""
+    seconds: float
+
+
+def best_epoch(history: Sequence[EpochRow]) -> EpochRow:
+    """Return the epoch of highest validation accuracy, of equal ones the one of lower loss."""
+    return max(history, key=lambda row: (row.val_accuracy, -row.val_loss))
+
+
+def write_csv(path: Path, history: Sequence[EpochRow]) -> None:
+    """Write one line an epoch."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(EpochRow)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: f"{value:.6g}" for key, value in asdict(row).items()} for row in history)
+    files.write(path, text.getvalue())
+
+
+def write_plot(path: Path, history: Sequence[EpochRow], title: str) -> None:
+    """Draw loss and accuracy of both splits against the epoch; the kept epoch is marked."""
+    epochs = [row.epoch for row in history]
+    best = best_epoch(history)
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    for axes, name, unit in zip(figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), strict=True):
+        for split, colour in (("train", "#0072B2"), ("val", "#D55E00")):  # safe for colour-blind readers
+            values = [unit * getattr(row, f"{split}_{name}") for row in history]
+            label = {"train": "training, augmented", "val": "validation"}[split]
+            axes.plot(epochs, values, colour, label=label, marker="." if len(epochs) < 15 else None)
+        axes.axvline(best.epoch, color="0.6", linestyle=":", linewidth=1)
+        axes.set(xlabel="epoch", ylabel="accuracy, %" if unit == 100 else "cross-entropy")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    figure.axes[1].annotate(
+        f"kept: epoch {best.epoch}, {best.val_accuracy:.1%}",
+        (best.epoch, 100 * best.val_accuracy),
+        xytext=(-8, -28), textcoords="offset points", ha="right", fontsize=9,
+        arrowprops={"arrowstyle": "-", "color": "0.4"},
+    )  # fmt: skip
+    figure.axes[0].legend(frameon=False)
+    figure.suptitle(title, fontsize=11)
+    with files.writing(path) as temporary:
+        figure.savefig(temporary, dpi=120)

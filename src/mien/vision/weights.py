@@ -1,0 +1,98 @@
+"""Detector weights that a user fetches by name: where they lie, what they must hash to, how they come.
+
+Nothing here runs unasked. What was downloaded or handed over is compared with the pinned SHA-256 before a
+byte of it is used.
+"""
+
+from __future__ import annotations
+
+import os
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from mien import files
+from mien.errors import ConfigError, FetchError
+
+SIZE_LIMIT_BYTES = 64 * 2**20
+TIMEOUT_S = 30
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file of somebody else's weights, pinned."""
+
+    name: str
+    url: str
+    file: str
+    sha256: str
+    licence: str
+
+    def cached(self) -> Path | None:
+        """Return where `fetch` put it, or None."""
+        path = cache_folder() / self.file
+        return path if path.is_file() else None
+
+
+YUNET = Weights(
+    name="yunet",
+    url="https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/face_detection_yunet_2023mar.onnx",
+    file="face_detection_yunet_2023mar.onnx",
+    sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+    licence="MIT",
+)
+
+
+def cache_folder() -> Path:
+    """Return ``$MIEN_CACHE``, else ``mien`` in the user's cache folder."""
+    if own := os.environ.get("MIEN_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mien"
+
+
+def verified(weights: Weights, path: Path | None) -> bytes:
+    """Return the file's bytes if they are the pinned ones.
+
+    Raises:
+        ConfigError: there is no file, or it is another one.
+    """
+    if path is None:
+        raise ConfigError(
+            f"{weights.name} needs its weights: run `mien fetch {weights.name}`, "
+            f"or give the file {weights.file} with --detector-weights"
+        )
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read the weights {path}: {error.strerror or error}") from error
+    if (found := files.sha256(data)) != weights.sha256:
+        raise ConfigError(
+            f"{path} is not the pinned {weights.file}: SHA-256 {found[:12]}..., expected {weights.sha256[:12]}..."
+        )
+    return data
+
+
+def fetch(weights: Weights, url: str | None = None) -> Path:
+    """Download into the cache, check and return the path; the network is used because the user said so.
+
+    Raises:
+        FetchError: no answer, or the wrong bytes (which are not kept).
+        OutputError: the cache can't be written.
+    """
+    source = url or weights.url
+    if not source.startswith(("https://", "http://")):
+        raise FetchError(f"expected an http(s) address, got {source!r}; for a file use --detector-weights")
+    try:
+        with urllib.request.urlopen(source, timeout=TIMEOUT_S) as answer:  # noqa: S310 - checked above
+            data = answer.read(SIZE_LIMIT_BYTES + 1)
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise FetchError(f"cannot fetch {source}: {error}; nothing was kept") from error
+    if (found := files.sha256(data)) != weights.sha256:
+        raise FetchError(
+            f"{source} brought {len(data):,} bytes with SHA-256 {found[:12]}..., expected {weights.sha256[:12]}...: "
+            f"not kept"
+        )
+    path = cache_folder() / weights.file
+    files.write(path, data)
+    return path
