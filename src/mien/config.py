@@ -154,10 +154,10 @@ def recipe_text(name: str) -> str:
 
 
 def _shipped() -> Iterator[tuple[str, Traversable]]:
-    for folder in ("mien", "reference"):
-        for file in sorted(resources.files("mien").joinpath("recipes", folder).iterdir(), key=lambda f: f.name):
+    for folder in sorted(resources.files("mien").joinpath("recipes").iterdir(), key=lambda f: f.name):
+        for file in sorted(folder.iterdir(), key=lambda f: f.name) if folder.is_dir() else ():
             if file.name.endswith(".toml"):
-                yield folder, file
+                yield folder.name, file
 
 
 def _apply(options: dict[str, Any], setting: str) -> None:
