@@ -38,7 +38,9 @@ def boxes_in_crop_px(detector, faces) -> np.ndarray:
 
 def main() -> None:
     """Print the medians, their spread and the rule for each detector."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", required=True)
     parser.add_argument("--yunet", type=Path, required=True)
     parser.add_argument("--n", type=int, default=1000)
@@ -56,7 +58,9 @@ def main() -> None:
             "x": boxes[:, [0, 2]].mean(1), "y": boxes[:, [1, 3]].mean(1),
         }  # fmt: skip
         median = {name: float(np.median(values)) for name, values in columns.items()}
-        spread = {name: float(np.subtract(*np.percentile(values, [75, 25]))) for name, values in columns.items()}
+        spread = {
+            name: float(np.subtract(*np.percentile(values, [75, 25]))) for name, values in columns.items()
+        }
         side = min(("width", "height"), key=lambda name: spread[name] / median[name])
         cells = " | ".join(f"{median[name]:.1f} (IQR {spread[name]:.1f})" for name in columns)
         shift_x, shift_y = ((size / 2 - median[axis]) / median[side] for axis in "xy")

@@ -22,7 +22,6 @@ from mien.results import ModelId
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FORMAT = "mien.bundle/1"
 CONFIG = "config.json"
 GRAPH = "model.onnx"
 WEIGHTS = "model.safetensors"
@@ -85,15 +84,20 @@ class Bundle:
 
         Raises:
             BundleError: the bundle has no such file.
+
         """
         if name not in self.contents:
-            raise BundleError(f"model {self.card.name} has no {name}: expected one of {', '.join(self.contents)}")
+            raise BundleError(
+                f"model {self.card.name} has no {name}: expected one of {', '.join(self.contents)}"
+            )
         return self.contents[name]
 
 
 def built_in() -> list[str]:
     """Return the names of the bundles shipped in the package."""
     folder = resources.files("mien").joinpath("models")
+    if not folder.is_dir():
+        return []
     return sorted(entry.name for entry in folder.iterdir() if entry.joinpath(CONFIG).is_file())
 
 
@@ -102,6 +106,7 @@ def load(model: str | Path = "default") -> Bundle:
 
     Raises:
         BundleError: missing, damaged, tampered with or foreign.
+
     """
     folder = _find(model)
     config = _read_config(folder)
@@ -126,11 +131,12 @@ def save(folder: Path, card: Card, contents: Mapping[str, bytes]) -> None:
 
     Raises:
         OutputError: it can't be written.
+
     """
     for name, content in contents.items():
         files.write(folder / name, content)
     hashes = {name: files.sha256(content) for name, content in contents.items()}
-    config = _Config(format=FORMAT, card=card, sha256=hashes)
+    config = _Config(format="mien.bundle/1", card=card, sha256=hashes)
     files.write(folder / CONFIG, json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
 
 
@@ -159,5 +165,5 @@ def _read_config(folder: Path) -> _Config:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise BundleError(
-            f"{folder / CONFIG} is not a bundle config of format {FORMAT}: {where or 'JSON'}: {first['msg']}"
+            f"{folder / CONFIG} is not a mien bundle config: {where or 'JSON'}: {first['msg']}"
         ) from error

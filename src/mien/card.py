@@ -27,38 +27,40 @@ person feels.
 
 def render(card: Card) -> str:
     """Return the card as Markdown."""
-    return "\n".join([
-        "---",
-        "license: apache-2.0",
-        "library_name: mien",
-        "pipeline_tag: image-classification",
-        "tags: [facial-expression-recognition, onnx]",
-        "---",
-        "",
-        f"# {card.name}",
-        "",
-        f"`{card.architecture}`, {card.parameters:,} parameters as deployed. One face crop of "
-        f"{card.preprocess.size_px}x{card.preprocess.size_px} pixels, {_colour(card)}, in; "
-        f"{len(card.labels)} probabilities out: {', '.join(card.labels)}.",
-        "",
-        "## Scores",
-        "",
-        *_headline(card.scores),
-        "",
-        *_per_class(card.scores),
-        "",
-        "## Training",
-        "",
-        *_training(card),
-        "",
-        "Rebuild it (on a processor with the same number of threads the result is the same):",
-        "",
-        "```",
-        card.command,
-        "```",
-        "",
-        _USES,
-    ])
+    return "\n".join(
+        [
+            "---",
+            "license: apache-2.0",
+            "library_name: mien",
+            "pipeline_tag: image-classification",
+            "tags: [facial-expression-recognition, onnx]",
+            "---",
+            "",
+            f"# {card.name}",
+            "",
+            f"`{card.architecture}`, {card.parameters:,} parameters as deployed. One face crop of "
+            f"{card.preprocess.size_px}x{card.preprocess.size_px} pixels, {_colour(card)}, in; "
+            f"{len(card.labels)} probabilities out: {', '.join(card.labels)}.",
+            "",
+            "## Scores",
+            "",
+            *_headline(card.scores),
+            "",
+            *_per_class(card.scores),
+            "",
+            "## Training",
+            "",
+            *_training(card),
+            "",
+            "Rebuild it (on a processor with the same number of threads the result is the same):",
+            "",
+            "```",
+            card.command,
+            "```",
+            "",
+            _USES,
+        ]
+    )
 
 
 def _colour(card: Card) -> str:
@@ -69,8 +71,12 @@ def _headline(scores: list[dict[str, Any]]) -> list[str]:
     rows = ["| split | n | test-time augmentation | accuracy | macro-F1 | balanced accuracy | protocol |",
             "|---|---|---|---|---|---|---|"]  # fmt: skip
     for score in scores:
-        figures = " | ".join(f"{100 * score[name]:.1f} %" for name in ("accuracy", "macro_f1", "balanced_accuracy"))
-        rows.append(f"| {score['split']} | {score['n']:,} | {score['tta']} | {figures} | {score['protocol']} |")
+        figures = " | ".join(
+            f"{100 * score[name]:.1f} %" for name in ("accuracy", "macro_f1", "balanced_accuracy")
+        )
+        rows.append(
+            f"| {score['split']} | {score['n']:,} | {score['tta']} | {figures} | {score['protocol']} |"
+        )
     return rows
 
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 
-
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -118,6 +117,7 @@ def read_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
 
     Raises:
         ConfigError: no such recipe, bad TOML, an unknown key or a value out of range.
+
     """
     text = recipe_text(name)
     try:
@@ -183,7 +183,9 @@ def _explain(kind: str, location: tuple[int | str, ...], message: str, value: ob
     if kind == "missing":
         return f"option {path} is missing: a recipe must state it"
     where = f"option {path}: " if path else ""
-    return f"{where}{message.removeprefix('Value error, ')}" + ("" if isinstance(value, dict) else f"; got {value!r}")
+    return f"{where}{message.removeprefix('Value error, ')}" + (
+        "" if isinstance(value, dict) else f"; got {value!r}"
+    )
 
 
 def option_paths(model: type[BaseModel] = Recipe, prefix: str = "") -> list[str]:

@@ -21,6 +21,7 @@ def writing(path: Path) -> Iterator[Path]:
 
     Raises:
         OutputError: the folder cannot be made or written, or the disk is full.
+
     """
     with _as_output_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +65,9 @@ def _as_output_error(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise OutputError(f"cannot write {path}: {reason}; nothing was changed there, choose another place") from error
+        raise OutputError(
+            f"cannot write {path}: {reason}; nothing was changed there, choose another place"
+        ) from error
 
 
 def _umask() -> int:

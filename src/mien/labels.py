@@ -52,12 +52,15 @@ def label_set(names: Iterable[str]) -> tuple[str, ...]:
 
     Raises:
         DataError: two names mean the same emotion, or there are fewer than two.
+
     """
     given = list(names)
     seen: dict[str, str] = {}
     for name in given:
         if (first := seen.setdefault(canonical(name), name)) != name:
-            raise DataError(f"classes {first!r} and {name!r} both mean {canonical(name)!r}: merge or rename one")
+            raise DataError(
+                f"classes {first!r} and {name!r} both mean {canonical(name)!r}: merge or rename one"
+            )
     if len(seen) < 2:
         raise DataError(f"expected at least two classes, found {len(seen)}: {', '.join(seen) or 'none'}")
     known = [name for name in EMOTIONS_8 if name in seen]
@@ -69,6 +72,7 @@ def index_map(source: tuple[str, ...], target: tuple[str, ...]) -> list[int]:
 
     Raises:
         DataError: `target` lacks a label of `source`.
+
     """
     for name in source:
         if name not in target:

@@ -71,7 +71,11 @@ class ModelId:
 
 def predictions_dict(model: ModelId, images: list[ImageResult]) -> dict[str, Any]:
     """Return the predictions document for a set of pictures."""
-    return {"schema": PREDICTIONS_SCHEMA, "model": model.to_dict(), "images": [image.to_dict() for image in images]}
+    return {
+        "schema": PREDICTIONS_SCHEMA,
+        "model": model.to_dict(),
+        "images": [image.to_dict() for image in images],
+    }
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ wrapper answers is decided here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mien.results import ModelId
 
 
+@runtime_checkable
 class Classifier(Protocol):
     """Fitted crops in, logits out."""
 
@@ -46,6 +47,7 @@ def load_classifier(
 
     Raises:
         BundleError: missing, damaged, tampered with or foreign.
+
     """
     loaded = bundle.load(model)
     if backend == "torch":

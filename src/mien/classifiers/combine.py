@@ -33,7 +33,10 @@ def with_tta(classifier: Classifier, tta: str) -> Classifier:
 
     Raises:
         ConfigError: there is no such name.
+
     """
     if tta not in TTA:
-        raise ConfigError(f"unknown test-time augmentation {tta!r}: expected {' or '.join(TTA)}{did_you_mean(tta, TTA)}")
+        raise ConfigError(
+            f"unknown test-time augmentation {tta!r}: expected {' or '.join(TTA)}{did_you_mean(tta, TTA)}"
+        )
     return FlipAverage(classifier) if tta == "flip" else classifier

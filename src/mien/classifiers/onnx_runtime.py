@@ -30,6 +30,7 @@ class OnnxClassifier:
 
         Raises:
             BundleError: not an ONNX graph, or labels or input size that don't fit it.
+
         """
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -61,4 +62,6 @@ class OnnxClassifier:
                 f" for {', '.join(written or ['unnamed classes'])}: use the bundle as it was written"
             )
         if metadata.get("mien.preprocess") != preprocess.model_dump_json():
-            raise BundleError(f"model {name}: its preprocessing differs from the one its weights were trained with")
+            raise BundleError(
+                f"model {name}: its preprocessing differs from the one its weights were trained with"
+            )

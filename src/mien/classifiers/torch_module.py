@@ -35,13 +35,16 @@ class TorchClassifier:
 
         Raises:
             BundleError: the weights do not fit the architecture or the labels.
+
         """
         network = catalog.build(bundle.card.architecture, len(bundle.id.labels), bundle.preprocess.channels)
         try:
             network.load_state_dict(load(bundle.read("model.safetensors")))
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
-            raise BundleError(f"model {bundle.id.name}: labels or architecture do not fit the weights: {reason}") from error
+            raise BundleError(
+                f"model {bundle.id.name}: labels or architecture do not fit the weights: {reason}"
+            ) from error
         return cls(bundle.id, bundle.preprocess, deploy(network))
 
     @torch.inference_mode()

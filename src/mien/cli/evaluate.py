@@ -1,1 +1,74 @@
-def register(app): pass
+"""``mien evaluate``: a model judged on one split of a dataset."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from mien.results import EvalReport
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command()(evaluate)
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A bundle folder or a built-in name (see `mien models`).")],
+    data: Annotated[str, typer.Option(help="Folder or zip of test/<class>/*, or `synthetic`.")],
+    split: Annotated[str, typer.Option(help="Which part of the dataset to judge on.")],
+    tta: Annotated[
+        str, typer.Option(help="Test-time augmentation: none, or flip (mean with the mirror image).")
+    ] = ("none"),
+    json_to: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write the report there; - prints only JSON.")
+    ] = None,
+) -> None:
+    """Judge a model: accuracy, macro-F1, per-class figures and the confusion matrix. Needs no torch."""
+    from mien.classifiers import load_classifier
+    from mien.data.sources import read_dataset
+    from mien.evaluation.evaluate import evaluate as judge
+    from mien.files import write
+
+    classifier = load_classifier(model)
+    report = judge(classifier, read_dataset(data, classifier.preprocess), split, tta=tta)
+    document = json.dumps(report.to_dict(), indent=2) + "\n"
+    if json_to == "-":
+        print(document, end="")
+        return
+    _print_report(report)
+    if json_to:
+        write(Path(json_to), document)
+        print(f"wrote {json_to}")
+
+
+def _print_report(report: EvalReport) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    console.print(
+        f"{report.model.name} on {report.split} of {report.data}, {report.n:,} images, tta {report.tta}"
+    )
+    figures = ("accuracy", "macro_f1", "balanced_accuracy")
+    console.print("   ".join(f"{name.replace('_', ' ')} {getattr(report, name):.2%}" for name in figures))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("class")
+    for column in (
+        "precision",
+        "recall",
+        "F1",
+        "images",
+        "|",
+        *(f"-> {label}"[:8] for label in report.model.labels),
+    ):
+        table.add_column(column, justify="right", no_wrap=True)
+    for (label, row), counts in zip(report.per_class.items(), report.confusion, strict=True):
+        scores = (f"{value:.1%}" for value in (row.precision, row.recall, row.f1))
+        table.add_row(label, *scores, str(row.support), "|", *map(str, counts))
+    (console if console.is_terminal else Console(width=140, highlight=False)).print(table)
+    console.print("right of the bar: how often the class was answered as each")

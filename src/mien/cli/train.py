@@ -23,8 +23,12 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="Name of a shipped recipe (see `mien recipes`) or a TOML file.")],
-    data: Annotated[str, typer.Option(help="Folder or zip of train/<class>/* and test/<class>/*, or `synthetic`.")],
+    recipe: Annotated[
+        str, typer.Argument(help="Name of a shipped recipe (see `mien recipes`) or a TOML file.")
+    ],
+    data: Annotated[
+        str, typer.Option(help="Folder or zip of train/<class>/* and test/<class>/*, or `synthetic`.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the bundle; the run's history goes to its run/.")],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     settings: Annotated[
@@ -79,7 +83,7 @@ class _Progress:
         )
         self._speaks, self._epochs = speaks, epochs
         self._task = self._bar.add_task("", total=None, epoch=0, epochs=epochs, loss=0.0, accuracy=0.0)
-        self._first: int | None = None
+        self._begun = False
 
     def __enter__(self) -> _Progress:
         self._bar.start()
@@ -96,12 +100,10 @@ class _Progress:
     def step(self, step: Step) -> None:
         """Move the bar; the time left counts from where this process began."""
         done = (step.epoch - 1) * step.steps + step.step
-        total = step.epochs * step.steps
-        if self._first is None:
-            self._first = done
-            self._bar.reset(self._task, total=total, completed=done)
-        fields = {"epoch": step.epoch, "loss": step.loss, "accuracy": step.accuracy}
-        self._bar.update(self._task, total=total, completed=done, **fields)
+        if not self._begun:
+            self._begun = True
+            self._bar.reset(self._task, total=step.epochs * step.steps, completed=done)
+        self._bar.update(self._task, completed=done, epoch=step.epoch, loss=step.loss, accuracy=step.accuracy)
 
     def epoch(self, row: EpochRow) -> None:
         """Print an epoch's figures."""

@@ -51,6 +51,7 @@ class FaceDataset:
 
         Raises:
             DataError: there is no such split.
+
         """
         if split not in self.splits:
             raise DataError(
@@ -68,7 +69,9 @@ class FaceDataset:
             rows = np.flatnonzero((self.split == split) & (self.truth == label))
             moved[rng.permutation(rows)[: round(fraction * len(rows))]] = HOLDOUT
         if not (moved == HOLDOUT).any():
-            raise DataError(f"a holdout of {fraction:g} of {split!r} in {self.source} is empty: raise the fraction")
+            raise DataError(
+                f"a holdout of {fraction:g} of {split!r} in {self.source} is empty: raise the fraction"
+            )
         return replace(self, split=moved)
 
     def relabel(self, labels: Sequence[str]) -> FaceDataset:
@@ -76,6 +79,7 @@ class FaceDataset:
 
         Raises:
             DataError: a label of the data is unknown to the model.
+
         """
         if tuple(labels) == self.labels:
             return self
@@ -86,13 +90,15 @@ class FaceDataset:
     def fingerprint(self) -> str:
         """Return a SHA-256 over pixels, targets, splits and labels: equal data, equal fingerprint."""
         digest = hashlib.sha256(repr((self.labels, self.images.shape, self.split.tolist())).encode())
-        digest.update(np.ascontiguousarray(self.images))
-        digest.update(np.ascontiguousarray(self.targets))
+        digest.update(self.images.tobytes())
+        digest.update(self.targets.tobytes())
         return digest.hexdigest()
 
     def _rows(self, mask: Bool[np.ndarray, " n"]) -> FaceDataset:
         ids = tuple(name for name, kept in zip(self.ids, mask, strict=True) if kept)
-        return replace(self, images=self.images[mask], targets=self.targets[mask], ids=ids, split=self.split[mask])
+        return replace(
+            self, images=self.images[mask], targets=self.targets[mask], ids=ids, split=self.split[mask]
+        )
 
 
 def one_hot(truth: Int[np.ndarray, " n"], k: int) -> Float32[np.ndarray, "n k"]:

@@ -49,6 +49,7 @@ def read_dataset(path: str | Path, preprocess: Preprocess | None = None) -> Face
 
     Raises:
         DataError: nothing there, no pictures, classes that differ between splits, a corrupt picture.
+
     """
     preprocess = preprocess or Preprocess()
     if str(path) == SYNTHETIC:
@@ -57,9 +58,13 @@ def read_dataset(path: str | Path, preprocess: Preprocess | None = None) -> Face
     if path.is_dir():
         return _assemble(_folder_entries(path), str(path), preprocess)
     if not path.exists():
-        raise DataError(f"no dataset at {path}: expected a folder or zip of train/<class>/*, or the word synthetic")
+        raise DataError(
+            f"no dataset at {path}: expected a folder or zip of train/<class>/*, or the word synthetic"
+        )
     if not zipfile.is_zipfile(path):
-        raise DataError(f"{path} is neither a folder nor a zip: expected train/<class>/* and test/<class>/* in one")
+        raise DataError(
+            f"{path} is neither a folder nor a zip: expected train/<class>/* and test/<class>/* in one"
+        )
     try:
         with zipfile.ZipFile(path) as archive:
             return _assemble(_zip_entries(archive, path), str(path), preprocess)
@@ -105,7 +110,9 @@ def _place(name: str) -> tuple[str, str, str] | None:
 
 def _assemble(entries: list[_Entry], source: str, preprocess: Preprocess) -> FaceDataset:
     if not entries:
-        raise DataError(f"no pictures in {source}: expected files such as train/happy/1.jpg and test/happy/2.jpg")
+        raise DataError(
+            f"no pictures in {source}: expected files such as train/happy/1.jpg and test/happy/2.jpg"
+        )
     labels = label_set(dict.fromkeys(entry.label for entry in entries))
     _check_classes(entries, labels, source)
     _check_unique((entry.id for entry in entries), source)

@@ -71,8 +71,13 @@ def draw_face(emotion: str, rng: np.random.Generator, size_px: int = 48) -> UInt
     canvas = np.full((_CANVAS_PX, _CANVAS_PX), rng.integers(20, 110), np.uint8)
     skin, ink = int(rng.integers(130, 235)), int(rng.integers(10, 60))
     strength = rng.uniform(0.75, 1.15)
-    neutral = np.array(_LOOKS["neutral"][:6])
-    look = _Look(*(neutral + strength * (np.array(_LOOKS[emotion][:6]) - neutral)), _LOOKS[emotion].wrinkled_nose)
+    full, neutral = _LOOKS[emotion], _LOOKS["neutral"]
+    look = full._replace(
+        **{
+            name: getattr(neutral, name) + strength * (getattr(full, name) - getattr(neutral, name))
+            for name in _Look._fields[:-1]
+        }
+    )
     unit = 0.40 * _CANVAS_PX
     to_px = _placement(rng, unit)
     _fill(canvas, to_px(_ellipse(0, 0, 1, 1.22)), skin)

@@ -37,6 +37,7 @@ def network(name: str) -> Network:
 
     Raises:
         ConfigError: there is no such network.
+
     """
     if name not in NETWORKS:
         raise ConfigError(

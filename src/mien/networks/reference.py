@@ -31,12 +31,14 @@ class Inception(nn.Module):
 
     def __init__(self, width: int, n1: int, r3: int, n3: int, r5: int, n5: int, np: int) -> None:
         super().__init__()
-        self.branches = nn.ModuleList([
-            nn.Sequential(*_conv(width, n1, 1)),
-            nn.Sequential(*_conv(width, r3, 1), *_conv(r3, n3)),
-            nn.Sequential(*_conv(width, r5, 1), *_conv(r5, n5), *_conv(n5, n5)),
-            nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), *_conv(width, np, 1)),
-        ])
+        self.branches = nn.ModuleList(
+            [
+                nn.Sequential(*_conv(width, n1, 1)),
+                nn.Sequential(*_conv(width, r3, 1), *_conv(r3, n3)),
+                nn.Sequential(*_conv(width, r5, 1), *_conv(r5, n5), *_conv(n5, n5)),
+                nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), *_conv(width, np, 1)),
+            ]
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the branches' outputs side by side: [b, width, h, w] -> [b, sum, h, w]."""

@@ -40,9 +40,16 @@ class Batches:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        """Raises DataError when the set does not fill a batch or a batch does not divide among processes."""
+        """Copy the images to the device.
+
+        Raises:
+            DataError: the set does not fill a batch, or a batch does not divide among the processes.
+
+        """
         if len(data) < batch_size:
-            raise DataError(f"{len(data)} training images do not fill a batch of {batch_size}: lower batch_size")
+            raise DataError(
+                f"{len(data)} training images do not fill a batch of {batch_size}: lower batch_size"
+            )
         if batch_size % world_size:
             raise DataError(f"a batch of {batch_size} does not divide among {world_size} processes")
         self.images, self.targets = to_device(data, device)
@@ -60,7 +67,9 @@ class Batches:
         order = torch.randperm(len(self.images), generator=generator, device=self.images.device)
         for step in range(len(self)):
             rows = order[step * self.batch_size : (step + 1) * self.batch_size][self.rank :: self.world_size]
-            draws = augment.draw(self.augmentation, self.batch_size, generator).rows(self.rank, self.world_size)
+            draws = augment.draw(self.augmentation, self.batch_size, generator).rows(
+                self.rank, self.world_size
+            )
             yield self.to_input(augment.apply(self.images[rows].float(), draws)), self.targets[rows]
 
 
@@ -76,7 +85,9 @@ class ToInput:
         return (pixels * self.gain - self.offset).contiguous(memory_format=torch.channels_last)
 
 
-def to_device(data: FaceDataset, device: torch.device) -> tuple[UInt8[Tensor, "n c h w"], Float32[Tensor, "n k"]]:
+def to_device(
+    data: FaceDataset, device: torch.device
+) -> tuple[UInt8[Tensor, "n c h w"], Float32[Tensor, "n k"]]:
     """Copy pictures (channel first, still bytes) and targets to the device."""
     images = torch.from_numpy(np.ascontiguousarray(data.images.transpose(0, 3, 1, 2)))
     return images.to(device), torch.from_numpy(data.targets).to(device)

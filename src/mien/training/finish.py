@@ -48,6 +48,7 @@ def save_bundle(out: Path, network: nn.Module, data: FaceDataset, run: Provenanc
     Raises:
         BundleError: the exported graph differs from the network.
         OutputError: `out` can't be written.
+
     """
     recipe, preprocess = run.recipe, run.recipe.input
     deployed = deploy(network)
@@ -104,6 +105,15 @@ def _scores(classifier: OnnxClassifier, data: FaceDataset, recipe: Recipe) -> li
         protocol = "the epoch was chosen on this split" if chosen else "read once; nothing was chosen on it"
         for tta in TTA:
             report = evaluate(classifier, data, split, tta=tta).to_dict()
-            kept = ("split", "tta", "n", "accuracy", "macro_f1", "balanced_accuracy", "per_class", "confusion")
+            kept = (
+                "split",
+                "tta",
+                "n",
+                "accuracy",
+                "macro_f1",
+                "balanced_accuracy",
+                "per_class",
+                "confusion",
+            )
             scores.append({"protocol": protocol, **{name: report[name] for name in kept}})
     return scores

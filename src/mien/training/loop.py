@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from lightning.fabric import Fabric
 from torch import nn
 from torch.nn import functional
 
@@ -24,18 +22,24 @@ from mien.data.dataset import HOLDOUT
 from mien.errors import ConfigError, TrainingError
 from mien.networks import catalog
 from mien.training.batches import Batches, ToInput, epoch_seed, to_device
+from mien.training.checkpoint import Checkpoint
 from mien.training.finish import Provenance, save_bundle
 from mien.training.history import EpochRow, best_epoch, write_csv, write_plot
+from mien.training.launch import open_fabric
 from mien.training.optim import build_optimizer, learning_rate, moving_average, set_learning_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from lightning.fabric import Fabric
+
     from mien.config import Recipe
     from mien.data.dataset import FaceDataset
 
-Weights = dict[str, torch.Tensor]
 REPORT_EVERY_STEPS = 16
+JUDGE_BATCH = 512
+_START = 2**32 - 1
+"""Stands for the epoch before the first: the seed of the fresh weights."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +53,6 @@ class Step:
     loss: float
     """Mean so far in this epoch."""
     accuracy: float
-
-
-@dataclass
-class _State:
-    """What a run carries from epoch to epoch, beside the network, its average and the optimiser."""
-
-    history: list[EpochRow] = field(default_factory=list)
-    best: Weights = field(default_factory=dict)
 
 
 def train(
@@ -80,143 +76,137 @@ def train(
         DataError: a split is missing or too small.
         TrainingError: the loss is no longer a number.
         OutputError: `out` can't be written.
+
     """
-    catalog.network(recipe.network)
     out = Path(out)
     if resume and (out / bundle.CONFIG).exists():
         return out
-    checkpoint = files.make_folder(out / "run") / "checkpoint.pt"
-    _check_out(out, checkpoint, resume)
+    catalog.network(recipe.network)
+    checkpoint = Checkpoint(files.make_folder(out / "run") / "checkpoint.pt", recipe, data.fingerprint())
+    _check_out(out, checkpoint, resume=resume)
     if recipe.validation.split == HOLDOUT:
         rule = recipe.validation
         data = data.hold_out(rule.holdout_fraction, rule.holdout_seed, split=recipe.train_split)
-    training, validation = data.select(recipe.train_split), data.select(recipe.validation.split)
 
-    fabric = _open_fabric(device, recipe.precision)
-    torch.manual_seed(epoch_seed(recipe.seed, 2**32 - 1))
-    raw = catalog.build(recipe.network, len(data.labels), recipe.input.channels)
-    raw = raw.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network, optimizer = fabric.setup(
-        torch.compile(raw) if recipe.compile else raw, build_optimizer(raw, recipe.optim)
-    )
-    average = moving_average(raw, recipe.ema.decay) if recipe.ema.decay else None
-    judged: nn.Module = average.module if average else raw
-    batches = Batches(
-        training, recipe.input, recipe.augment, batch_size=recipe.batch_size, seed=recipe.seed,
-        device=fabric.device, rank=fabric.global_rank, world_size=fabric.world_size,
-    )  # fmt: skip
-    judge = _Judge(validation, recipe, fabric.device)
-    parts: dict[str, Any] = {"network": raw, "average": average, "optimizer": optimizer}
-    claim = {"recipe": recipe.model_dump_json(), "data": data.fingerprint()}
-    state = _load(checkpoint, parts, claim) if resume and checkpoint.exists() else _State()
-
-    for epoch in range(len(state.history), recipe.epochs):
+    run = _Run(recipe, data, open_fabric(device, recipe.precision))
+    history, best = checkpoint.load(run.parts) if resume and checkpoint.exists() else ([], {})
+    for epoch in range(len(history), recipe.epochs):
         started = time.perf_counter()
-        torch.manual_seed(epoch_seed(recipe.seed, epoch))  # dropout
-        network.train()
-        steps = len(batches)
-        loss_sum = torch.zeros((), device=fabric.device)
-        hits = torch.zeros((), device=fabric.device)
-        rate = 0.0
-        for step, (x, y) in enumerate(batches.epoch(epoch), start=1):
-            rate = learning_rate(recipe.optim, (epoch * steps + step - 1) / (recipe.epochs * steps))
-            set_learning_rate(optimizer, rate)
-            logits = network(x)
-            loss = functional.cross_entropy(logits, y, label_smoothing=recipe.loss.label_smoothing)
-            optimizer.zero_grad()
-            fabric.backward(loss)
-            optimizer.step()
-            if average is not None:
-                average.update_parameters(raw)
-            loss_sum += loss.detach()
-            hits += (logits.argmax(1) == y.argmax(1)).float().mean()
-            if step % REPORT_EVERY_STEPS == 0 or step == steps:
-                on_step(Step(epoch + 1, recipe.epochs, step, steps, float(loss_sum / step), float(hits / step)))
-        train_loss, train_accuracy = (float(fabric.all_reduce(s / steps)) for s in (loss_sum, hits))
-        if not math.isfinite(train_loss):
-            raise TrainingError(f"the loss is {train_loss} in epoch {epoch + 1}: lower optim.peak_lr or use 32-true")
-        val_loss, val_accuracy = judge(judged)
-        row = EpochRow(
-            epoch + 1, rate, train_loss, train_accuracy, val_loss, val_accuracy, time.perf_counter() - started
-        )
-        state.history.append(row)
-        if best_epoch(state.history) is row:
-            state.best = {name: value.detach().clone() for name, value in judged.state_dict().items()}
-        if fabric.is_global_zero:
-            _save(checkpoint, parts, claim, state)
-            write_csv(out / "run" / "history.csv", state.history)
-        fabric.barrier()
+        train_loss, train_accuracy = run.train_epoch(epoch, on_step)
+        val_loss, val_accuracy = run.judge()
+        seconds = time.perf_counter() - started
+        row = EpochRow(epoch + 1, run.rate, train_loss, train_accuracy, val_loss, val_accuracy, seconds)
+        history.append(row)
+        if best_epoch(history) is row:
+            best = {name: value.detach().clone() for name, value in run.judged.state_dict().items()}
+        if run.fabric.is_global_zero:
+            checkpoint.save(run.parts, history, best)
+            write_csv(out / "run" / "history.csv", history)
+        run.fabric.barrier()
         on_epoch(row)
 
-    if fabric.is_global_zero:
-        write_plot(out / "run" / "history.png", state.history, f"{recipe.network} on {Path(data.source).name}")
-        best = copy.deepcopy(raw).cpu()
-        best.load_state_dict(state.best)
-        run = Provenance(recipe, state.history, command, str(fabric.device), fabric.world_size)
-        save_bundle(out, best, data, run)
-        checkpoint.unlink()
-    fabric.barrier()
+    if run.fabric.is_global_zero:
+        write_plot(out / "run" / "history.png", history, f"{recipe.network} on {Path(data.source).name}")
+        network = copy.deepcopy(run.raw).cpu()
+        network.load_state_dict(best)
+        fabric = run.fabric
+        save_bundle(
+            out, network, data, Provenance(recipe, history, command, str(fabric.device), fabric.world_size)
+        )
+        checkpoint.remove()
+    run.fabric.barrier()
     return out
 
 
-class _Judge:
-    """Loss and accuracy of a network on the validation images, in full precision, without augmentation."""
+class _Run:
+    """A network with all that moves it: data on the device, optimiser, moving average."""
 
-    def __init__(self, data: FaceDataset, recipe: Recipe, device: torch.device) -> None:
-        self._images, self._targets = to_device(data, device)
-        self._to_input = ToInput(recipe.input, device)
+    def __init__(self, recipe: Recipe, data: FaceDataset, fabric: Fabric) -> None:
+        self.recipe, self.fabric = recipe, fabric
+        validation = data.select(recipe.validation.split)
+        self.batches = Batches(
+            data.select(recipe.train_split),
+            recipe.input,
+            recipe.augment,
+            batch_size=recipe.batch_size,
+            seed=recipe.seed,
+            device=fabric.device,
+            rank=fabric.global_rank,
+            world_size=fabric.world_size,
+        )
+        self._to_input = ToInput(recipe.input, fabric.device)
+        self._images, self._targets = to_device(validation, fabric.device)
+        torch.manual_seed(epoch_seed(recipe.seed, _START))
+        self.raw = catalog.build(recipe.network, len(data.labels), recipe.input.channels)
+        self.raw.to(memory_format=torch.channels_last)
+        called: nn.Module = torch.compile(self.raw) if recipe.compile else self.raw  # type: ignore[assignment]
+        self.network, self.optimizer = fabric.setup(called, build_optimizer(self.raw, recipe.optim))
+        self.average = moving_average(self.raw, recipe.ema.decay) if recipe.ema.decay else None
+        self.rate = 0.0
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network whose weights are judged and shipped."""
+        return self.average.module if self.average else self.raw
+
+    @property
+    def parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+        """Everything with a state that a resumed run needs."""
+        average = {"average": self.average} if self.average else {}
+        return {"network": self.raw, "optimizer": self.optimizer, **average}
+
+    def train_epoch(self, epoch: int, on_step: Callable[[Step], None]) -> tuple[float, float]:
+        """Train once on every image; return mean loss and accuracy over all processes.
+
+        Raises:
+            TrainingError: the loss is no longer a number.
+
+        """
+        recipe, steps = self.recipe, len(self.batches)
+        torch.manual_seed(epoch_seed(recipe.seed, epoch))  # for dropout
+        self.network.train()
+        sums = torch.zeros(2, device=self.fabric.device)
+        for step, (x, y) in enumerate(self.batches.epoch(epoch), start=1):
+            self.rate = learning_rate(recipe.optim, (epoch * steps + step - 1) / (recipe.epochs * steps))
+            sums += self._train_step(x, y)
+            if step % REPORT_EVERY_STEPS == 0 or step == steps:
+                loss, accuracy = (sums / step).tolist()
+                on_step(Step(epoch + 1, recipe.epochs, step, steps, loss, accuracy))
+        means = self.fabric.all_reduce(sums / steps)
+        assert isinstance(means, torch.Tensor)
+        loss, accuracy = means.tolist()
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss} in epoch {epoch + 1}: lower optim.peak_lr or use 32-true"
+            )
+        return loss, accuracy
+
+    def _train_step(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Make one step; return (loss, accuracy) of this process's rows, still on the device."""
+        set_learning_rate(self.optimizer, self.rate)
+        logits = self.network(x)
+        loss = functional.cross_entropy(logits, y, label_smoothing=self.recipe.loss.label_smoothing)
+        self.optimizer.zero_grad()
+        self.fabric.backward(loss)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.raw)
+        hits = (logits.argmax(1) == y.argmax(1)).float().mean()
+        return torch.stack([loss.detach(), hits])
 
     @torch.inference_mode()
-    def __call__(self, network: nn.Module) -> tuple[float, float]:
-        """Return (cross-entropy, accuracy)."""
-        network.eval()
-        logits = torch.cat([network(self._to_input(part.float())) for part in self._images.split(512)]).float()
+    def judge(self) -> tuple[float, float]:
+        """Return (cross-entropy, accuracy) on the validation images, in full precision, as they are."""
+        network = self.judged.eval()
+        parts = torch.split(self._images, JUDGE_BATCH)
+        logits = torch.cat([network(self._to_input(part.float())) for part in parts])
         loss = functional.cross_entropy(logits, self._targets)
         return float(loss), float((logits.argmax(1) == self._targets.argmax(1)).float().mean())
 
 
-def _open_fabric(device: str, precision: str) -> Fabric:
-    """Open the device; under ``torchrun`` join the other processes."""
-    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True, "auto": True}
-    if device not in present:
-        raise ConfigError(f"unknown device {device!r}: expected one of auto, cpu, cuda, mps")
-    if not present[device]:
-        raise ConfigError(f"no {device} device on this machine: use --device auto or cpu")
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
-    fabric = Fabric(
-        accelerator=device,
-        devices=local,
-        num_nodes=world // local,
-        strategy="ddp" if world > 1 else "auto",
-        precision=precision,  # type: ignore[arg-type]
-    )
-    fabric.launch()
-    return fabric
-
-
-def _check_out(out: Path, checkpoint: Path, resume: bool) -> None:
+def _check_out(out: Path, checkpoint: Checkpoint, *, resume: bool) -> None:
     if not resume and (checkpoint.exists() or (out / bundle.CONFIG).exists()):
         state = "an unfinished run" if checkpoint.exists() else "a finished model"
-        raise ConfigError(f"{out} already holds {state}: add --resume to go on with it, or choose another --out")
-
-
-def _save(path: Path, parts: dict[str, Any], claim: dict[str, str], state: _State) -> None:
-    content = {name: part.state_dict() for name, part in parts.items() if part is not None}
-    history = [asdict(row) for row in state.history]
-    with files.writing(path) as temporary:
-        torch.save({**content, "claim": claim, "history": history, "best": state.best}, temporary)
-
-
-def _load(path: Path, parts: dict[str, Any], claim: dict[str, str]) -> _State:
-    try:
-        content = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:  # a damaged archive raises whatever its bytes provoke
-        raise ConfigError(f"{path} is damaged ({error}): remove {path.parent} to start anew") from error
-    if content["claim"] != claim:
-        what = next(name for name in claim if content["claim"][name] != claim[name])
-        raise ConfigError(f"{path.parent} was begun with another {what}: resume with the same, or choose another --out")
-    for name, part in parts.items():
-        if part is not None:
-            part.load_state_dict(content[name])
-    return _State([EpochRow(**row) for row in content["history"]], content["best"])
+        raise ConfigError(
+            f"{out} already holds {state}: add --resume to go on with it, or choose another --out"
+        )

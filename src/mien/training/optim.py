@@ -9,6 +9,8 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor, nn
 
     from mien.config import Optim
@@ -56,11 +58,11 @@ def moving_average(network: nn.Module, decay: float) -> AveragedModel:
     The first steps decay faster, (1 + n) / (10 + n), so that a short run is not judged on its random start.
     """
 
-    def follow(averages: list[Tensor], values: list[Tensor], steps: Tensor | int) -> None:
+    def follow(averages: Sequence[Tensor], values: Sequence[Tensor], steps: Tensor | int) -> None:
         kept = min(decay, (1 + float(steps)) / (10 + float(steps)))
         if averages[0].is_floating_point():
-            torch._foreach_lerp_(averages, values, 1 - kept)
+            torch._foreach_lerp_(list(averages), list(values), 1 - kept)
         else:  # BatchNorm's count of batches
-            torch._foreach_copy_(averages, values)
+            torch._foreach_copy_(list(averages), list(values))
 
     return AveragedModel(network, multi_avg_fn=follow, use_buffers=True)

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from mien.preprocess import CropRule
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jaxtyping import UInt8
 
-    from mien.preprocess import Preprocess
+    from mien.preprocess import CropRule, Preprocess
     from mien.results import Face
 
 Box = tuple[float, float, float, float]

@@ -6,7 +6,8 @@ already is a face; `auto` takes the best one at hand.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -16,8 +17,6 @@ from mien.results import Face
 from mien.vision.weights import YUNET, verified
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from jaxtyping import UInt8
 
 DETECTORS = ("auto", "yunet", "haar", "whole")
@@ -25,6 +24,7 @@ WHOLE_PICTURE_PX = 64
 """`auto` takes pictures no larger than this, on both sides, for a face already cropped."""
 
 
+@runtime_checkable
 class FaceDetector(Protocol):
     """A picture in, faces out."""
 
@@ -40,9 +40,12 @@ def open_detector(name: str = "auto", weights: Path | None = None) -> FaceDetect
 
     Raises:
         ConfigError: no such name, or YuNet is asked for and its weights are missing or not the pinned ones.
+
     """
     if name not in DETECTORS:
-        raise ConfigError(f"unknown detector {name!r}: expected {', '.join(DETECTORS)}{did_you_mean(name, DETECTORS)}")
+        raise ConfigError(
+            f"unknown detector {name!r}: expected {', '.join(DETECTORS)}{did_you_mean(name, DETECTORS)}"
+        )
     if name == "whole":
         return Whole()
     if name == "haar":
@@ -92,7 +95,7 @@ class Haar:
     longest_side_px = 1280
 
     def __init__(self) -> None:
-        path = cv2.data.haarcascades + "haarcascade_frontalface_alt2.xml"
+        path = str(Path(cv2.__file__).with_name("data") / "haarcascade_frontalface_alt2.xml")
         self._cascade = cv2.CascadeClassifier(path)
         if self._cascade.empty():
             raise ConfigError(f"OpenCV cannot load its cascade {path}: install opencv-python-headless again")
@@ -105,7 +108,9 @@ class Haar:
         grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
         padded = cv2.copyMakeBorder(grey, pad_y, pad_y, pad_x, pad_x, cv2.BORDER_REPLICATE)
         least = max(24, min(height, width) // 20)
-        boxes = self._cascade.detectMultiScale(padded, scaleFactor=1.1, minNeighbors=4, minSize=(least, least))
+        boxes = self._cascade.detectMultiScale(
+            padded, scaleFactor=1.1, minNeighbors=4, minSize=(least, least)
+        )
         faces = []
         for x, y, w, h in np.asarray(boxes, float).reshape(-1, 4):
             left, top = (x - pad_x) * factor, (y - pad_y) * factor

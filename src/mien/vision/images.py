@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
@@ -18,6 +17,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from mien.errors import ImageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from jaxtyping import UInt8
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
@@ -33,6 +34,7 @@ def decode(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> UInt8[np.ndarray, 
 
     Raises:
         ImageError: not a picture, truncated, or larger than `pixel_limit` pixels.
+
     """
     return np.asarray(_upright(data, pixel_limit).convert("RGB"))
 
@@ -48,6 +50,7 @@ def read(path: Path, *, pixel_limit: int = PIXEL_LIMIT) -> UInt8[np.ndarray, "h 
 
     Raises:
         ImageError: it can't be opened or decoded.
+
     """
     try:
         data = path.read_bytes()
@@ -58,7 +61,9 @@ def read(path: Path, *, pixel_limit: int = PIXEL_LIMIT) -> UInt8[np.ndarray, "h 
 
 def encode(image_rgb_u8: UInt8[np.ndarray, "h w 3"], suffix: str = ".jpg") -> bytes:
     """Encode a picture in the format of a file suffix."""
-    done, data = cv2.imencode(suffix, cv2.cvtColor(image_rgb_u8, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92])
+    done, data = cv2.imencode(
+        suffix, cv2.cvtColor(image_rgb_u8, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92]
+    )
     assert done, suffix
     return bytes(data)
 
@@ -72,7 +77,9 @@ def _upright(data: bytes, pixel_limit: int) -> Image.Image:
             image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
             width, height = image.size
             if width * height > pixel_limit:
-                raise ImageError(f"picture of {width}x{height} pixels is over the limit of {pixel_limit:,} pixels")
+                raise ImageError(
+                    f"picture of {width}x{height} pixels is over the limit of {pixel_limit:,} pixels"
+                )
             image.load()
             return _eight_bits(ImageOps.exif_transpose(image))
     except UnidentifiedImageError as error:

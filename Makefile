@@ -1,0 +1,36 @@
+# The README's two commands. Both work on a bare machine with Python >= 3.11; uv is installed here if missing.
+UV ?= $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+PYTHON ?= python3
+LIGHT := .venv-light
+FULL := .venv
+INSTALL = $(UV) pip install --quiet --constraint constraints.txt
+
+.PHONY: demo test check clean
+
+demo: $(LIGHT)/.installed
+	$(LIGHT)/bin/mien predict sample --out mien-out
+
+test: $(FULL)/.installed check
+	$(FULL)/bin/python -m pytest
+
+check: $(FULL)/.installed
+	$(FULL)/bin/ruff check .
+	$(FULL)/bin/ruff format --check .
+	$(FULL)/bin/mypy
+
+$(LIGHT)/.installed: pyproject.toml constraints.txt | $(UV)
+	$(UV) venv --quiet --clear --python $(PYTHON) $(LIGHT)
+	$(INSTALL) --python $(LIGHT)/bin/python --editable .
+	@touch $@
+
+$(FULL)/.installed: pyproject.toml constraints.txt | $(UV)
+	$(UV) venv --quiet --clear --python $(PYTHON) $(FULL)
+	$(INSTALL) --python $(FULL)/bin/python --editable '.[all]' --group dev --group bench
+	@touch $@
+
+.uv/bin/uv:
+	$(PYTHON) -m venv .uv
+	.uv/bin/pip install --quiet uv
+
+clean:
+	rm -rf .uv $(LIGHT) $(FULL) mien-out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,113 @@
+"""`Pipeline`: a picture in, its faces and their expressions out. It knows neither torch nor the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mien.classifiers import Classifier, load_classifier, probabilities
+from mien.errors import ConfigError, ImageError
+from mien.results import FaceResult, ImageResult
+from mien.vision import images
+from mien.vision.crop import crop_faces
+from mien.vision.detect import Auto, FaceDetector, open_detector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from jaxtyping import UInt8
+
+    Source = str | Path | bytes | UInt8[np.ndarray, "h w 3"]
+
+
+class Pipeline:
+    """Decode, detect, crop, classify: one call a picture."""
+
+    def __init__(
+        self,
+        model: str | Path | Classifier = "default",
+        detector: str | FaceDetector = "auto",
+        *,
+        detector_weights: str | Path | None = None,
+    ) -> None:
+        """Load what is named; a `Classifier` or `FaceDetector` of your own is taken as it is.
+
+        Raises:
+            BundleError: the model cannot be loaded.
+            ConfigError: no such detector, or YuNet's weights are missing.
+
+        """
+        self.classifier = load_classifier(model) if isinstance(model, str | Path) else model
+        weights = None if detector_weights is None else Path(detector_weights)
+        self.detector = open_detector(detector, weights) if isinstance(detector, str) else detector
+
+    def __call__(self, image: Source) -> ImageResult:
+        """Find and name every face of one picture: a path, the bytes of a file, or RGB u8 [h, w, 3].
+
+        Raises:
+            ImageError: it can't be read or decoded.
+
+        """
+        return self.look(pixels(image), source=str(image) if isinstance(image, str | Path) else "")
+
+    def look(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"], *, source: str = "") -> ImageResult:
+        """Find and name every face of a decoded picture."""
+        detector = self.detector.choose(image_rgb_u8) if isinstance(self.detector, Auto) else self.detector
+        faces = detector.detect(image_rgb_u8)
+        crops = crop_faces(image_rgb_u8, faces, detector.name, self.classifier.preprocess)
+        labels = self.classifier.id.labels
+        results = []
+        for face, probs in zip(faces, probabilities(self.classifier.logits(crops)), strict=True):
+            scores = dict(zip(labels, probs.tolist(), strict=True))
+            results.append(FaceResult(face, labels[int(probs.argmax())], scores))
+        height, width = image_rgb_u8.shape[:2]
+        return ImageResult(source, width, height, tuple(results))
+
+    def each(self, paths: Sequence[Path]) -> Iterator[tuple[ImageResult, UInt8[np.ndarray, "h w 3"] | None]]:
+        """Yield result and pixels for each file; one that can't be read is a result with its `error`."""
+        for path in paths:
+            try:
+                image = images.read(path)
+            except ImageError as error:
+                yield ImageResult(str(path), error=str(error)), None
+            else:
+                yield self.look(image, source=str(path)), image
+
+
+def pixels(image: Source) -> UInt8[np.ndarray, "h w 3"]:
+    """Return the pixels of a path, of a file's bytes, or of an array, which is checked.
+
+    Raises:
+        ImageError: it can't be read, or the array is not RGB u8 [h, w, 3].
+
+    """
+    if isinstance(image, bytes):
+        return images.decode(image)
+    if isinstance(image, str | Path):
+        return images.read(Path(image))
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ImageError(f"expected RGB pixels, uint8 [h, w, 3]; got {image.dtype} {list(image.shape)}")
+    return image
+
+
+def find_images(sources: Sequence[str | Path]) -> list[Path]:
+    """Return the picture files that `sources` name: files as they are, folders searched throughout.
+
+    A missing file stays in the list, to be reported in its place.
+
+    Raises:
+        ConfigError: a folder without a picture.
+
+    """
+    found: list[Path] = []
+    for source in map(Path, sources):
+        if not source.is_dir():
+            found.append(source)
+            continue
+        inside = [path for path in sorted(source.rglob("*")) if path.suffix.lower() in images.SUFFIXES]
+        if not inside:
+            raise ConfigError(f"no pictures in the folder {source}: expected files such as .jpg or .png")
+        found += inside
+    return found

@@ -1,0 +1,40 @@
+"""Devices, precision and processes, through Lightning Fabric."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from lightning.fabric import Fabric
+
+from mien.errors import ConfigError
+
+
+def open_fabric(device: str, precision: str) -> Fabric:
+    """Open ``auto``, ``cpu``, ``cuda`` or ``mps``; under ``torchrun`` join the other processes.
+
+    Raises:
+        ConfigError: no such name, or no such device on this machine.
+
+    """
+    present = {
+        "auto": True,
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if device not in present:
+        raise ConfigError(f"unknown device {device!r}: expected one of {', '.join(present)}")
+    if not present[device]:
+        raise ConfigError(f"no {device} device on this machine: use --device auto or cpu")
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
+    fabric = Fabric(
+        accelerator=device,
+        devices=local,
+        num_nodes=world // local,
+        strategy="ddp" if world > 1 else "auto",
+        precision=precision,  # type: ignore[arg-type]
+    )
+    fabric.launch()
+    return fabric

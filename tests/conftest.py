@@ -1,0 +1,44 @@
+"""Shared fixtures. Shapes in annotations are checked while tests run, by jaxtyping's pytest hook.
+
+The package imports shape names for type checkers only, so that users neither install nor pay for
+jaxtyping; here they are made visible to the hook, which reads annotations as text.
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+from pathlib import Path
+
+import jaxtyping
+import pytest
+
+for _name in ("Bool", "Float32", "Int", "Shaped", "UInt8"):
+    setattr(builtins, _name, getattr(jaxtyping, _name))
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Return the folder of real data and photos beside the checkout; where CI lacks it, that is a failure."""
+    folder = REPOSITORY.parent / "shared"
+    if not folder.is_dir():
+        if os.environ.get("CI"):
+            pytest.fail(f"CI must have the shared data at {folder}")
+        pytest.skip("no shared data beside the checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def yunet_weights(shared: Path) -> Path:
+    """Return YuNet's weights file."""
+    return shared / "models" / "face_detection_yunet_2023mar.onnx"
+
+
+@pytest.fixture(autouse=True)
+def no_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Point the cache of fetched weights at an empty folder, so that no test depends on the user's own."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("MIEN_CACHE", str(folder))
+    return folder
