@@ -42,3 +42,17 @@ def no_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("MIEN_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a real bundle, trained for two short epochs on drawn faces."""
+    from mien.config import read_recipe
+    from mien.training.loop import train
+    from tests.training.tiny import tiny_data
+
+    out = tmp_path_factory.mktemp("tiny") / "tiny"
+    recipe = read_recipe("nano", ["epochs=2", "batch_size=16", "precision=32-true"])
+    return train(
+        recipe, tiny_data(), out, device="cpu", command="mien train nano --data synthetic --out tiny"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import sys
@@ -44,6 +45,7 @@ def train(
         from mien.training.loop import train as run
     from mien.data.sources import read_dataset
 
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     command = shlex.join(
         ["mien", "train", recipe, "--data", Path(data).name, "--out", out.name]
         + [word for setting in settings or [] for word in ("--set", setting)]
@@ -95,7 +97,7 @@ class _Progress:
     def say(self, text: str) -> None:
         """Print a line above the bar."""
         if self._speaks:
-            self._bar.console.print(text, highlight=False, markup=False)
+            self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def step(self, step: Step) -> None:
         """Move the bar; the time left counts from where this process began."""

@@ -65,9 +65,7 @@ class Checkpoint:
         try:
             content = torch.load(self.path, weights_only=True, map_location="cpu")
         except Exception as error:  # a damaged archive raises whatever its bytes provoke
-            raise ConfigError(
-                f"{self.path} is damaged ({error}): remove {self.path.parent} to start anew"
-            ) from error
+            raise ConfigError(f"{self.path} is damaged: remove {self.path.parent} to start anew") from error
         for what, value in self._claim().items():
             if content["claim"][what] != value:
                 raise ConfigError(

@@ -137,13 +137,14 @@ class YuNet:
         self._net.setInputSize((small.shape[1], small.shape[0]))
         _, rows = self._net.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
         faces = []
-        for row in [] if rows is None else np.asarray(rows, float):
+        rows = np.empty((0, 15)) if rows is None else np.asarray(rows, float)
+        for row in rows[np.isfinite(rows).all(axis=1)]:  # a picture of a few pixels makes it answer NaN
             x, y, w, h = row[:4] * factor
             faces.append(Face((x, y, x + w, y + h), score=float(row[-1])))
         return sorted(faces, key=lambda face: face.box_xyxy_px)
 
 
-def _limited(image: UInt8[np.ndarray, "h w 3"], longest_px: int) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
+def _limited(image: UInt8[np.ndarray, "h w 3"], longest_px: int) -> tuple[UInt8[np.ndarray, "y x 3"], float]:
     """Shrink a large picture for detection; the factor leads back to its own pixels."""
     factor = max(image.shape[:2]) / longest_px
     if factor <= 1:

@@ -1,0 +1,79 @@
+"""Splits, holdouts, label maps and fingerprints."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mien.data.dataset import FaceDataset, one_hot
+from mien.errors import DataError
+from mien.labels import EMOTIONS_7
+
+
+def dataset(per_class=(70, 20, 10), test=7) -> FaceDataset:
+    truth = np.repeat(np.arange(3), per_class)
+    truth = np.concatenate([truth, np.arange(test) % 3])
+    n = len(truth)
+    images = np.random.default_rng(0).integers(0, 256, (n, 5, 3, 1), np.uint8)
+    split = np.array(["train"] * sum(per_class) + ["test"] * test)
+    labels = ("angry", "happy", "sad")
+    return FaceDataset(images, one_hot(truth, 3), tuple(f"row{i}" for i in range(n)), split, labels, "memory")
+
+
+def test_select_keeps_rows_together():
+    data = dataset()
+    test = data.select("test")
+    assert (len(test), test.ids[0], test.splits) == (7, "row100", ("test",))
+    assert (test.images == data.images[100:]).all()
+    assert (test.truth == data.truth[100:]).all()
+
+
+def test_a_wrong_split_name_lists_the_right_ones():
+    with pytest.raises(
+        DataError, match=r"no split 'tset' in memory: expected one of train, test; did you mean test\?"
+    ):
+        dataset().select("tset")
+
+
+def test_a_holdout_is_stratified_and_repeatable():
+    data = dataset().hold_out(0.1, seed=0)
+    held = data.select("holdout")
+    assert np.bincount(held.truth).tolist() == [7, 2, 1]
+    assert held.ids == dataset().hold_out(0.1, seed=0).select("holdout").ids
+    assert held.ids != dataset().hold_out(0.1, seed=1).select("holdout").ids
+    assert len(data.select("train")) == 90
+    assert len(data.select("test")) == 7
+
+
+def test_an_empty_holdout_is_refused():
+    with pytest.raises(
+        DataError, match="a holdout of 0.001 of 'train' in memory is empty: raise the fraction"
+    ):
+        dataset().hold_out(0.001, seed=0)
+
+
+def test_relabel_into_a_larger_set():
+    moved = dataset().relabel(EMOTIONS_7)
+    assert moved.targets.shape == (107, 7)
+    assert set(moved.truth.tolist()) == {0, 3, 5}
+    with pytest.raises(
+        DataError, match="label 'angry' of the data is not among the model's labels happy, sad"
+    ):
+        dataset().relabel(("happy", "sad"))
+
+
+def test_the_fingerprint_sees_every_part():
+    data = dataset()
+    other = data.images.copy()
+    other[3, 2, 1] ^= 1
+    prints = {
+        data.fingerprint(),
+        replace(data, images=other).fingerprint(),
+        replace(data, targets=data.targets[::-1].copy()).fingerprint(),
+        replace(data, labels=("a", "b", "c")).fingerprint(),
+        data.hold_out(0.1, 0).fingerprint(),
+    }
+    assert len(prints) == 5
+    assert dataset().fingerprint() == data.fingerprint()

@@ -1,0 +1,278 @@
+"""The commands as a user types them: real processes, their output, their exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import mien
+from mien import bundle
+from tests.pictures import jpeg, photo, png, tree, write_tree, write_zip
+
+MIEN = [sys.executable, "-m", "mien"]
+
+
+def run(*words, **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*MIEN, *map(str, words)], capture_output=True, text=True, timeout=300, **options)
+
+
+def refused(*words, **options) -> str:
+    """Run what must be refused: status 2, nothing on stdout, one line on stderr, which is returned."""
+    done = run(*words, **options)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+def test_version_and_help():
+    assert run("--version").stdout == f"mien {mien.__version__}\n"
+    for words in ([], ["predict"], ["train"], ["evaluate"], ["models"], ["recipes"], ["fetch"]):
+        assert "Usage: " in run(*words, "--help").stdout
+
+
+def test_the_sample_needs_no_torch_and_is_named_right(tmp_path):
+    """The light promise, on the built-in model and the shipped photo: torch cannot be imported here."""
+    block = "import sys; sys.modules['torch'] = None; from mien.cli import main; sys.argv[0] = 'mien'; main()"
+    command = [
+        sys.executable,
+        "-c",
+        block,
+        "predict",
+        "sample",
+        "--out",
+        str(tmp_path),
+        "--json",
+        str(tmp_path / "p.json"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert "happy" in done.stdout
+    assert f"wrote {tmp_path / 'sample.faces.jpg'}" in done.stdout
+    document = json.loads((tmp_path / "predictions.json").read_text())
+    assert document == json.loads((tmp_path / "p.json").read_text())
+    assert document["model"]["name"] == "mien_nano"
+    ((face,),) = [image["faces"] for image in document["images"]]
+    assert face["label"] == "happy"
+    assert sum(face["scores"].values()) == pytest.approx(1, abs=1e-4)
+    assert Image.open(tmp_path / "sample.faces.jpg").size == (512, 512)
+
+
+def test_real_photos_with_yunet(shared, yunet_weights):
+    photos = [shared / "photos" / name for name in ("multi_face.jpg", "single_face.jpg")]
+    done = run("predict", *photos, "--detector", "yunet", "--detector-weights", yunet_weights, "--json", "-")
+    document = json.loads(done.stdout)
+    assert (done.returncode, done.stderr, document["schema"]) == (0, "", "mien.predictions/1")
+    many, one = ([face["label"] for face in image["faces"]] for image in document["images"])
+    assert len(many) == 5
+    assert many.count("happy") >= 4
+    assert one == ["happy"]
+
+
+def test_the_built_in_model_on_the_public_test_images(shared):
+    done = run(
+        "evaluate", "default", "--data", shared / "data" / "fer2013.zip", "--split", "test", "--json", "-"
+    )
+    report = json.loads(done.stdout)
+    assert (report["schema"], report["n"], report["split"]) == ("mien.evaluation/1", 3589, "test")
+    assert report["accuracy"] >= 0.68
+    (claimed,) = [s for s in bundle.load("default").card.scores if (s["split"], s["tta"]) == ("test", "none")]
+    assert report["accuracy"] == pytest.approx(
+        claimed["accuracy"], abs=0.001
+    )  # another CPU may round otherwise
+    assert np.array(report["confusion"]).sum() == 3589
+
+
+def test_models_and_recipes():
+    listed = json.loads(run("models", "--json").stdout)
+    (row,) = [b for b in listed["bundles"] if b["default"]]
+    assert row["parameters"] <= 300_000
+    assert {n["name"]: n["parameters"] for n in listed["networks"]}["mynet_v2"] == 625_111
+    assert "default" in run("models").stdout
+    assert "mien/nano" in run("recipes").stdout
+    shown = run("recipes", "show", "nano").stdout
+    assert 'network = "mien_nano"' in shown
+    assert "# optim.momentum = 0.9" in shown
+
+
+def test_one_unreadable_photo_does_not_stop_the_rest(tmp_path, tiny_bundle):
+    (tmp_path / "a.jpg").write_bytes(jpeg(photo())[:300])
+    (tmp_path / "b.png").write_bytes(png())
+    done = run("predict", tmp_path, tmp_path / "none.jpg", "--model", tiny_bundle, "--json", "-")
+    assert done.returncode == 1
+    broken, good, missing = json.loads(done.stdout)["images"]
+    assert (broken["faces"], missing["faces"], good["error"]) == ([], [], None)
+    assert "damaged or truncated" in broken["error"]
+    assert "No such file" in missing["error"]
+    assert len(good["faces"]) == 1  # 48 pixels: taken whole
+
+
+def test_no_face_in_the_photo_is_said_and_is_no_error(tmp_path, tiny_bundle):
+    (tmp_path / "wall.jpg").write_bytes(jpeg(np.full((211, 307, 3), 99, np.uint8)))
+    done = run("predict", tmp_path / "wall.jpg", "--model", tiny_bundle, "--out", tmp_path / "out")
+    assert done.returncode == 0
+    assert "no face found" in done.stdout
+    assert (tmp_path / "out" / "wall.faces.jpg").exists()
+
+
+def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path, tiny_bundle):
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.png").write_bytes(png())
+    run("predict", tmp_path / "x", tmp_path / "y", "--model", tiny_bundle, "--out", tmp_path / "out")
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        "a.faces.jpg",
+        "a-2.faces.jpg",
+        "predictions.json",
+    }
+
+
+SMALL = ["--set", "epochs=3", "--set", "batch_size=32", "--device", "cpu"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_run_goes_on(tmp_path, how):
+    out, log = tmp_path / "run", tmp_path / "log"
+    words = ["train", "nano", "--data", "synthetic", "--out", out, *SMALL]
+    with log.open("w") as file:
+        running = subprocess.Popen([*MIEN, *map(str, words)], stdout=file, stderr=file)
+        deadline = time.monotonic() + 200
+        while "epoch   1/3" not in log.read_text() and running.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        running.send_signal(how)
+        assert running.wait(60) == (130 if how == signal.SIGINT else -signal.SIGKILL)
+    assert ("the same command with --resume goes on" in log.read_text()) == (how == signal.SIGINT)
+    assert "Traceback" not in log.read_text()
+    assert "already holds an unfinished run" in refused(*words)
+    done = run(*words, "--resume")
+    assert (done.returncode, done.stdout) == (0, f"{out}\n")
+    assert "epoch   1/3" not in done.stderr
+    assert "epoch   3/3" in done.stderr
+    report = run("evaluate", out, "--data", "synthetic", "--split", "test", "--tta", "flip")
+    assert "350 images, tta flip" in report.stdout
+
+
+def test_two_processes_train_one_model(tmp_path):
+    """As on two GPUs, on two CPU processes: one writes, both take part."""
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        "-m",
+        "mien",
+    ]
+    words = ["train", "nano", "--data", "synthetic", "--out", str(tmp_path / "run"), *SMALL]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launch, *words], capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(str(tmp_path / "run")) == 1
+    assert done.stderr.count("epoch   3/3") == 1
+    card = bundle.load(tmp_path / "run").card
+    assert card.training["processes"] == 2
+    assert card.scores[0]["accuracy"] > 0.4  # a mean of gradients that is wrong by a factor does not learn
+
+
+BAD_TRAINING = {
+    "unknown recipe key": (
+        ["--set", "optim.peek_lr=1"],
+        "unknown option optim.peek_lr; did you mean optim.peak_lr?",
+    ),
+    "unknown device": (["--device", "gpu"], "unknown device 'gpu': expected one of auto, cpu, cuda, mps"),
+    "wrong split name": (
+        ["--set", "validation.split=tset"],
+        "no split 'tset' in synthetic: expected one of train, test",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_TRAINING)
+def test_training_refuses(name, tmp_path):
+    words, message = BAD_TRAINING[name]
+    line = refused("train", "nano", "--data", "synthetic", "--out", tmp_path / "run", *words)
+    assert line.startswith("mien train: ")
+    assert message in line
+
+
+BAD_DATA = {
+    "empty dataset": ({"notes.txt": b""}, "no pictures in"),
+    "missing class folder": (
+        {k: v for k, v in tree().items() if not k.startswith("test/sad")},
+        "test/ has no pictures in the class folder 'sad' that train has",
+    ),
+    "corrupt image": (tree() | {"train/sad/x.jpg": b"broken"}, "corrupt picture train/sad/x.jpg in"),
+    "names that leave": (
+        tree() | {"../train/sad/x.png": png()},
+        "holds the unsafe name '../train/sad/x.png'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_DATA)
+def test_data_is_refused(name, tmp_path, tiny_bundle):
+    files, message = BAD_DATA[name]
+    path = write_zip(tmp_path / "set.zip", files)
+    for words in (["train", "nano", "--out", tmp_path / "run"], ["evaluate", tiny_bundle, "--split", "test"]):
+        assert message in refused(*words, "--data", path)
+
+
+def test_evaluate_refuses_a_wrong_split_and_foreign_labels(tmp_path, tiny_bundle):
+    data = write_tree(tmp_path / "set", tree(("happy", "bored")))
+    assert "no split 'val' in" in refused("evaluate", tiny_bundle, "--data", "synthetic", "--split", "val")
+    assert "label 'bored' of the data is not among" in refused(
+        "evaluate", tiny_bundle, "--data", data, "--split", "test"
+    )
+
+
+def test_predict_refuses(tmp_path, tiny_bundle):
+    (tmp_path / "a.png").write_bytes(png())
+    (tmp_path / "taken").write_text("")
+    photo_words = ["predict", tmp_path / "a.png", "--model"]
+    assert "no model 'defalt'" in refused(*photo_words, "defalt")
+    assert "unknown detector 'mtcnn'" in refused(*photo_words, tiny_bundle, "--detector", "mtcnn")
+    assert "run `mien fetch yunet`" in refused(*photo_words, tiny_bundle, "--detector", "yunet")
+    assert "cannot write" in refused(*photo_words, tiny_bundle, "--out", tmp_path / "taken")
+    assert "cannot write" in refused(*photo_words, tiny_bundle, "--json", tmp_path / "taken" / "p.json")
+    assert "nothing to fetch under the name 'yolo'" in refused("fetch", "yolo")
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become somebody else"
+)
+def test_no_write_permission_for_an_ordinary_user(tmp_path):
+    """Root may write everywhere, so the writing runs as nobody."""
+    tmp_path.chmod(0o755)
+    code = (
+        f"import sys; sys.path[:0] = {sys.path!r}; import os; from mien import files; os.setuid(65534)\n"
+        "from pathlib import Path\n"
+        "try: files.write(Path(sys.argv[1]) / 'x', b'')\n"
+        "except files.OutputError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60
+    )
+    assert f"cannot write {tmp_path / 'x'}: Permission denied; nothing was changed there" in done.stdout
+
+
+def test_a_file_size_limit_stands_for_a_full_disk(tmp_path, tiny_bundle):
+    """The kernel refuses the bytes, as on a full disk: one line, and no half-written file."""
+    import resource
+
+    (tmp_path / "a.png").write_bytes(png())
+    out = tmp_path / "out"
+    line = refused(
+        "predict", tmp_path / "a.png", "--model", tiny_bundle, "--out", out,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)),
+    )  # fmt: skip
+    assert "cannot write" in line
+    assert list(out.iterdir()) == []

@@ -1,0 +1,84 @@
+"""Figures worked by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mien.classifiers import Classifier
+from mien.classifiers.combine import FlipAverage, with_tta
+from mien.data.dataset import FaceDataset, one_hot
+from mien.errors import ConfigError
+from mien.evaluation.evaluate import evaluate
+from tests.fakes import ConstantClassifier
+
+LABELS = ("angry", "happy", "sad")
+
+
+class Reader(ConstantClassifier):
+    """Answers what the first pixel says: 0, 1 or 2."""
+
+    def __init__(self):
+        super().__init__((0.0, 0.0, 0.0), LABELS, size_px=8)
+
+    def logits(self, crops):
+        return one_hot(crops[:, 0, 0, 0].astype(int), 3) * np.float32(5)
+
+
+def data(truth, answers) -> FaceDataset:
+    images = np.zeros((len(truth), 8, 8, 1), np.uint8)
+    images[:, 0, 0, 0] = answers
+    ids = tuple(map(str, range(len(truth))))
+    return FaceDataset(
+        images, one_hot(np.array(truth), 3), ids, np.full(len(truth), "test"), LABELS, "memory"
+    )
+
+
+def test_every_figure_by_hand():
+    report = evaluate(Reader(), data([0, 0, 0, 0, 1, 1, 2], [0, 0, 0, 1, 1, 0, 2]), "test")
+    assert report.confusion == ((3, 1, 0), (1, 1, 0), (0, 0, 1))
+    assert (report.n, report.accuracy) == (7, pytest.approx(5 / 7))
+    angry = report.per_class["angry"]
+    assert (angry.precision, angry.recall, angry.f1, angry.support) == (0.75, 0.75, 0.75, 4)
+    assert report.balanced_accuracy == pytest.approx((0.75 + 0.5 + 1) / 3)
+    assert report.macro_f1 == pytest.approx((0.75 + 0.5 + 1) / 3)
+    document = report.to_dict()
+    assert document["schema"] == "mien.evaluation/1"
+    assert document["model"]["labels"] == list(LABELS)
+
+
+def test_a_class_that_occurs_nowhere_does_not_count():
+    report = evaluate(Reader(), data([0, 0, 1], [0, 0, 1]), "test")
+    assert (report.macro_f1, report.balanced_accuracy) == (1.0, 1.0)
+    assert report.per_class["sad"].support == 0
+
+
+def test_a_class_never_predicted_counts_as_zero():
+    report = evaluate(Reader(), data([0, 0, 1, 2], [0, 0, 1, 1]), "test")
+    assert report.per_class["sad"].f1 == 0
+    assert report.macro_f1 == pytest.approx((1 + 2 / 3 + 0) / 3)
+
+
+def test_flip_averages_probabilities():
+    class Sided(ConstantClassifier):
+        """Sure of the first label for the picture, of the second for its mirror image."""
+
+        def logits(self, crops):
+            left = crops[:, 0, 0, 0] > 0
+            return np.where(left[:, None], np.float32([2, 0]), np.float32([0, 3])).astype(np.float32)
+
+    crop = np.zeros((1, 8, 8, 1), np.uint8)
+    crop[0, 0, 0, 0] = 255
+    mean = np.exp(FlipAverage(Sided(size_px=8)).logits(crop))[0]
+    first = (np.e**2 / (1 + np.e**2) + 1 / (1 + np.e**3)) / 2
+    assert mean == pytest.approx([first, 1 - first], rel=1e-5)
+
+
+def test_wrappers_are_classifiers():
+    assert isinstance(with_tta(ConstantClassifier(), "flip"), Classifier)
+    assert isinstance(with_tta(ConstantClassifier(), "none"), Classifier)
+    with pytest.raises(
+        ConfigError,
+        match=r"unknown test-time augmentation 'flop': expected none or flip; did you mean flip\?",
+    ):
+        with_tta(ConstantClassifier(), "flop")

@@ -1,0 +1,81 @@
+"""Recipes: checked before anything runs, and the text of every refusal."""
+
+from __future__ import annotations
+
+import pytest
+
+from mien.config import option_paths, read_recipe, recipe_names, recipe_text
+from mien.errors import ConfigError
+from mien.networks.catalog import NETWORKS
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_shipped_recipe_parses_and_names_a_network(name):
+    assert read_recipe(name).network in NETWORKS
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_shipped_recipe_states_its_claim(name):
+    header = [line for line in recipe_text(name).splitlines() if line.startswith("#")]
+    assert any("mien train" in line for line in header)
+    assert any("%" in line for line in header)
+
+
+def test_settings_reach_every_depth_and_type():
+    recipe = read_recipe(
+        "mien/nano",
+        [
+            "epochs=3",
+            "optim.peak_lr=0.5",
+            "optim.name=adamw",
+            "augment.erase_side_fraction=[0.1, 0.2]",
+            "compile=true",
+        ],
+    )
+    assert (recipe.epochs, recipe.optim.peak_lr, recipe.optim.name, recipe.compile) == (3, 0.5, "adamw", True)
+    assert recipe.augment.erase_side_fraction == (0.1, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("optim.peek_lr=1", r"unknown option optim\.peek_lr; did you mean optim\.peak_lr\?"),
+        ("epoch=1", r"unknown option epoch; did you mean epochs\?"),
+        ("epochs=0", r"option epochs: Input should be greater than or equal to 1; got 0"),
+        ("epochs=many", r"option epochs: .*; got 'many'"),
+        ("optim.name=adam", r"option optim\.name: Input should be 'sgd' or 'adamw'; got 'adam'"),
+        ("validation.split=train", r"validation.split must differ from train_split \('train'\)"),
+        ("optim.peak_lr", r"--set expects key=value, such as optim\.peak_lr=0\.05; got 'optim\.peak_lr'"),
+        ("epochs.x=1", r"--set epochs\.x=1: epochs is a value, not a section"),
+        ("input.mean=[0.1, 0.2]", r"option input: mean needs 1 or 1 values, got 2"),
+    ],
+)
+def test_what_is_refused_and_how(setting, message):
+    with pytest.raises(ConfigError, match=message):
+        read_recipe("mien/nano", [setting])
+
+
+def test_an_unknown_recipe_names_its_neighbour():
+    with pytest.raises(
+        ConfigError, match=r"no recipe 'nanno': expected a TOML file or one of .* did you mean"
+    ):
+        read_recipe("nanno")
+
+
+def test_recipe_files(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('network = "mynet_v1"\nepochs = 2\n')
+    assert read_recipe(str(path)).epochs == 2
+    path.write_text("network = \n")
+    with pytest.raises(ConfigError, match="is not valid TOML"):
+        read_recipe(str(path))
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="cannot be read as UTF-8"):
+        read_recipe(str(path))
+    path.write_text("epochs = 2\n")
+    with pytest.raises(ConfigError, match="option network is missing: a recipe must state it"):
+        read_recipe(str(path))
+
+
+def test_options_are_listed_by_path():
+    assert {"network", "optim.peak_lr", "input.size_px", "augment.rotation_deg"} <= set(option_paths())

@@ -1,0 +1,132 @@
+"""The house rules: imports point down, no circles, light at the door, public names as published."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mien
+
+SOURCE = Path(mien.__file__).parent
+FLOORS = [
+    {"labels", "errors", "files"},
+    {"config", "bundle", "preprocess", "results", "card"},
+    {"data", "networks", "vision"},
+    {"classifiers"},
+    {"training", "evaluation", "export", "pipeline"},
+    {"cli"},
+]
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+TORCH_FREE = {"data", "vision", "evaluation", "pipeline", "cli", *FLOORS[0], *FLOORS[1]}
+
+
+def modules() -> dict[str, Path]:
+    files = SOURCE.rglob("*.py")
+    named = {".".join(("mien", *file.relative_to(SOURCE).with_suffix("").parts)): file for file in files}
+    return {name.removesuffix(".__init__"): file for name, file in named.items()}
+
+
+def imported(file: Path, *, everywhere: bool = True) -> set[str]:
+    """Names of imported modules; `everywhere` includes those inside functions, never those for type checkers."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    skipped = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
+    found = set()
+    for node in ast.walk(tree) if everywhere else tree.body:
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def room(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def test_imports_point_down_or_sideways():
+    for name, file in modules().items():
+        for other in imported(file):
+            if other in modules() and room(other) and room(name) in FLOOR:
+                assert FLOOR[room(other)] <= FLOOR[room(name)], f"{name} imports {other} from a higher floor"
+
+
+def test_every_room_has_a_floor():
+    assert {room(name) for name in modules()} - {"", "__main__"} == set(FLOOR)
+
+
+def test_no_import_circles():
+    known = modules()
+    graph = {
+        name: {o for o in imported(f, everywhere=False) if o in known} - {name} for name, f in known.items()
+    }
+    list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def test_only_the_training_side_knows_torch_and_it_does_not_know_vision():
+    for name, file in modules().items():
+        if room(name) in TORCH_FREE:
+            heavy = {
+                other for other in imported(file) if other.split(".")[0] in {"torch", "lightning", "timm"}
+            }
+            assert not heavy, f"{name} imports {heavy}"
+        if room(name) == "training":
+            assert not {other for other in imported(file) if other.startswith("mien.vision")}
+
+
+def test_modules_and_functions_keep_their_size():
+    for name, file in modules().items():
+        text = file.read_text(encoding="utf-8")
+        assert len(text.splitlines()) <= 500, f"{name} is over 500 lines"
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < 70, f"{name}.{node.name} is over 70 lines"
+
+
+HEAVY = ("torch", "cv2", "onnxruntime", "numpy", "pydantic")
+
+
+def loaded_after(code: str) -> list[str]:
+    script = f"{code}\nimport sys\nprint(*[name for name in {HEAVY} if name in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return run.stdout.split()
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    assert loaded_after("import mien") == []
+
+
+def test_the_light_test_can_fail():
+    assert loaded_after("import mien; mien.Preprocess") == ["cv2", "numpy", "pydantic"]
+
+
+def test_help_imports_nothing_heavy():
+    assert loaded_after("import mien.cli") == []
+
+
+def test_using_a_model_needs_no_torch():
+    names = loaded_after(
+        "import mien.pipeline, mien.evaluation.evaluate, mien.data.sources, mien.vision.draw"
+    )
+    assert "torch" not in names
+    assert "onnxruntime" not in names  # until a classifier is loaded
+
+
+def test_public_names():
+    assert mien.__all__ == sorted(mien.__all__)
+    for name in mien.__all__:
+        assert getattr(mien, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        _ = mien.nonsense

@@ -1,0 +1,52 @@
+"""Label sets and the maps between them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mien import labels
+from mien.errors import DataError
+
+
+def test_orders_met_in_the_field():
+    assert labels.EMOTIONS_7 == ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
+    assert labels.FER2013_CSV_ORDER[4] == "sad"
+    assert labels.FER2013_CSV_ORDER[6] == "neutral"
+    assert labels.index_map(labels.FER2013_CSV_ORDER, labels.EMOTIONS_7) == [0, 1, 2, 3, 5, 6, 4]
+    assert [labels.canonical(n) for n in ("neutral", "happiness", "surprise", "sadness", "anger")] == list(
+        labels.FERPLUS_VOTE_ORDER[:5]
+    )
+
+
+@pytest.mark.parametrize(
+    ("given_name", "name"),
+    [("Happiness", "happy"), (" ANGER ", "angry"), ("NF", "not_a_face"), ("Bored", "bored")],
+)
+def test_canonical(given_name, name):
+    assert labels.canonical(given_name) == name
+
+
+@given(st.permutations(labels.EMOTIONS_8))
+def test_known_emotions_always_come_in_the_same_order(names):
+    assert labels.label_set(names) == labels.EMOTIONS_8
+
+
+def test_others_come_after_by_the_alphabet():
+    assert labels.label_set(["tired", "sad", "bored", "Joy"]) == ("happy", "sad", "bored", "tired")
+
+
+def test_two_names_for_one_emotion_are_refused():
+    with pytest.raises(DataError, match="classes 'happy' and 'Joy' both mean 'happy'"):
+        labels.label_set(["happy", "Joy", "sad"])
+
+
+def test_one_class_is_refused():
+    with pytest.raises(DataError, match="expected at least two classes, found 1: sad"):
+        labels.label_set(["sad"])
+
+
+def test_an_unknown_label_names_its_neighbour():
+    with pytest.raises(DataError, match=r"label 'hapy' .* did you mean happy\?"):
+        labels.index_map(("hapy",), labels.EMOTIONS_7)

@@ -1,0 +1,94 @@
+"""From picture to result, with fakes at both seams."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mien.errors import ConfigError, ImageError
+from mien.pipeline import Pipeline, find_images
+from mien.results import predictions_dict
+from mien.vision import images
+from mien.vision.detect import Auto
+from tests.fakes import ConstantClassifier, FixedDetector
+from tests.pictures import jpeg, photo, png
+
+BOX = (101.0, 53.0, 197.0, 149.0)
+
+
+def pipeline(*boxes) -> Pipeline:
+    return Pipeline(ConstantClassifier(), FixedDetector(*boxes))
+
+
+def test_labels_and_scores_by_hand():
+    result = pipeline(BOX, (0.0, 0.0, 5.0, 5.0))(photo())
+    assert (result.width, result.height, len(result.faces)) == (330, 210, 2)
+    face = result.faces[0]
+    assert face.label == "happy"
+    assert face.scores == pytest.approx(
+        {"sad": 1 / (1 + np.e**2), "happy": np.e**2 / (1 + np.e**2)}, rel=1e-5
+    )
+    assert face.face.box_xyxy_px == BOX
+
+
+def test_no_face_is_an_answer():
+    assert pipeline()(photo()).faces == ()
+
+
+def test_path_bytes_and_pixels_give_the_same(tmp_path):
+    data = jpeg(photo())
+    (tmp_path / "a.jpg").write_bytes(data)
+    by_path, by_text = pipeline(BOX)(tmp_path / "a.jpg"), pipeline(BOX)(str(tmp_path / "a.jpg"))
+    assert by_path == by_text
+    assert by_path.source == str(tmp_path / "a.jpg")
+    assert pipeline(BOX)(data).faces == pipeline(BOX)(images.decode(data)).faces == by_path.faces
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros((5, 5), np.uint8), np.zeros((5, 5, 4), np.uint8), np.zeros((0, 5, 3), np.uint8)]
+)
+def test_other_arrays_are_refused(array):
+    with pytest.raises(ImageError, match=r"expected RGB pixels, uint8 \[h, w, 3\]; got uint8 \["):
+        pipeline()(array)
+
+
+def test_one_bad_file_does_not_stop_the_rest(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(jpeg(photo()))
+    (tmp_path / "b.jpg").write_bytes(b"broken")
+    results = [r for r, _ in pipeline(BOX).each([tmp_path / name for name in ("b.jpg", "none.jpg", "a.jpg")])]
+    assert [bool(result.error) for result in results] == [True, True, False]
+    document = predictions_dict(ConstantClassifier().id, results)
+    assert document["schema"] == "mien.predictions/1"
+    assert document["images"][0]["faces"] == []
+    assert document["images"][0]["width"] is None
+    assert document["images"][2]["faces"][0]["box_xyxy_px"] == list(BOX)
+    assert document["images"][2]["error"] is None
+
+
+def test_a_whole_picture_is_cropped_by_no_rule():
+    """`auto` must crop a small picture as it is, not by the rule of the detector it would have asked."""
+    seen = []
+
+    class Spy(ConstantClassifier):
+        def logits(self, crops):
+            seen.append(crops)
+            return super().logits(crops)
+
+    small = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
+    Pipeline(Spy(), Auto(FixedDetector(BOX, name="haar")))(small)
+    assert (seen[0][0] == Spy().preprocess.fit(small)).all()
+
+
+def test_folders_are_searched_and_files_kept(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for name in ("b.png", "a.JPG", "sub/c.webp", "notes.txt"):
+        (tmp_path / name).write_bytes(png())
+    assert [p.name for p in find_images([tmp_path, "missing.jpg"])] == [
+        "a.JPG",
+        "b.png",
+        "c.webp",
+        "missing.jpg",
+    ]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="no pictures in the folder .*empty: expected files such as"):
+        find_images([tmp_path / "empty"])

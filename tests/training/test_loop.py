@@ -1,0 +1,148 @@
+"""Training: it learns, it resumes bit for bit, it refuses what it must."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+
+from mien import bundle
+from mien.config import Recipe, read_recipe
+from mien.errors import ConfigError, DataError, OutputError, TrainingError
+from mien.training.loop import train
+from tests.training.tiny import tiny_data
+
+
+def recipe(*settings: str) -> Recipe:
+    """A network with dropout and BatchNorm, and everything random switched on."""
+    return read_recipe("nano", ["network=mynet_v1", "epochs=4", "batch_size=16", *settings])
+
+
+def weights(out) -> bytes:
+    return (out / bundle.WEIGHTS).read_bytes()
+
+
+class Stop(Exception):
+    pass
+
+
+def test_a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one(tmp_path):
+    data, rows = tiny_data(), []
+    train(recipe(), data, tmp_path / "whole", device="cpu", on_epoch=rows.append)
+
+    def stop(step):  # a crash in the middle of the third epoch
+        if (step.epoch, step.step) == (3, 4):
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(recipe(), data, tmp_path / "broken", device="cpu", on_step=stop)
+    assert not (tmp_path / "broken" / bundle.CONFIG).exists()
+    resumed = []
+    train(recipe(), data, tmp_path / "broken", device="cpu", resume=True, on_epoch=resumed.append)
+
+    assert [row.epoch for row in resumed] == [3, 4]
+    assert weights(tmp_path / "whole") == weights(tmp_path / "broken")
+    assert (tmp_path / "whole" / bundle.GRAPH).read_bytes() == (
+        tmp_path / "broken" / bundle.GRAPH
+    ).read_bytes()
+    for a, b in zip(rows[2:], resumed, strict=True):
+        assert (a.train_loss, a.val_loss, a.val_accuracy) == (b.train_loss, b.val_loss, b.val_accuracy)
+    other = train(recipe("seed=1"), data, tmp_path / "seed", device="cpu")
+    assert weights(other) != weights(tmp_path / "whole")  # the comparison can fail
+
+
+def test_it_learns(tmp_path):
+    """Drawn faces: ten epochs bring the validation accuracy far above chance, and the loss down."""
+    rows = []
+    settings = ["epochs=10", "batch_size=32", "network=mien_nano", "ema.decay=0.9"]
+    train(recipe(*settings), tiny_data(420, 105), tmp_path / "run", device="cpu", on_epoch=rows.append)
+    assert rows[-1].train_loss < rows[0].train_loss - 0.3
+    assert max(row.val_accuracy for row in rows) > 0.6
+    card = bundle.load(tmp_path / "run").card
+    assert card.training["kept_val_accuracy"] == max(row.val_accuracy for row in rows)
+    assert [(s["split"], s["tta"]) for s in card.scores] == [("test", "none"), ("test", "flip")]
+    assert card.scores[0]["accuracy"] == pytest.approx(card.training["kept_val_accuracy"], abs=0.011)
+    with (tmp_path / "run" / "run" / "history.csv").open() as file:
+        assert [int(row["epoch"]) for row in csv.DictReader(file)] == list(range(1, 11))
+    assert (tmp_path / "run" / "run" / "history.png").read_bytes().startswith(b"\x89PNG")
+    assert not (tmp_path / "run" / "run" / "checkpoint.pt").exists()
+
+
+def test_a_holdout_chooses_and_the_test_split_is_read_once(tmp_path):
+    settings = [
+        "epochs=1",
+        "network=mien_nano",
+        "validation.split=holdout",
+        "validation.holdout_fraction=0.2",
+    ]
+    train(recipe(*settings), tiny_data(), tmp_path / "run", device="cpu")
+    card = bundle.load(tmp_path / "run").card
+    assert {s["split"]: (s["n"], s["protocol"]) for s in card.scores} == {
+        "test": (35, "read once; nothing was chosen on it"),
+        "holdout": (14, "the epoch was chosen on this split"),
+    }
+    assert sum(card.data["counts"]["train"].values()) == 56
+
+
+def test_a_second_run_does_not_overwrite_the_first(tmp_path, tiny_bundle):
+    with pytest.raises(
+        ConfigError, match="already holds a finished model: add --resume .* or choose another --out"
+    ):
+        train(recipe(), tiny_data(), tiny_bundle, device="cpu")
+    before = (tiny_bundle / bundle.CONFIG).read_bytes()
+    assert train(recipe(), tiny_data(), tiny_bundle, device="cpu", resume=True) == tiny_bundle
+    assert (tiny_bundle / bundle.CONFIG).read_bytes() == before
+
+
+def test_a_resume_with_another_recipe_or_dataset_is_refused(tmp_path):
+    def stop(row):
+        raise Stop
+
+    with pytest.raises(Stop):
+        train(recipe(), tiny_data(), tmp_path / "run", device="cpu", on_epoch=stop)
+    with pytest.raises(ConfigError, match="already holds an unfinished run: add --resume"):
+        train(recipe(), tiny_data(), tmp_path / "run", device="cpu")
+    with pytest.raises(ConfigError, match="was begun with another recipe: resume with the same one"):
+        train(recipe("optim.peak_lr=0.2"), tiny_data(), tmp_path / "run", device="cpu", resume=True)
+    with pytest.raises(ConfigError, match="was begun with another dataset"):
+        train(recipe(), tiny_data(77), tmp_path / "run", device="cpu", resume=True)
+    (tmp_path / "run" / "run" / "checkpoint.pt").write_bytes(b"damaged")
+    with pytest.raises(ConfigError, match=r"checkpoint\.pt is damaged: remove .* to start anew"):
+        train(recipe(), tiny_data(), tmp_path / "run", device="cpu", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "device", "error", "message"),
+    [
+        (["network=mynet_v3"], "cpu", ConfigError, r"unknown network 'mynet_v3'; did you mean mynet_v"),
+        (
+            ["validation.split=val"],
+            "cpu",
+            DataError,
+            "no split 'val' in synthetic: expected one of train, test",
+        ),
+        (["batch_size=71"], "cpu", DataError, "70 training images do not fill a batch of 71"),
+        ([], "tpu", ConfigError, "unknown device 'tpu': expected one of auto, cpu, cuda, mps"),
+        (
+            ["optim.peak_lr=1e30"],
+            "cpu",
+            TrainingError,
+            r"the loss is (nan|inf) in epoch 1: lower optim\.peak_lr",
+        ),
+    ],
+)
+def test_what_is_refused(tmp_path, settings, device, error, message):
+    with pytest.raises(error, match=message):
+        train(recipe(*settings), tiny_data(), tmp_path / "run", device=device)
+
+
+def test_a_device_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ConfigError, match="no cuda device on this machine: use --device auto or cpu"):
+        train(recipe(), tiny_data(), tmp_path / "run", device="cuda")
+
+
+def test_an_out_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write .*file"):
+        train(recipe(), tiny_data(), tmp_path / "file" / "run", device="cpu")
