@@ -84,7 +84,6 @@ class Bundle:
 
         Raises:
             BundleError: the bundle has no such file.
-
         """
         if name not in self.contents:
             raise BundleError(
@@ -106,7 +105,6 @@ def load(model: str | Path = "default") -> Bundle:
 
     Raises:
         BundleError: missing, damaged, tampered with or foreign.
-
     """
     folder = _find(model)
     config = _read_config(folder)
@@ -131,7 +129,6 @@ def save(folder: Path, card: Card, contents: Mapping[str, bytes]) -> None:
 
     Raises:
         OutputError: it can't be written.
-
     """
     for name, content in contents.items():
         files.write(folder / name, content)
@@ -143,8 +140,7 @@ def save(folder: Path, card: Card, contents: Mapping[str, bytes]) -> None:
 def _find(model: str | Path) -> Path:
     name = DEFAULT_MODEL if str(model) == "default" else str(model)
     if name in built_in():
-        with resources.as_file(resources.files("mien").joinpath("models", name)) as folder:
-            return folder
+        return Path(str(resources.files("mien").joinpath("models", name)))
     folder = Path(model)
     if not folder.is_dir():
         known = ["default", *built_in()]

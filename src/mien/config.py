@@ -117,7 +117,6 @@ def read_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
 
     Raises:
         ConfigError: no such recipe, bad TOML, an unknown key or a value out of range.
-
     """
     text = recipe_text(name)
     try:

@@ -21,7 +21,6 @@ def writing(path: Path) -> Iterator[Path]:
 
     Raises:
         OutputError: the folder cannot be made or written, or the disk is full.
-
     """
     with _as_output_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)

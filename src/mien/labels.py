@@ -52,7 +52,6 @@ def label_set(names: Iterable[str]) -> tuple[str, ...]:
 
     Raises:
         DataError: two names mean the same emotion, or there are fewer than two.
-
     """
     given = list(names)
     seen: dict[str, str] = {}
@@ -72,7 +71,6 @@ def index_map(source: tuple[str, ...], target: tuple[str, ...]) -> list[int]:
 
     Raises:
         DataError: `target` lacks a label of `source`.
-
     """
     for name in source:
         if name not in target:

@@ -37,7 +37,6 @@ class Pipeline:
         Raises:
             BundleError: the model cannot be loaded.
             ConfigError: no such detector, or YuNet's weights are missing.
-
         """
         self.classifier = load_classifier(model) if isinstance(model, str | Path) else model
         weights = None if detector_weights is None else Path(detector_weights)
@@ -48,7 +47,6 @@ class Pipeline:
 
         Raises:
             ImageError: it can't be read or decoded.
-
         """
         return self.look(pixels(image), source=str(image) if isinstance(image, str | Path) else "")
 
@@ -81,7 +79,6 @@ def pixels(image: Source) -> UInt8[np.ndarray, "h w 3"]:
 
     Raises:
         ImageError: it can't be read, or the array is not RGB u8 [h, w, 3].
-
     """
     if isinstance(image, bytes):
         return images.decode(image)
@@ -99,7 +96,6 @@ def find_images(sources: Sequence[str | Path]) -> list[Path]:
 
     Raises:
         ConfigError: a folder without a picture.
-
     """
     found: list[Path] = []
     for source in map(Path, sources):

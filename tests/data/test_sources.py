@@ -127,3 +127,12 @@ def test_duplicate_names_in_a_zip(tmp_path):
             archive.writestr(name, png())
     with pytest.raises(DataError, match=r"names train/sad/0\.png 2 times: which one counts\? Keep one"):
         read_dataset(path)
+
+
+def test_one_split_alone_is_the_same_as_selected(tmp_path):
+    path = write_zip(tmp_path / "set.zip", tree())
+    alone, selected = read_dataset(path, split="test"), read_dataset(path).select("test")
+    assert alone.fingerprint() == selected.fingerprint()
+    assert alone.ids == selected.ids
+    with pytest.raises(DataError, match="no split 'val' in .*: expected one of test, train"):
+        read_dataset(path, split="val")

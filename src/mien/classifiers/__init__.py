@@ -47,7 +47,6 @@ def load_classifier(
 
     Raises:
         BundleError: missing, damaged, tampered with or foreign.
-
     """
     loaded = bundle.load(model)
     if backend == "torch":

@@ -33,7 +33,6 @@ def with_tta(classifier: Classifier, tta: str) -> Classifier:
 
     Raises:
         ConfigError: there is no such name.
-
     """
     if tta not in TTA:
         raise ConfigError(

@@ -30,7 +30,6 @@ class OnnxClassifier:
 
         Raises:
             BundleError: not an ONNX graph, or labels or input size that don't fit it.
-
         """
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3

@@ -35,7 +35,6 @@ class TorchClassifier:
 
         Raises:
             BundleError: the weights do not fit the architecture or the labels.
-
         """
         network = catalog.build(bundle.card.architecture, len(bundle.id.labels), bundle.preprocess.channels)
         try:

@@ -35,7 +35,7 @@ def evaluate(
     from mien.files import write
 
     classifier = load_classifier(model)
-    report = judge(classifier, read_dataset(data, classifier.preprocess), split, tta=tta)
+    report = judge(classifier, read_dataset(data, classifier.preprocess, split=split), split, tta=tta)
     document = json.dumps(report.to_dict(), indent=2) + "\n"
     if json_to == "-":
         print(document, end="")

@@ -51,13 +51,8 @@ class FaceDataset:
 
         Raises:
             DataError: there is no such split.
-
         """
-        if split not in self.splits:
-            raise DataError(
-                f"no split {split!r} in {self.source}: expected one of {', '.join(self.splits)}"
-                f"{did_you_mean(split, self.splits)}"
-            )
+        check_split(split, self.splits, self.source)
         return self._rows(self.split == split)
 
     def hold_out(self, fraction: float, seed: int, *, split: str = "train") -> FaceDataset:
@@ -79,7 +74,6 @@ class FaceDataset:
 
         Raises:
             DataError: a label of the data is unknown to the model.
-
         """
         if tuple(labels) == self.labels:
             return self
@@ -98,6 +92,14 @@ class FaceDataset:
         ids = tuple(name for name, kept in zip(self.ids, mask, strict=True) if kept)
         return replace(
             self, images=self.images[mask], targets=self.targets[mask], ids=ids, split=self.split[mask]
+        )
+
+
+def check_split(split: str, splits: Sequence[str], source: str) -> None:
+    """Raise a DataError that lists the splits there are, unless `split` is one of them."""
+    if split not in splits:
+        raise DataError(
+            f"no split {split!r} in {source}: expected one of {', '.join(splits)}{did_you_mean(split, splits)}"
         )
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mien.data.dataset import FaceDataset, one_hot
+from mien.data.dataset import FaceDataset, check_split, one_hot
 from mien.data.synthetic import SYNTHETIC, draw_dataset
 from mien.errors import DataError, ImageError
 from mien.labels import canonical, label_set
@@ -42,21 +42,25 @@ class _Entry:
     read: Callable[[], bytes]
 
 
-def read_dataset(path: str | Path, preprocess: Preprocess | None = None) -> FaceDataset:
+def read_dataset(
+    path: str | Path, preprocess: Preprocess | None = None, *, split: str | None = None
+) -> FaceDataset:
     """Read a dataset into memory, each picture fitted to `preprocess` (48-pixel grey by default).
 
-    `path` is a folder or a zip of ``train/<class>/*`` and ``test/<class>/*``, or ``synthetic``.
+    `path` is a folder or a zip of ``train/<class>/*`` and ``test/<class>/*``, or ``synthetic``. With `split`
+    only the pictures of that split are decoded.
 
     Raises:
-        DataError: nothing there, no pictures, classes that differ between splits, a corrupt picture.
-
+        DataError: nothing there, no pictures, no such split, classes that differ between splits, a corrupt
+            picture.
     """
     preprocess = preprocess or Preprocess()
     if str(path) == SYNTHETIC:
-        return draw_dataset(preprocess)
+        drawn = draw_dataset(preprocess)
+        return drawn.select(split) if split else drawn
     path = Path(path)
     if path.is_dir():
-        return _assemble(_folder_entries(path), str(path), preprocess)
+        return _assemble(_folder_entries(path), str(path), preprocess, split)
     if not path.exists():
         raise DataError(
             f"no dataset at {path}: expected a folder or zip of train/<class>/*, or the word synthetic"
@@ -67,7 +71,7 @@ def read_dataset(path: str | Path, preprocess: Preprocess | None = None) -> Face
         )
     try:
         with zipfile.ZipFile(path) as archive:
-            return _assemble(_zip_entries(archive, path), str(path), preprocess)
+            return _assemble(_zip_entries(archive, path), str(path), preprocess, split)
     except zipfile.BadZipFile as error:
         raise DataError(f"{path} is a damaged zip ({error}): download it again") from error
 
@@ -108,7 +112,7 @@ def _place(name: str) -> tuple[str, str, str] | None:
     return (split.lower(), label, "/".join(parts[-3:])) if split.lower() in SPLIT_NAMES else None
 
 
-def _assemble(entries: list[_Entry], source: str, preprocess: Preprocess) -> FaceDataset:
+def _assemble(entries: list[_Entry], source: str, preprocess: Preprocess, split: str | None) -> FaceDataset:
     if not entries:
         raise DataError(
             f"no pictures in {source}: expected files such as train/happy/1.jpg and test/happy/2.jpg"
@@ -116,6 +120,9 @@ def _assemble(entries: list[_Entry], source: str, preprocess: Preprocess) -> Fac
     labels = label_set(dict.fromkeys(entry.label for entry in entries))
     _check_classes(entries, labels, source)
     _check_unique((entry.id for entry in entries), source)
+    if split:
+        check_split(split, list(dict.fromkeys(entry.split for entry in entries)), source)
+        entries = [entry for entry in entries if entry.split == split]
     size = preprocess.size_px
     pixels = np.empty((len(entries), size, size, preprocess.channels), np.uint8)
     for row, entry in enumerate(entries):

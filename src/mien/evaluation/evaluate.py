@@ -26,7 +26,6 @@ def evaluate(classifier: Classifier, data: FaceDataset, split: str, *, tta: str 
     Raises:
         DataError: no such split, or labels the classifier does not know.
         ConfigError: no such test-time augmentation.
-
     """
     rows = data.select(split).relabel(classifier.id.labels)
     predicted = with_tta(classifier, tta).logits(rows.images).argmax(axis=1)

@@ -70,7 +70,6 @@ def check_parity(
 
     Raises:
         BundleError: it is over `MAX_DIFFERENCE`.
-
     """
     ours = probabilities(TorchClassifier(identity, preprocess, network).logits(crops))
     theirs = probabilities(OnnxClassifier(identity, preprocess, graph).logits(crops))

@@ -37,7 +37,6 @@ def network(name: str) -> Network:
 
     Raises:
         ConfigError: there is no such network.
-
     """
     if name not in NETWORKS:
         raise ConfigError(

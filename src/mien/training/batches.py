@@ -44,7 +44,6 @@ class Batches:
 
         Raises:
             DataError: the set does not fill a batch, or a batch does not divide among the processes.
-
         """
         if len(data) < batch_size:
             raise DataError(

@@ -48,7 +48,6 @@ class Checkpoint:
 
         Raises:
             OutputError: it can't be written.
-
         """
         states = {name: part.state_dict() for name, part in parts.items()}
         rows = [asdict(row) for row in history]
@@ -60,7 +59,6 @@ class Checkpoint:
 
         Raises:
             ConfigError: the file is damaged, or the run was begun with another recipe or other data.
-
         """
         try:
             content = torch.load(self.path, weights_only=True, map_location="cpu")

@@ -48,7 +48,6 @@ def save_bundle(out: Path, network: nn.Module, data: FaceDataset, run: Provenanc
     Raises:
         BundleError: the exported graph differs from the network.
         OutputError: `out` can't be written.
-
     """
     recipe, preprocess = run.recipe, run.recipe.input
     deployed = deploy(network)

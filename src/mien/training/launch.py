@@ -15,7 +15,6 @@ def open_fabric(device: str, precision: str) -> Fabric:
 
     Raises:
         ConfigError: no such name, or no such device on this machine.
-
     """
     present = {
         "auto": True,

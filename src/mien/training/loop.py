@@ -76,7 +76,6 @@ def train(
         DataError: a split is missing or too small.
         TrainingError: the loss is no longer a number.
         OutputError: `out` can't be written.
-
     """
     out = Path(out)
     if resume and (out / bundle.CONFIG).exists():
@@ -160,7 +159,6 @@ class _Run:
 
         Raises:
             TrainingError: the loss is no longer a number.
-
         """
         recipe, steps = self.recipe, len(self.batches)
         torch.manual_seed(epoch_seed(recipe.seed, epoch))  # for dropout

@@ -40,7 +40,6 @@ def open_detector(name: str = "auto", weights: Path | None = None) -> FaceDetect
 
     Raises:
         ConfigError: no such name, or YuNet is asked for and its weights are missing or not the pinned ones.
-
     """
     if name not in DETECTORS:
         raise ConfigError(

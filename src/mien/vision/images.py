@@ -34,7 +34,6 @@ def decode(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> UInt8[np.ndarray, 
 
     Raises:
         ImageError: not a picture, truncated, or larger than `pixel_limit` pixels.
-
     """
     return np.asarray(_upright(data, pixel_limit).convert("RGB"))
 
@@ -50,7 +49,6 @@ def read(path: Path, *, pixel_limit: int = PIXEL_LIMIT) -> UInt8[np.ndarray, "h 
 
     Raises:
         ImageError: it can't be opened or decoded.
-
     """
     try:
         data = path.read_bytes()

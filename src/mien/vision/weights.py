@@ -56,7 +56,6 @@ def verified(weights: Weights, path: Path | None) -> bytes:
 
     Raises:
         ConfigError: there is no file, or it is another one.
-
     """
     if path is None:
         raise ConfigError(
@@ -80,7 +79,6 @@ def fetch(weights: Weights, url: str | None = None) -> Path:
     Raises:
         FetchError: no answer, or the wrong bytes (which are not kept).
         OutputError: the cache can't be written.
-
     """
     source = url or weights.url
     if not source.startswith(("https://", "http://")):
