@@ -22,8 +22,8 @@ class ConstantClassifier:
 class FixedDetector:
     """Finds the same boxes in every picture."""
 
-    def __init__(self, *boxes, name="whole"):
-        self.name, self._faces = name, [Face(box, 0.5) for box in boxes]
+    def __init__(self, *boxes):
+        self._faces = [Face(box, 0.5) for box in boxes]
 
     def detect(self, image_rgb_u8):
         return self._faces

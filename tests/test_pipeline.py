@@ -9,7 +9,6 @@ from mien.errors import ConfigError, ImageError
 from mien.pipeline import Pipeline, find_images
 from mien.results import predictions_dict
 from mien.vision import images
-from mien.vision.detect import Auto
 from tests.fakes import ConstantClassifier, FixedDetector
 from tests.pictures import jpeg, photo, png
 
@@ -65,8 +64,8 @@ def test_one_bad_file_does_not_stop_the_rest(tmp_path):
     assert document["images"][2]["error"] is None
 
 
-def test_a_whole_picture_is_cropped_by_no_rule():
-    """`auto` must crop a small picture as it is, not by the rule of the detector it would have asked."""
+def test_a_small_picture_is_cropped_by_no_rule():
+    """`auto` takes it whole, and the crop rule of the detector it would have asked must not apply."""
     seen = []
 
     class Spy(ConstantClassifier):
@@ -75,7 +74,7 @@ def test_a_whole_picture_is_cropped_by_no_rule():
             return super().logits(crops)
 
     small = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
-    Pipeline(Spy(), Auto(FixedDetector(BOX, name="haar")))(small)
+    Pipeline(Spy(), "auto")(small)
     assert (seen[0][0] == Spy().preprocess.fit(small)).all()
 
 

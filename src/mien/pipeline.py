@@ -12,7 +12,7 @@ from mien.errors import ConfigError, ImageError
 from mien.results import FaceResult, ImageResult
 from mien.vision import images
 from mien.vision.crop import crop_faces
-from mien.vision.detect import Auto, FaceDetector, open_detector
+from mien.vision.detect import FaceDetector, open_detector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,9 +52,8 @@ class Pipeline:
 
     def look(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"], *, source: str = "") -> ImageResult:
         """Find and name every face of a decoded picture."""
-        detector = self.detector.choose(image_rgb_u8) if isinstance(self.detector, Auto) else self.detector
-        faces = detector.detect(image_rgb_u8)
-        crops = crop_faces(image_rgb_u8, faces, detector.name, self.classifier.preprocess)
+        faces = self.detector.detect(image_rgb_u8)
+        crops = crop_faces(image_rgb_u8, faces, self.classifier.preprocess)
         labels = self.classifier.id.labels
         results = []
         for face, probs in zip(faces, probabilities(self.classifier.logits(crops)), strict=True):

@@ -17,6 +17,8 @@ class Face:
     """Left, top, right, bottom; may reach beyond the picture."""
     score: float | None = None
     """The detector's confidence; None where it gives none."""
+    detector: str = "whole"
+    """Who found it: selects the crop rule of a model's preprocessing."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def test_every_crop_is_a_square_around_the_centre(x, y, w, h, base, scale):
 def test_crops_are_cut_where_the_box_is():
     image = np.zeros((31, 41, 3), np.uint8)
     image[7:15, 11:19] = 200
-    crops = crop_faces(image, [Face((11, 7, 19, 15))], "none", Preprocess(size_px=8))
+    crops = crop_faces(image, [Face((11, 7, 19, 15))], Preprocess(size_px=8))
     assert crops.shape == (1, 8, 8, 1)
     assert (crops == 200).all()
 
@@ -41,10 +41,19 @@ def test_crops_are_cut_where_the_box_is():
 )
 def test_beyond_the_picture_its_edge_continues(box):
     image = np.random.default_rng(0).integers(0, 256, (31, 41, 3), np.uint8)
-    assert crop_faces(image, [Face(box)], "none", Preprocess(size_px=11)).shape == (1, 11, 11, 1)
+    assert crop_faces(image, [Face(box)], Preprocess(size_px=11)).shape == (1, 11, 11, 1)
     flat = np.full((31, 41, 3), 55, np.uint8)
-    assert (crop_faces(flat, [Face(box)], "none", Preprocess(size_px=11)) == 55).all()
+    assert (crop_faces(flat, [Face(box)], Preprocess(size_px=11)) == 55).all()
 
 
 def test_no_face_gives_no_crop():
-    assert crop_faces(np.zeros((9, 9, 3), np.uint8), [], "haar", Preprocess()).shape == (0, 48, 48, 1)
+    assert crop_faces(np.zeros((9, 9, 3), np.uint8), [], Preprocess()).shape == (0, 48, 48, 1)
+
+
+def test_each_face_is_cut_by_the_rule_of_its_detector():
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    spec = Preprocess(size_px=16, channels=3, crops={"haar": CropRule(scale=2.0)})
+    box = (24.0, 24.0, 40.0, 40.0)
+    by_rule, whole = crop_faces(image, [Face(box, detector="haar"), Face(box)], spec)
+    assert (whole == image[24:40, 24:40]).all()
+    assert (by_rule == spec.fit(image[16:48, 16:48])).all()

@@ -7,7 +7,7 @@ import pytest
 
 from mien.errors import ConfigError
 from mien.vision import images
-from mien.vision.detect import Auto, Haar, Whole, YuNet, open_detector
+from mien.vision.detect import Haar, Whole, open_detector
 
 
 def overlap(a, b) -> float:
@@ -47,15 +47,14 @@ def test_large_pictures_are_shrunk_for_detection_and_boxes_come_back(shared, yun
         assert overlap([3 * side for side in small.box_xyxy_px], big.box_xyxy_px) > 0.8
 
 
-def test_auto_takes_small_pictures_whole_and_prefers_yunet(yunet_weights, no_cache):
-    auto = open_detector("auto")
-    assert auto.name == "haar"
-    assert isinstance(auto.choose(np.zeros((64, 64, 3), np.uint8)), Whole)
-    assert isinstance(auto.choose(np.zeros((64, 65, 3), np.uint8)), Haar)
+def test_auto_takes_small_pictures_whole_and_prefers_yunet(shared, yunet_weights, no_cache):
+    photo = images.read(shared / "photos" / "single_face.jpg")
+    (small,) = open_detector("auto").detect(np.zeros((64, 64, 3), np.uint8))
+    assert (small.detector, small.box_xyxy_px) == ("whole", (0, 0, 64, 64))
+    assert open_detector("auto").detect(np.zeros((64, 65, 3), np.uint8)) == []
+    assert [face.detector for face in open_detector("auto").detect(photo)] == ["haar"]
     (no_cache / "face_detection_yunet_2023mar.onnx").write_bytes(yunet_weights.read_bytes())
-    auto = open_detector("auto")
-    assert isinstance(auto, Auto)
-    assert isinstance(auto.choose(np.zeros((99, 99, 3), np.uint8)), YuNet)
+    assert [face.detector for face in open_detector("auto").detect(photo)] == ["yunet"]
 
 
 def test_whole_is_one_box():

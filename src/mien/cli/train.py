@@ -51,8 +51,7 @@ def train(
         + [word for setting in settings or [] for word in ("--set", setting)]
     )
     speaks = os.environ.get("RANK", "0") == "0"  # of several processes, one draws
-    with _Progress(checked.epochs, speaks=speaks) as progress:
-        progress.say(f"reading {data}")
+    with _Progress(f"reading {data}", checked.epochs, speaks=speaks) as progress:
         dataset = read_dataset(data, checked.input)
         try:
             bundle = run(
@@ -69,12 +68,12 @@ def train(
 class _Progress:
     """A bar with loss, accuracy and time left, and a line an epoch, on stderr."""
 
-    def __init__(self, epochs: int, *, speaks: bool) -> None:
+    def __init__(self, beginning: str, epochs: int, *, speaks: bool) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._bar = Progress(
-            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.1%}  left"),
@@ -84,7 +83,7 @@ class _Progress:
             transient=True,
         )
         self._speaks, self._epochs = speaks, epochs
-        self._task = self._bar.add_task("", total=None, epoch=0, epochs=epochs, loss=0.0, accuracy=0.0)
+        self._task = self._bar.add_task(beginning, total=None, loss=0.0, accuracy=0.0)
         self._begun = False
 
     def __enter__(self) -> _Progress:
@@ -105,7 +104,10 @@ class _Progress:
         if not self._begun:
             self._begun = True
             self._bar.reset(self._task, total=step.epochs * step.steps, completed=done)
-        self._bar.update(self._task, completed=done, epoch=step.epoch, loss=step.loss, accuracy=step.accuracy)
+        where = f"epoch {step.epoch}/{step.epochs}"
+        self._bar.update(
+            self._task, completed=done, description=where, loss=step.loss, accuracy=step.accuracy
+        )
 
     def epoch(self, row: EpochRow) -> None:
         """Print an epoch's figures."""

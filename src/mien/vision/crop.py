@@ -29,16 +29,16 @@ def crop_box(box_xyxy_px: Box, rule: CropRule) -> Box:
 
 
 def crop_faces(
-    image_rgb_u8: UInt8[np.ndarray, "h w 3"], faces: Sequence[Face], detector: str, preprocess: Preprocess
+    image_rgb_u8: UInt8[np.ndarray, "h w 3"], faces: Sequence[Face], preprocess: Preprocess
 ) -> UInt8[np.ndarray, "n s s c"]:
-    """Cut each face as `preprocess` says for that detector; beyond the picture its edge pixels continue.
+    """Cut each face as `preprocess` says for its detector; beyond the picture its edge pixels continue.
 
     A detector without a rule (``whole``) gives its box as it is.
     """
-    rule = preprocess.crops.get(detector)
     size = preprocess.size_px
     crops = np.empty((len(faces), size, size, preprocess.channels), np.uint8)
     for crop, face in zip(crops, faces, strict=True):
+        rule = preprocess.crops.get(face.detector)
         box = crop_box(face.box_xyxy_px, rule) if rule else face.box_xyxy_px
         crop[:] = preprocess.fit(_cut(image_rgb_u8, box))
     return crops

@@ -28,9 +28,6 @@ WHOLE_PICTURE_PX = 64
 class FaceDetector(Protocol):
     """A picture in, faces out."""
 
-    name: str
-    """Selects the crop rule of a model's preprocessing."""
-
     def detect(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:
         """Return the faces from left to right; none is an answer."""
 
@@ -59,8 +56,6 @@ def open_detector(name: str = "auto", weights: Path | None = None) -> FaceDetect
 class Whole:
     """The picture is already a face."""
 
-    name = "whole"
-
     def detect(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:
         """Return one box around the whole picture."""
         height, width = image_rgb_u8.shape[:2]
@@ -71,16 +66,12 @@ class Auto:
     """`whole` for pictures that are too small to hold more than a face, else another detector."""
 
     def __init__(self, inner: FaceDetector) -> None:
-        self._inner, self._whole = inner, Whole()
-        self.name = inner.name
-
-    def choose(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> FaceDetector:
-        """Return the detector that this picture gets."""
-        return self._whole if max(image_rgb_u8.shape[:2]) <= WHOLE_PICTURE_PX else self._inner
+        self._inner = inner
 
     def detect(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:
-        """Return what the chosen detector finds."""
-        return self.choose(image_rgb_u8).detect(image_rgb_u8)
+        """Return what the detector for a picture of this size finds."""
+        small = max(image_rgb_u8.shape[:2]) <= WHOLE_PICTURE_PX
+        return (Whole() if small else self._inner).detect(image_rgb_u8)
 
 
 class Haar:
@@ -90,7 +81,6 @@ class Haar:
     its hits from 50 % to 96 % on 200 photos with one face each.
     """
 
-    name = "haar"
     longest_side_px = 1280
 
     def __init__(self) -> None:
@@ -113,14 +103,13 @@ class Haar:
         faces = []
         for x, y, w, h in np.asarray(boxes, float).reshape(-1, 4):
             left, top = (x - pad_x) * factor, (y - pad_y) * factor
-            faces.append(Face((left, top, left + w * factor, top + h * factor)))
+            faces.append(Face((left, top, left + w * factor, top + h * factor), detector="haar"))
         return sorted(faces, key=lambda face: face.box_xyxy_px)
 
 
 class YuNet:
     """YuNet (Wu et al. 2023, doi:10.1007/s11633-023-1423-y) through OpenCV's `FaceDetectorYN`."""
 
-    name = "yunet"
     longest_side_px = 1280
     score_threshold = 0.7
 
@@ -139,7 +128,7 @@ class YuNet:
         rows = np.empty((0, 15)) if rows is None else np.asarray(rows, float)
         for row in rows[np.isfinite(rows).all(axis=1)]:  # a picture of a few pixels makes it answer NaN
             x, y, w, h = row[:4] * factor
-            faces.append(Face((x, y, x + w, y + h), score=float(row[-1])))
+            faces.append(Face((x, y, x + w, y + h), score=float(row[-1]), detector="yunet"))
         return sorted(faces, key=lambda face: face.box_xyxy_px)
 
 
