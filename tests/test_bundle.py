@@ -6,12 +6,14 @@ import errno
 import json
 import os
 import shutil
+from pathlib import Path
 
+import onnx
 import pytest
 
 from mien import bundle
 from mien.classifiers import load_classifier
-from mien.errors import BundleError, OutputError
+from mien.errors import BundleError, ConfigError, OutputError
 from mien.files import sha256
 
 
@@ -72,14 +74,24 @@ def test_labels_that_do_not_fit_the_weights(copy):
         BundleError, match=r"its labels \(angry, .*, sad\) do not fit the weights, which have 7 outputs"
     ):
         load_classifier(copy)
+
+
+@pytest.mark.parametrize("backend", ["onnx", "torch"])
+def test_labels_in_another_order_are_found_too(copy, backend):
+    edit(copy, lambda config: config["card"]["labels"].reverse())
+    with pytest.raises(BundleError, match=r"do not fit the weights, which have 7 outputs for angry, disgust"):
+        load_classifier(copy, backend=backend)
+
+
+def test_weights_of_another_architecture(copy):
+    edit(copy, lambda config: config["card"].update(architecture="mynet_v1"))
     with pytest.raises(BundleError, match="labels or architecture do not fit the weights"):
         load_classifier(copy, backend="torch")
 
 
-def test_labels_in_another_order_are_found_too(copy):
-    edit(copy, lambda config: config["card"]["labels"].reverse())
-    with pytest.raises(BundleError, match=r"do not fit the weights, which have 7 outputs for angry, disgust"):
-        load_classifier(copy)
+def test_an_unknown_backend(copy):
+    with pytest.raises(ConfigError, match="unknown backend 'tensorflow': expected onnx or torch"):
+        load_classifier(copy, backend="tensorflow")
 
 
 def test_another_preprocessing_is_found(copy):
@@ -114,11 +126,46 @@ def test_a_config_that_points_outside(copy):
         bundle.load(copy)
 
 
-def test_a_graph_that_is_none(copy):
-    (copy / "model.onnx").write_bytes(b"not a graph")
-    edit(copy, lambda config: config["sha256"].update({"model.onnx": sha256(b"not a graph")}))
-    with pytest.raises(BundleError, match="ONNX Runtime refuses its graph"):
+def foreign_graph(shape, metadata=()) -> bytes:
+    """A graph that takes something and gives its mean."""
+    value = onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, shape)
+    out = onnx.helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, None)
+    node = onnx.helper.make_node("ReduceMean", ["image"], ["out"], keepdims=0)
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph([node], "g", [value], [out]), opset_imports=[onnx.helper.make_opsetid("", 17)]
+    )
+    model.ir_version = 9
+    onnx.helper.set_model_props(model, dict(metadata))
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("graph", "message"),
+    [
+        (b"not a graph", "ONNX Runtime refuses its graph"),
+        (
+            foreign_graph(["b", 3, 224, 224]),
+            r"its graph takes 'image' .*224.* expected 'image' \[batch, 1, 48, 48\]",
+        ),
+        (foreign_graph(["b", 1, 48, 48]), r"expected 'image' .* and \[batch, 7\]"),
+    ],
+)
+def test_a_foreign_graph(copy, graph, message):
+    (copy / "model.onnx").write_bytes(graph)
+    edit(copy, lambda config: config["sha256"].update({"model.onnx": sha256(graph)}))
+    with pytest.raises(BundleError, match=message):
         load_classifier(copy)
+
+
+def test_a_built_in_name_never_hides_a_folder(tiny_bundle, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_bundle, "mien_nano", ignore=shutil.ignore_patterns("run"))
+    with pytest.raises(
+        BundleError, match=r"'mien_nano' is a built-in model and a bundle here: write \./mien_nano"
+    ):
+        bundle.load("mien_nano")
+    assert bundle.load("./mien_nano").card.name == bundle.load(Path("mien_nano")).card.name == "tiny"
+    assert bundle.load("default").card.name == "mien_nano"
 
 
 def test_no_such_model(tmp_path):
@@ -128,6 +175,8 @@ def test_no_such_model(tmp_path):
         bundle.load("defautl")
     with pytest.raises(BundleError, match=r"is not a model bundle: it has no config\.json"):
         bundle.load(tmp_path)
+    with pytest.raises(BundleError, match="no model 'aaa"):
+        bundle.load("a" * 300)
 
 
 def test_a_disk_that_fills_up_while_saving_leaves_no_bundle(tiny_bundle, tmp_path, monkeypatch):

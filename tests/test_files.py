@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -36,14 +37,28 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch)
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
 
 
-def test_a_crash_while_writing_leaves_the_old_file(tmp_path):
+def test_a_crash_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "x"
     files.write(path, b"old")
-    with pytest.raises(KeyboardInterrupt), files.writing(path) as temporary:
-        temporary.write_bytes(b"half")
+
+    def crash(handle):
         raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", crash)
+    with pytest.raises(KeyboardInterrupt):
+        files.write(path, b"new")
     assert path.read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_links_are_followed_and_devices_stay_devices(tmp_path):
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to("real")
+    files.write(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+    files.write(Path(os.devnull), "gone")
+    assert Path(os.devnull).is_char_device()
 
 
 def test_a_file_in_the_way_of_a_folder(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -51,6 +52,21 @@ def test_other_arrays_are_refused(array):
         pipeline()(array)
 
 
+def test_what_opencv_refuses_is_an_error_of_the_picture():
+    class Refusing:
+        def detect(self, image_rgb_u8):
+            return cv2.resize(image_rgb_u8, (0, 0))
+
+    with pytest.raises(ImageError, match="OpenCV cannot work on this picture"):
+        Pipeline(ConstantClassifier(), Refusing())(photo())
+
+
+def test_a_name_too_long_for_the_system_is_a_row_with_an_error():
+    ((result, image),) = pipeline(BOX).each(find_images(["a" * 300 + ".jpg"]))
+    assert image is None
+    assert "cannot read" in result.error
+
+
 def test_one_bad_file_does_not_stop_the_rest(tmp_path):
     (tmp_path / "a.jpg").write_bytes(jpeg(photo()))
     (tmp_path / "b.jpg").write_bytes(b"broken")
@@ -80,9 +96,11 @@ def test_a_small_picture_is_cropped_by_no_rule():
 
 def test_folders_are_searched_and_files_kept(tmp_path):
     (tmp_path / "sub").mkdir()
-    for name in ("b.png", "a.JPG", "sub/c.webp", "notes.txt"):
+    (tmp_path / "seen").mkdir()
+    for name in ("b.png", "a.JPG", "sub/c.webp", "notes.txt", "._a.JPG", "seen/a.faces.jpg"):
         (tmp_path / name).write_bytes(png())
-    assert [p.name for p in find_images([tmp_path, "missing.jpg"])] == [
+    (tmp_path / "folder.jpg").mkdir()
+    assert [p.name for p in find_images([tmp_path, "missing.jpg"], skip=tmp_path / "seen")] == [
         "a.JPG",
         "b.png",
         "c.webp",

@@ -67,6 +67,20 @@ def test_wrong_numbers_are_refused(options, message):
         Preprocess(**options)
 
 
+def test_one_side_grows_while_the_other_shrinks_linearly():
+    """OpenCV's area mode would repeat whole pixels of the side that grows."""
+    image = np.repeat(np.array([[0], [200]], np.uint8)[..., None], 100, axis=1)
+    column = Preprocess(size_px=8).fit(image)[:, 0, 0].astype(int)
+    assert (np.diff(column) >= 0).all()
+    assert len(set(column.tolist())) > 3
+
+
+def test_a_crop_rule_that_is_not_named_keeps_its_default():
+    spec = Preprocess(crops={"haar": CropRule(scale=2.0)})
+    assert spec.crops["haar"].scale == 2.0
+    assert spec.crops["yunet"] == Preprocess().crops["yunet"]
+
+
 def test_json_round_trip():
     spec = Preprocess(channels=3, crops={"haar": CropRule(side="height", scale=1.2)})
     assert Preprocess.model_validate(json.loads(spec.model_dump_json())) == spec

@@ -7,6 +7,7 @@ Loading reads only files that the config names, checks every hash, never unpickl
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -138,14 +139,20 @@ def save(folder: Path, card: Card, contents: Mapping[str, bytes]) -> None:
 
 
 def _find(model: str | Path) -> Path:
-    name = DEFAULT_MODEL if str(model) == "default" else str(model)
-    if name in built_in():
-        return Path(str(resources.files("mien").joinpath("models", name)))
+    """Return the folder: a string may be a built-in name, a path is always a path."""
     folder = Path(model)
-    if not folder.is_dir():
+    name = DEFAULT_MODEL if model == "default" else model
+    if isinstance(name, str) and name in built_in():
+        if os.path.exists(folder / CONFIG):  # noqa: PTH110 - never raises, whatever the name
+            raise BundleError(
+                f"{model!r} is a built-in model and a bundle here: write ./{model} for the one here"
+            )
+        return Path(str(resources.files("mien").joinpath("models", name)))
+    if not os.path.isdir(folder):  # noqa: PTH112
         known = ["default", *built_in()]
+        hint = did_you_mean(str(model), known)
         raise BundleError(
-            f"no model {name!r}: expected a bundle folder or one of {', '.join(known)}{did_you_mean(name, known)}"
+            f"no model {str(model)!r}: expected a bundle folder or one of {', '.join(known)}{hint}"
         )
     return folder
 

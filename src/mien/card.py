@@ -20,9 +20,16 @@ person feels.
   2 February 2025 (Regulation 2024/1689, Article 5(1)(f)), medical and safety reasons excepted.
 - Where emotion recognition is allowed there, **the people exposed to it must be told** (Article 50(3)).
 - Never for decisions on hiring, credit, insurance, policing, borders, health or guilt.
-- The training pictures are web-search results of uneven quality, with noisy labels and an unknown mix of ages,
-  skin tones and cultures. Expect errors that differ between groups; measure them on your own data first.
+- Face datasets have noisy labels and an unknown mix of ages, skin tones and cultures. Expect errors that differ
+  between groups; measure them on your own data first.
 """
+
+_DRAWN = "The training pictures are drawn by program and free of any licence. The model knows nothing of real faces."
+_LICENCE = (
+    "**The licence of the training data is unclear.** Public sets such as FER2013 were collected by web search and "
+    "published for a contest or for research; the pictures remain their owners'. Check the terms of your copy "
+    "before you build on this model."
+)
 
 
 def render(card: Card) -> str:
@@ -52,11 +59,13 @@ def render(card: Card) -> str:
             "",
             *_training(card),
             "",
-            "Rebuild it (on a processor with the same number of threads the result is the same):",
+            "Rebuild it (bit for bit on the same kind of processor, number of threads and versions):",
             "",
             "```",
-            card.command,
+            card.command or "# trained from Python; the recipe is in config.json",
             "```",
+            "",
+            f"Versions: {', '.join(f'{name} {number}' for name, number in card.versions.items())}.",
             "",
             _USES,
         ]
@@ -91,18 +100,16 @@ def _per_class(scores: list[dict[str, Any]]) -> list[str]:
 
 
 def _training(card: Card) -> list[str]:
-    run, data = card.training, card.data
-    images = sum(data["counts"].get(card.recipe["train_split"], {}).values())
+    run, data, recipe = card.training, card.data, card.recipe
+    images = sum(data["counts"][recipe["train_split"]].values())
+    kept, last = (f"{100 * run[name]:.1f} %" for name in ("kept_val_accuracy", "last_val_accuracy"))
     return [
-        f"From scratch on {images:,} images of `{data['name']}` (fingerprint `{data['fingerprint'][:12]}`), "
-        f"{run['epochs']} epochs in {run['seconds'] / 60:.0f} minutes on {run['device']} ({run['machine']}, "
-        f"{run['threads']} threads, {run['processes']} process). Epoch {run['kept_epoch']} was kept "
-        f"({100 * run['kept_val_accuracy']:.1f} % on `{card.recipe['validation']['split']}`; the last epoch had "
-        f"{100 * run['last_val_accuracy']:.1f} %). No other pictures and no pre-trained weights were used.",
+        f"From scratch on {images:,} images of `{data['name']}` (fingerprint `{data['fingerprint'][:12]}`), with no "
+        f"other pictures and no pre-trained weights: {run['epochs']} epochs in {run['seconds'] / 60:.0f} minutes of "
+        f"wall time on {run['device']} ({run['machine']}, {run['threads']} threads, processes: {run['processes']}). "
+        f"Epoch {run['kept_epoch']} was kept, with {kept} on `{recipe['validation']['split']}`; the last epoch had "
+        f"{last}. ONNX Runtime and torch differ by at most {run['onnx_max_probability_difference']:.0e} in a "
+        "probability.",
         "",
-        f"The deployed graph differs from torch by at most {run['onnx_max_probability_difference']:.0e} in a "
-        "probability. **The licence of the training data is unclear**: FER2013 was collected by web search and "
-        "published for a Kaggle contest; its pictures remain their owners'."
-        if "fer" in data["name"].lower()
-        else f"The deployed graph differs from torch by at most {run['onnx_max_probability_difference']:.0e}.",
+        _DRAWN if data["name"] == "synthetic" else _LICENCE,
     ]

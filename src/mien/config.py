@@ -45,6 +45,13 @@ class Augment(_Section):
     erase_side_fraction: tuple[float, float] = (0.15, 0.45)
     """Least and greatest side of that rectangle."""
 
+    @model_validator(mode="after")
+    def _sides_in_order(self) -> Augment:
+        low, high = self.erase_side_fraction
+        if not 0 <= low <= high <= 1:
+            raise ValueError("erase_side_fraction needs 0 <= least <= greatest <= 1")
+        return self
+
 
 class Optim(_Section):
     """Optimiser and learning-rate schedule."""
@@ -79,7 +86,7 @@ class Validation(_Section):
     split: str = "test"
     """A split of the dataset, or ``holdout``: a stratified part of the training images."""
     holdout_fraction: float = Field(0.1, gt=0, lt=1)
-    holdout_seed: int = 0
+    holdout_seed: int = Field(0, ge=0)
 
 
 class Recipe(_Section):
@@ -88,7 +95,7 @@ class Recipe(_Section):
     network: str
     epochs: int = Field(30, ge=1)
     batch_size: int = Field(128, ge=2)
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
     train_split: str = "train"
     compile: bool = False

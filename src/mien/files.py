@@ -15,33 +15,32 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; move it into place if the block succeeds, remove it if not.
+def write(path: Path, content: bytes | str) -> None:
+    """Write `content` to `path` so that a reader, or a crash at any moment, leaves all of it or what was there.
+
+    A link is followed; a device or pipe, such as ``/dev/stdout``, is written to as it is.
 
     Raises:
         OutputError: the folder cannot be made or written, or the disk is full.
     """
+    data = content.encode() if isinstance(content, str) else content
     with _as_output_error(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-        os.close(handle)
+        if path.exists() and not path.is_file() and not path.is_dir():
+            path.write_bytes(data)
+            return
+        target = Path(os.path.realpath(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         temporary = Path(name)
         try:
-            yield temporary
-            os.chmod(temporary, 0o666 & ~_umask())  # noqa: PTH101 - mkstemp makes it private
-            os.replace(temporary, path)  # noqa: PTH105 - the atomic one, as a test replaces it
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o666 & ~_umask())  # mkstemp makes it private
+            temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
-
-
-def write(path: Path, content: bytes | str) -> None:
-    """Write `content` to `path` so that a reader sees all of it or nothing."""
-    data = content.encode() if isinstance(content, str) else content
-    with writing(path) as temporary, temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def make_folder(path: Path) -> Path:

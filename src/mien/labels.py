@@ -19,6 +19,9 @@ EMOTIONS_8 = (*EMOTIONS_7, "contempt")
 FER2013_CSV_ORDER = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """What the numbers 0-6 of ``fer2013.csv`` mean: not the alphabetical folder order."""
 
+KAGGLE_3_ORDER = ("angry", "happy", "neutral")
+"""What 0, 1, 2 mean in the three-class competition of reference system D."""
+
 FERPLUS_VOTE_ORDER = (
     *("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt"),
     *("unknown", "not_a_face"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from mien.classifiers import Classifier, load_classifier, probabilities
@@ -51,9 +53,16 @@ class Pipeline:
         return self.look(pixels(image), source=str(image) if isinstance(image, str | Path) else "")
 
     def look(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"], *, source: str = "") -> ImageResult:
-        """Find and name every face of a decoded picture."""
-        faces = self.detector.detect(image_rgb_u8)
-        crops = crop_faces(image_rgb_u8, faces, self.classifier.preprocess)
+        """Find and name every face of a decoded picture.
+
+        Raises:
+            ImageError: OpenCV cannot work on a picture of this shape.
+        """
+        try:
+            faces = self.detector.detect(image_rgb_u8)
+            crops = crop_faces(image_rgb_u8, faces, self.classifier.preprocess)
+        except cv2.error as error:
+            raise ImageError(f"OpenCV cannot work on this picture: {error.err or error}") from error
         labels = self.classifier.id.labels
         results = []
         for face, probs in zip(faces, probabilities(self.classifier.logits(crops)), strict=True):
@@ -67,10 +76,11 @@ class Pipeline:
         for path in paths:
             try:
                 image = images.read(path)
+                result = self.look(image, source=str(path))
             except ImageError as error:
                 yield ImageResult(str(path), error=str(error)), None
             else:
-                yield self.look(image, source=str(path)), image
+                yield result, image
 
 
 def pixels(image: Source) -> UInt8[np.ndarray, "h w 3"]:
@@ -88,21 +98,29 @@ def pixels(image: Source) -> UInt8[np.ndarray, "h w 3"]:
     return image
 
 
-def find_images(sources: Sequence[str | Path]) -> list[Path]:
+def find_images(sources: Sequence[str | Path], skip: Path | None = None) -> list[Path]:
     """Return the picture files that `sources` name: files as they are, folders searched throughout.
 
-    A missing file stays in the list, to be reported in its place.
+    A missing file stays in the list, to be reported in its place. Hidden files and what lies under the folder
+    `skip`, where results go, are passed over.
 
     Raises:
         ConfigError: a folder without a picture.
     """
     found: list[Path] = []
     for source in map(Path, sources):
-        if not source.is_dir():
+        if not os.path.isdir(source):  # noqa: PTH112 - never raises, whatever the name
             found.append(source)
             continue
-        inside = [path for path in sorted(source.rglob("*")) if path.suffix.lower() in images.SUFFIXES]
+        inside = [path for path in sorted(source.rglob("*")) if _is_picture(path, source, skip)]
         if not inside:
             raise ConfigError(f"no pictures in the folder {source}: expected files such as .jpg or .png")
         found += inside
     return found
+
+
+def _is_picture(path: Path, root: Path, skip: Path | None) -> bool:
+    if path.suffix.lower() not in images.SUFFIXES or not path.is_file():
+        return False
+    hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+    return not hidden and (skip is None or skip.resolve() not in path.resolve().parents)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, UInt8
@@ -64,6 +64,12 @@ class Preprocess(BaseModel):
     std: tuple[float, ...] = (0.25,)
     """One value, or one per channel."""
     crops: dict[str, CropRule] = FER2013_CROPS
+    """A detector not named keeps its rule."""
+
+    @field_validator("crops")
+    @classmethod
+    def _with_defaults(cls, crops: dict[str, CropRule]) -> dict[str, CropRule]:
+        return {**FER2013_CROPS, **crops}
 
     @model_validator(mode="after")
     def _per_channel(self) -> Preprocess:
@@ -81,7 +87,7 @@ class Preprocess(BaseModel):
         size = self.size_px
         if image.shape[:2] == (size, size):
             return np.ascontiguousarray(image)
-        grows = max(image.shape[:2]) < size
+        grows = min(image.shape[:2]) < size
         method = "linear" if grows and self.interpolation == "area" else self.interpolation
         resized = cv2.resize(image, (size, size), interpolation=_INTERPOLATIONS[method])
         return resized.reshape(size, size, self.channels)

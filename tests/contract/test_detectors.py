@@ -10,8 +10,10 @@ from mien.vision.detect import FaceDetector, open_detector
 
 
 @pytest.fixture(params=["auto", "haar", "yunet", "whole"])
-def detector(request, yunet_weights) -> FaceDetector:
-    return open_detector(request.param, yunet_weights)
+def detector(request) -> FaceDetector:
+    return open_detector(
+        request.param, request.getfixturevalue("yunet_weights") if request.param == "yunet" else None
+    )
 
 
 def test_protocol(detector):

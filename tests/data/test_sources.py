@@ -50,6 +50,11 @@ def test_the_public_archive_as_it_is(shared):
     assert data.fingerprint().startswith("2cf22fae")
 
 
+def test_a_name_too_long_for_the_system():
+    with pytest.raises(DataError, match="no dataset at aaa"):
+        read_dataset("a" * 300)
+
+
 def test_nothing_there(tmp_path):
     with pytest.raises(
         DataError, match=r"no dataset at .*nowhere: expected a folder or zip .*or the word synthetic"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import errno
+import os
 
 import pytest
 
 from mien import bundle
 from mien.config import Recipe, read_recipe
 from mien.errors import ConfigError, DataError, OutputError, TrainingError
+from mien.training import loop
 from mien.training.loop import train
 from tests.training.tiny import tiny_data
 
@@ -26,12 +29,13 @@ class Stop(Exception):
     pass
 
 
-def test_a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one(tmp_path):
+def test_a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "REPORT_EVERY_STEPS", 1)
     data, rows = tiny_data(), []
     train(recipe(), data, tmp_path / "whole", device="cpu", on_epoch=rows.append)
 
     def stop(step):  # a crash in the middle of the third epoch
-        if (step.epoch, step.step) == (3, 4):
+        if (step.epoch, step.step) == (3, 2):
             raise Stop
 
     with pytest.raises(Stop):
@@ -84,14 +88,51 @@ def test_a_holdout_chooses_and_the_test_split_is_read_once(tmp_path):
     assert sum(card.data["counts"]["train"].values()) == 56
 
 
-def test_a_second_run_does_not_overwrite_the_first(tmp_path, tiny_bundle):
-    with pytest.raises(
-        ConfigError, match="already holds a finished model: add --resume .* or choose another --out"
-    ):
-        train(recipe(), tiny_data(), tiny_bundle, device="cpu")
-    before = (tiny_bundle / bundle.CONFIG).read_bytes()
-    assert train(recipe(), tiny_data(), tiny_bundle, device="cpu", resume=True) == tiny_bundle
+def test_a_finished_model_is_neither_overwritten_nor_mistaken(tiny_bundle):
+    card = bundle.load(tiny_bundle).card
+    same, before = Recipe.model_validate(card.recipe), (tiny_bundle / bundle.CONFIG).read_bytes()
+    with pytest.raises(ConfigError, match="already holds a finished model: choose another --out"):
+        train(same, tiny_data(), tiny_bundle, device="cpu")
+    assert train(same, tiny_data(), tiny_bundle, device="cpu", resume=True) == tiny_bundle
+    with pytest.raises(ConfigError, match="holds a model finished with another recipe: choose another --out"):
+        train(recipe(), tiny_data(), tiny_bundle, device="cpu", resume=True)
+    with pytest.raises(ConfigError, match="holds a model finished with another dataset"):
+        train(same, tiny_data(77), tiny_bundle, device="cpu", resume=True)
     assert (tiny_bundle / bundle.CONFIG).read_bytes() == before
+
+
+def test_a_full_disk_during_training_is_one_line_and_keeps_the_last_epoch(tmp_path, monkeypatch):
+    real, saved = os.fsync, []
+
+    def full(handle):
+        saved.append(handle)
+        if len(saved) == 3:  # checkpoint, history, then the second checkpoint
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match=r"cannot write .*checkpoint\.pt: No space left on device"):
+        train(recipe(), tiny_data(), tmp_path / "run", device="cpu")
+    monkeypatch.undo()
+    assert sorted(path.name for path in (tmp_path / "run" / "run").iterdir()) == [
+        "checkpoint.pt",
+        "history.csv",
+    ]
+    rows = []
+
+    def stop(row):
+        rows.append(row.epoch)
+        raise Stop
+
+    with pytest.raises(Stop):
+        train(recipe(), tiny_data(), tmp_path / "run", device="cpu", resume=True, on_epoch=stop)
+    assert rows == [2]
+
+
+def test_what_can_be_refused_leaves_no_folder(tmp_path):
+    with pytest.raises(ConfigError, match="unknown device"):
+        train(recipe(), tiny_data(), tmp_path / "run", device="gpu")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_resume_with_another_recipe_or_dataset_is_refused(tmp_path):

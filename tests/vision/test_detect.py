@@ -64,9 +64,9 @@ def test_whole_is_one_box():
 
 @pytest.mark.parametrize("name", ["haar", "yunet"])
 def test_no_face_is_an_answer(name, yunet_weights):
-    noise = np.random.default_rng(0).integers(0, 256, (101, 97, 3), np.uint8)
-    assert open_detector(name, yunet_weights).detect(noise) == []
-    assert open_detector(name, yunet_weights).detect(np.zeros((3, 5, 3), np.uint8)) == []
+    detector = open_detector(name, yunet_weights if name == "yunet" else None)
+    assert detector.detect(np.random.default_rng(0).integers(0, 256, (101, 97, 3), np.uint8)) == []
+    assert detector.detect(np.zeros((3, 5, 3), np.uint8)) == []
 
 
 def test_yunet_without_weights_says_what_to_do():
@@ -84,6 +84,11 @@ def test_other_weights_are_refused(tmp_path):
         open_detector("yunet", tmp_path / "w.onnx")
     with pytest.raises(ConfigError, match=r"cannot read the weights .*none\.onnx: No such file"):
         open_detector("yunet", tmp_path / "none.onnx")
+
+
+def test_weights_for_a_detector_that_takes_none_are_refused(yunet_weights):
+    with pytest.raises(ConfigError, match="detector haar takes no weights: leave --detector-weights away"):
+        open_detector("haar", yunet_weights)
 
 
 def test_an_unknown_detector_names_its_neighbour():

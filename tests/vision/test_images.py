@@ -121,5 +121,18 @@ def test_damaged_files_never_do_worse_than_an_error(seed, data):
         pass
 
 
+def test_a_file_too_large_for_a_picture_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "FILE_LIMIT_BYTES", 1000)
+    (tmp_path / "x.jpg").write_bytes(bytes(1001))
+    with pytest.raises(ImageError, match=r"x\.jpg is over the limit of 1,000 bytes for a picture file"):
+        images.read(tmp_path / "x.jpg")
+
+
 def test_encode_then_decode():
-    assert (images.decode(images.encode(RGB, ".png")) == RGB).all()
+    flat = np.full((11, 17, 3), (200, 100, 50), np.uint8)
+    assert np.abs(images.decode(images.encode_jpeg(flat)).astype(int) - flat).max() <= 3
+
+
+def test_a_side_too_long_for_jpeg_is_shrunk():
+    out = images.decode(images.encode_jpeg(np.full((4, 70_000, 3), 99, np.uint8)))
+    assert out.shape[1] == 65_500

@@ -15,7 +15,9 @@ CONTENT = b"weights" * 1000
 
 
 @pytest.fixture
-def server():
+def server(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             known = self.path == "/w.onnx"
@@ -55,6 +57,7 @@ def test_the_wrong_bytes_are_not_kept(server, no_cache):
     [
         ("{}/none.onnx", "HTTP Error 404"),
         ("http://127.0.0.1:9/x", "Connection refused"),
+        ("http://127.0.0.1/a b", "cannot fetch"),
         ("file:///etc/passwd", r"expected an http\(s\) address"),
     ],
 )

@@ -6,12 +6,12 @@ wrapper answers is decided here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
 from mien import bundle
-from mien.errors import needs
+from mien.errors import ConfigError, needs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from mien.preprocess import Preprocess
     from mien.results import ModelId
+
+BACKENDS = ("onnx", "torch")
 
 
 @runtime_checkable
@@ -39,23 +41,28 @@ class Classifier(Protocol):
 
 
 def load_classifier(
-    model: str | Path = "default", *, backend: Literal["onnx", "torch"] = "onnx", threads: int | None = None
+    model: str | Path = "default", *, backend: str = "onnx", threads: int | None = None
 ) -> Classifier:
     """Load a bundle folder, or a built-in model by its name, every file checked against its hash.
 
-    `threads` bounds the processor threads of one call; None leaves the choice to the runtime.
+    `backend` is ``onnx`` or ``torch``. `threads` bounds the processor threads of ONNX Runtime in one call; None
+    leaves the choice to it.
 
     Raises:
+        ConfigError: no such backend.
         BundleError: missing, damaged, tampered with or foreign.
     """
+    if backend not in BACKENDS:
+        raise ConfigError(f"unknown backend {backend!r}: expected {' or '.join(BACKENDS)}")
     loaded = bundle.load(model)
-    if backend == "torch":
-        with needs("train"):
-            from mien.classifiers.torch_module import TorchClassifier
-        return TorchClassifier.from_bundle(loaded)
     from mien.classifiers.onnx_runtime import OnnxClassifier
 
-    return OnnxClassifier(loaded.id, loaded.preprocess, loaded.read("model.onnx"), threads=threads)
+    deployed = OnnxClassifier(loaded.id, loaded.preprocess, loaded.read(bundle.GRAPH), threads=threads)
+    if backend == "onnx":
+        return deployed  # which has checked that labels and preprocessing fit the weights
+    with needs("train"):
+        from mien.classifiers.torch_module import TorchClassifier
+    return TorchClassifier.from_bundle(loaded)
 
 
 def probabilities(logits: Float32[np.ndarray, "n k"]) -> Float32[np.ndarray, "n k"]:

@@ -9,11 +9,11 @@ import numpy as np
 import onnxruntime
 
 from mien.errors import BundleError
+from mien.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, UInt8
 
-    from mien.preprocess import Preprocess
     from mien.results import ModelId
 
 BATCH_SIZE = 256
@@ -51,16 +51,33 @@ class OnnxClassifier:
         return out
 
     def _check_fit(self) -> None:
-        name, labels, preprocess = self.id.name, self.id.labels, self.preprocess
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        written = json.loads(metadata.get("mien.labels", "null"))
-        outputs = self._session.get_outputs()[0].shape[-1]
-        if outputs != len(labels) or written != list(labels):
+        """Hold the graph's shapes and metadata against labels and preprocessing."""
+        name, labels, spec = self.id.name, self.id.labels, self.preprocess
+        (image, *more_in), (logits, *more_out) = self._session.get_inputs(), self._session.get_outputs()
+        wanted = [spec.channels, spec.size_px, spec.size_px]
+        if (
+            more_in
+            or more_out
+            or image.name != "image"
+            or list(image.shape[1:]) != wanted
+            or len(logits.shape) != 2
+        ):
             raise BundleError(
-                f"model {name}: its labels ({', '.join(labels)}) do not fit the weights, which have {outputs} outputs"
-                f" for {', '.join(written or ['unnamed classes'])}: use the bundle as it was written"
+                f"model {name}: its graph takes {image.name!r} {image.shape} and gives {logits.shape}; "
+                f"expected 'image' [batch, {', '.join(map(str, wanted))}] and [batch, {len(labels)}]"
             )
-        if metadata.get("mien.preprocess") != preprocess.model_dump_json():
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        try:
+            written_labels = json.loads(metadata["mien.labels"])
+            written_spec = Preprocess.model_validate_json(metadata["mien.preprocess"])
+        except (KeyError, ValueError) as error:
+            raise BundleError(f"model {name}: its graph does not say its labels and preprocessing") from error
+        if logits.shape[1] != len(labels) or written_labels != list(labels):
+            raise BundleError(
+                f"model {name}: its labels ({', '.join(labels)}) do not fit the weights, which have "
+                f"{logits.shape[1]} outputs for {', '.join(written_labels)}: use the bundle as it was written"
+            )
+        if written_spec != spec:
             raise BundleError(
                 f"model {name}: its preprocessing differs from the one its weights were trained with"
             )

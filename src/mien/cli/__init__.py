@@ -53,6 +53,3 @@ def main() -> None:
         command = f"mien {sys.argv[1]}" if len(sys.argv) > 1 else "mien"
         print(f"{command}: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)

@@ -30,11 +30,13 @@ def evaluate(
 ) -> None:
     """Judge a model: accuracy, macro-F1, per-class figures and the confusion matrix. Needs no torch."""
     from mien.classifiers import load_classifier
+    from mien.classifiers.combine import with_tta
     from mien.data.sources import read_dataset
     from mien.evaluation.evaluate import evaluate as judge
     from mien.files import write
 
     classifier = load_classifier(model)
+    with_tta(classifier, tta)  # refuses an unknown name before a picture is read
     report = judge(classifier, read_dataset(data, classifier.preprocess, split=split), split, tta=tta)
     document = json.dumps(report.to_dict(), indent=2) + "\n"
     if json_to == "-":
@@ -47,28 +49,17 @@ def evaluate(
 
 
 def _print_report(report: EvalReport) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from mien.cli.tables import new_table, print_table
 
-    console = Console(highlight=False)
-    console.print(
-        f"{report.model.name} on {report.split} of {report.data}, {report.n:,} images, tta {report.tta}"
-    )
+    print(f"{report.model.name} on {report.split} of {report.data}, {report.n:,} images, tta {report.tta}")
     figures = ("accuracy", "macro_f1", "balanced_accuracy")
-    console.print("   ".join(f"{name.replace('_', ' ')} {getattr(report, name):.2%}" for name in figures))
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("class")
-    for column in (
-        "precision",
-        "recall",
-        "F1",
-        "images",
-        "|",
-        *(f"-> {label}"[:8] for label in report.model.labels),
-    ):
-        table.add_column(column, justify="right", no_wrap=True)
+    print("   ".join(f"{name.replace('_', ' ')} {getattr(report, name):.2%}" for name in figures))
+    table = new_table("class")
+    answers = [f"-> {label}" for label in report.model.labels]
+    for column in ("precision", "recall", "F1", "images", "|", *answers):
+        table.add_column(column, justify="right")
     for (label, row), counts in zip(report.per_class.items(), report.confusion, strict=True):
         scores = (f"{value:.1%}" for value in (row.precision, row.recall, row.f1))
         table.add_row(label, *scores, str(row.support), "|", *map(str, counts))
-    (console if console.is_terminal else Console(width=140, highlight=False)).print(table)
-    console.print("right of the bar: how often the class was answered as each")
+    print_table(table)
+    print("right of the bar: how often the class was answered as each")

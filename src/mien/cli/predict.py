@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,9 +43,8 @@ def predict(
     from mien.pipeline import Pipeline, find_images
     from mien.results import predictions_dict
 
-    paths = find_images(
-        [_sample() if source == SAMPLE and not Path(source).exists() else source for source in sources]
-    )
+    named = [_sample() if source == SAMPLE and not os.path.exists(source) else source for source in sources]  # noqa: PTH110
+    paths = find_images(named, skip=out)
     pipeline = Pipeline(model, detector, detector_weights=detector_weights)
     if out:
         make_folder(out)
@@ -54,10 +54,10 @@ def predict(
         results.append(result)
         if out and image is not None:
             from mien.vision.draw import annotate
-            from mien.vision.images import encode
+            from mien.vision.images import encode_jpeg
 
             written.append(out / names[path])
-            write(written[-1], encode(annotate(image, result)))
+            write(written[-1], encode_jpeg(annotate(image, result)))
     document = json.dumps(predictions_dict(pipeline.classifier.id, results), indent=2) + "\n"
     targets = [out / "predictions.json"] if out else []
     targets += [Path(json_to)] if json_to and json_to != "-" else []
@@ -93,12 +93,9 @@ def _picture_names(paths: list[Path]) -> dict[Path, str]:
 
 def _print_table(results: list[ImageResult]) -> None:
     """Print a row a face, its three highest probabilities, and every picture without one."""
-    from rich.console import Console
-    from rich.table import Table
+    from mien.cli.tables import new_table, print_table
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("picture", "face", "box x0 y0 x1 y1, px", "detection", "label", "scores"):
-        table.add_column(column, no_wrap=column != "scores")
+    table = new_table("picture", "face", "box x0 y0 x1 y1, px", "detection", "label", "scores")
     for result in results:
         name = Path(result.source).name
         if not result.faces:
@@ -111,6 +108,4 @@ def _print_table(results: list[ImageResult]) -> None:
             scores = ", ".join(f"{label} {score:.1%}" for label, score in best)
             seen = "-" if face.face.score is None else f"{face.face.score:.2f}"
             table.add_row(name, str(number), box, seen, face.label, scores)
-    console = Console()
-    console = Console(width=max(console.width, 110)) if not console.is_terminal else console
-    console.print(table)
+    print_table(table)

@@ -42,14 +42,13 @@ def train(
 
     checked = read_recipe(recipe, settings or [])
     with needs("train"):
+        from mien.training.loop import check
         from mien.training.loop import train as run
     from mien.data.sources import read_dataset
 
+    check(checked, out, device=device, resume=resume)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    command = shlex.join(
-        ["mien", "train", recipe, "--data", Path(data).name, "--out", out.name]
-        + [word for setting in settings or [] for word in ("--set", setting)]
-    )
+    command = _rebuild_command(recipe, data, out, device, settings or [])
     speaks = os.environ.get("RANK", "0") == "0"  # of several processes, one draws
     with _Progress(f"reading {data}", checked.epochs, speaks=speaks) as progress:
         dataset = read_dataset(data, checked.input)
@@ -59,10 +58,19 @@ def train(
                 on_step=progress.step, on_epoch=progress.epoch,
             )  # fmt: skip
         except KeyboardInterrupt:
-            progress.say("interrupted; the finished epochs are kept: the same command with --resume goes on")
+            progress.say("interrupted; finished epochs are kept: the same command with --resume goes on")
             raise
     if speaks:
         print(bundle)
+
+
+def _rebuild_command(recipe: str, data: str, out: Path, device: str, settings: list[str]) -> str:
+    """Return what a reader of the model card types, names without this machine's folders."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    launch = ["torchrun", f"--nproc-per-node={processes}", "-m", "mien"] if processes > 1 else ["mien"]
+    words = [*launch, "train", recipe, "--data", Path(data).name, "--out", out.name]
+    words += [] if device == "auto" else ["--device", device]
+    return shlex.join(words + [word for setting in settings for word in ("--set", setting)])
 
 
 class _Progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -51,8 +52,9 @@ class Checkpoint:
         """
         states = {name: part.state_dict() for name, part in parts.items()}
         rows = [asdict(row) for row in history]
-        with files.writing(self.path) as temporary:
-            torch.save({"parts": states, "claim": self._claim(), "history": rows, "best": best}, temporary)
+        buffer = io.BytesIO()
+        torch.save({"parts": states, "claim": self._claim(), "history": rows, "best": best}, buffer)
+        files.write(self.path, buffer.getvalue())
 
     def load(self, parts: Mapping[str, Part]) -> tuple[list[EpochRow], Weights]:
         """Put the saved states into `parts`; return the history and the best weights so far.

@@ -5,14 +5,14 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save as to_safetensors
 
-from mien import bundle, card, files
+from mien import __version__, bundle, card, files
 from mien.classifiers.combine import TTA
 from mien.classifiers.onnx_runtime import OnnxClassifier
 from mien.evaluation.evaluate import evaluate
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mien.data.dataset import FaceDataset
 
 PARITY_IMAGES = 512
-_VERSIONED = ("mien", "torch", "lightning", "onnx", "onnxruntime", "numpy", "opencv-python-headless")
+_VERSIONED = ("torch", "lightning", "onnx", "onnxruntime", "numpy", "opencv-python-headless")
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Provenance:
     command: str
     device: str
     processes: int
+    fingerprint: str
+    """Of the whole dataset, before any holdout."""
 
 
 def save_bundle(out: Path, network: nn.Module, data: FaceDataset, run: Provenance) -> None:
@@ -53,7 +55,8 @@ def save_bundle(out: Path, network: nn.Module, data: FaceDataset, run: Provenanc
     deployed = deploy(network)
     graph = export_onnx(deployed, preprocess, data.labels)
     identity = ModelId(out.resolve().name, files.sha256(graph), data.labels)
-    crops = data.select(recipe.validation.split).images[:PARITY_IMAGES]
+    images = data.select(recipe.validation.split).images
+    crops = images[:: max(1, len(images) // PARITY_IMAGES)]  # sources sort by class: take some of each
     difference = check_parity(deployed, graph, identity, preprocess, crops)
     made = bundle.Card(
         name=identity.name,
@@ -63,9 +66,9 @@ def save_bundle(out: Path, network: nn.Module, data: FaceDataset, run: Provenanc
         parameters=sum(p.numel() for p in deployed.parameters()),
         recipe=recipe.model_dump(mode="json"),
         command=run.command,
-        data=_data_facts(data),
+        data=_data_facts(data, run.fingerprint),
         training=_training_facts(run, difference),
-        versions={name: version(name) for name in _VERSIONED},
+        versions={"mien": __version__, **{name: _version(name) for name in _VERSIONED}},
         scores=_scores(OnnxClassifier(identity, preprocess, graph), data, recipe),
     )
     weights = to_safetensors({name: value.contiguous() for name, value in network.state_dict().items()})
@@ -73,12 +76,19 @@ def save_bundle(out: Path, network: nn.Module, data: FaceDataset, run: Provenanc
     bundle.save(out, made, contents)
 
 
-def _data_facts(data: FaceDataset) -> dict[str, Any]:
+def _data_facts(data: FaceDataset, fingerprint: str) -> dict[str, Any]:
     counts = {
         split: {data.labels[k]: n for k, n in sorted(Counter(data.select(split).truth.tolist()).items())}
         for split in data.splits
     }
-    return {"name": Path(data.source).name, "fingerprint": data.fingerprint(), "counts": counts}
+    return {"name": Path(data.source).name, "fingerprint": fingerprint, "counts": counts}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # installed under another name, such as a distribution's own OpenCV
+        return "unknown"
 
 
 def _training_facts(run: Provenance, difference: float) -> dict[str, Any]:

@@ -69,5 +69,6 @@ def write_plot(path: Path, history: Sequence[EpochRow], title: str) -> None:
     )  # fmt: skip
     figure.axes[0].legend(frameon=False)
     figure.suptitle(title, fontsize=11)
-    with files.writing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    files.write(path, buffer.getvalue())

@@ -10,11 +10,11 @@ from lightning.fabric import Fabric
 from mien.errors import ConfigError
 
 
-def open_fabric(device: str, precision: str) -> Fabric:
-    """Open ``auto``, ``cpu``, ``cuda`` or ``mps``; under ``torchrun`` join the other processes.
+def check_device(device: str) -> None:
+    """Refuse a device that is unknown or not there.
 
     Raises:
-        ConfigError: no such name, or no such device on this machine.
+        ConfigError: it is neither ``auto``, ``cpu``, ``cuda`` nor ``mps``, or not on this machine.
     """
     present = {
         "auto": True,
@@ -26,6 +26,10 @@ def open_fabric(device: str, precision: str) -> Fabric:
         raise ConfigError(f"unknown device {device!r}: expected one of {', '.join(present)}")
     if not present[device]:
         raise ConfigError(f"no {device} device on this machine: use --device auto or cpu")
+
+
+def open_fabric(device: str, precision: str) -> Fabric:
+    """Open a device that `check_device` accepts; under ``torchrun`` join the other processes."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
     fabric = Fabric(

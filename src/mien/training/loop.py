@@ -22,10 +22,10 @@ from mien.data.dataset import HOLDOUT
 from mien.errors import ConfigError, TrainingError
 from mien.networks import catalog
 from mien.training.batches import Batches, ToInput, epoch_seed, to_device
-from mien.training.checkpoint import Checkpoint
+from mien.training.checkpoint import Checkpoint, Weights
 from mien.training.finish import Provenance, save_bundle
 from mien.training.history import EpochRow, best_epoch, write_csv, write_plot
-from mien.training.launch import open_fabric
+from mien.training.launch import check_device, open_fabric
 from mien.training.optim import build_optimizer, learning_rate, moving_average, set_learning_rate
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 REPORT_EVERY_STEPS = 16
 JUDGE_BATCH = 512
+CHECKPOINT = "checkpoint.pt"
 _START = 2**32 - 1
 """Stands for the epoch before the first: the seed of the fresh weights."""
 
@@ -78,11 +79,12 @@ def train(
         OutputError: `out` can't be written.
     """
     out = Path(out)
+    check(recipe, out, device=device, resume=resume)
+    fingerprint = data.fingerprint()
     if resume and (out / bundle.CONFIG).exists():
+        _check_same_data(out, fingerprint)
         return out
-    catalog.network(recipe.network)
-    checkpoint = Checkpoint(files.make_folder(out / "run") / "checkpoint.pt", recipe, data.fingerprint())
-    _check_out(out, checkpoint, resume=resume)
+    checkpoint = Checkpoint(files.make_folder(out / "run") / CHECKPOINT, recipe, fingerprint)
     if recipe.validation.split == HOLDOUT:
         rule = recipe.validation
         data = data.hold_out(rule.holdout_fraction, rule.holdout_seed, split=recipe.train_split)
@@ -97,7 +99,7 @@ def train(
         row = EpochRow(epoch + 1, run.rate, train_loss, train_accuracy, val_loss, val_accuracy, seconds)
         history.append(row)
         if best_epoch(history) is row:
-            best = {name: value.detach().clone() for name, value in run.judged.state_dict().items()}
+            best = run.weights()
         if run.fabric.is_global_zero:
             checkpoint.save(run.parts, history, best)
             write_csv(out / "run" / "history.csv", history)
@@ -106,12 +108,9 @@ def train(
 
     if run.fabric.is_global_zero:
         write_plot(out / "run" / "history.png", history, f"{recipe.network} on {Path(data.source).name}")
-        network = copy.deepcopy(run.raw).cpu()
-        network.load_state_dict(best)
-        fabric = run.fabric
-        save_bundle(
-            out, network, data, Provenance(recipe, history, command, str(fabric.device), fabric.world_size)
-        )
+        device, processes = str(run.fabric.device), run.fabric.world_size
+        made = Provenance(recipe, history, command, device, processes, checkpoint.fingerprint)
+        save_bundle(out, run.trained(best), data, made)
         checkpoint.remove()
     run.fabric.barrier()
     return out
@@ -153,6 +152,16 @@ class _Run:
         """Everything with a state that a resumed run needs."""
         average = {"average": self.average} if self.average else {}
         return {"network": self.raw, "optimizer": self.optimizer, **average}
+
+    def weights(self) -> Weights:
+        """Return a copy of the weights that are judged and shipped."""
+        return {name: value.detach().clone() for name, value in self.judged.state_dict().items()}
+
+    def trained(self, weights: Weights) -> nn.Module:
+        """Return a copy of the network with these weights, on the CPU."""
+        network = copy.deepcopy(self.raw).cpu()
+        network.load_state_dict(weights)
+        return network
 
     def train_epoch(self, epoch: int, on_step: Callable[[Step], None]) -> tuple[float, float]:
         """Train once on every image; return mean loss and accuracy over all processes.
@@ -202,9 +211,25 @@ class _Run:
         return float(loss), float((logits.argmax(1) == self._targets.argmax(1)).float().mean())
 
 
-def _check_out(out: Path, checkpoint: Checkpoint, *, resume: bool) -> None:
-    if not resume and (checkpoint.exists() or (out / bundle.CONFIG).exists()):
-        state = "an unfinished run" if checkpoint.exists() else "a finished model"
+def check(recipe: Recipe, out: Path, *, device: str = "auto", resume: bool = False) -> None:
+    """Refuse what can be refused before any data is read.
+
+    Raises:
+        ConfigError: unknown network, device not there, or `out` holds another run.
+    """
+    catalog.network(recipe.network)
+    check_device(device)
+    if (out / bundle.CONFIG).exists():
+        if not resume:
+            raise ConfigError(f"{out} already holds a finished model: choose another --out")
+        if bundle.load(out).card.recipe != recipe.model_dump(mode="json"):
+            raise ConfigError(f"{out} holds a model finished with another recipe: choose another --out")
+    elif (out / "run" / CHECKPOINT).exists() and not resume:
         raise ConfigError(
-            f"{out} already holds {state}: add --resume to go on with it, or choose another --out"
+            f"{out} already holds an unfinished run: add --resume to go on with it, or choose another --out"
         )
+
+
+def _check_same_data(out: Path, fingerprint: str) -> None:
+    if bundle.load(out).card.data["fingerprint"] != fingerprint:
+        raise ConfigError(f"{out} holds a model finished with another dataset: choose another --out")

@@ -42,6 +42,10 @@ def open_detector(name: str = "auto", weights: Path | None = None) -> FaceDetect
         raise ConfigError(
             f"unknown detector {name!r}: expected {', '.join(DETECTORS)}{did_you_mean(name, DETECTORS)}"
         )
+    if weights and name in ("haar", "whole"):
+        raise ConfigError(
+            f"detector {name} takes no weights: leave --detector-weights away, or use --detector yunet"
+        )
     if name == "whole":
         return Whole()
     if name == "haar":

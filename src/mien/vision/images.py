@@ -10,7 +10,6 @@ import io
 import warnings
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -25,6 +24,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif", ".jp2")
 )
+FILE_LIMIT_BYTES = 256 * 2**20
+JPEG_SIDE_LIMIT_PX = 65_500
 PIXEL_LIMIT = 64_000_000
 """Largest picture decoded, in pixels: 192 MB as RGB; above every phone camera's default."""
 
@@ -35,13 +36,13 @@ def decode(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> UInt8[np.ndarray, 
     Raises:
         ImageError: not a picture, truncated, or larger than `pixel_limit` pixels.
     """
-    return np.asarray(_upright(data, pixel_limit).convert("RGB"))
+    return np.asarray(_upright(data, pixel_limit, ("RGB",)))
 
 
 def decode_dataset_image(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> UInt8[np.ndarray, "h w c"]:
     """Decode like `decode`, but leave a grey picture at one channel."""
-    image = _upright(data, pixel_limit)
-    return np.asarray(image)[..., None] if image.mode == "L" else np.asarray(image.convert("RGB"))
+    pixels = np.asarray(_upright(data, pixel_limit, ("RGB", "L")))
+    return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
 def read(path: Path, *, pixel_limit: int = PIXEL_LIMIT) -> UInt8[np.ndarray, "h w 3"]:
@@ -50,23 +51,36 @@ def read(path: Path, *, pixel_limit: int = PIXEL_LIMIT) -> UInt8[np.ndarray, "h 
     Raises:
         ImageError: it can't be opened or decoded.
     """
+    return decode(read_file(path), pixel_limit=pixel_limit)
+
+
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a picture file.
+
+    Raises:
+        ImageError: it can't be opened, or is larger than any picture should be.
+    """
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"cannot read {path}: {error.strerror or error}") from error
-    return decode(data, pixel_limit=pixel_limit)
+        with path.open("rb") as file:
+            data = file.read(FILE_LIMIT_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise ImageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    if len(data) > FILE_LIMIT_BYTES:
+        raise ImageError(f"{path} is over the limit of {FILE_LIMIT_BYTES:,} bytes for a picture file")
+    return data
 
 
-def encode(image_rgb_u8: UInt8[np.ndarray, "h w 3"], suffix: str = ".jpg") -> bytes:
-    """Encode a picture in the format of a file suffix."""
-    done, data = cv2.imencode(
-        suffix, cv2.cvtColor(image_rgb_u8, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92]
-    )
-    assert done, suffix
-    return bytes(data)
+def encode_jpeg(image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> bytes:
+    """Encode a picture as JPEG, shrunk where a side is longer than the format allows."""
+    image = Image.fromarray(image_rgb_u8)
+    image.thumbnail((JPEG_SIDE_LIMIT_PX, JPEG_SIDE_LIMIT_PX))
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=92)
+    return out.getvalue()
 
 
-def _upright(data: bytes, pixel_limit: int) -> Image.Image:
+def _upright(data: bytes, pixel_limit: int, modes: tuple[str, ...]) -> Image.Image:
+    """Decode, turn and convert to 8 bits; an image in none of `modes` becomes the first of them."""
     if not data:
         raise ImageError("expected a picture, got an empty file")
     try:
@@ -79,7 +93,8 @@ def _upright(data: bytes, pixel_limit: int) -> Image.Image:
                     f"picture of {width}x{height} pixels is over the limit of {pixel_limit:,} pixels"
                 )
             image.load()
-            return _eight_bits(ImageOps.exif_transpose(image))
+            image = _eight_bits(ImageOps.exif_transpose(image))
+            return image if image.mode in modes else image.convert(modes[0])
     except UnidentifiedImageError as error:
         raise ImageError(f"not a picture in a known format ({', '.join(FORMATS)})") from error
     except ImageError:

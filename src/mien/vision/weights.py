@@ -6,6 +6,7 @@ byte of it is used.
 
 from __future__ import annotations
 
+import http.client
 import os
 import urllib.error
 import urllib.request
@@ -86,7 +87,7 @@ def fetch(weights: Weights, url: str | None = None) -> Path:
     try:
         with urllib.request.urlopen(source, timeout=TIMEOUT_S) as answer:  # noqa: S310 - checked above
             data = answer.read(SIZE_LIMIT_BYTES + 1)
-    except (urllib.error.URLError, OSError, ValueError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         raise FetchError(f"cannot fetch {source}: {error}; nothing was kept") from error
     if (found := files.sha256(data)) != weights.sha256:
         raise FetchError(
