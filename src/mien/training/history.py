@@ -12,6 +12,7 @@ from mien.errors import needs
 
 with needs("report"):
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,14 +60,10 @@ def write_plot(path: Path, history: Sequence[EpochRow], title: str) -> None:
             axes.plot(epochs, values, colour, label=label, marker="." if len(epochs) < 15 else None)
         axes.axvline(best.epoch, color="0.6", linestyle=":", linewidth=1)
         axes.set(xlabel="epoch", ylabel="accuracy, %" if unit == 100 else "cross-entropy")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
-    figure.axes[1].annotate(
-        f"kept: epoch {best.epoch}, {best.val_accuracy:.1%}",
-        (best.epoch, 100 * best.val_accuracy),
-        xytext=(-8, -28), textcoords="offset points", ha="right", fontsize=9,
-        arrowprops={"arrowstyle": "-", "color": "0.4"},
-    )  # fmt: skip
+    figure.axes[1].set_title(f"kept: epoch {best.epoch}, {best.val_accuracy:.1%}", fontsize=10)
     figure.axes[0].legend(frameon=False)
     figure.suptitle(title, fontsize=11)
     buffer = io.BytesIO()
