@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import statistics
 from collections import Counter
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -98,7 +99,7 @@ def _training_facts(run: Provenance, difference: float) -> dict[str, Any]:
         "kept_epoch": best.epoch,
         "kept_val_accuracy": best.val_accuracy,
         "last_val_accuracy": last.val_accuracy,
-        "seconds": round(sum(row.seconds for row in run.history), 1),
+        "median_epoch_seconds": round(statistics.median(row.seconds for row in run.history), 1),
         "device": run.device,
         "processes": run.processes,
         "threads": torch.get_num_threads(),
