@@ -49,17 +49,15 @@ def evaluate(
 
 
 def _print_report(report: EvalReport) -> None:
-    from mien.cli.tables import new_table, print_table
+    from mien.cli.tables import print_table
 
     print(f"{report.model.name} on {report.split} of {report.data}, {report.n:,} images, tta {report.tta}")
     figures = ("accuracy", "macro_f1", "balanced_accuracy")
     print("   ".join(f"{name.replace('_', ' ')} {getattr(report, name):.2%}" for name in figures))
-    table = new_table("class")
-    answers = [f"-> {label}" for label in report.model.labels]
-    for column in ("precision", "recall", "F1", "images", "|", *answers):
-        table.add_column(column, justify="right")
+    rows = []
     for (label, row), counts in zip(report.per_class.items(), report.confusion, strict=True):
         scores = (f"{value:.1%}" for value in (row.precision, row.recall, row.f1))
-        table.add_row(label, *scores, str(row.support), "|", *map(str, counts))
-    print_table(table)
+        rows.append((label, *scores, str(row.support), "|", *map(str, counts)))
+    answers = (f"-> {label}" for label in report.model.labels)
+    print_table(("class", "precision", "recall", "F1", "images", "|", *answers), rows, right=True)
     print("right of the bar: how often the class was answered as each")

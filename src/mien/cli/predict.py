@@ -93,19 +93,19 @@ def _picture_names(paths: list[Path]) -> dict[Path, str]:
 
 def _print_table(results: list[ImageResult]) -> None:
     """Print a row a face, its three highest probabilities, and every picture without one."""
-    from mien.cli.tables import new_table, print_table
+    from mien.cli.tables import print_table
 
-    table = new_table("picture", "face", "box x0 y0 x1 y1, px", "detection", "label", "scores")
+    rows = []
     for result in results:
         name = Path(result.source).name
         if not result.faces:
-            table.add_row(
-                name, "-", "-", "-", "error" if result.error else "no face found", result.error or ""
+            rows.append(
+                (name, "-", "-", "-", "error" if result.error else "no face found", result.error or "")
             )
         for number, face in enumerate(result.faces, start=1):
             box = " ".join(f"{side:.0f}" for side in face.face.box_xyxy_px)
             best = sorted(face.scores.items(), key=lambda item: -item[1])[:3]
             scores = ", ".join(f"{label} {score:.1%}" for label, score in best)
             seen = "-" if face.face.score is None else f"{face.face.score:.2f}"
-            table.add_row(name, str(number), box, seen, face.label, scores)
-    print_table(table)
+            rows.append((name, str(number), box, seen, face.label, scores))
+    print_table(("picture", "face", "box x0 y0 x1 y1, px", "detection", "label", "scores"), rows)

@@ -1,22 +1,19 @@
-"""Tables on stdout, for people: the same look everywhere, and wide enough when nobody watches."""
+"""Tables on stdout, for people: aligned columns, text as it is, nothing to import."""
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.table import Table
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
-def new_table(*left: str) -> Table:
-    """Return a table without borders, with left-aligned columns; more can be added."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in left:
-        table.add_column(column)
-    return table
-
-
-def print_table(table: Table, width: int = 140) -> None:
-    """Print text as it is (a file name is no markup); a file or pipe gets at least `width` columns."""
-    console = Console(markup=False, emoji=False, highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, width)
-    console.print(table)
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: bool = False) -> None:
+    """Print rows under a header; `right` aligns all but the first column to the right, as figures want."""
+    widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
+    for row in (header, *rows):
+        cells = (
+            cell.rjust(width) if right and number else cell.ljust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        print("  ".join(cells).rstrip())
