@@ -59,7 +59,7 @@ def render(card: Card) -> str:
             "",
             *_training(card),
             "",
-            "Rebuild it (bit for bit on the same kind of processor, number of threads and versions):",
+            "The command that trains it:",
             "",
             "```",
             card.command or "# trained from Python; the recipe is in config.json",

@@ -99,7 +99,7 @@ class Recipe(_Section):
     precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
     train_split: str = "train"
     compile: bool = False
-    """Compile the network (needs a C++ compiler on a CPU; takes minutes, pays on long runs)."""
+    """Compile the network (needs a C++ compiler on a CPU; gains or loses by network: measure)."""
     input: Preprocess = Preprocess()
     augment: Augment = Augment()
     optim: Optim = Optim()
