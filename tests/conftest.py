@@ -13,7 +13,7 @@ from pathlib import Path
 import jaxtyping
 import pytest
 
-for _name in ("Bool", "Float32", "Int", "Shaped", "UInt8"):
+for _name in ("Bool", "Float32", "Int", "Num", "Shaped", "UInt8"):
     setattr(builtins, _name, getattr(jaxtyping, _name))
 
 REPOSITORY = Path(__file__).parent.parent

@@ -103,12 +103,13 @@ def _training(card: Card) -> list[str]:
     run, data, recipe = card.training, card.data, card.recipe
     images = sum(data["counts"][recipe["train_split"]].values())
     kept, last = (f"{100 * run[name]:.1f} %" for name in ("kept_val_accuracy", "last_val_accuracy"))
+    skipped = f" {len(data['skipped'])} corrupt pictures were left out." if data.get("skipped") else ""
     return [
         f"From scratch on {images:,} images of `{data['name']}` (fingerprint `{data['fingerprint'][:12]}`), with no "
         f"other pictures and no pre-trained weights: {run['epochs']} of {recipe['epochs']} epochs, the median one in "
         f"{run['median_epoch_seconds']:.0f} s, on {run['device']} ({run['machine']}, {run['threads']} threads, "
         f"processes: {run['processes']}). Epoch {run['kept_epoch']} was kept, with {kept} on "
-        f"`{recipe['validation']['split']}`; the last epoch had {last}. ONNX Runtime and torch differ by at most "
+        f"`{run['validation_split']}`; the last epoch had {last}.{skipped} ONNX Runtime and torch differ by at most "
         f"{run['onnx_max_probability_difference']:.0e} in a probability.",
         "",
         _DRAWN if data["name"] == "synthetic" else _LICENCE,

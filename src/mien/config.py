@@ -35,8 +35,17 @@ class Augment(_Section):
     """Moved by up to this part of the side, along each axis."""
     scale_fraction: float = Field(0.0, ge=0, lt=1)
     """Enlarged or shrunk by up to this part, even in the logarithm."""
+    vertical_flip_probability: float = Field(0.0, ge=0, le=1)
+    """Faces stand upright: off, but reference system B used it."""
     crop_fraction: float = Field(0.0, ge=0, lt=1)
     """Cut to a random rectangle missing up to this part of each side, then stretched back."""
+    blur_sigma_px: float = Field(0.0, ge=0, le=8)
+    """Greatest width of a Gaussian blur, drawn from nothing to this."""
+    sharpness_fraction: float = Field(0.0, ge=0, le=4)
+    """Up to this part of the difference from the mean of 3x3 pixels is added (sharper) or taken away (softer)."""
+    outside: Literal["grey", "black", "border", "reflection"] = "grey"
+    """What is seen where a moved picture does not reach. Mid-grey is also what the zero padding of a
+    convolution shows a network whose input has the mean 0.5."""
     brightness_fraction: float = Field(0.0, ge=0, le=1)
     """Shifted by up to this part of the full range."""
     contrast_fraction: float = Field(0.0, ge=0, le=1)
@@ -44,13 +53,70 @@ class Augment(_Section):
     """Chance that a rectangle is painted over with one random grey (Zhong et al. 2017, arXiv:1708.04896)."""
     erase_side_fraction: tuple[float, float] = (0.15, 0.45)
     """Least and greatest side of that rectangle."""
+    mixup_probability: float = Field(0.0, ge=0, le=1)
+    """Chance that a picture is blended with another one, targets too (Zhang et al. 2018, arXiv:1710.09412)."""
+    mixup_alpha: float = Field(0.2, gt=0)
+    """Both parameters of the Beta distribution that the share of the picture is drawn from."""
+    cutmix_probability: float = Field(0.0, ge=0, le=1)
+    """Chance that a rectangle of another picture is pasted in (Yun et al. 2019, arXiv:1905.04899)."""
+    cutmix_alpha: float = Field(1.0, gt=0)
+    """Both parameters of the Beta distribution that the part left over is drawn from."""
+    copies_per_image: int = Field(1, ge=1)
+    """Rows of a batch that show the same image, each changed in its own way (Hoffer et al. 2020,
+    arXiv:1901.09335). A batch then holds fewer images and an epoch more steps."""
+    ramp_start_fraction: float = Field(1.0, ge=0, le=1)
+    """Strength of everything but the flips at the first step, as a part of the full one..."""
+    ramp_end_fraction: float = Field(0.5, gt=0, le=1)
+    """...and the part of the run after which it is full; between the two it rises in a straight line."""
 
     @model_validator(mode="after")
-    def _sides_in_order(self) -> Augment:
+    def _in_order(self) -> Augment:
         low, high = self.erase_side_fraction
         if not 0 <= low <= high <= 1:
             raise ValueError("erase_side_fraction needs 0 <= least <= greatest <= 1")
+        if self.mixup_probability + self.cutmix_probability > 1:
+            raise ValueError(
+                "mixup_probability and cutmix_probability exclude each other: their sum may be 1"
+            )
         return self
+
+    def at(self, progress: float) -> Augment:
+        """Return what applies at a point of the run, `progress` in [0, 1)."""
+        risen = min(1.0, progress / self.ramp_end_fraction)
+        strength = self.ramp_start_fraction + (1 - self.ramp_start_fraction) * risen
+        if strength == 1:
+            return self
+        return self.model_copy(update={name: strength * getattr(self, name) for name in _RAMPED})
+
+
+_RAMPED = (
+    *("rotation_deg", "shift_fraction", "scale_fraction", "crop_fraction", "brightness_fraction"),
+    *("contrast_fraction", "blur_sigma_px", "sharpness_fraction", "erase_probability"),
+    *("mixup_probability", "cutmix_probability"),
+)
+
+_SYSTEM_B_COPIES = Augment(
+    rotation_deg=15,
+    shift_fraction=0.1,
+    scale_fraction=0.1,
+    crop_fraction=0.2,
+    brightness_fraction=0.2,
+    contrast_fraction=0.2,
+    blur_sigma_px=1.0,
+    sharpness_fraction=1.0,
+)
+"""The kinds of change reference system B made, its crop among them; the other amounts are ours."""
+
+
+class Balance(_Section):
+    """What is done about rare classes before the loss; docs/imbalance.md compares them."""
+
+    sampler: Literal["shuffled", "weighted"] = "shuffled"
+    """``weighted`` draws images with replacement so that every class is seen equally often."""
+    enlarge_to_ratio: float = Field(0.0, ge=0, le=1)
+    """Randomly changed copies join the images of each class until it has this part of the largest; 0: none."""
+    copies: Augment = _SYSTEM_B_COPIES
+    """How a copy differs from its original. Copies are made once, before training."""
 
 
 class Optim(_Section):
@@ -68,9 +134,21 @@ class Optim(_Section):
 
 
 class Loss(_Section):
-    """Cross-entropy, hard or soft targets."""
+    """Cross-entropy with hard or soft targets, and its relatives for rare classes."""
 
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    focal_gamma: float = Field(0.0, ge=0)
+    """Weight of hard images: a class with probability p counts (1 - p)^gamma (Lin et al. 2017,
+    arXiv:1708.02002); 0 is cross-entropy."""
+    class_weights: Literal["none", "inverse_frequency", "effective_number"] = "none"
+    """Of the training images as they are before any enlargement; their mean over those images is one."""
+    effective_beta: float = Field(0.999, ge=0, lt=1)
+    """A class of n images counts as (1 - beta^n) / (1 - beta) (Cui et al. 2019, arXiv:1901.05555)."""
+    logit_adjustment_tau: float = Field(0.0, ge=0)
+    """While training, tau times the logarithm of a class's share is added to its logit (Menon et al. 2021,
+    arXiv:2007.07314); 1 aims at the mean recall of the classes."""
+    drawn_targets: bool = False
+    """Draw one label from an image's votes each time it is seen (Barsoum et al. 2016, arXiv:1608.01041)."""
 
 
 class Ema(_Section):
@@ -83,8 +161,9 @@ class Ema(_Section):
 class Validation(_Section):
     """Which images choose the epoch that is kept."""
 
-    split: str = "test"
-    """A split of the dataset, or ``holdout``: a stratified part of the training images."""
+    split: str = "auto"
+    """A split of the dataset, or ``holdout``: a stratified part of the training images. ``auto`` is ``val``
+    where the dataset has it, else ``test``."""
     holdout_fraction: float = Field(0.1, gt=0, lt=1)
     holdout_seed: int = Field(0, ge=0)
 
@@ -102,6 +181,7 @@ class Recipe(_Section):
     """Compile the network (needs a C++ compiler on a CPU; gains or loses by network: measure)."""
     input: Preprocess = Preprocess()
     augment: Augment = Augment()
+    balance: Balance = Balance()
     optim: Optim = Optim()
     loss: Loss = Loss()
     ema: Ema = Ema()
@@ -111,6 +191,11 @@ class Recipe(_Section):
     def _splits_differ(self) -> Recipe:
         if self.validation.split == self.train_split:
             raise ValueError(f"validation.split must differ from train_split ({self.train_split!r})")
+        if self.batch_size % self.augment.copies_per_image:
+            raise ValueError(
+                f"batch_size {self.batch_size} does not divide into "
+                f"{self.augment.copies_per_image} copies of each image"
+            )
         return self
 
 

@@ -13,20 +13,32 @@ from mien.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import IO
 
 
 def write(path: Path, content: bytes | str) -> None:
-    """Write `content` to `path` so that a reader, or a crash at any moment, leaves all of it or what was there.
+    """Write `content` to `path` as `replacing` does.
+
+    Raises:
+        OutputError: the folder cannot be made or written, or the disk is full.
+    """
+    with replacing(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for writing so that a reader, or a crash at any moment, finds all of it or what was there.
 
     A link is followed; a device or pipe, such as ``/dev/stdout``, is written to as it is.
 
     Raises:
         OutputError: the folder cannot be made or written, or the disk is full.
     """
-    data = content.encode() if isinstance(content, str) else content
     with _as_output_error(path):
         if path.exists() and not path.is_file() and not path.is_dir():
-            path.write_bytes(data)
+            with path.open("wb") as file:
+                yield file
             return
         target = Path(os.path.realpath(path))
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +46,7 @@ def write(path: Path, content: bytes | str) -> None:
         temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             temporary.chmod(0o666 & ~_umask())  # mkstemp makes it private

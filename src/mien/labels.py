@@ -19,6 +19,9 @@ EMOTIONS_8 = (*EMOTIONS_7, "contempt")
 FER2013_CSV_ORDER = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """What the numbers 0-6 of ``fer2013.csv`` mean: not the alphabetical folder order."""
 
+RAF_DB_ORDER = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")
+"""What the numbers 1-7 of RAF-DB mean (Li et al. 2017, doi:10.1109/CVPR.2017.277)."""
+
 KAGGLE_3_ORDER = ("angry", "happy", "neutral")
 """What 0, 1, 2 mean in the three-class competition of reference system D."""
 
@@ -67,6 +70,62 @@ def label_set(names: Iterable[str]) -> tuple[str, ...]:
         raise DataError(f"expected at least two classes, found {len(seen)}: {', '.join(seen) or 'none'}")
     known = [name for name in EMOTIONS_8 if name in seen]
     return (*known, *sorted(set(seen) - set(known)))
+
+
+def choose_labels(
+    choice: str | None, classes: tuple[str, ...], source: str
+) -> tuple[tuple[str, ...], list[int | None]]:
+    """Return a label set and, for each class of a source, its place there, None if it is left out.
+
+    `choice` lists what to keep, in order: ``angry,happy`` selects, ``joyful=happy`` renames,
+    ``negative=angry+sad`` merges. Without one all classes are kept, in their usual order. Where the source
+    has only numbers, plain words name 0, 1, 2...
+
+    Raises:
+        DataError: a class that the source lacks, one that is used twice, or fewer than two labels.
+    """
+    known = [canonical(name) for name in classes]
+    if choice is None:
+        if known and all(name.isdecimal() for name in known):
+            return classes, list(range(len(classes)))
+        labels = label_set(classes)
+        return labels, [labels.index(name) for name in known]
+    items = [_item(item, choice) for item in choice.split(",")]
+    labels = tuple(name for name, _ in items)
+    if len(labels) < 2 or len(set(labels)) < len(labels):
+        raise DataError(f"--labels {choice}: expected at least two different labels")
+    if all(name.isdecimal() for name in known) and not any(
+        part.isdecimal() for _, ps in items for part in ps
+    ):
+        if len(labels) < len(known):
+            raise DataError(
+                f"{source} has the class number {len(known) - 1}, but --labels {choice} names only "
+                f"0 to {len(labels) - 1}: name all of them"
+            )
+        return labels, list(range(len(known)))
+    places: list[int | None] = [None] * len(known)
+    for number, (_, parts) in enumerate(items):
+        for part in parts:
+            if part not in known:
+                raise DataError(
+                    f"--labels {choice}: {source} has no class {part!r}{did_you_mean(part, known)} "
+                    f"(it has {', '.join(known)})"
+                )
+            if places[known.index(part)] is not None:
+                raise DataError(f"--labels {choice}: the class {part!r} is used twice")
+            places[known.index(part)] = number
+    return labels, places
+
+
+def _item(item: str, choice: str) -> tuple[str, list[str]]:
+    """Split ``new=old+old`` or ``name`` into the label and the classes that make it up."""
+    name, equals, parts = item.partition("=")
+    label, members = canonical(name), [canonical(part) for part in (parts if equals else name).split("+")]
+    if not label or not all(members) or "+" in label:
+        raise DataError(
+            f"--labels {choice}: expected names such as angry,happy or negative=angry+sad, got {item!r}"
+        )
+    return label, members
 
 
 def index_map(source: tuple[str, ...], target: tuple[str, ...]) -> list[int]:

@@ -7,6 +7,7 @@ from typing import Any
 
 PREDICTIONS_SCHEMA = "mien.predictions/1"
 EVALUATION_SCHEMA = "mien.evaluation/1"
+DATASET_SCHEMA = "mien.dataset-info/1"
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,36 @@ class EvalReport:
     per_class: dict[str, ClassScores]
     confusion: tuple[tuple[int, ...], ...]
     """Counts: row = truth, column = prediction, in label order."""
+    skipped: tuple[str, ...] = ()
+    """Corrupt pictures of the dataset that were left out because the user said so."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as the evaluation schema has it."""
         return {"schema": EVALUATION_SCHEMA, **asdict(self), "model": self.model.to_dict()}
+
+
+@dataclass(frozen=True)
+class DatasetReport:
+    """What a dataset holds."""
+
+    source: str
+    form: str
+    n: int
+    labels: tuple[str, ...]
+    counts: dict[str, dict[str, int]]
+    """Pictures of each label in each split."""
+    unlabelled: dict[str, int]
+    imbalance_ratio: dict[str, float]
+    """The largest class against the smallest, for each split."""
+    sizes: tuple[dict[str, int], ...]
+    """Height, width, channels and number of the pictures as they are stored, most frequent first."""
+    left_out: int
+    """Pictures whose votes gave no target."""
+    skipped: tuple[str, ...]
+    """Corrupt pictures that were left out."""
+    fingerprint: str
+    """Of pixels, targets, splits and labels, as a model card names it."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as its schema has it."""
+        return {"schema": DATASET_SCHEMA, **asdict(self)}

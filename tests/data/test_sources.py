@@ -7,8 +7,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from mien.data.sources import read_dataset
-from mien.errors import DataError
+from mien.data.reading import ReadOptions
+from mien.data.sources import read_dataset, survey
+from mien.errors import ConfigError, DataError
 from mien.preprocess import Preprocess
 from tests.pictures import jpeg, photo, png, tree, write_tree, write_zip
 
@@ -57,15 +58,17 @@ def test_a_name_too_long_for_the_system():
 
 def test_nothing_there(tmp_path):
     with pytest.raises(
-        DataError, match=r"no dataset at .*nowhere: expected a folder or zip .*or the word synthetic"
+        DataError, match=r"no dataset at .*nowhere: expected a folder or zip .* or the word synthetic"
     ):
         read_dataset(tmp_path / "nowhere")
 
 
 def test_neither_folder_nor_zip(tmp_path):
-    (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(DataError, match="is neither a folder nor a zip"):
-        read_dataset(tmp_path / "notes.txt")
+    (tmp_path / "notes.bin").write_text("hello")
+    with pytest.raises(
+        DataError, match=r"notes\.bin is no form of dataset that is known: expected a folder or zip"
+    ):
+        read_dataset(tmp_path / "notes.bin")
 
 
 def test_an_empty_dataset(tmp_path):
@@ -78,14 +81,15 @@ def test_an_empty_dataset(tmp_path):
 def test_a_missing_class_folder(tmp_path):
     files = tree(("happy", "sad", "fear"))
     files = {name: content for name, content in files.items() if not name.startswith("test/fear")}
-    with pytest.raises(DataError, match=r"test/ has no pictures in the class folder 'fear' that train has"):
+    with pytest.raises(DataError, match=r"test has no pictures of the class 'fear': every split needs every"):
         read_dataset(write_tree(tmp_path, files))
 
 
 def test_a_corrupt_picture_in_a_zip_is_named(tmp_path):
     files = tree() | {"train/sad/broken.jpg": jpeg(photo())[:500]}
     with pytest.raises(
-        DataError, match=r"corrupt picture train/sad/broken\.jpg in .*set\.zip: .*replace or remove it"
+        DataError,
+        match=r"1 corrupt of 13 pictures in .*set\.zip, first train/sad/broken\.jpg: .*--skip-corrupt",
     ):
         read_dataset(write_zip(tmp_path / "set.zip", files))
 
@@ -95,14 +99,16 @@ def test_damaged_bytes_inside_a_zip_are_named(tmp_path):
     raw = bytearray(path.read_bytes())
     raw[raw.index(b"IDAT") + 40] ^= 0xFF  # the archive's own checksum no longer fits
     path.write_bytes(raw)
-    with pytest.raises(DataError, match=r"corrupt picture train/happy/0\.png in .*Bad CRC-32"):
+    with pytest.raises(
+        DataError, match=r"1 corrupt of 12 pictures in .*first train/happy/0\.png: Bad CRC-32"
+    ):
         read_dataset(path)
 
 
 def test_a_cut_off_zip(tmp_path):
     path = write_zip(tmp_path / "set.zip", tree())
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(DataError, match="is neither a folder nor a zip"):
+    with pytest.raises(DataError, match="is no form of dataset that is known"):
         read_dataset(path)
 
 
@@ -141,3 +147,115 @@ def test_one_split_alone_is_the_same_as_selected(tmp_path):
     assert alone.ids == selected.ids
     with pytest.raises(DataError, match="no split 'val' in .*: expected one of test, train"):
         read_dataset(path, split="val")
+
+
+def test_what_the_splits_are_called(tmp_path):
+    files = tree(splits=("Training", "PublicTest", "PrivateTest"))
+    assert set(read_dataset(write_tree(tmp_path / "a", files)).splits) == {"train", "val", "test"}
+    assert set(read_dataset(write_tree(tmp_path / "b", tree(splits=("train", "valid")))).splits) == {
+        "train",
+        "val",
+    }
+
+
+def test_class_folders_without_splits_are_divided_alike_for_the_same_seed(tmp_path):
+    files = {f"{label}/{i}.png": png(i) for label, n in (("happy", 20), ("sad", 10)) for i in range(n)}
+    root = write_tree(tmp_path / "set", files)
+    data = read_dataset(root, options=ReadOptions(val_fraction=0.2))
+    assert data.splits == ("train", "val")
+    assert np.bincount(data.select("val").truth).tolist() == [4, 2]
+    assert data.ids[0] == "happy/0.png"
+    again = read_dataset(root, options=ReadOptions(val_fraction=0.2))
+    other = read_dataset(root, options=ReadOptions(val_fraction=0.2, split_seed=1))
+    assert again.fingerprint() == data.fingerprint() != other.fingerprint()
+
+
+def test_a_split_that_would_be_empty(tmp_path):
+    root = write_tree(tmp_path, {f"{label}/{i}.png": png(i) for label in ("happy", "sad") for i in range(3)})
+    message = r"0\.1 of the 3 pictures of 'happy' would leave val without one: change --val-fraction"
+    with pytest.raises(DataError, match=message):
+        read_dataset(root)
+
+
+def test_an_empty_class_folder(tmp_path):
+    root = write_tree(tmp_path, tree(("happy", "sad")))
+    for folder in ("train/fear", "test/fear"):
+        (root / folder).mkdir()
+    with pytest.raises(DataError, match="the class folder test/fear holds no pictures: fill or remove it"):
+        read_dataset(root)
+
+
+def test_corrupt_pictures_are_counted_and_left_out_when_asked(tmp_path):
+    files = tree() | {"train/sad/b1.jpg": b"junk", "train/sad/b2.jpg": jpeg(photo())[:500]}
+    root = write_tree(tmp_path, files)
+    with pytest.raises(
+        DataError, match=r"2 corrupt of 14 pictures in .*, first train/sad/b1\.jpg: not a picture"
+    ):
+        read_dataset(root)
+    data = read_dataset(root, options=ReadOptions(skip_corrupt=True))
+    assert data.skipped == ("train/sad/b1.jpg", "train/sad/b2.jpg")
+    clean = read_dataset(write_tree(tmp_path / "clean", tree()))
+    assert data.fingerprint() == clean.fingerprint()
+
+
+def test_a_class_whose_pictures_are_all_corrupt_is_no_class(tmp_path):
+    files = tree() | {f"test/sad/{i}.png": b"junk" for i in range(3)}
+    with pytest.raises(DataError, match="test has no pictures of the class 'sad'"):
+        read_dataset(write_tree(tmp_path, files), options=ReadOptions(skip_corrupt=True))
+
+
+def test_labels_select_rename_and_merge(tmp_path):
+    root = write_tree(tmp_path, tree(("angry", "happy", "neutral", "sad")))
+    chosen = read_dataset(root, options=ReadOptions(labels="happy,angry"))
+    assert chosen.labels == ("happy", "angry")  # the order is the user's
+    assert len(chosen) == 12
+    merged = read_dataset(root, options=ReadOptions(labels="negative=anger+sad,joyful=happy"))
+    assert merged.labels == ("negative", "joyful")
+    assert np.bincount(merged.truth).tolist() == [12, 6]
+    assert {merged.labels[merged.truth[row]] for row, name in enumerate(merged.ids) if "/sad/" in name} == {
+        "negative"
+    }
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ("hapy,sad", r"has no class 'hapy'; did you mean happy\? \(it has happy, sad\)"),
+        ("happy", "expected at least two different labels"),
+        ("happy,joyful=happy", "the class 'happy' is used twice"),
+        ("happy,,sad", "expected names such as angry,happy or negative=angry.sad, got ''"),
+        ("x=,sad", "got 'x='"),
+    ],
+)
+def test_labels_that_do_not_fit_the_set(tmp_path, labels, message):
+    with pytest.raises(DataError, match=message):
+        read_dataset(write_tree(tmp_path, tree()), options=ReadOptions(labels=labels))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"format": "cvs"}, "unknown --format 'cvs': expected one of auto, folders, pixels"),
+        ({"vote_rule": "mean"}, "unknown --vote-rule 'mean': expected one of majority, distribution"),
+        ({"val_fraction": 1.5}, r"--val-fraction must be between 0 and 1, got 1\.5"),
+    ],
+)
+def test_options_that_make_no_sense(options, message):
+    with pytest.raises(ConfigError, match=message):
+        ReadOptions(**options)
+
+
+def test_a_survey_counts_everything(tmp_path):
+    files = tree(("happy", "sad"), each=4) | {
+        "train/sad/large.jpg": jpeg(photo()),
+        "train/sad/bad.png": b"junk",
+    }
+    report = survey(write_tree(tmp_path, files), ReadOptions(skip_corrupt=True))
+    assert report.counts == {"test": {"happy": 4, "sad": 4}, "train": {"happy": 4, "sad": 5}}
+    assert report.imbalance_ratio == {"test": 1.0, "train": 1.25}
+    assert report.sizes[0] == {"height": 48, "width": 48, "channels": 1, "n": 16}
+    assert report.sizes[1] == {"height": 210, "width": 330, "channels": 3, "n": 1}
+    assert (report.form, report.n, report.skipped) == ("folders", 17, ("train/sad/bad.png",))
+    data = read_dataset(tmp_path, options=ReadOptions(skip_corrupt=True))
+    assert report.fingerprint == data.fingerprint()
+    assert report.to_dict()["schema"] == "mien.dataset-info/1"

@@ -38,7 +38,16 @@ def refused(*words, **options) -> str:
 
 def test_version_and_help():
     assert run("--version").stdout == f"mien {mien.__version__}\n"
-    for words in ([], ["predict"], ["train"], ["evaluate"], ["models"], ["recipes"], ["fetch"]):
+    for words in (
+        [],
+        ["predict"],
+        ["train"],
+        ["evaluate"],
+        ["models"],
+        ["recipes"],
+        ["fetch"],
+        ["data", "info"],
+    ):
         assert "Usage: " in run(*words, "--help").stdout
 
 
@@ -236,9 +245,9 @@ BAD_DATA = {
     "empty dataset": ({"notes.txt": b""}, "no pictures in"),
     "missing class folder": (
         {k: v for k, v in tree().items() if not k.startswith("test/sad")},
-        "test/ has no pictures in the class folder 'sad' that train has",
+        "test has no pictures of the class 'sad': every split needs every class",
     ),
-    "corrupt image": (tree() | {"test/sad/x.jpg": b"broken"}, "corrupt picture test/sad/x.jpg in"),
+    "corrupt image": (tree() | {"test/sad/x.jpg": b"broken"}, ", first test/sad/x.jpg: not a picture"),
     "names that leave": (
         tree() | {"../train/sad/x.png": png()},
         "holds the unsafe name '../train/sad/x.png'",

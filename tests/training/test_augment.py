@@ -40,9 +40,14 @@ def test_shift_moves_by_parts_of_the_side():
     assert draws.affine[:, :, 2].abs().max() <= 0.5  # coordinates run from -1 to 1: two sides
     assert draws.affine[:, :, 2].abs().max() > 0.49
     one = drawn(1)._replace(affine=torch.tensor([[[1.0, 0, 2 * 3 / 13], [0, 1.0, 0]]]))
-    moved = augment.apply(pictures(1), one)
-    torch.testing.assert_close(moved[..., :-3], pictures(1)[..., 3:], atol=2e-3, rtol=0)
-    assert (moved[..., -3:].abs() < 2e-3).all()  # black comes in
+    for outside, value in (("grey", 127.5), ("black", 0.0)):
+        moved = augment.apply(pictures(1), one, outside)
+        torch.testing.assert_close(moved[..., :-3], pictures(1)[..., 3:], atol=2e-3, rtol=0)
+        assert ((moved[..., -3:] - value).abs() < 2e-3).all()
+    mirrored = augment.apply(pictures(1), one, "reflection")
+    torch.testing.assert_close(mirrored[..., -3:], pictures(1).flip(3)[..., :3], atol=2e-3, rtol=0)
+    held = augment.apply(pictures(1), one, "border")
+    torch.testing.assert_close(held[..., -3:], pictures(1)[..., -1:].expand(-1, -1, -1, 3), atol=2e-3, rtol=0)
 
 
 def test_rotation_and_scale_keep_their_bounds():
@@ -75,8 +80,10 @@ def test_brightness_and_contrast_by_hand():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_nothing_leaves_the_range(seed):
-    strong = dict(contrast_fraction=1.0, brightness_fraction=1.0, erase_probability=1.0, rotation_deg=180.0)
-    out = augment.apply(pictures(50), drawn(50, seed, **strong))
+    strong = dict(contrast_fraction=1.0, brightness_fraction=1.0, erase_probability=0.5, rotation_deg=180.0)
+    strong |= dict(blur_sigma_px=2.0, sharpness_fraction=4.0, mixup_probability=0.5, cutmix_probability=0.5)
+    draws = drawn(50, seed, **strong)
+    out, _ = augment.mix(augment.apply(pictures(50), draws), torch.eye(50), draws.mix)
     assert out.min() >= 0
     assert out.max() <= 255
 
@@ -95,11 +102,84 @@ def test_erasing_happens_as_often_as_asked():
 
 
 def test_the_same_seed_draws_the_same_and_rows_are_shares():
-    strong = dict(rotation_deg=10.0, erase_probability=0.5, brightness_fraction=0.1)
+    strong = dict(rotation_deg=10.0, erase_probability=0.5, blur_sigma_px=1.0, sharpness_fraction=0.3)
     one, two = drawn(6, **strong), drawn(6, **strong)
-    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(one[:8], two[:8], strict=True))
     assert not torch.equal(one.affine, drawn(6, seed=1, **strong).affine)
     x = pictures(6)
     whole = augment.apply(x, one)
     for rank in range(2):
         assert torch.equal(augment.apply(x[rank::2], one.rows(rank, 2)), whole[rank::2])
+
+
+def test_vertical_flip_turns_upside_down():
+    flipped = augment.apply(pictures(), drawn(vertical_flip_probability=1.0))
+    torch.testing.assert_close(flipped, pictures().flip(2), atol=2e-3, rtol=0)
+
+
+def test_blur_by_hand():
+    """One white pixel becomes the product of two Gaussians; the sum of light stays."""
+    point = torch.zeros(1, 1, 15, 15)
+    point[0, 0, 7, 7] = 200
+    draws = drawn(1, blur_sigma_px=1.0)._replace(blur=augment._gaussian(torch.tensor([0.8]), 1.0))
+    out = augment.apply(point, draws)[0, 0]
+    assert float(out.sum()) == pytest.approx(200, rel=1e-3)
+    assert float(out[7, 8] / out[7, 7]) == pytest.approx(math.exp(-0.5 / 0.64), rel=1e-3)
+    assert float(out[8, 8] / out[7, 7]) == pytest.approx(math.exp(-1.0 / 0.64), rel=1e-3)
+
+
+def test_blur_is_different_for_every_picture_and_bounded():
+    kernels = drawn(500, blur_sigma_px=2.0).blur
+    torch.testing.assert_close(kernels.sum(1), torch.ones(500))
+    peaks = kernels[:, kernels.shape[1] // 2]
+    assert peaks.max() > 0.9
+    assert peaks.min() == pytest.approx(1 / (2.0 * math.sqrt(2 * math.pi)), rel=0.03)
+
+
+def test_sharpness_adds_the_difference_from_the_local_mean():
+    edge = torch.tensor([[60.0, 60, 60, 120, 120, 120]]).repeat(6, 1)[None, None]
+    out = augment.apply(edge, drawn(1, sharpness_fraction=1.0)._replace(sharpness=torch.tensor([0.5])))[0, 0]
+    assert out[3].round().tolist() == [60, 60, 50, 130, 120, 120]
+
+
+def test_the_mean_picture_stays_centred():
+    strong = dict(
+        rotation_deg=20.0, shift_fraction=0.2, scale_fraction=0.2, crop_fraction=0.2, flip_probability=0.5
+    )
+    spot = torch.zeros(1, 1, 21, 21)
+    spot[..., 8:13, 8:13] = 255
+    mean = augment.apply(spot.expand(4000, -1, -1, -1), drawn(4000, **strong), "black").mean(0)[0]
+    axis = torch.arange(21.0) - 10
+    assert abs(float((mean.sum(0) * axis).sum() / mean.sum())) < 0.15
+    assert abs(float((mean.sum(1) * axis).sum() / mean.sum())) < 0.15
+
+
+def test_mixup_blends_pictures_and_targets_in_the_same_shares():
+    mixed = drawn(200, mixup_probability=1.0).mix
+    values = torch.arange(200.0)[:, None, None, None].expand(-1, 1, 5, 7)
+    x, y = augment.mix(values, torch.eye(200), mixed)
+    want = (y * torch.arange(200.0)).sum(1)
+    torch.testing.assert_close(x.mean((1, 2, 3)), want)
+    torch.testing.assert_close(y.sum(1), torch.ones(200))
+    assert (mixed.partner.sort().values == torch.arange(200)).all()
+
+
+def test_cutmix_pastes_as_much_as_the_targets_say():
+    mixed = drawn(300, cutmix_probability=1.0).mix
+    values = torch.arange(300.0)[:, None, None, None].expand(-1, 1, 40, 40)
+    x, y = augment.mix(values, torch.eye(300), mixed)
+    own = (x == values).float().mean((1, 2, 3))
+    moved = mixed.partner != torch.arange(300)
+    assert (own[moved] - mixed.share[moved]).abs().max() < 0.06  # whole pixels
+    assert 0.35 < float(mixed.share.mean()) < 0.85
+    torch.testing.assert_close(y[torch.arange(300), torch.arange(300)][moved], mixed.share[moved])
+
+
+def test_mixing_happens_as_often_as_asked():
+    mixed = drawn(3000, mixup_probability=0.3, cutmix_probability=0.2).mix
+    assert abs(float(mixed.blended.float().mean()) - 0.3) < 0.03
+    assert abs(float((mixed.paste_box[:, 2] > 0).float().mean()) - 0.2) < 0.03
+
+
+def test_options_that_are_off_do_not_move_the_others():
+    assert torch.equal(drawn(rotation_deg=5.0).affine, drawn(rotation_deg=5.0, blur_sigma_px=1.0).affine)

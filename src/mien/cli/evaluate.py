@@ -8,19 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli.dataset import DATA_HELP, reads_data
+
 if TYPE_CHECKING:
+    from mien.data.reading import ReadOptions
     from mien.results import EvalReport
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command()(evaluate)
+    app.command()(reads_data(evaluate))
 
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="A bundle folder or a built-in name (see `mien models`).")],
-    data: Annotated[str, typer.Option(help="Folder or zip of test/<class>/*, or `synthetic`.")],
+    data: Annotated[str, typer.Option(help=DATA_HELP)],
     split: Annotated[str, typer.Option(help="Which part of the dataset to judge on.")],
+    options: ReadOptions,
     tta: Annotated[
         str, typer.Option(help="Test-time augmentation: none, or flip (mean with the mirror image).")
     ] = ("none"),
@@ -37,7 +41,8 @@ def evaluate(
 
     classifier = load_classifier(model)
     with_tta(classifier, tta)  # refuses an unknown name before a picture is read
-    report = judge(classifier, read_dataset(data, classifier.preprocess, split=split), split, tta=tta)
+    dataset = read_dataset(data, classifier.preprocess, split=split, options=options)
+    report = judge(classifier, dataset, split, tta=tta)
     document = json.dumps(report.to_dict(), indent=2) + "\n"
     if json_to == "-":
         print(document, end="")
@@ -61,3 +66,5 @@ def _print_report(report: EvalReport) -> None:
     answers = (f"-> {label}" for label in report.model.labels)
     print_table(("class", "precision", "recall", "F1", "images", "|", *answers), rows, right=True)
     print("right of the bar: how often the class was answered as each")
+    if report.skipped:
+        print(f"left out {len(report.skipped)} corrupt pictures: {', '.join(report.skipped)}")

@@ -11,26 +11,27 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli.dataset import DATA_HELP, flag_words, reads_data
 from mien.errors import needs
 
 if TYPE_CHECKING:
+    from mien.data.reading import ReadOptions
     from mien.training.history import EpochRow
     from mien.training.loop import Step
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command()(train)
+    app.command()(reads_data(train))
 
 
 def train(
     recipe: Annotated[
         str, typer.Argument(help="Name of a shipped recipe (see `mien recipes`) or a TOML file.")
     ],
-    data: Annotated[
-        str, typer.Option(help="Folder or zip of train/<class>/* and test/<class>/*, or `synthetic`.")
-    ],
+    data: Annotated[str, typer.Option(help=DATA_HELP)],
     out: Annotated[Path, typer.Option(help="Folder for the bundle; the run's history goes to its run/.")],
+    options: ReadOptions,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change an option of the recipe.")
@@ -48,10 +49,12 @@ def train(
 
     check(checked, out, device=device, resume=resume)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    command = _rebuild_command(recipe, data, out, device, settings or [])
+    command = _rebuild_command(recipe, data, out, device, settings or [], flag_words(options))
     speaks = os.environ.get("RANK", "0") == "0"  # of several processes, one draws
     with _Progress(f"reading {data}", checked.epochs, speaks=speaks) as progress:
-        dataset = read_dataset(data, checked.input)
+        dataset = read_dataset(data, checked.input, options=options)
+        if dataset.skipped:
+            progress.say(f"left out {len(dataset.skipped)} corrupt pictures: {', '.join(dataset.skipped)}")
         try:
             bundle = run(
                 checked, dataset, out, device=device, resume=resume, command=command,
@@ -64,11 +67,13 @@ def train(
         print(bundle)
 
 
-def _rebuild_command(recipe: str, data: str, out: Path, device: str, settings: list[str]) -> str:
+def _rebuild_command(
+    recipe: str, data: str, out: Path, device: str, settings: list[str], reading: list[str]
+) -> str:
     """Return what a reader of the model card types, names without this machine's folders."""
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     launch = ["torchrun", f"--nproc-per-node={processes}", "-m", "mien"] if processes > 1 else ["mien"]
-    words = [*launch, "train", recipe, "--data", Path(data).name, "--out", out.name]
+    words = [*launch, "train", recipe, "--data", Path(data).name, *reading, "--out", out.name]
     words += [] if device == "auto" else ["--device", device]
     return shlex.join(words + [word for setting in settings for word in ("--set", setting)])
 

@@ -14,9 +14,10 @@ from mien.errors import DataError, did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jaxtyping import Bool, Float32, Int, Shaped, UInt8
+    from jaxtyping import Float32, Int, Shaped, UInt8
 
 HOLDOUT = "holdout"
+_HASHED_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,15 @@ class FaceDataset:
 
     images: UInt8[np.ndarray, "n h w c"]
     targets: Float32[np.ndarray, "n k"]
-    """One row a picture, summing to one: one-hot for a label, shares for votes."""
+    """One row a picture, summing to one: one-hot for a label, shares for votes; zeros where there is none."""
     ids: tuple[str, ...]
     split: Shaped[np.ndarray, " n"]
     """Name of each row's split."""
     labels: tuple[str, ...]
     source: str = ""
     """Where it came from, for messages and provenance."""
+    skipped: tuple[str, ...] = ()
+    """Corrupt pictures that were left out because the user said so."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -46,18 +49,56 @@ class FaceDataset:
         """Names of the splits, in order of first appearance."""
         return tuple(dict.fromkeys(self.split.tolist()))
 
-    def select(self, split: str) -> FaceDataset:
-        """Return the rows of one split.
+    def rows(self, split: str) -> Int[np.ndarray, " n"]:
+        """Return the row numbers of one split.
 
         Raises:
             DataError: there is no such split.
         """
         check_split(split, self.splits, self.source)
-        return self._rows(self.split == split)
+        return np.flatnonzero(self.split == split)
+
+    def select(self, split: str) -> FaceDataset:
+        """Return the rows of one split; where they stand together, without copying a picture.
+
+        Raises:
+            DataError: there is no such split.
+        """
+        return self.take(self.rows(split))
+
+    def take(self, rows: Int[np.ndarray, " m"]) -> FaceDataset:
+        """Return these rows, in this order."""
+        together = len(rows) > 0 and bool((np.diff(rows) == 1).all())
+        images = self.images[rows[0] : rows[-1] + 1] if together else self.images[rows]
+        ids = tuple(self.ids[row] for row in rows)
+        return replace(self, images=images, targets=self.targets[rows], ids=ids, split=self.split[rows])
+
+    def joined(self, images: UInt8[np.ndarray, "m h w c"], copied: Int[np.ndarray, " m"]) -> FaceDataset:
+        """Return this dataset with changed copies of some of its rows behind it."""
+        return replace(
+            self,
+            images=np.concatenate([self.images, images]),
+            targets=np.concatenate([self.targets, self.targets[copied]]),
+            ids=(*self.ids, *(f"copy/{number:07d}/{self.ids[row]}" for number, row in enumerate(copied))),
+            split=np.concatenate([self.split, self.split[copied]]),
+        )
+
+    def check_labelled(self, rows: Int[np.ndarray, " m"]) -> None:
+        """Refuse rows without a label, such as those of a contest's test file.
+
+        Raises:
+            DataError: says how many and names the first.
+        """
+        bare = rows[self.targets[rows].sum(axis=1) == 0]
+        if len(bare):
+            raise DataError(
+                f"{len(bare)} pictures of {self.source} have no label, first {self.ids[bare[0]]}: "
+                f"training and judging need one for each"
+            )
 
     def hold_out(self, fraction: float, seed: int, *, split: str = "train") -> FaceDataset:
         """Move a stratified part of `split` into the split ``holdout``: the same rows for the same seed."""
-        self.select(split)
+        self.rows(split)
         moved = self.split.astype(f"<U{max(len(HOLDOUT), self.split.dtype.itemsize // 4)}")
         rng = np.random.default_rng(seed)
         for label in range(len(self.labels)):
@@ -84,15 +125,10 @@ class FaceDataset:
     def fingerprint(self) -> str:
         """Return a SHA-256 over pixels, targets, splits and labels: equal data, equal fingerprint."""
         digest = hashlib.sha256(repr((self.labels, self.images.shape, self.split.tolist())).encode())
-        digest.update(self.images.tobytes())
-        digest.update(self.targets.tobytes())
+        for start in range(0, len(self), _HASHED_ROWS):  # a set larger than memory passes through
+            digest.update(np.ascontiguousarray(self.images[start : start + _HASHED_ROWS]).data)
+        digest.update(np.ascontiguousarray(self.targets).data)
         return digest.hexdigest()
-
-    def _rows(self, mask: Bool[np.ndarray, " n"]) -> FaceDataset:
-        ids = tuple(name for name, kept in zip(self.ids, mask, strict=True) if kept)
-        return replace(
-            self, images=self.images[mask], targets=self.targets[mask], ids=ids, split=self.split[mask]
-        )
 
 
 def check_split(split: str, splits: Sequence[str], source: str) -> None:

@@ -1,166 +1,236 @@
-"""Readers: whatever is on disk -> `FaceDataset`. The form is recognised from the content.
-
-Known forms: class folders (``train/<class>/*``, ``test/<class>/*``), a zip of them read without
-unpacking, and the word ``synthetic``. Every reader yields raw bytes with a split, a class and an id;
-what follows (decode, fit, stack, check) is the same for all.
-"""
+"""`read_dataset`: whatever is on disk -> `FaceDataset`. The form is recognised from the content."""
 
 from __future__ import annotations
 
 import os
 import zipfile
 from collections import Counter
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path, PurePosixPath
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mien.data.dataset import FaceDataset, check_split, one_hot
+from mien.data import arrays, folders, packed, tables
+from mien.data.balance import class_counts, imbalance_ratio
+from mien.data.dataset import FaceDataset
+from mien.data.reading import Reading, ReadOptions, decode, prepare
 from mien.data.synthetic import SYNTHETIC, draw_dataset
+from mien.data.text import SUFFIXES, open_table
+from mien.data.votes import with_votes
 from mien.errors import DataError
-from mien.labels import canonical, label_set
 from mien.preprocess import Preprocess
-from mien.vision import images
+from mien.results import DatasetReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-SPLIT_NAMES = ("train", "val", "validation", "test")
-MEMBER_LIMIT_BYTES = 64 * 2**20
-BOMB_RATIO = 100
-"""A picture inside an archive that claims to unpack to more than this times its size is refused."""
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """One picture of a dataset, not yet read."""
-
-    split: str
-    label: str
-    id: str
-    read: Callable[[], bytes]
+KNOWN = "a folder or zip of train/<class>/*, a pixel table, a list of files, arrays, Parquet, a packed file"
+_DEFAULT = ReadOptions()
 
 
 def read_dataset(
-    path: str | Path, preprocess: Preprocess | None = None, *, split: str | None = None
+    path: str | Path,
+    preprocess: Preprocess | None = None,
+    *,
+    split: str | None = None,
+    options: ReadOptions = _DEFAULT,
 ) -> FaceDataset:
-    """Read a dataset into memory, each picture fitted to `preprocess` (48-pixel grey by default).
+    """Read a dataset, each picture fitted to `preprocess` (48-pixel grey by default).
 
-    `path` is a folder or a zip of ``train/<class>/*`` and ``test/<class>/*``, or ``synthetic``. With `split`
-    only the pictures of that split are decoded.
+    `path` is a folder or a file in any form that docs/data.md lists, or ``synthetic``. With `split` only the
+    pictures of that split are decoded. A packed file of that size is mapped, everything else is read into memory.
 
     Raises:
-        DataError: nothing there, no pictures, no such split, classes that differ between splits, a corrupt
-            picture.
+        DataError: nothing there, an unknown form, no such split or label, a split that lacks a class, corrupt
+            pictures.
     """
     preprocess = preprocess or Preprocess()
-    if str(path) == SYNTHETIC:
-        drawn = draw_dataset(preprocess)
-        return drawn.select(split) if split else drawn
-    path = Path(path)
-    if os.path.isdir(path):  # noqa: PTH112 - never raises, whatever the name
-        return _assemble(_folder_entries(path), str(path), preprocess, split)
-    if not os.path.exists(path):  # noqa: PTH110
-        raise DataError(
-            f"no dataset at {path}: expected a folder or zip of train/<class>/*, or the word synthetic"
+    with ExitStack() as stack:
+        reading, dataset = _open(path, preprocess, options, stack)
+        if dataset is not None and _is_as_wanted(dataset, preprocess, options):
+            return dataset.select(split) if split else dataset
+        reading = prepare(reading, options)
+        return decode(
+            reading, preprocess, split=split, skip_corrupt=options.skip_corrupt, allocate=_in_memory
         )
-    if not zipfile.is_zipfile(path):
-        raise DataError(
-            f"{path} is neither a folder nor a zip: expected train/<class>/* and test/<class>/* in one"
+
+
+def convert(
+    path: str | Path, out: Path, preprocess: Preprocess | None = None, options: ReadOptions = _DEFAULT
+) -> FaceDataset:
+    """Write a dataset as one packed file, with pictures on disk while they are decoded; returns it, mapped.
+
+    Raises:
+        DataError: as `read_dataset`.
+        OutputError: `out` cannot be written.
+    """
+    preprocess = preprocess or Preprocess()
+    with ExitStack() as stack:
+        reading, _ = _open(path, preprocess, options, stack)
+        dataset = decode(
+            prepare(reading, options),
+            preprocess,
+            split=None,
+            skip_corrupt=options.skip_corrupt,
+            allocate=packed.scratch(out.resolve().parent),
         )
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return _assemble(_zip_entries(archive, path), str(path), preprocess, split)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, OSError) as error:
-        raise DataError(f"{path} is a damaged zip ({error}): download it again") from error
+        packed.write_packed(out, dataset)
+    return packed.read_packed(out)
 
 
-def _folder_entries(root: Path) -> list[_Entry]:
-    files = {file.relative_to(root).as_posix(): file for file in root.rglob("*") if file.is_file()}
-    places = ((place, files[name]) for name in sorted(files) if (place := _place(name)))
-    return [_Entry(*place, partial(images.read_file, file)) for place, file in places]
+def survey(path: str | Path, options: ReadOptions = _DEFAULT) -> DatasetReport:
+    """Decode a whole dataset and count what is in it.
 
+    Raises:
+        DataError: as `read_dataset`.
+    """
+    sizes: Counter[tuple[int, ...]] = Counter()
+    with ExitStack() as stack:
+        reading, dataset = _open(path, Preprocess(), options, stack)
+        if isinstance(dataset, FaceDataset) and options.labels is None:
+            sizes[dataset.images.shape[1:]] = len(dataset)
+        else:
+            rows = prepare(reading, options)
 
-def _zip_entries(archive: zipfile.ZipFile, path: Path) -> list[_Entry]:
-    entries = []
-    for info in sorted(archive.infolist(), key=lambda info: info.filename):
-        parts = PurePosixPath(info.filename.replace("\\", "/"))
-        if parts.is_absolute() or ".." in parts.parts:
-            raise DataError(f"{path} holds the unsafe name {info.filename!r}: no member may leave its folder")
-        place = _place(info.filename)
-        if place is None or info.is_dir():
-            continue
-        if info.file_size > MEMBER_LIMIT_BYTES or info.file_size > BOMB_RATIO * max(info.compress_size, 1024):
-            raise DataError(
-                f"{path}: {info.filename} claims to unpack from {info.compress_size:,} to {info.file_size:,} bytes, "
-                f"over the limit of {BOMB_RATIO} times or {MEMBER_LIMIT_BYTES:,} bytes: is this a zip bomb?"
-            )
-        if info.flag_bits & 0x1:
-            raise DataError(f"{path}: {info.filename} is encrypted: expected a plain zip")
-        entries.append(_Entry(*place, partial(archive.read, info)))
-    return entries
+            def seen(row: int) -> np.ndarray:
+                picture = rows.picture(row)
+                sizes[picture.shape] += 1
+                return picture
 
-
-def _place(name: str) -> tuple[str, str, str] | None:
-    """Return (split, class, id) of a picture's path such as ``any/train/happy/1.jpg``, else None."""
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    if len(parts) < 3 or PurePosixPath(name).suffix.lower() not in images.SUFFIXES:
-        return None
-    if any(part.startswith((".", "__MACOSX")) for part in parts):
-        return None
-    split, label, _ = parts[-3:]
-    return (split.lower(), label, "/".join(parts[-3:])) if split.lower() in SPLIT_NAMES else None
-
-
-def _assemble(entries: list[_Entry], source: str, preprocess: Preprocess, split: str | None) -> FaceDataset:
-    if not entries:
-        raise DataError(
-            f"no pictures in {source}: expected files such as train/happy/1.jpg and test/happy/2.jpg"
-        )
-    labels = label_set(dict.fromkeys(entry.label for entry in entries))
-    _check_classes(entries, labels, source)
-    _check_unique((entry.id for entry in entries), source)
-    if split:
-        check_split(split, list(dict.fromkeys(entry.split for entry in entries)), source)
-        entries = [entry for entry in entries if entry.split == split]
-    size = preprocess.size_px
-    pixels = np.empty((len(entries), size, size, preprocess.channels), np.uint8)
-    for row, entry in enumerate(entries):
-        pixels[row] = preprocess.fit(_decode(entry, source))
-    return FaceDataset(
-        images=pixels,
-        targets=one_hot(np.array([labels.index(canonical(entry.label)) for entry in entries]), len(labels)),
-        ids=tuple(entry.id for entry in entries),
-        split=np.array([entry.split for entry in entries]),
-        labels=labels,
-        source=source,
+            dataset = decode(
+                replace(rows, picture=seen), Preprocess(), split=None,
+                skip_corrupt=options.skip_corrupt, allocate=_in_memory,
+            )  # fmt: skip
+    counts, bare = {}, {}
+    for split in dataset.splits:
+        rows_of = dataset.rows(split)
+        labelled = dataset.targets[rows_of].any(axis=1)
+        counts[split] = class_counts(dataset.truth[rows_of][labelled], len(dataset.labels))
+        bare[split] = int((~labelled).sum())
+    return DatasetReport(
+        source=str(path),
+        form=_form(path, options),
+        n=len(dataset),
+        labels=dataset.labels,
+        counts={split: dict(zip(dataset.labels, row.tolist(), strict=True)) for split, row in counts.items()},
+        unlabelled=bare,
+        imbalance_ratio={split: round(imbalance_ratio(row), 2) for split, row in counts.items()},
+        sizes=tuple({"height": h, "width": w, "channels": c, "n": n} for (h, w, c), n in sizes.most_common()),
+        left_out=reading.left_out,
+        skipped=dataset.skipped,
+        fingerprint=dataset.fingerprint(),
     )
 
 
-def _decode(entry: _Entry, source: str) -> np.ndarray:
+def _open(
+    path: str | Path, preprocess: Preprocess, options: ReadOptions, stack: ExitStack
+) -> tuple[Reading, FaceDataset | None]:
+    """Return what is there as a reading, and as a dataset where it already is one."""
+    form = _form(path, options)
+    if options.targets and form != "arrays":
+        raise DataError(f"--targets names the labels of arrays, {path} is read as {form}")
+    path, dataset = Path(path), None
     try:
-        return images.decode_dataset_image(entry.read())
-    except Exception as error:  # a damaged archive raises whatever its bytes provoke
-        raise DataError(f"corrupt picture {entry.id} in {source}: {error}; replace or remove it") from error
+        if form == SYNTHETIC:
+            dataset = draw_dataset(preprocess)
+        elif form == "packed":
+            dataset = packed.read_packed(path)
+        reading = Reading.of(dataset) if dataset else _READERS[form](path, options, stack)
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
+        raise DataError(f"{path} is damaged or cannot be read ({error}): download it again") from error
+    if not options.votes:
+        return reading, dataset
+    voted = with_votes(reading, Path(options.votes), rule=options.vote_rule, unknown=options.vote_unknown)
+    return voted, None
 
 
-def _check_classes(entries: list[_Entry], labels: tuple[str, ...], source: str) -> None:
-    found: dict[str, set[str]] = {}
-    for entry in entries:
-        found.setdefault(entry.split, set()).add(canonical(entry.label))
-    for split, present in found.items():
-        missing = [label for label in labels if label not in present]
-        if missing:
-            others = ", ".join(other for other in found if other != split)
-            raise DataError(
-                f"{source}: {split}/ has no pictures in the class folder {missing[0]!r} that {others} has: "
-                f"every split needs every class"
-            )
+def _form(path: str | Path, options: ReadOptions) -> str:
+    """Return the form of what lies at `path`."""
+    if str(path) == SYNTHETIC:
+        return SYNTHETIC
+    if not os.path.exists(path):  # noqa: PTH110 - never raises, whatever the name
+        raise DataError(f"no dataset at {path}: expected {KNOWN}, or the word synthetic")
+    if options.format != "auto":
+        return options.format
+    try:
+        return _recognised(Path(path))
+    except (zipfile.BadZipFile, OSError) as error:
+        raise DataError(f"{path} is damaged or cannot be read ({error}): download it again") from error
 
 
-def _check_unique(ids: Iterable[str], source: str) -> None:
-    name, count = Counter(ids).most_common(1)[0]
-    if count > 1:
-        raise DataError(f"{source} names {name} {count} times: which one counts? Keep one")
+def _recognised(path: Path) -> str:
+    if path.is_dir():
+        if any(path.rglob("*.parquet")):
+            return "parquet"
+        names = {file.suffix for file in path.iterdir()}
+        return "arrays" if names & {".npy", ".npz"} else "folders"
+    with path.open("rb") as file:
+        start = file.read(6)
+    if start.startswith(b"PAR1"):
+        return "parquet"
+    if start == b"\x93NUMPY":
+        return "arrays"
+    if zipfile.is_zipfile(path):
+        return _recognised_zip(path)
+    if start.startswith(b"\x1f\x8b") or path.suffix.lower() in SUFFIXES:
+        return _recognised_table(path)
+    raise DataError(f"{path} is no form of dataset that is known: expected {KNOWN}")
+
+
+def _recognised_zip(path: Path) -> str:
+    if packed.is_packed(path):
+        return "packed"
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    if any(folders.is_picture(name) for name in names):
+        return "folders"
+    if names and all(name.endswith(".npy") for name in names):
+        return "arrays"
+    if any(name.lower().endswith((".csv", ".tsv", ".tar.gz")) for name in names):
+        return _recognised_table(path)
+    return "folders"  # which says what it missed
+
+
+def _recognised_table(path: Path) -> str:
+    if tables.is_raf_db(path):
+        return "list"
+    with open_table(path) as table:
+        if tables.is_pixels(table.header):
+            return "pixels"
+        if tables.is_list(table.header):
+            return "list"
+    return "arrays"
+
+
+def _folders(path: Path, _: ReadOptions, stack: ExitStack) -> Reading:
+    if path.is_dir():
+        return folders.read_folder(path)
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path} is neither a folder nor a zip: expected train/<class>/* in one")
+    return folders.read_zip(stack.enter_context(zipfile.ZipFile(path)), path)
+
+
+def _parquet(path: Path, _: ReadOptions, __: ExitStack) -> Reading:
+    from mien.data.parquet import read_parquet  # an extra
+
+    return read_parquet(path)
+
+
+_READERS: dict[str, Callable[[Path, ReadOptions, ExitStack], Reading]] = {
+    "folders": _folders,
+    "pixels": lambda path, _, __: tables.read_pixels(path),
+    "list": lambda path, _, __: tables.read_list(path),
+    "arrays": lambda path, options, stack: arrays.read_arrays(path, options.targets, stack),
+    "parquet": _parquet,
+}
+
+
+def _is_as_wanted(dataset: FaceDataset, preprocess: Preprocess, options: ReadOptions) -> bool:
+    size = preprocess.size_px
+    return options.labels is None and dataset.images.shape[1:] == (size, size, preprocess.channels)
+
+
+def _in_memory(shape: tuple[int, int, int, int]) -> np.ndarray:
+    return np.empty(shape, np.uint8)

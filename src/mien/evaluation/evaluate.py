@@ -24,10 +24,11 @@ def evaluate(classifier: Classifier, data: FaceDataset, split: str, *, tta: str 
     """Judge `classifier` on one split of `data`, the images in the order of the source.
 
     Raises:
-        DataError: no such split, or labels the classifier does not know.
+        DataError: no such split, a picture without a label, or labels the classifier does not know.
         ConfigError: no such test-time augmentation.
     """
     rows = data.select(split).relabel(classifier.id.labels)
+    rows.check_labelled(np.arange(len(rows)))
     predicted = with_tta(classifier, tta).logits(rows.images).argmax(axis=1)
     return report(rows.truth, predicted, model=classifier.id, data=rows, split=split, tta=tta)
 
@@ -65,4 +66,5 @@ def report(
         balanced_accuracy=float(recall[support > 0].mean()),
         per_class={label: ClassScores(*row) for label, row in zip(model.labels, scores, strict=True)},
         confusion=tuple(tuple(row) for row in counts.tolist()),
+        skipped=data.skipped,
     )

@@ -2,7 +2,8 @@
 
 Drawing and applying are apart: `draw` makes one row of random numbers a picture, `apply` uses rows. So
 several processes can draw the same global batch and each apply its own rows, and a test can hold a
-picture's change in its hand. Pixels stay in 0-255; everything geometric is one sampling.
+picture's change in its hand. Pixels stay in 0-255; everything geometric is one sampling. `mix` alone looks
+across the batch. What a recipe does not ask for is None and costs nothing.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from torch import Tensor
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float32
+    from jaxtyping import Bool, Float32, Int
 
     from mien.config import Augment
+
+
+MID_GREY = 127.5
 
 
 class Draws(NamedTuple):
@@ -33,10 +37,29 @@ class Draws(NamedTuple):
     erase_box: Float32[Tensor, "b 4"]
     """Centre x, y and half width, half height, in parts of the side."""
     erase_value: Float32[Tensor, " b"]
+    blur: Float32[Tensor, "b taps"] | None = None
+    """A kernel that sums to one, for rows and columns alike."""
+    sharpness: Float32[Tensor, " b"] | None = None
+    """Factor of the difference from the local mean."""
+    mix: Mix | None = None
 
     def rows(self, start: int, step: int) -> Draws:
         """Return every `step`-th row from `start`: one process's share of a global batch."""
-        return Draws(*(values[start::step] for values in self))
+        assert self.mix is None, "a mixed batch is made whole"
+        made = {name: values[start::step] for name, values in self._asdict().items() if values is not None}
+        return Draws(**made)
+
+
+class Mix(NamedTuple):
+    """How much of each picture comes from another one of the batch."""
+
+    partner: Int[Tensor, " b"]
+    share: Float32[Tensor, " b"]
+    """Part of the target that stays the picture's own."""
+    blended: Bool[Tensor, " b"]
+    """MixUp: `share` of the picture too."""
+    paste_box: Float32[Tensor, "b 4"]
+    """CutMix: centre x, y and half width, half height, in parts of the side; empty where nothing is pasted."""
 
 
 def draw(augment: Augment, b: int, generator: torch.Generator) -> Draws:
@@ -47,7 +70,7 @@ def draw(augment: Augment, b: int, generator: torch.Generator) -> Draws:
         return made * (high - low) + low
 
     low, high = augment.erase_side_fraction
-    return Draws(
+    draws = Draws(
         affine=_affine(augment, uniform),
         contrast=1 + uniform(-augment.contrast_fraction, augment.contrast_fraction),
         brightness=255 * uniform(-augment.brightness_fraction, augment.brightness_fraction),
@@ -55,15 +78,50 @@ def draw(augment: Augment, b: int, generator: torch.Generator) -> Draws:
         erase_box=torch.cat([uniform(0, 1, 2), uniform(low / 2, high / 2, 2)], dim=1),
         erase_value=uniform(0, 255),
     )
+    if augment.vertical_flip_probability:
+        flip = torch.where(uniform(0, 1) < augment.vertical_flip_probability, -1.0, 1.0)
+        upright = torch.stack([torch.ones_like(flip), flip], dim=1)
+        draws = draws._replace(affine=draws.affine * upright[:, :, None])
+    if augment.blur_sigma_px:
+        draws = draws._replace(blur=_gaussian(uniform(0, augment.blur_sigma_px), augment.blur_sigma_px))
+    if augment.sharpness_fraction:
+        draws = draws._replace(sharpness=uniform(-augment.sharpness_fraction, augment.sharpness_fraction))
+    if augment.mixup_probability or augment.cutmix_probability:
+        draws = draws._replace(mix=_mix(augment, b, generator, uniform))
+    return draws
 
 
-def apply(images: Float32[Tensor, "b c h w"], draws: Draws) -> Float32[Tensor, "b c h w"]:
-    """Return the changed pictures; values stay in 0-255, what was outside the picture is black."""
-    grid = functional.affine_grid(draws.affine, list(images.shape), align_corners=False)
-    images = functional.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
+def apply(
+    images: Float32[Tensor, "b c h w"], draws: Draws, outside: str = "grey"
+) -> Float32[Tensor, "b c h w"]:
+    """Return the changed pictures; values stay in 0-255. `outside` is `Augment.outside`."""
     factor, offset = draws.contrast[:, None, None, None], draws.brightness[:, None, None, None]
-    images = ((images - 127.5) * factor + (127.5 + offset)).clamp(0, 255)
-    return torch.where(_erase_mask(images, draws), draws.erase_value[:, None, None, None], images)
+    images = ((images - MID_GREY) * factor + (MID_GREY + offset)).clamp(0, 255)
+    grid = functional.affine_grid(draws.affine, list(images.shape), align_corners=False)
+    ground = MID_GREY if outside == "grey" else 0.0
+    padding = outside if outside in ("border", "reflection") else "zeros"
+    images = functional.grid_sample(images - ground, grid, padding_mode=padding, align_corners=False) + ground
+    if draws.blur is not None:
+        images = _convolved(_convolved(images, draws.blur, dim=2), draws.blur, dim=3)
+    if draws.sharpness is not None:
+        mean = functional.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
+        images = (images + draws.sharpness[:, None, None, None] * (images - mean)).clamp(0, 255)
+    erased = _inside(images, draws.erase_box) & draws.erased[:, None, None, None]
+    return torch.where(erased, draws.erase_value[:, None, None, None], images)
+
+
+def mix(
+    images: Float32[Tensor, "b c h w"], targets: Float32[Tensor, "b k"], mixed: Mix
+) -> tuple[Float32[Tensor, "b c h w"], Float32[Tensor, "b k"]]:
+    """Blend or paste each picture with its partner, and their targets in the same shares.
+
+    Drawn per picture and from the run's own generator, where torchvision's transforms draw one share a batch.
+    """
+    other, share = images[mixed.partner], mixed.share[:, None, None, None]
+    blended = torch.where(mixed.blended[:, None, None, None], share * images + (1 - share) * other, images)
+    pasted = torch.where(_inside(images, mixed.paste_box), other, blended)
+    share = mixed.share[:, None]
+    return pasted, share * targets + (1 - share) * targets[mixed.partner]
 
 
 def _affine(augment: Augment, uniform) -> Float32[Tensor, "b 2 3"]:  # type: ignore[no-untyped-def]
@@ -80,11 +138,51 @@ def _affine(augment: Augment, uniform) -> Float32[Tensor, "b 2 3"]:  # type: ign
     return torch.stack([across, down], dim=1)
 
 
-def _erase_mask(images: Tensor, draws: Draws) -> Bool[Tensor, "b 1 h w"]:
+def _inside(images: Float32[Tensor, "b c h w"], box: Float32[Tensor, "b 4"]) -> Bool[Tensor, "b 1 h w"]:
+    """Return which pixels have their centre inside a box of centre x, y, half width, half height."""
     height, width = images.shape[2:]
     x = (torch.arange(width, device=images.device) + 0.5) / width
     y = (torch.arange(height, device=images.device) + 0.5) / height
-    centre_x, centre_y, half_width, half_height = (side[:, None] for side in draws.erase_box.unbind(1))
+    centre_x, centre_y, half_width, half_height = (side[:, None] for side in box.unbind(1))
     inside_x = (x - centre_x).abs() < half_width
     inside_y = (y - centre_y).abs() < half_height
-    return (draws.erased[:, None, None] & inside_y[:, :, None] & inside_x[:, None, :])[:, None]
+    return (inside_y[:, :, None] & inside_x[:, None, :])[:, None]
+
+
+def _gaussian(sigma_px: Float32[Tensor, " b"], greatest_px: float) -> Float32[Tensor, "b taps"]:
+    reach = max(1, math.ceil(2.5 * greatest_px))
+    x = torch.arange(-reach, reach + 1, device=sigma_px.device)
+    kernel = torch.exp(-0.5 * (x / sigma_px.clamp(min=1e-3)[:, None]) ** 2)
+    return kernel / kernel.sum(dim=1, keepdim=True)
+
+
+def _convolved(images: Tensor, kernel: Float32[Tensor, "b taps"], dim: int) -> Tensor:
+    """Convolve each picture with its own kernel along one axis; the border pixel goes on outside."""
+    reach, side = kernel.shape[1] // 2, images.shape[dim]
+    padding = (0, 0, reach, reach) if dim == 2 else (reach, reach, 0, 0)
+    padded = functional.pad(images, padding, mode="replicate")
+    taps = kernel[:, :, None, None, None].unbind(1)
+    return torch.stack([tap * padded.narrow(dim, at, side) for at, tap in enumerate(taps)]).sum(dim=0)
+
+
+def _mix(augment: Augment, b: int, generator: torch.Generator, uniform) -> Mix:  # type: ignore[no-untyped-def]
+    chance = uniform(0, 1)
+    blended = chance < augment.mixup_probability
+    pasted = ~blended & (chance < augment.mixup_probability + augment.cutmix_probability)
+    kept = 1 - _beta(augment.cutmix_alpha, b, generator)
+    half = torch.sqrt(kept) / 2
+    centre = uniform(0, 1, 2)
+    low, high = (centre - half[:, None]).clamp(min=0), (centre + half[:, None]).clamp(max=1)
+    box = torch.cat([(low + high) / 2, (high - low) / 2], dim=1) * pasted[:, None]
+    left = 1 - 4 * box[:, 2] * box[:, 3]  # what the border cut off the rectangle stays the picture's own
+    share = torch.where(blended, _beta(augment.mixup_alpha, b, generator), left)
+    return Mix(torch.randperm(b, generator=generator, device=generator.device), share, blended, box)
+
+
+def _beta(alpha: float, b: int, generator: torch.Generator) -> Float32[Tensor, " b"]:
+    """Draw from Beta(alpha, alpha). torch's own gamma sampler takes no generator off the CPU."""
+    host = torch.Generator().manual_seed(
+        int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
+    )
+    pair = torch._standard_gamma(torch.full((2, b), alpha), generator=host).clamp(min=1e-12)
+    return (pair[0] / pair.sum(0)).to(generator.device)

@@ -12,64 +12,109 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mien.data.balance import class_counts, rows_to_copy
 from mien.errors import DataError
 from mien.training import augment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jaxtyping import Float32, UInt8
+    from jaxtyping import Float32, Int, UInt8
 
-    from mien.config import Augment
+    from mien.config import Recipe
     from mien.data.dataset import FaceDataset
     from mien.preprocess import Preprocess
+
+
+ENLARGEMENT = 2**32 - 2
+"""Stands for the epoch before the first: the seed of the copies that join rare classes."""
+COPY_BATCH = 512
 
 
 class Batches:
     """The training images on the device, served as augmented, normalised batches."""
 
     def __init__(
-        self,
-        data: FaceDataset,
-        preprocess: Preprocess,
-        augmentation: Augment,
-        *,
-        batch_size: int,
-        seed: int,
-        device: torch.device,
-        rank: int = 0,
-        world_size: int = 1,
+        self, data: FaceDataset, recipe: Recipe, device: torch.device, *, rank: int = 0, world_size: int = 1
     ) -> None:
-        """Copy the images to the device.
+        """Copy the images to the device, with the copies that `recipe.balance` asks for.
 
         Raises:
-            DataError: the set does not fill a batch, or a batch does not divide among the processes.
+            DataError: no training split, the set does not fill a batch, an image without a label, or a batch
+                does not divide among the processes.
         """
-        if len(data) < batch_size:
+        rows = data.rows(recipe.train_split)
+        data.check_labelled(rows)
+        if len(rows) < recipe.batch_size:
             raise DataError(
-                f"{len(data)} training images do not fill a batch of {batch_size}: lower batch_size"
+                f"{len(rows)} training images do not fill a batch of {recipe.batch_size}: lower batch_size"
             )
-        if batch_size % world_size:
-            raise DataError(f"a batch of {batch_size} does not divide among {world_size} processes")
+        if recipe.batch_size % world_size:
+            raise DataError(f"a batch of {recipe.batch_size} does not divide among {world_size} processes")
+        self.recipe, self.device, self.rank, self.world_size = recipe, device, rank, world_size
+        self.counts = class_counts(data.truth[rows], len(data.labels))
+        if recipe.balance.enlarge_to_ratio:
+            data = enlarged(data, recipe, device)
+            rows = data.rows(recipe.train_split)
         self.images, self.targets = to_device(data, device)
-        self.to_input = ToInput(preprocess, device)
-        self.augmentation, self.batch_size, self.seed = augmentation, batch_size, seed
-        self.rank, self.world_size = rank, world_size
+        self.rows = torch.from_numpy(rows).to(device)
+        self.to_input = ToInput(recipe.input, device)
+        self._images_a_step = recipe.batch_size // recipe.augment.copies_per_image
 
     def __len__(self) -> int:
         """Return the number of steps in an epoch; an incomplete last batch is left out, other rows each time."""
-        return len(self.images) // self.batch_size
+        return len(self.rows) // self._images_a_step
 
     def epoch(self, epoch: int) -> Iterator[tuple[Float32[Tensor, "b c h w"], Float32[Tensor, "b k"]]]:
         """Yield this process's rows of every batch of one epoch."""
-        generator = torch.Generator(self.images.device).manual_seed(epoch_seed(self.seed, epoch))
-        order = torch.randperm(len(self.images), generator=generator, device=self.images.device)
-        for step in range(len(self)):
-            rows = order[step * self.batch_size : (step + 1) * self.batch_size][self.rank :: self.world_size]
-            draws = augment.draw(self.augmentation, self.batch_size, generator).rows(
-                self.rank, self.world_size
-            )
-            yield self.to_input(augment.apply(self.images[rows].float(), draws)), self.targets[rows]
+        recipe, steps = self.recipe, len(self)
+        generator = torch.Generator(self.device).manual_seed(epoch_seed(recipe.seed, epoch))
+        order = torch.split(self._order(generator), self._images_a_step)
+        for step in range(steps):
+            changes = recipe.augment.at((epoch * steps + step) / (recipe.epochs * steps))
+            rows = order[step].repeat_interleave(changes.copies_per_image)
+            draws = augment.draw(changes, len(rows), generator)
+            targets = self.targets[rows]
+            if recipe.loss.drawn_targets:
+                targets = _one_of(targets, generator)
+            share = slice(self.rank, None, self.world_size)
+            if draws.mix is None:
+                rows, targets, draws = rows[share], targets[share], draws.rows(self.rank, self.world_size)
+            x = augment.apply(self.pictures(rows), draws, changes.outside)
+            if draws.mix is not None:  # partners may belong to other processes
+                x, targets = (both[share] for both in augment.mix(x, targets, draws.mix))
+            yield self.to_input(x), targets
+
+    def _order(self, generator: torch.Generator) -> Int[Tensor, " n"]:
+        n = len(self.rows)
+        if self.recipe.balance.sampler == "weighted":
+            counts = self.targets[self.rows].argmax(1).bincount().float()
+            weights = 1 / counts[self.targets[self.rows].argmax(1)]
+            return self.rows[torch.multinomial(weights, n, replacement=True, generator=generator)]
+        return self.rows[torch.randperm(n, generator=generator, device=self.device)]
+
+    def pictures(self, rows: Int[Tensor, " b"]) -> Float32[Tensor, "b c h w"]:
+        """Return these rows' pictures on the device, in 0-255."""
+        return self.images[rows.to(self.images.device)].to(self.device).float()
+
+
+def enlarged(data: FaceDataset, recipe: Recipe, device: torch.device | None = None) -> FaceDataset:
+    """Join changed copies of the rare classes' training images to a dataset, made in batches on the device.
+
+    The same recipe and seed make the same copies.
+    """
+    rule, seed = recipe.balance, epoch_seed(recipe.seed, ENLARGEMENT)
+    rows, rng = data.rows(recipe.train_split), np.random.default_rng(seed)
+    copied = rows[rows_to_copy(data.truth[rows], len(data.labels), rule.enlarge_to_ratio, rng)]
+    device = device or torch.device("cpu")
+    generator = torch.Generator(device).manual_seed(seed)
+    copies = [data.images[:0]]
+    for start in range(0, len(copied), COPY_BATCH):
+        part = data.images[copied[start : start + COPY_BATCH]]
+        x = torch.from_numpy(part).permute(0, 3, 1, 2).to(device).float()
+        changed = augment.apply(x, augment.draw(rule.copies, len(part), generator), rule.copies.outside)
+        copies.append(changed.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
+    return data.joined(np.concatenate(copies), copied)
 
 
 class ToInput:
@@ -87,9 +132,19 @@ class ToInput:
 def to_device(
     data: FaceDataset, device: torch.device
 ) -> tuple[UInt8[Tensor, "n c h w"], Float32[Tensor, "n k"]]:
-    """Copy pictures (channel first, still bytes) and targets to the device."""
-    images = torch.from_numpy(np.ascontiguousarray(data.images.transpose(0, 3, 1, 2)))
-    return images.to(device), torch.from_numpy(data.targets).to(device)
+    """Return pictures (still bytes) and targets on the device, where it is the CPU without copying them.
+
+    Pictures that would fill half of a GPU's free memory stay on the host; batches of them travel.
+    """
+    images = torch.from_numpy(data.images).permute(0, 3, 1, 2)
+    fits = device.type != "cuda" or images.numel() < torch.cuda.mem_get_info(device)[0] // 2
+    return images.to(device) if fits else images, torch.from_numpy(data.targets).to(device)
+
+
+def _one_of(targets: Float32[Tensor, "b k"], generator: torch.Generator) -> Float32[Tensor, "b k"]:
+    """Draw one label from each row's shares."""
+    drawn = torch.multinomial(targets, 1, generator=generator)
+    return torch.zeros_like(targets).scatter_(1, drawn, 1.0)
 
 
 def epoch_seed(seed: int, epoch: int) -> int:

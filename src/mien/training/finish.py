@@ -38,6 +38,8 @@ class Provenance:
 
     recipe: Recipe
     history: list[EpochRow]
+    validation_split: str
+    """Which images chose the epoch."""
     command: str
     device: str
     processes: int
@@ -56,8 +58,10 @@ def save_bundle(out: Path, network: nn.Module, data: FaceDataset, run: Provenanc
     deployed = deploy(network)
     graph = export_onnx(deployed, preprocess, data.labels)
     identity = ModelId(out.resolve().name, files.sha256(graph), data.labels)
-    images = data.select(recipe.validation.split).images
-    crops = images[:: max(1, len(images) // PARITY_IMAGES)]  # sources sort by class: take some of each
+    rows = data.rows(run.validation_split)
+    crops = data.images[
+        rows[:: max(1, len(rows) // PARITY_IMAGES)]
+    ]  # sources sort by class: take some of each
     difference = check_parity(deployed, graph, identity, preprocess, crops)
     made = bundle.Card(
         name=identity.name,
@@ -70,7 +74,7 @@ def save_bundle(out: Path, network: nn.Module, data: FaceDataset, run: Provenanc
         data=_data_facts(data, run.fingerprint),
         training=_training_facts(run, difference),
         versions={"mien": __version__, **{name: _version(name) for name in _VERSIONED}},
-        scores=_scores(OnnxClassifier(identity, preprocess, graph), data, recipe),
+        scores=_scores(OnnxClassifier(identity, preprocess, graph), data, run),
     )
     weights = to_safetensors({name: value.contiguous() for name, value in network.state_dict().items()})
     contents = {bundle.WEIGHTS: weights, bundle.GRAPH: graph, "README.md": card.render(made).encode()}
@@ -79,10 +83,11 @@ def save_bundle(out: Path, network: nn.Module, data: FaceDataset, run: Provenanc
 
 def _data_facts(data: FaceDataset, fingerprint: str) -> dict[str, Any]:
     counts = {
-        split: {data.labels[k]: n for k, n in sorted(Counter(data.select(split).truth.tolist()).items())}
+        split: {data.labels[k]: n for k, n in sorted(Counter(data.truth[data.rows(split)].tolist()).items())}
         for split in data.splits
     }
-    return {"name": Path(data.source).name, "fingerprint": fingerprint, "counts": counts}
+    name, skipped = Path(data.source).name, list(data.skipped)
+    return {"name": name, "fingerprint": fingerprint, "counts": counts, "skipped": skipped}
 
 
 def _version(package: str) -> str:
@@ -96,6 +101,7 @@ def _training_facts(run: Provenance, difference: float) -> dict[str, Any]:
     best, last = best_epoch(run.history), run.history[-1]
     return {
         "epochs": len(run.history),
+        "validation_split": run.validation_split,
         "kept_epoch": best.epoch,
         "kept_val_accuracy": best.val_accuracy,
         "last_val_accuracy": last.val_accuracy,
@@ -108,10 +114,10 @@ def _training_facts(run: Provenance, difference: float) -> dict[str, Any]:
     }
 
 
-def _scores(classifier: OnnxClassifier, data: FaceDataset, recipe: Recipe) -> list[dict[str, Any]]:
+def _scores(classifier: OnnxClassifier, data: FaceDataset, run: Provenance) -> list[dict[str, Any]]:
     scores = []
-    for split in (split for split in data.splits if split != recipe.train_split):
-        chosen = split == recipe.validation.split
+    for split in (split for split in data.splits if split != run.recipe.train_split):
+        chosen = split == run.validation_split
         protocol = "the epoch was chosen on this split" if chosen else "read once; nothing was chosen on it"
         for tta in TTA:
             report = evaluate(classifier, data, split, tta=tta).to_dict()

@@ -21,11 +21,12 @@ from mien import bundle, files
 from mien.data.dataset import HOLDOUT
 from mien.errors import ConfigError, TrainingError
 from mien.networks import catalog
-from mien.training.batches import Batches, ToInput, epoch_seed, to_device
+from mien.training.batches import Batches, epoch_seed
 from mien.training.checkpoint import Checkpoint, Weights
 from mien.training.finish import Provenance, save_bundle
 from mien.training.history import EpochRow, best_epoch, write_csv, write_plot
 from mien.training.launch import check_device, open_fabric
+from mien.training.losses import objective
 from mien.training.optim import build_optimizer, learning_rate, moving_average, set_learning_rate
 
 if TYPE_CHECKING:
@@ -85,11 +86,12 @@ def train(
         _check_same_data(out, fingerprint)
         return out
     checkpoint = Checkpoint(files.make_folder(out / "run") / CHECKPOINT, recipe, fingerprint)
-    if recipe.validation.split == HOLDOUT:
+    judge_split = validation_split(recipe, data)
+    if judge_split == HOLDOUT:
         rule = recipe.validation
         data = data.hold_out(rule.holdout_fraction, rule.holdout_seed, split=recipe.train_split)
 
-    run = _Run(recipe, data, open_fabric(device, recipe.precision))
+    run = _Run(recipe, data, judge_split, open_fabric(device, recipe.precision))
     history, best = checkpoint.load(run.parts) if resume and checkpoint.exists() else ([], {})
     for epoch in range(len(history), recipe.epochs):
         started = time.perf_counter()
@@ -109,7 +111,7 @@ def train(
     if run.fabric.is_global_zero:
         write_plot(out / "run" / "history.png", history, f"{recipe.network} on {Path(data.source).name}")
         device, processes = str(run.fabric.device), run.fabric.world_size
-        made = Provenance(recipe, history, command, device, processes, checkpoint.fingerprint)
+        made = Provenance(recipe, history, judge_split, command, device, processes, checkpoint.fingerprint)
         save_bundle(out, run.trained(best), data, made)
         checkpoint.remove()
     run.fabric.barrier()
@@ -119,21 +121,15 @@ def train(
 class _Run:
     """A network with all that moves it: data on the device, optimiser, moving average."""
 
-    def __init__(self, recipe: Recipe, data: FaceDataset, fabric: Fabric) -> None:
+    def __init__(self, recipe: Recipe, data: FaceDataset, judge_split: str, fabric: Fabric) -> None:
         self.recipe, self.fabric = recipe, fabric
-        validation = data.select(recipe.validation.split)
+        judged = data.rows(judge_split)
+        data.check_labelled(judged)
         self.batches = Batches(
-            data.select(recipe.train_split),
-            recipe.input,
-            recipe.augment,
-            batch_size=recipe.batch_size,
-            seed=recipe.seed,
-            device=fabric.device,
-            rank=fabric.global_rank,
-            world_size=fabric.world_size,
+            data, recipe, fabric.device, rank=fabric.global_rank, world_size=fabric.world_size
         )
-        self._to_input = ToInput(recipe.input, fabric.device)
-        self._images, self._targets = to_device(validation, fabric.device)
+        self._judged = torch.from_numpy(judged).to(fabric.device)
+        self._loss = objective(recipe.loss, self.batches.counts, fabric.device)
         torch.manual_seed(epoch_seed(recipe.seed, _START))
         self.raw = catalog.build(recipe.network, len(data.labels), recipe.input.channels)
         self.raw.to(memory_format=torch.channels_last)
@@ -192,7 +188,7 @@ class _Run:
         """Make one step; return (loss, accuracy) of this process's rows, still on the device."""
         set_learning_rate(self.optimizer, self.rate)
         logits = self.network(x)
-        loss = functional.cross_entropy(logits, y, label_smoothing=self.recipe.loss.label_smoothing)
+        loss = self._loss(logits, y)
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
         self.optimizer.step()
@@ -204,11 +200,20 @@ class _Run:
     @torch.inference_mode()
     def judge(self) -> tuple[float, float]:
         """Return (cross-entropy, accuracy) on the validation images, in full precision, as they are."""
-        network = self.judged.eval()
-        parts = torch.split(self._images, JUDGE_BATCH)
-        logits = torch.cat([network(self._to_input(part.float())) for part in parts])
-        loss = functional.cross_entropy(logits, self._targets)
-        return float(loss), float((logits.argmax(1) == self._targets.argmax(1)).float().mean())
+        network, batches = self.judged.eval(), self.batches
+        parts = torch.split(self._judged, JUDGE_BATCH)
+        logits = torch.cat([network(batches.to_input(batches.pictures(part))) for part in parts])
+        targets = batches.targets[self._judged]
+        loss = functional.cross_entropy(logits, targets)
+        return float(loss), float((logits.argmax(1) == targets.argmax(1)).float().mean())
+
+
+def validation_split(recipe: Recipe, data: FaceDataset) -> str:
+    """Return the split that chooses the epoch; what ``auto`` stands for depends on the data."""
+    split = recipe.validation.split
+    if split != "auto":
+        return split
+    return "val" if "val" in data.splits else "test"
 
 
 def check(recipe: Recipe, out: Path, *, device: str = "auto", resume: bool = False) -> None:

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jaxtyping import UInt8
 
     from mien.results import ImageResult
@@ -36,6 +38,25 @@ def annotate(image_rgb_u8: UInt8[np.ndarray, "h w 3"], result: ImageResult) -> U
         cv2.rectangle(canvas, (left, top), (right, bottom), colour, line, cv2.LINE_AA)
         _tag(canvas, f"{face.label} {face.scores[face.label]:.0%}", (left, top, right, bottom), colour, line)
     return canvas
+
+
+def contact_sheet(
+    lines: Sequence[Sequence[tuple[UInt8[np.ndarray, "h w c"], str]]], side_px: int = 96
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Return small pictures in a grid, each enlarged to `side_px` with its caption under it."""
+    gap, strip = 4, 20
+    height, width = len(lines) * (side_px + strip + gap) + gap, len(lines[0]) * (side_px + gap) + gap
+    sheet = np.full((height, width, 3), 245, np.uint8)
+    for row, line in enumerate(lines):
+        for column, (picture, caption) in enumerate(line):
+            y, x = gap + row * (side_px + strip + gap), gap + column * (side_px + gap)
+            large = cv2.resize(picture, (side_px, side_px), interpolation=cv2.INTER_NEAREST)
+            sheet[y : y + side_px, x : x + side_px] = large.reshape(side_px, side_px, -1)
+            wide = cv2.getTextSize(caption, _FONT, 1.0, 1)[0][0]
+            scale = min(0.42, side_px / max(1, wide))
+            place = (x, y + side_px + strip - 6)
+            cv2.putText(sheet, caption, place, _FONT, scale, _INK, 1, cv2.LINE_AA)
+    return sheet
 
 
 def _tag(

@@ -79,6 +79,13 @@ def encode_jpeg(image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> bytes:
     return out.getvalue()
 
 
+def encode_png(image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> bytes:
+    """Encode a picture as PNG."""
+    out = io.BytesIO()
+    Image.fromarray(image_rgb_u8).save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
 def _upright(data: bytes, pixel_limit: int, modes: tuple[str, ...]) -> Image.Image:
     """Decode, turn and convert to 8 bits; an image in none of `modes` becomes the first of them."""
     if not data:

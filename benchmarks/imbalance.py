@@ -1,0 +1,124 @@
+"""What helps rare classes: every method of this package on one dataset, same network, seeds and budget.
+
+Trains `mien_nano` once a method and seed on nine tenths of the training images, keeps the epoch that reads best
+on the other tenth, and reads the test images once. Every run shows the network about as many images: where
+copies join the set there are fewer epochs. Finished runs are kept and interrupted ones go on, so the command
+can be repeated, and several processes can share the work (``--share 0/2`` and ``--share 1/2``).
+
+    python benchmarks/imbalance.py run --data fer2013.zip --out imbalance-runs
+    python benchmarks/imbalance.py page --out imbalance-runs
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import statistics
+from pathlib import Path
+
+import numpy as np
+
+from machine import describe
+
+METHODS = {
+    "nothing": [],
+    "weighted sampler": ["balance.sampler=weighted"],
+    "class weights (inverse frequency)": ["loss.class_weights=inverse_frequency"],
+    "class weights (effective number)": ["loss.class_weights=effective_number"],
+    "focal loss (gamma 2)": ["loss.focal_gamma=2.0"],
+    "logit adjustment (tau 1)": ["loss.logit_adjustment_tau=1.0"],
+    "enlargement to half": ["balance.enlarge_to_ratio=0.5"],
+    "enlargement to all": ["balance.enlarge_to_ratio=1.0"],
+}
+FIGURES = ("accuracy", "macro_f1", "balanced_accuracy", "recall_of_disgust")
+TABLE = Path(__file__).parent.parent / "docs" / "runs" / "imbalance.csv"
+PAGE = Path(__file__).parent.parent / "docs" / "imbalance.md"
+BEGIN, END = "<!-- printed by benchmarks/imbalance.py: begin -->", "<!-- end -->"
+
+
+def folder(out: Path, method: str, seed: int) -> Path:
+    """Return where a run's bundle lies."""
+    return out / f"{''.join(c if c.isalnum() else '-' for c in method)}-{seed}"
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train this process's share of the runs."""
+    import torch
+
+    from mien.config import read_recipe
+    from mien.data.balance import rows_to_copy
+    from mien.data.sources import read_dataset
+    from mien.training.loop import train
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    data = read_dataset(options.data)
+    share, shares = map(int, options.share.split("/"))
+    jobs = [(method, seed) for seed in range(options.seeds) for method in METHODS]
+    for method, seed in jobs[share::shares]:
+        recipe = read_recipe("mien/nano", [*METHODS[method], f"seed={seed}", "validation.split=holdout"])
+        kept = data.hold_out(recipe.validation.holdout_fraction, recipe.validation.holdout_seed)
+        truth, ratio = kept.truth[kept.rows("train")], recipe.balance.enlarge_to_ratio
+        copies = len(rows_to_copy(truth, len(data.labels), ratio, np.random.default_rng()))
+        epochs = round(options.epochs * len(truth) / (len(truth) + copies))
+        recipe = recipe.model_copy(update={"epochs": epochs})
+        train(
+            recipe, data, folder(options.out, method, seed), device="cpu", resume=True,
+            on_epoch=lambda row, name=f"{method} {seed}": print(name, row, flush=True),
+        )  # fmt: skip
+
+
+def page(options: argparse.Namespace) -> None:
+    """Collect the finished runs into a CSV file and put the table into the page."""
+    from mien import bundle
+
+    rows = []
+    for method in METHODS:
+        for seed in range(options.seeds):
+            card = bundle.load(folder(options.out, method, seed)).card
+            score = next(s for s in card.scores if (s["split"], s["tta"]) == ("test", "none"))
+            values = [score[name] for name in FIGURES[:3]] + [score["per_class"]["disgust"]["recall"]]
+            rows.append({"method": method, "seed": seed, "epochs": card.recipe["epochs"],
+                         **{name: f"{value:.4f}" for name, value in zip(FIGURES, values, strict=True)}})  # fmt: skip
+    with TABLE.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    facts = f"{options.seeds} seeds a row, mean ± standard deviation, {describe('torch')}."
+    before, rest = PAGE.read_text().split(BEGIN)
+    PAGE.write_text(f"{before}{BEGIN}\n{table(rows)}\n\n{facts}\n{END}{rest.split(END)[1]}")
+
+
+def table(rows: list[dict]) -> str:
+    """Return a Markdown table, a line a method."""
+    lines = ["| method | epochs | accuracy | macro-F1 | balanced accuracy | recall of `disgust` |",
+             "|---|---|---|---|---|---|"]  # fmt: skip
+    for method in METHODS:
+        mine = [row for row in rows if row["method"] == method]
+        cells = [method, mine[0]["epochs"]]
+        for name in FIGURES:
+            values = [100 * float(row[name]) for row in mine]
+            spread = statistics.stdev(values) if len(values) > 1 else 0.0
+            cells.append(f"{statistics.mean(values):.1f} ± {spread:.1f}")
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Train, or write the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("run", "page"))
+    parser.add_argument("--data")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, default=7)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--share", default="0/1", help="which part of the runs, as 0/2")
+    parser.add_argument("--threads", type=int, default=0)
+    options = parser.parse_args()
+    {"run": run, "page": page}[options.what](options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,289 @@
+"""Arrays of pixels with their labels: ``.npy``, ``.npz``, numeric ``.csv``, or a folder of them.
+
+Arrays are told by name: ``x``, ``images``, ``pixels``... are pictures, ``y``, ``targets``, ``labels``... are
+labels, and ``x_train`` belongs to ``y_train``. A file alone is pictures; ``--targets`` names its labels.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from mien.data.folders import check_member
+from mien.data.reading import CLASS_LIMIT, Reading, class_targets, split_name
+from mien.data.text import numbers_in
+from mien.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from contextlib import ExitStack
+
+    from jaxtyping import Float32, Shaped, UInt8
+
+SUFFIXES = (".npy", ".npz", ".csv")
+_PICTURES = frozenset(("x", "images", "image", "pixels", "data", "faces", "arr"))
+_LABELS = frozenset(("y", "targets", "target", "labels", "label", "emotions", "emotion", "classes"))
+_CHECKED_VALUES = 2**22
+MEMBER_LIMIT_BYTES = 2**40
+
+
+class _Pair(NamedTuple):
+    """Pictures of one split and their labels."""
+
+    split: str
+    pictures: Shaped[np.ndarray, "n ..."]
+    labels: Shaped[np.ndarray, "n ..."] | None
+
+
+def read_arrays(path: Path, targets: str | None, stack: ExitStack) -> Reading:
+    """Read arrays; those in ``.npy`` files stay on disk until a picture is asked for.
+
+    Raises:
+        DataError: no array of pictures, shapes or values that are no pictures, labels that do not fit.
+    """
+    arrays = dict(_named_arrays(path, stack))
+    if targets:
+        if len(arrays) != 1:
+            raise DataError(f"--targets goes with one array of pictures, {path} has {len(arrays)}")
+        labels = dict(_named_arrays(Path(targets), stack))
+        if len(labels) != 1:
+            raise DataError(f"{targets} holds {len(labels)} arrays: expected one, of labels")
+        pairs = [_Pair("", *arrays.values(), *labels.values())]
+    else:
+        pairs = _pairs(arrays, path)
+    parts = [_Pictures(pair.pictures, str(path)) for pair in pairs]
+    starts = np.cumsum([0, *(len(part) for part in parts)])
+    lengths = [(len(part), pair.labels) for part, pair in zip(parts, pairs, strict=True)]
+    classes, columns = _targets(lengths, path)
+
+    def picture(row: int) -> UInt8[np.ndarray, "h w c"]:
+        part = int(np.searchsorted(starts, row, side="right")) - 1
+        return parts[part][row - int(starts[part])]
+
+    splits = [pair.split for pair, part in zip(pairs, parts, strict=True) for _ in range(len(part))]
+    ids = [f"{split or 'row'}/{row:07d}" for row, split in enumerate(splits)]
+    return Reading(str(path), ids, splits, classes, columns, picture)
+
+
+def open_npy(path: Path) -> Shaped[np.ndarray, "..."]:
+    """Map a ``.npy`` file.
+
+    Raises:
+        DataError: pickled objects, or not such a file.
+    """
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # NumPy reads the header as Python, which fails in many ways
+        raise DataError(_refusal(path.name, error)) from error
+
+
+def _named_arrays(path: Path, stack: ExitStack) -> Iterable[tuple[str, Shaped[np.ndarray, "..."]]]:
+    """Yield the arrays of a file or folder by name."""
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+        for file in files:
+            yield from _named_arrays(file, stack)
+    elif path.suffix == ".csv":
+        yield path.stem, numbers_in(path)
+    elif zipfile.is_zipfile(path):
+        archive = stack.enter_context(zipfile.ZipFile(path))
+        for info in archive.infolist():
+            check_member(info, path, limit_bytes=MEMBER_LIMIT_BYTES)
+            yield Path(info.filename).stem, _member(archive, info, path)
+    elif path.exists():
+        yield path.stem, open_npy(path)
+    else:
+        raise DataError(f"no file {path}: expected an array (.npy, .npz or .csv)")
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Shaped[np.ndarray, "..."]:
+    """Read one array of a ``.npz``, after holding its claimed shape against the bytes that are there."""
+    name = f"{path.name}:{info.filename}"
+    try:
+        with archive.open(info) as stream:
+            version = np.lib.format.read_magic(stream)
+            header = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
+            shape, _, dtype = header(stream)
+        if not dtype.hasobject and math.prod(shape) * dtype.itemsize > info.file_size:
+            raise ValueError(f"its header claims {math.prod(shape):,} values")
+        with archive.open(info) as stream:
+            array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
+            return array
+    except Exception as error:  # as above, and whatever unpacking raises
+        raise DataError(_refusal(name, error)) from error
+
+
+def _refusal(name: str, error: Exception) -> str:
+    if any(word in str(error).lower() for word in ("pickle", "python objects")):
+        return (
+            f"{name} holds pickled Python objects, which could run any code: refused; save plain numbers "
+            f"with numpy.save"
+        )
+    return f"{name} is not an array that numpy.save wrote, or it is cut off ({error})"
+
+
+def _pairs(arrays: Mapping[str, np.ndarray], path: Path) -> list[_Pair]:
+    """Match pictures with labels by name."""
+    pictures: dict[str, np.ndarray] = {}
+    labels: dict[str, np.ndarray] = {}
+    for name, array in arrays.items():
+        words = name.lower().replace("-", "_").split("_")
+        splits = [word for word in words if split_name(word)]
+        split = splits[0] if splits else ""
+        group = (
+            labels if _LABELS & set(words) else pictures if _PICTURES & set(words) or array.ndim > 1 else None
+        )
+        if group is None:
+            continue
+        if split in group:
+            raise DataError(f"{path}: two arrays could be the same part, {name} is one: rename or remove one")
+        group[split] = array
+    if not pictures:
+        raise DataError(
+            f"{path} has no array of pictures: expected names such as x_train and y_train, or images and targets; "
+            f"it has {', '.join(arrays) or 'none'}"
+        )
+    return [_Pair(split, array, labels.get(split)) for split, array in pictures.items()]
+
+
+class _Pictures:
+    """An array seen as pictures: shape and range are checked once, a picture is converted when asked for."""
+
+    def __init__(self, array: Shaped[np.ndarray, "n ..."], source: str) -> None:
+        """Check it.
+
+        Raises:
+            DataError: a shape or a value that no picture has.
+        """
+        if array.dtype.kind not in "buif":
+            raise DataError(f"{source}: expected pixels as numbers, got {array.dtype}")
+        self.array, self.shape = array, _picture_shape(array.shape, source)
+        self.unit = self._check_range(source)
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, row: int) -> UInt8[np.ndarray, "h w c"]:
+        """Return one picture."""
+        pixels = np.asarray(self.array[row])
+        if pixels.dtype != np.uint8:
+            pixels = np.rint(pixels.astype(np.float32) * self.unit).astype(np.uint8)
+        if self.array.ndim == 4 and self.array.shape[1:] != self.shape:
+            pixels = pixels.transpose(1, 2, 0)  # channel first, as torch has them
+        return pixels.reshape(self.shape)
+
+    def _check_range(self, source: str) -> float:
+        """Return what brings the values to 0-255."""
+        if self.array.dtype == np.uint8:
+            return 1.0
+        if self.array.dtype.kind == "b":
+            return 255.0
+        greatest, step = 0.0, max(1, _CHECKED_VALUES // max(1, math.prod(self.shape)))
+        for start in range(0, len(self.array), step):
+            part = np.asarray(self.array[start : start + step]).reshape(-1, math.prod(self.shape))
+            for wrong, what in ((~np.isfinite(part), "not a number"), (part < 0, ""), (part > 255, "")):
+                if wrong.any():
+                    row, place = np.argwhere(wrong)[0]
+                    value = what or f"{part[row, place]:g}"
+                    raise DataError(
+                        f"{source}: pixel {place} of row {start + row} is {value}: expected 0-255, or 0-1"
+                    )
+            greatest = max(greatest, float(part.max(initial=0)))
+        return 255.0 if self.array.dtype.kind == "f" and greatest <= 1 else 1.0
+
+
+def _picture_shape(shape: tuple[int, ...], source: str) -> tuple[int, int, int]:
+    """Return (h, w, c) of the pictures in an array of this shape."""
+    if len(shape) == 2:
+        return flat_shape(shape[1], source)
+    if len(shape) == 3:
+        return (shape[1], shape[2], 1)
+    if len(shape) == 4 and shape[3] in (1, 3):
+        return (shape[1], shape[2], shape[3])
+    if len(shape) == 4 and shape[1] in (1, 3):
+        return (shape[2], shape[3], shape[1])
+    raise DataError(
+        f"{source}: expected pictures as (n, h*w), (n, h, w) or (n, h, w, c) with c 1 or 3, got the shape {shape}"
+    )
+
+
+def flat_shape(values: int, source: str) -> tuple[int, int, int]:
+    """Return (h, w, c) of a square picture of so many values in a row.
+
+    Raises:
+        DataError: no square grey or colour picture has so many.
+    """
+    for channels in (1, 3):
+        side = math.isqrt(values // channels)
+        if side >= 2 and side * side * channels == values:
+            return (side, side, channels)
+    raise DataError(
+        f"{source}: {values} values are no square picture: expected 2304 for 48x48 grey, or another h*w or h*w*3"
+    )
+
+
+def _targets(
+    parts: list[tuple[int, np.ndarray | None]], path: Path
+) -> tuple[tuple[str, ...], Float32[np.ndarray, "n k"]]:
+    """Return classes and targets over all parts."""
+    for n, labels in parts:
+        if labels is not None and len(labels) != n:
+            raise DataError(f"{path}: {len(labels)} labels for {n} pictures: expected one for each")
+    given = [labels for _, labels in parts if labels is not None]
+    if not given:
+        return ("0", "1"), np.zeros((sum(n for n, _ in parts), 2), np.float32)
+    if all(labels.ndim == 2 and labels.shape[1] > 1 for labels in given):
+        return _shares(parts, path)
+    names: list[str] = []
+    for n, labels in parts:
+        names += [""] * n if labels is None else _names(labels, path)
+    return class_targets(names, str(path))
+
+
+def _shares(
+    parts: list[tuple[int, np.ndarray | None]], path: Path
+) -> tuple[tuple[str, ...], Float32[np.ndarray, "n k"]]:
+    """Read one-hot or soft targets."""
+    k = next(labels.shape[1] for _, labels in parts if labels is not None)
+    if k > CLASS_LIMIT:
+        raise DataError(f"{path}: {k:,} columns of targets are over the limit of {CLASS_LIMIT:,} classes")
+    blocks = []
+    for n, labels in parts:
+        if labels is not None and labels.shape[1] != k:
+            raise DataError(f"{path}: targets of {k} and of {labels.shape[1]} classes: expected the same")
+        blocks.append(np.zeros((n, k), np.float32) if labels is None else np.asarray(labels, np.float32))
+        wrong = (blocks[-1] < 0).any(axis=1) | ~(np.abs(blocks[-1].sum(axis=1) - 1) < 1e-3)
+        if labels is not None and wrong.any():
+            raise DataError(
+                f"{path}: the targets of row {int(wrong.argmax())} are {blocks[-1][wrong.argmax()].tolist()}: "
+                f"expected shares that sum to one"
+            )
+    return tuple(map(str, range(k))), np.concatenate(blocks)
+
+
+def _names(labels: np.ndarray, path: Path) -> list[str]:
+    """Read class numbers or names."""
+    flat = labels.reshape(len(labels), -1)
+    if flat.shape[1] != 1 or flat.dtype.kind not in "buifU":
+        raise DataError(
+            f"{path}: expected a class number or name for each picture, or one-hot rows; got {labels.dtype} of the "
+            f"shape {labels.shape}"
+        )
+    if flat.dtype.kind == "U":
+        return [str(name) for name in flat[:, 0]]
+    numbers = flat[:, 0].astype(np.float64)
+    wrong = ~np.isfinite(numbers) | (numbers < 0) | (numbers != np.floor(numbers))
+    if wrong.any():
+        raise DataError(
+            f"{path}: the label of row {int(wrong.argmax())} is {numbers[wrong.argmax()]:g}: "
+            f"expected class numbers from 0"
+        )
+    return [str(int(number)) for number in numbers]

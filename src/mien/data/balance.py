@@ -1,0 +1,53 @@
+"""Rare classes: how much each counts, how often it is drawn, which images get copies. Counting only, in NumPy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Int
+
+
+def class_counts(truth: Int[np.ndarray, " n"], k: int) -> Int[np.ndarray, " k"]:
+    """Return the number of images of each class."""
+    return np.bincount(truth, minlength=k)
+
+
+def class_weights(
+    counts: Int[np.ndarray, " k"], rule: str, effective_beta: float = 0.999
+) -> Float32[np.ndarray, " k"]:
+    """Return the weight of each class in the loss, one on the average over the images; an absent class has none.
+
+    ``inverse_frequency`` counts every class alike; ``effective_number`` counts an image less, the more the class
+    has of them (Cui et al. 2019, arXiv:1901.05555); ``none`` counts every image alike.
+    """
+    size = {
+        "none": np.ones(len(counts)),
+        "inverse_frequency": counts.astype(float),
+        "effective_number": (1 - effective_beta**counts) / (1 - effective_beta),
+    }[rule]
+    weights = np.divide(1.0, size, out=np.zeros(len(counts)), where=size > 0)
+    return (weights * counts.sum() / (weights * counts).sum()).astype(np.float32)
+
+
+def imbalance_ratio(counts: Int[np.ndarray, " k"]) -> float:
+    """Return how many times larger the largest class is than the smallest one."""
+    return float(counts.max() / max(1, counts.min()))
+
+
+def rows_to_copy(
+    truth: Int[np.ndarray, " n"], k: int, ratio: float, rng: np.random.Generator
+) -> Int[np.ndarray, " m"]:
+    """Return, for every copy that enlarges the classes to `ratio` of the largest, the row it is made from.
+
+    The images of a class are copied equally often, give or take one.
+    """
+    counts = class_counts(truth, k)
+    wanted = np.ceil(ratio * counts.max()).astype(int)
+    rows: list[Int[np.ndarray, " _"]] = []
+    for label in np.flatnonzero((counts > 0) & (counts < wanted)):
+        originals = rng.permutation(np.flatnonzero(truth == label))
+        rows.append(np.resize(originals, wanted - counts[label]))
+    return np.concatenate(rows) if rows else np.zeros(0, int)

@@ -1,0 +1,263 @@
+"""`Reading`: what a reader found on disk, and the one way from there to a `FaceDataset`.
+
+Readers only find rows: a name, a split and a target each, and a function that decodes one picture. What
+follows is the same for all of them: choosing labels, splitting, checking, decoding, fitting.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mien.data.dataset import FaceDataset, check_split, one_hot
+from mien.errors import ConfigError, DataError
+from mien.labels import choose_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from jaxtyping import Float32, Int, UInt8
+
+    from mien.preprocess import Preprocess
+
+WORDS = {
+    "format": ("auto", "folders", "pixels", "list", "arrays", "parquet", "packed"),
+    "vote_rule": ("majority", "distribution"),
+    "vote_unknown": ("drop", "ignore"),
+}
+"""What the options of those names may say."""
+
+CLASS_LIMIT = 1000
+"""More classes than this are taken for a mistaken column."""
+
+_SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "publictest", "public_test"), "val"),
+    **dict.fromkeys(("test", "testing", "privatetest", "private_test"), "test"),
+}
+"""What sources call their splits. FER2013 calls its validation images public and its test images private."""
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How a dataset is read, where its content does not say it."""
+
+    format: str = "auto"
+    labels: str | None = None
+    """Classes to keep, in order, renamed or merged: ``angry,happy``, ``negative=angry+sad,happy``. Where the
+    source only numbers its classes, the names of 0, 1, 2..."""
+    targets: str | None = None
+    """File with the labels of an array of pictures."""
+    votes: str | None = None
+    """FER+ votes, which then are the targets."""
+    vote_rule: str = "distribution"
+    vote_unknown: str = "drop"
+    val_fraction: float = 0.1
+    """Part of every class that becomes ``val``, where the source names no splits."""
+    split_seed: int = 0
+    skip_corrupt: bool = False
+
+    def __post_init__(self) -> None:
+        """Check what a command line may get wrong.
+
+        Raises:
+            ConfigError: an unknown word or a fraction out of range.
+        """
+        for name, known in WORDS.items():
+            if getattr(self, name) not in known:
+                raise ConfigError(
+                    f"unknown --{name.replace('_', '-')} {getattr(self, name)!r}: expected one of {', '.join(known)}"
+                )
+        if not 0 < self.val_fraction < 1:
+            raise ConfigError(f"--val-fraction must be between 0 and 1, got {self.val_fraction:g}")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Rows of a dataset whose pictures are not decoded yet."""
+
+    source: str
+    ids: Sequence[str]
+    splits: Sequence[str]
+    """As the source names them; empty where it names none."""
+    classes: tuple[str, ...]
+    """In the source's own order; decimal numbers where it has no names."""
+    targets: Float32[np.ndarray, "n k"]
+    """Columns in the order of `classes`; a row of zeros has no label."""
+    picture: Callable[[int], UInt8[np.ndarray, "h w c"]]
+    """Decode one row's picture, 1 grey or 3 RGB channels."""
+    left_out: int = 0
+    """Pictures of the source whose votes gave no target."""
+
+    @classmethod
+    def of(cls, data: FaceDataset) -> Reading:
+        """Return the rows of a dataset, for other labels, votes or sizes."""
+        splits = data.split.tolist()
+        return cls(
+            data.source, data.ids, splits, data.labels, data.targets, lambda row: np.asarray(data.images[row])
+        )
+
+    def take(self, rows: Int[np.ndarray, " m"]) -> Reading:
+        """Return these rows, in this order."""
+        return replace(
+            self,
+            ids=[self.ids[row] for row in rows],
+            splits=[self.splits[row] for row in rows],
+            targets=self.targets[rows],
+            picture=lambda row: self.picture(int(rows[row])),
+        )
+
+
+def class_targets(names: Sequence[str], source: str) -> tuple[tuple[str, ...], Float32[np.ndarray, "n k"]]:
+    """Return classes and one-hot targets for a column of class names or numbers; an empty cell has no label.
+
+    Raises:
+        DataError: too many different classes for this to be a column of them.
+    """
+    found = dict.fromkeys(name for name in names if name)
+    if found and all(name.isdecimal() for name in found):
+        greatest = max(map(int, found))
+        classes = tuple(map(str, range(min(greatest, CLASS_LIMIT) + 1)))
+        numbers = [int(name) if name else -1 for name in names]
+    else:
+        greatest, classes = len(found) - 1, tuple(found)
+        place = {name: number for number, name in enumerate(classes)} | {"": -1}
+        numbers = [place[name] for name in names]
+    if greatest >= CLASS_LIMIT:
+        raise DataError(
+            f"{source}: {greatest + 1:,} classes are over the limit of {CLASS_LIMIT:,}: is this the right column?"
+        )
+    truth = np.array(numbers, dtype=int)
+    return classes, one_hot(truth, len(classes)) * (truth >= 0)[:, None].astype(np.float32)
+
+
+def prepare(reading: Reading, options: ReadOptions) -> Reading:
+    """Choose the labels, name the splits and check all that can be checked before a picture is decoded.
+
+    Returns the rows that are kept, with splits as this package names them and classes that are the labels.
+
+    Raises:
+        DataError: unknown labels, a split without one of the classes, two rows of one name.
+    """
+    if not len(reading.ids):
+        raise DataError(
+            f"no pictures in {reading.source}: expected files such as train/happy/1.jpg and test/happy/2.jpg"
+        )
+    _check_unique(reading.ids, reading.source)
+    labels, places = choose_labels(options.labels, reading.classes, reading.source)
+    moved = np.zeros((len(places), len(labels)), np.float32)
+    for number, place in enumerate(places):
+        if place is not None:
+            moved[number, place] = 1
+    targets = reading.targets @ moved
+    chosen = (reading.targets.sum(axis=1) == 0) | moved[reading.targets.argmax(axis=1)].any(axis=1)
+    shares = targets.sum(axis=1, keepdims=True)
+    targets = np.divide(targets, shares, out=np.zeros_like(targets), where=shares > 0)
+    reading = replace(reading, targets=targets, classes=labels)
+    if not chosen.all():
+        reading = reading.take(np.flatnonzero(chosen))
+    reading = replace(reading, splits=_named_splits(reading, options))
+    _check_classes(reading)
+    return reading
+
+
+def decode(
+    reading: Reading,
+    preprocess: Preprocess,
+    *,
+    split: str | None,
+    skip_corrupt: bool,
+    allocate: Callable[[tuple[int, int, int, int]], UInt8[np.ndarray, "n s s c"]],
+) -> FaceDataset:
+    """Decode and fit a prepared reading into the array that `allocate` makes for its shape.
+
+    Raises:
+        DataError: no such split, or a picture is corrupt and `skip_corrupt` is off.
+    """
+    if split:
+        check_split(split, list(dict.fromkeys(reading.splits)), reading.source)
+        reading = reading.take(np.flatnonzero(np.array(reading.splits) == split))
+    size = preprocess.size_px
+    pixels = allocate((len(reading.ids), size, size, preprocess.channels))
+    kept: list[int] = []
+    corrupt: dict[str, str] = {}
+    for row, name in enumerate(reading.ids):
+        try:
+            pixels[len(kept)] = preprocess.fit(reading.picture(row))
+            kept.append(row)
+        except Exception as error:  # a damaged archive raises whatever its bytes provoke
+            corrupt[name] = str(error)
+    if corrupt:
+        if not skip_corrupt:
+            name, reason = next(iter(corrupt.items()))
+            raise DataError(
+                f"{len(corrupt)} corrupt of {len(reading.ids)} pictures in {reading.source}, first {name}: "
+                f"{reason}; replace them, or leave them out with --skip-corrupt"
+            )
+        reading = reading.take(np.array(kept, int))
+        _check_classes(reading)
+    return FaceDataset(
+        images=pixels[: len(kept)],
+        targets=reading.targets,
+        ids=tuple(reading.ids),
+        split=np.array(reading.splits),
+        labels=reading.classes,
+        source=reading.source,
+        skipped=tuple(corrupt),
+    )
+
+
+def split_name(name: str) -> str | None:
+    """Return this package's name of a split that a source calls `name`, None if that is no split's name."""
+    return _SPLITS.get(name.strip().lower().replace(" ", "_").replace("-", "_"))
+
+
+def _named_splits(reading: Reading, options: ReadOptions) -> list[str]:
+    if not any(reading.splits):
+        return _stratified(reading, options)
+    named = [split_name(split) or split.strip().lower() for split in reading.splits]
+    if not all(named):
+        raise DataError(
+            f"{reading.source}: {reading.ids[named.index('')]} has no split, others have: name one for each row"
+        )
+    return named
+
+
+def _stratified(reading: Reading, options: ReadOptions) -> list[str]:
+    """Return ``train`` or ``val`` for each row, the same part of every class."""
+    rng, splits = np.random.default_rng(options.split_seed), np.full(len(reading.ids), "train")
+    truth = np.where(reading.targets.any(axis=1), reading.targets.argmax(axis=1), -1)
+    for label in np.unique(truth):
+        rows = rng.permutation(np.flatnonzero(truth == label))
+        part = round(options.val_fraction * len(rows))
+        if not 0 < part < len(rows):
+            name = reading.classes[label] if label >= 0 else "(no label)"
+            raise DataError(
+                f"{reading.source} names no splits, and {options.val_fraction:g} of the {len(rows)} pictures of "
+                f"{name!r} would leave {'val' if part == 0 else 'train'} without one: change --val-fraction"
+            )
+        splits[rows[:part]] = "val"
+    names: list[str] = splits.tolist()
+    return names
+
+
+def _check_classes(reading: Reading) -> None:
+    labelled = reading.targets.any(axis=1)
+    truth, splits = reading.targets.argmax(axis=1), np.array(reading.splits)
+    for split in dict.fromkeys(splits[labelled].tolist()):
+        present = set(truth[labelled & (splits == split)].tolist())
+        missing = [label for number, label in enumerate(reading.classes) if number not in present]
+        if missing:
+            raise DataError(
+                f"{reading.source}: {split} has no pictures of the class {missing[0]!r}: every split needs every "
+                f"class; add some, or choose the others with --labels"
+            )
+
+
+def _check_unique(ids: Sequence[str], source: str) -> None:
+    name, count = Counter(ids).most_common(1)[0]
+    if count > 1:
+        raise DataError(f"{source} names {name} {count} times: which one counts? Keep one")

@@ -1,0 +1,194 @@
+"""Tables whose rows are pictures: pixels in a cell (``fer2013.csv`` and its kin), or a list of files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mien.data.arrays import flat_shape
+from mien.data.reading import Reading, class_targets
+from mien.data.text import Table, numbers, open_table
+from mien.errors import DataError
+from mien.labels import FER2013_CSV_ORDER, RAF_DB_ORDER
+from mien.vision import images
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Float32, UInt8
+
+_LABEL = ("emotion", "label", "expression", "class", "target")
+_SPLIT = ("usage", "split", "subset", "set")
+_PATH = (
+    "path",
+    "file",
+    "filename",
+    "file_name",
+    "image",
+    "image_path",
+    "img",
+    "subdirectory_filepath",
+    "name",
+)
+_ROWS_AT_ONCE = 256
+_RAF_DB_ROW = re.compile(r"((?:train|test)_\w+\.\w+)\s+([1-7])")
+
+
+def is_pixels(header: Sequence[str]) -> bool:
+    """Say whether a table with this header has a column of pixels."""
+    return "pixels" in header
+
+
+def is_list(header: Sequence[str]) -> bool:
+    """Say whether a table with this header lists picture files."""
+    return _column(header, _PATH) is not None and _column(header, _LABEL) is not None
+
+
+def is_raf_db(path: Path) -> bool:
+    """Say whether a file is RAF-DB's list."""
+    return bool(_raf_db_rows(path))
+
+
+def read_pixels(path: Path) -> Reading:
+    """Read ``emotion,pixels,Usage`` in any order; a contest's test file has no emotion, others no usage.
+
+    Numbers in the emotion column have the meaning they have in ``fer2013.csv``.
+
+    Raises:
+        DataError: a row of another length, a pixel above 255, an unknown class number.
+    """
+    blocks: list[UInt8[np.ndarray, "_ d"]] = []
+    names: list[str] = []
+    splits: list[str] = []
+    with open_table(path) as table:
+        if not is_pixels(table.header):
+            raise DataError(f"{table.name}: expected a column named pixels, got {', '.join(table.header)}")
+        pixels, label = table.header.index("pixels"), _column(table.header, _LABEL)
+        usage = _column(table.header, _SPLIT)
+        pending: list[tuple[int, str]] = []
+        for number, row in table.rows:
+            pending.append((number, row[pixels].strip()))
+            names.append("" if label is None else row[label].strip())
+            splits.append("" if usage is None else row[usage].strip())
+            if len(pending) == _ROWS_AT_ONCE:
+                blocks.append(_pixels(pending, table, blocks))
+                pending = []
+        if pending:
+            blocks.append(_pixels(pending, table, blocks))
+    if not blocks:
+        raise DataError(f"{path} has a header and no rows")
+    flat, shape = np.concatenate(blocks), flat_shape(blocks[0].shape[1], str(path))
+    classes, targets = _fer2013_targets(names, str(path))
+    ids = [f"row/{row:07d}" for row in range(len(names))]
+    return Reading(str(path), ids, splits, classes, targets, lambda row: flat[row].reshape(shape))
+
+
+def read_list(path: Path) -> Reading:
+    """Read a table that names picture files and their labels, or RAF-DB's ``train_00001.jpg 5``.
+
+    Files are looked for beside the table and in the folders that AffectNet and RAF-DB keep them in.
+
+    Raises:
+        DataError: no columns for path and label, or a file that is nowhere.
+    """
+    if raf_db := _raf_db_rows(path):
+        classes, targets = class_targets([RAF_DB_ORDER[int(number) - 1] for _, number in raf_db], str(path))
+        files = [name for name, _ in raf_db]
+        splits = [name.split("_")[0] for name in files]
+    else:
+        with open_table(path) as table:
+            file, label, split = (_column(table.header, known) for known in (_PATH, _LABEL, _SPLIT))
+            if file is None or label is None:
+                raise DataError(
+                    f"{path}: expected columns such as path and label, got {', '.join(table.header[:8])}"
+                )
+            rows = [(row[file].strip(), row[label].strip(), "" if split is None else row[split].strip())
+                    for _, row in table.rows]  # fmt: skip
+        files, splits = [row[0] for row in rows], [row[2] for row in rows]
+        classes, targets = class_targets([row[1] for row in rows], str(path))
+    found = _Finder(path.parent)
+    places = [found(name, path) for name in files]
+    return Reading(
+        source=str(path),
+        ids=files,
+        splits=splits,
+        classes=classes,
+        targets=targets,
+        picture=lambda row: images.decode_dataset_image(images.read_file(places[row])),
+    )
+
+
+class _Finder:
+    """Finds a listed file; remembers in which folder the last one was."""
+
+    def __init__(self, folder: Path) -> None:
+        above = folder.parent
+        self.folders = [
+            folder,
+            above,
+            folder / "images",
+            folder / "Image" / "aligned",
+            above / "Image" / "aligned",
+        ]
+
+    def __call__(self, name: str, table: Path) -> Path:
+        given = Path(name.replace("\\", "/"))
+        for folder in self.folders:
+            for file in (folder / given, folder / f"{given.stem}_aligned{given.suffix}"):
+                if file.is_file():
+                    self.folders.remove(folder)
+                    self.folders.insert(0, folder)
+                    return file
+        raise DataError(
+            f"{table} names {name}, which is not there: expected it beside the table, in {table.parent}"
+        )
+
+
+def _raf_db_rows(path: Path) -> list[tuple[str, str]]:
+    """Return (file, number) pairs if every line of a small file looks like RAF-DB's list."""
+    if path.suffix != ".txt":
+        return []
+    lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    matches = [_RAF_DB_ROW.fullmatch(line.strip()) for line in lines]
+    return [(match[1], match[2]) for match in matches if match] if all(matches) else []
+
+
+def _column(header: Sequence[str], known: Sequence[str]) -> int | None:
+    return next((header.index(name) for name in known if name in header), None)
+
+
+def _pixels(
+    pending: list[tuple[int, str]], table: Table, blocks: list[UInt8[np.ndarray, "_ d"]]
+) -> UInt8[np.ndarray, "n d"]:
+    """Parse the pixel cells of some rows."""
+    values = numbers(pending, " ", table.name, blocks[0].shape[1] if blocks else 0)
+    wrong = ~((values >= 0) & (values <= 255))
+    if wrong.any():
+        row, place = np.argwhere(wrong)[0]
+        raise DataError(
+            f"{table.name}: pixel {place} of line {pending[row][0]} is {values[row, place]:g}: expected 0-255"
+        )
+    return values.astype(np.uint8)
+
+
+def _fer2013_targets(names: list[str], source: str) -> tuple[tuple[str, ...], Float32[np.ndarray, "n k"]]:
+    """Return classes and targets, numbers read as ``fer2013.csv`` means them."""
+    if not all(name.isdecimal() or not name for name in names):
+        return class_targets(names, source)
+    for row, name in enumerate(names):
+        if name and int(name) >= len(FER2013_CSV_ORDER):
+            raise DataError(
+                f"{source}: line {row + 2} has the class number {name}: expected 0-6, which mean "
+                f"{', '.join(FER2013_CSV_ORDER)}"
+            )
+    numbered = np.array([int(name) if name else -1 for name in names], int)
+    targets = np.eye(len(FER2013_CSV_ORDER), dtype=np.float32)[numbered] * (numbered >= 0)[:, None].astype(
+        np.float32
+    )
+    present = [number for number in range(len(FER2013_CSV_ORDER)) if not names or (numbered == number).any()]
+    if 2 <= len(present) < len(FER2013_CSV_ORDER):  # a subset of the classes, such as a contest's
+        return tuple(FER2013_CSV_ORDER[number] for number in present), targets[:, present]
+    return FER2013_CSV_ORDER, targets

@@ -1,0 +1,41 @@
+"""The objective: one formula that is cross-entropy, weighted, focal or logit-adjusted by its recipe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mien.data.balance import class_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from jaxtyping import Int
+
+    from mien.config import Loss
+
+
+def objective(
+    loss: Loss, counts: Int[np.ndarray, " k"], device: torch.device
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the mean loss of a batch as a function of logits f32 [b, k] and targets f32 [b, k].
+
+    `counts` are the training images of each class. With every option off it is the cross-entropy of
+    `torch.nn.functional`, soft targets and label smoothing included.
+    """
+    weights = torch.from_numpy(class_weights(counts, loss.class_weights, loss.effective_beta)).to(device)
+    shares = torch.from_numpy(counts / counts.sum()).float().clamp(min=1e-12).to(device)
+    shift = loss.logit_adjustment_tau * shares.log()
+
+    def of(logits: Tensor, targets: Tensor) -> Tensor:
+        smoothing = loss.label_smoothing
+        targets = targets * (1 - smoothing) + smoothing / targets.shape[1]
+        logs = torch.log_softmax(logits.float() + shift, dim=1)
+        if loss.focal_gamma:
+            targets = targets * (1 - logs.exp()).clamp(min=0) ** loss.focal_gamma
+        return -(targets * weights * logs).sum(dim=1).mean()
+
+    return of

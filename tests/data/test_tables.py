@@ -1,0 +1,228 @@
+"""Pixel tables and lists of files: every variant people have on disk, and the text of every refusal."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+
+from mien.data.reading import ReadOptions
+from mien.data.sources import read_dataset
+from mien.errors import DataError
+from mien.labels import FER2013_CSV_ORDER
+from mien.preprocess import Preprocess
+from tests.pictures import png, write_tree
+
+SMALL = Preprocess(size_px=12)
+USAGES = ("Training", "PublicTest", "PrivateTest")
+
+
+def pixel_rows(classes: int = 7, side: int = 12) -> list[tuple[int, np.ndarray, str]]:
+    """Return (class, pixels, usage) rows: every class in every usage."""
+    rng = np.random.default_rng(0)
+    return [(k, rng.integers(0, 256, side * side), usage) for usage in USAGES for k in range(classes)]
+
+
+def table(header: str = "emotion,pixels,Usage", rows=None, line="{0},{1},{2}") -> str:
+    rows = pixel_rows() if rows is None else rows
+    lines = [line.format(k, " ".join(map(str, pixels)), usage) for k, pixels, usage in rows]
+    return "\n".join([header, *lines]) + "\n"
+
+
+def read(path, content: str | bytes, **options):
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return read_dataset(path, SMALL, options=ReadOptions(**options))
+
+
+def test_the_numbers_mean_what_fer2013_csv_means_by_them(tmp_path):
+    data = read(tmp_path / "fer2013.csv", table())
+    assert data.splits == ("train", "val", "test")
+    for row, (k, pixels, _) in enumerate(pixel_rows()):
+        assert data.labels[data.truth[row]] == FER2013_CSV_ORDER[k]
+        assert (data.images[row].ravel() == pixels).all()
+
+
+@pytest.mark.parametrize(
+    ("header", "line"),
+    [
+        ("emotion, Usage, pixels", "{0}, {2}, {1}"),  # icml_face_data.csv
+        ('"emotion","pixels","Usage"', '{0},"{1}",{2}'),
+        ("Usage;emotion;pixels", "{2};{0};{1}"),
+        ("\ufeffemotion,pixels,usage", "{0},{1},{2}"),
+    ],
+)
+def test_variants_of_the_table(tmp_path, header, line):
+    want = read(tmp_path / "plain.csv", table())
+    got = read(tmp_path / "variant.csv", table(header, line=line))
+    assert got.fingerprint() == want.fingerprint()
+
+
+def test_names_instead_of_numbers(tmp_path):
+    named = [(FER2013_CSV_ORDER[k].title(), pixels, usage) for k, pixels, usage in pixel_rows()]
+    assert read(tmp_path / "a.csv", table(rows=named)).fingerprint() == (
+        read(tmp_path / "b.csv", table()).fingerprint()
+    )
+
+
+def test_packed_in_every_usual_way(tmp_path):
+    text = table().encode()
+    want = read(tmp_path / "fer2013.csv", text).fingerprint()
+    assert read(tmp_path / "fer2013.csv.gz", gzip.compress(text)).fingerprint() == want
+
+    def tar() -> bytes:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+            for name, content in (("fer2013/README.txt", b"hello"), ("fer2013/fer2013.csv", text)):
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+        return buffer.getvalue()
+
+    assert read(tmp_path / "fer2013.tar.gz", tar()).fingerprint() == want
+    for number, members in enumerate(
+        (
+            {"fer2013.csv": text},
+            {"a/fer2013.csv": text, "a/example_submission.csv": b"x"},
+            {"fer2013.tar.gz": tar()},
+        )
+    ):
+        with zipfile.ZipFile(tmp_path / f"{number}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+        assert read_dataset(tmp_path / f"{number}.zip", SMALL).fingerprint() == want
+
+
+def test_an_archive_of_several_tables_asks_which(tmp_path):
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.writestr("a.csv", table())
+        archive.writestr("b.csv", table())
+    with pytest.raises(
+        DataError, match=r"holds 2 tables \(a\.csv, b\.csv\): unpack it and name the one you mean"
+    ):
+        read_dataset(tmp_path / "set.zip")
+
+
+def test_a_test_file_without_labels(tmp_path):
+    data = read(tmp_path / "test.csv", table("pixels", line="{1}"))
+    assert data.labels == ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
+    assert not data.targets.any()
+    assert len(data) == 21
+
+
+def test_a_subset_of_the_classes(tmp_path):
+    rows = [row for row in pixel_rows() if row[0] in (0, 3, 6)]
+    assert read(tmp_path / "set.csv", table(rows=rows)).labels == ("angry", "happy", "neutral")
+
+
+def changed(row: int, pixels: str) -> str:
+    lines = table().splitlines()
+    emotion, _, usage = lines[row].split(",")
+    return "\n".join([*lines[:row], f"{emotion},{pixels},{usage}", *lines[row + 1 :]])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (changed(5, "1 2 3"), r"line 6 has 3 numbers, expected 144 as in the first row"),
+        (changed(5, " ".join(["300"] * 144)), r"pixel 0 of line 6 is 300: expected 0-255"),
+        (changed(5, " ".join(["7"] * 143 + ["-1"])), r"pixel 143 of line 6 is -1: expected 0-255"),
+        (changed(5, " ".join(["nan"] * 144)), r"pixel 0 of line 6 is nan: expected 0-255"),
+        (changed(5, "a b c"), r"line 6 holds something else than numbers: 'a b c'"),
+        (table(rows=[(0, np.arange(143), "Training")]), "143 values are no square picture: expected 2304 for 48x48"),
+        (table(rows=[*pixel_rows(), (7, np.zeros(144, int), "Training")]),
+         "line 23 has the class number 7: expected 0-6"),
+        (table(rows=[*pixel_rows(), (3, np.zeros(144, int), "")]), "row/0000021 has no split, others have"),
+        (table(rows=[row for row in pixel_rows() if row[::2] != (1, "PublicTest")]),
+         "val has no pictures of the class 'disgust'"),
+        (table() + "1,2\n", "line 23 has 2 cells, expected 3 as in the header"),
+        ("emotion,pixels,Usage\n", "has a header and no rows"),
+        ("", "is empty: expected a table with a header"),
+        (table().encode("utf-16"), r"is not UTF-8 text \(byte 0xff in line 1\): save it as UTF-8"),
+        (table() .encode() + "3,\u00e9,Training\n".encode("latin-1"), r"is not UTF-8 text \(byte 0xe9 in line 23\)"),
+    ],
+)  # fmt: skip
+def test_pixel_tables_that_are_refused(tmp_path, content, message):
+    with pytest.raises(DataError, match=message):
+        read(tmp_path / "fer2013.csv", content)
+
+
+def test_a_bomb_is_refused_before_it_fills_the_memory(tmp_path):
+    rows = b"0," + b" ".join([b"0"] * 144) + b",Training\n"
+    with pytest.raises(DataError, match="unpacks to more than 100 times its size: is this a bomb"):
+        read(tmp_path / "bomb.csv.gz", gzip.compress(b"emotion,pixels,Usage\n" + rows * 60_000))
+
+
+def test_a_cut_off_archive(tmp_path):
+    with pytest.raises(DataError, match="is damaged or cannot be read"):
+        read(tmp_path / "cut.csv.gz", gzip.compress(table().encode())[:-300])
+
+
+def listed(header: str, lines: list[str]) -> str:
+    return "\n".join([header, *lines]) + "\n"
+
+
+def test_a_list_of_files(tmp_path):
+    names = [f"faces/{label}{i}.png" for label in ("joy", "sad") for i in range(4)]
+    write_tree(tmp_path, {name: png(i, (9, 7)) for i, name in enumerate(names)})
+    lines = [
+        f"{name},{'joy' if 'joy' in name else 'sad'},{'train' if i % 2 else 'test'}"
+        for i, name in enumerate(names)
+    ]
+    data = read(tmp_path / "list.csv", listed("path,label,split", lines))
+    assert data.labels == ("happy", "sad")
+    assert data.ids == tuple(names)
+    assert data.images.shape == (8, 12, 12, 1)
+    assert data.truth.tolist() == [0] * 4 + [1] * 4
+    assert data.split.tolist() == ["test", "train"] * 4
+
+
+def test_the_affectnet_layout_with_numbered_classes(tmp_path):
+    write_tree(tmp_path, {f"images/{i % 2}/{i}.png": png(i) for i in range(20)})
+    lines = [f"{i % 2}/{i}.png,5,5,40,40,{i % 2}" for i in range(20)]
+    header = "subDirectory_filePath,face_x,face_y,face_width,face_height,expression"
+    data = read(tmp_path / "training.csv", listed(header, lines), labels="neutral,happy")
+    assert data.labels == ("neutral", "happy")
+    assert data.truth.tolist() == [0, 1] * 10
+    with pytest.raises(
+        DataError, match=r"has the class number 1, but --labels a names only|expected at least two"
+    ):
+        read(tmp_path / "training.csv", listed(header, lines), labels="a")
+
+
+def test_the_raf_db_layout(tmp_path):
+    names = [f"{split}_{i:05d}" for split in ("train", "test") for i in range(1, 8)]
+    write_tree(tmp_path, {f"basic/Image/aligned/{name}_aligned.jpg": png(i) for i, name in enumerate(names)})
+    path = tmp_path / "basic" / "EmoLabel" / "list_patition_label.txt"
+    path.parent.mkdir()
+    data = read(path, "".join(f"{name}.jpg {i % 7 + 1}\n" for i, name in enumerate(names)))
+    order = ["surprise", "fear", "disgust", "happy", "sad", "angry", "neutral"]
+    assert [data.labels[k] for k in data.truth] == order * 2
+    assert data.splits == ("train", "test")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (listed("path,label", ["a.png,happy", "nowhere.png,sad"]), r"names nowhere\.png, which is not there"),
+        (listed("path,label", ["a.png,happy", "a.png,sad"]), r"names a\.png 2 times: which one counts"),
+        (
+            listed("path,label", [f"a.png,{10**9}", "b.png,1"]),
+            r"1,000,000,001 classes are over the limit of 1,000",
+        ),
+    ],
+)
+def test_lists_that_are_refused(tmp_path, content, message):
+    write_tree(tmp_path, {"a.png": png(), "b.png": png()})
+    with pytest.raises(DataError, match=message):
+        read(tmp_path / "list.csv", content)
+
+
+def test_a_form_that_is_forced_says_what_it_misses(tmp_path):
+    with pytest.raises(DataError, match="expected a column named pixels, got path, label"):
+        read(tmp_path / "list.csv", "path,label\na.png,happy\n", format="pixels")
+    with pytest.raises(DataError, match="expected columns such as path and label, got emotion, pixels"):
+        read(tmp_path / "set.csv", table(), format="list")

@@ -1,0 +1,137 @@
+"""``mien data`` and the options that say how a dataset is read, as a user types them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mien import bundle
+from mien.cli.dataset import FLAGS, flag_words
+from mien.data.reading import ReadOptions
+from mien.data.sources import read_dataset
+from tests.e2e.test_cli import refused, run, run_without_torch
+from tests.pictures import tree, write_tree
+
+TINY = ["--set", "epochs=1", "--set", "batch_size=8", "--set", "precision=32-true", "--device", "cpu"]
+
+
+def test_flags_are_the_options_of_the_api_with_their_defaults():
+    assert {field.name: field.default for field in fields(ReadOptions)} == {
+        name: flag.default for name, flag in FLAGS.items()
+    }
+
+
+def test_flags_are_written_back_without_folders():
+    options = ReadOptions(labels="a,b", votes="/home/me/votes.csv", skip_corrupt=True, val_fraction=0.2)
+    words = ["--labels", "a,b", "--votes", "votes.csv", "--val-fraction", "0.2", "--skip-corrupt"]
+    assert flag_words(options) == words
+
+
+def test_info_needs_no_torch_and_counts_real_faces(shared):
+    path = shared / "data" / "fer2013.zip"
+    done = run_without_torch("data", "info", path, "--labels", "angry,happy,neutral", "--json", "-")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["counts"]["train"] == {"angry": 3995, "happy": 7215, "neutral": 4965}  # task D's 16,175
+    assert report["imbalance_ratio"]["train"] == pytest.approx(1.81)
+    text = run("data", "info", path).stdout
+    assert "train   3995      436  4097   7215     4965  4830      3171         0       16.6" in text
+    assert "fingerprint 2cf22fae" in text
+
+
+def test_a_dataset_goes_through_convert_train_and_evaluate_with_the_same_options(tmp_path):
+    pictures = tree(("angry", "happy", "sad"), each=8) | {"train/sad/bad.png": b"junk"}
+    root = write_tree(tmp_path / "faces", pictures)
+    options = ["--labels", "good=happy,bad=angry+sad", "--skip-corrupt"]
+    done = run("data", "convert", root, tmp_path / "faces.npz", *options)
+    assert done.returncode == 0, done.stderr
+    assert "48 pictures" in done.stdout
+    assert "left out as corrupt: 1\n  train/sad/bad.png" in done.stdout
+
+    done = run("train", "nano", "--data", root, *options, "--out", tmp_path / "run", *TINY)
+    assert done.returncode == 0, done.stderr
+    assert "left out 1 corrupt pictures: train/sad/bad.png" in done.stderr
+    card = bundle.load(tmp_path / "run").card
+    assert card.labels == ("good", "bad")
+    assert card.command.startswith(
+        "mien train nano --data faces --labels good=happy,bad=angry+sad --skip-corrupt"
+    )
+    assert "1 corrupt pictures were left out" in (tmp_path / "run" / "README.md").read_text()
+    assert card.data["fingerprint"] == read_dataset(tmp_path / "faces.npz").fingerprint()
+
+    judged = [
+        run("evaluate", tmp_path / "run", "--split", "test", "--json", "-", "--data", data, *more).stdout
+        for data, more in ((root, options), (tmp_path / "faces.npz", []))
+    ]
+    folder, packed = map(json.loads, judged)
+    assert folder["confusion"] == packed["confusion"]
+    assert packed["n"] == 24
+
+
+def test_a_packed_set_with_the_copies_of_a_recipe(tmp_path):
+    files = {
+        name: data for name, data in tree(each=8).items() if "train/sad" not in name or name.endswith("0.png")
+    }
+    recipe = tmp_path / "b.toml"
+    recipe.write_text('network = "mien_nano"\n[balance]\nenlarge_to_ratio = 1.0\n')
+    root, out = write_tree(tmp_path / "set", files), tmp_path / "set.npz"
+    done = run("data", "convert", root, out, "--enlarged-by", recipe)
+    assert done.returncode == 0, done.stderr
+    data = read_dataset(out)
+    assert np.bincount(data.truth[data.rows("train")]).tolist() == [8, 8]
+    assert sum(name.startswith("copy/") for name in data.ids) == 7
+    assert "makes no copies: it needs balance.enlarge_to_ratio" in refused(
+        "data", "convert", root, out, "--enlarged-by", "nano"
+    )
+
+
+def test_a_preview_shows_originals_and_their_changes(tmp_path):
+    mixing = ["--set", "augment.cutmix_probability=1.0"]
+    done = run("data", "preview", "synthetic", "--recipe", "nano", "--out", tmp_path / "p.png", *mixing)
+    assert done.returncode == 0, done.stderr
+    sheet = np.asarray(Image.open(tmp_path / "p.png"))
+    assert sheet.shape == (14 * 120 + 4, 8 * 100 + 4, 3)
+    first, others = sheet[4:100, 4:100], [sheet[4:100, 4 + 100 * k : 100 + 100 * k] for k in range(1, 8)]
+    assert not any((first == other).all() for other in others)
+    cells = first.reshape(48, 2, 48, 2, 3)  # enlarged without smoothing: what is seen is what is there
+    assert (cells == cells[:, :1, :, :1]).all()
+
+
+BAD = {
+    "nowhere": (["info", "nowhere"], "no dataset at nowhere: expected a folder or zip"),
+    "unknown class": (
+        ["info", "synthetic", "--labels", "hapy,sad"],
+        "has no class 'hapy'; did you mean happy?",
+    ),
+    "unknown form": (
+        ["info", "synthetic", "--format", "cvs"],
+        "unknown --format 'cvs': expected one of auto",
+    ),
+    "no votes": (["info", "synthetic", "--votes", "nowhere.csv"], "no votes at nowhere.csv"),
+    "targets": (
+        ["info", "synthetic", "--targets", "y.npy"],
+        "--targets names the labels of arrays, synthetic is",
+    ),
+    "size": (["convert", "synthetic", "out.npz", "--size-px", "3"], "option input.size_px"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_refused(tmp_path, name):
+    words, message = BAD[name]
+    line = refused("data", *words, cwd=tmp_path)
+    assert line.startswith("mien data: ")
+    assert message in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_evaluate_lists_what_it_left_out(tmp_path, tiny_bundle):
+    classes = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
+    root = write_tree(tmp_path / "set", tree(classes, ("test",)) | {"test/sad/bad.png": b"junk"})
+    assert "1 corrupt of 22 pictures" in refused("evaluate", tiny_bundle, "--data", root, "--split", "test")
+    done = run("evaluate", tiny_bundle, "--data", root, "--split", "test", "--skip-corrupt", "--json", "-")
+    assert json.loads(done.stdout)["skipped"] == ["test/sad/bad.png"]
