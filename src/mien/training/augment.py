@@ -97,7 +97,7 @@ def apply(
     """Return the changed pictures; values stay in 0-255. `outside` is `Augment.outside`."""
     factor, offset = draws.contrast[:, None, None, None], draws.brightness[:, None, None, None]
     images = ((images - MID_GREY) * factor + (MID_GREY + offset)).clamp(0, 255)
-    grid = functional.affine_grid(draws.affine, list(images.shape), align_corners=False)
+    grid = _grid(draws.affine, *images.shape[2:])
     ground = MID_GREY if outside == "grey" else 0.0
     padding = outside if outside in ("border", "reflection") else "zeros"
     images = functional.grid_sample(images - ground, grid, padding_mode=padding, align_corners=False) + ground
@@ -108,6 +108,13 @@ def apply(
         images = (images + draws.sharpness[:, None, None, None] * (images - mean)).clamp(0, 255)
     erased = _inside(images, draws.erase_box) & draws.erased[:, None, None, None]
     return torch.where(erased, draws.erase_value[:, None, None, None], images)
+
+
+def _grid(affine: Float32[Tensor, "b 2 3"], height: int, width: int) -> Float32[Tensor, "b h w 2"]:
+    """Return where each output pixel is sampled: torch's `affine_grid`, much faster on a CPU."""
+    x, y = ((torch.arange(side, device=affine.device) * 2 + 1) / side - 1 for side in (width, height))
+    across, down, offset = (column[:, :, None, None] for column in affine.unbind(2))
+    return (across * x + (down * y[:, None] + offset)).permute(0, 2, 3, 1)
 
 
 def mix(

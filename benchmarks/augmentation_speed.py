@@ -1,0 +1,88 @@
+"""Augmentation: our batched tensors against torchvision's v2 transforms on PIL pictures, in turn.
+
+Both flip, turn, shift, scale, change brightness and contrast, erase and normalise, and end in batches. The PIL
+pictures are already decoded and in memory, which flatters them; two `DataLoader` workers change one each at a time.
+
+    python benchmarks/augmentation_speed.py --data fer2013.zip
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from machine import describe, spread
+from mien.config import read_recipe
+from mien.data.sources import read_dataset
+from mien.training.batches import Batches
+
+BATCH = 128
+
+
+class Pictures(Dataset):
+    """PIL pictures and labels, changed one at a time."""
+
+    def __init__(self, data) -> None:
+        self.pictures = [Image.fromarray(image[..., 0]) for image in data.images]
+        self.labels = data.truth.tolist()
+        self.changes = v2.Compose([
+            v2.RandomHorizontalFlip(),
+            v2.RandomAffine(
+                12, translate=(0.15, 0.15), scale=(0.87, 1.15), interpolation=v2.InterpolationMode.BILINEAR
+            ),
+            v2.ColorJitter(brightness=0.2, contrast=0.2),
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize([0.5], [0.25]),
+            v2.RandomErasing(0.4),
+        ])  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, row: int):
+        return self.changes(self.pictures[row]), self.labels[row]
+
+
+def rate(batches) -> float:
+    """Return images/s of one pass, the first batch (workers starting) left out."""
+    images, started = 0, 0.0
+    for x, _ in batches:
+        if not started:
+            started = time.perf_counter()
+        else:
+            images += len(x)
+    return images / (time.perf_counter() - started)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--n", type=int, default=5)
+    options = parser.parse_args()
+    recipe = read_recipe("mien/nano", [f"batch_size={BATCH}"])
+    data = read_dataset(options.data, recipe.input, split="train")
+    ours = Batches(data, recipe, torch.device("cpu"))
+    loader = DataLoader(Pictures(data), BATCH, shuffle=True, num_workers=2, drop_last=True)
+    rate(ours.epoch(0))
+    rates = [(rate(loader), rate(ours.epoch(turn))) for turn in range(options.n)]
+    print(describe("torch", "torchvision", "pillow"))
+    print(
+        f"{len(data):,} pictures of 48x48, batch {BATCH}, n = {options.n} in turn, images/s: median (min-max)\n"
+    )
+    print("| augmentation | images/s |\n|---|---|")
+    for name, column in (("torchvision v2, PIL, 2 workers", 0), ("mien, batched", 1)):
+        print(f"| {name} | {spread([pair[column] for pair in rates], 0)} |")
+    print(f"\nratio, pair by pair: {spread([b / a for a, b in rates], 1)}")
+
+
+if __name__ == "__main__":
+    main()
