@@ -64,7 +64,8 @@ def label_set(names: Iterable[str]) -> tuple[str, ...]:
     for name in given:
         if (first := seen.setdefault(canonical(name), name)) != name:
             raise DataError(
-                f"classes {first!r} and {name!r} both mean {canonical(name)!r}: merge or rename one"
+                f"classes {first!r} and {name!r} both mean {canonical(name)!r}: "
+                f"rename one, or merge them with --labels"
             )
     if len(seen) < 2:
         raise DataError(f"expected at least two classes, found {len(seen)}: {', '.join(seen) or 'none'}")
@@ -79,14 +80,15 @@ def choose_labels(
 
     `choice` lists what to keep, in order: ``angry,happy`` selects, ``joyful=happy`` renames,
     ``negative=angry+sad`` merges. Without one all classes are kept, in their usual order. Where the source
-    has only numbers, plain words name 0, 1, 2...
+    has only numbers, plain words name 0, 1, 2... and ``happy=3`` names one of them.
 
     Raises:
         DataError: a class that the source lacks, one that is used twice, or fewer than two labels.
     """
     known = [canonical(name) for name in classes]
+    numbered = bool(known) and all(name.isdecimal() for name in known)
     if choice is None:
-        if known and all(name.isdecimal() for name in known):
+        if numbered:
             return classes, list(range(len(classes)))
         labels = label_set(classes)
         return labels, [labels.index(name) for name in known]
@@ -94,27 +96,25 @@ def choose_labels(
     labels = tuple(name for name, _ in items)
     if len(labels) < 2 or len(set(labels)) < len(labels):
         raise DataError(f"--labels {choice}: expected at least two different labels")
-    if all(name.isdecimal() for name in known) and not any(
-        part.isdecimal() for _, ps in items for part in ps
-    ):
-        if len(labels) < len(known):
+    if numbered and "=" not in choice and not any(name.isdecimal() for name in labels):
+        if int(known[-1]) >= len(labels):
             raise DataError(
-                f"{source} has the class number {len(known) - 1}, but --labels {choice} names only "
-                f"0 to {len(labels) - 1}: name all of them"
+                f"{source} has the class number {known[-1]}, but --labels {choice} names only "
+                f"0 to {len(labels) - 1}: name all of them, or say which is which, as in {labels[0]}=1"
             )
-        return labels, list(range(len(known)))
-    places: list[int | None] = [None] * len(known)
+        return labels, [int(name) for name in known]
+    places: dict[str, int] = {}
     for number, (_, parts) in enumerate(items):
         for part in parts:
             if part not in known:
                 raise DataError(
                     f"--labels {choice}: {source} has no class {part!r}{did_you_mean(part, known)} "
-                    f"(it has {', '.join(known)})"
+                    f"(it has {', '.join(dict.fromkeys(known))})"
                 )
-            if places[known.index(part)] is not None:
+            if part in places:
                 raise DataError(f"--labels {choice}: the class {part!r} is used twice")
-            places[known.index(part)] = number
-    return labels, places
+            places[part] = number
+    return labels, [places.get(name) for name in known]
 
 
 def _item(item: str, choice: str) -> tuple[str, list[str]]:

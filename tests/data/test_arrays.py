@@ -153,8 +153,8 @@ def pixel(value) -> np.ndarray:
             bad(y=np.eye(3)[TRUTH] * 2),
             r"the targets of row 0 are \[2\.0, 0\.0, 0\.0\]: expected shares that sum to one",
         ),
-        (bad(y=TRUTH * 10**6), "2,000,001 classes are over the limit of 1,000: is this the right column"),
-        (bad(y=TRUTH * 2), "has no pictures of the class '1'"),
+        (bad(x=PIXELS[:, :0]), r"pictures of the shape \(0, 12, 1\) have no pixels"),
+        (bad(y=np.array(3)), "the labels are one value: expected one for each picture"),
         (bad(y=np.eye(4)[TRUTH]), "has no pictures of the class '3'"),
     ],
 )
@@ -191,6 +191,51 @@ def test_a_cut_off_array_and_a_header_that_claims_too_much(tmp_path):
         archive.writestr("x.npy", header)
     with pytest.raises(DataError, match="its header claims 1,439,999,856 values"):
         read(tmp_path / "set.npz")
+
+
+def test_more_classes_than_anyone_has(tmp_path):
+    many = np.zeros((1001, 8, 8), np.uint8)
+    targets = str(save(tmp_path / "y.npy", np.arange(1001)))
+    with pytest.raises(
+        DataError, match="1,001 classes are over the limit of 1,000: is this the right column"
+    ):
+        read(save(tmp_path / "x.npy", many), targets=targets)
+
+
+def test_class_numbers_that_do_not_begin_at_0(tmp_path):
+    path, targets = save(tmp_path / "x.npy", PIXELS), str(save(tmp_path / "y.npy", TRUTH + 1))
+    assert read(path, targets=targets).labels == ("1", "2", "3")
+    with pytest.raises(
+        DataError, match="has the class number 3, but .* or say which is which, as in angry=1"
+    ):
+        read(path, targets=targets, labels="angry,happy,neutral")
+    data = read(path, targets=targets, labels="happy=2,angry=1")
+    assert data.labels == ("happy", "angry")
+    assert np.bincount(data.truth).tolist() == [10, 10]
+    with pytest.raises(DataError, match=r"has no class 'happy' \(it has 1, 2, 3\)"):
+        read(path, targets=targets, labels="good=happy,bad=sad")
+
+
+def test_a_header_of_column_numbers_is_no_picture(tmp_path):
+    for name, array in (("x", PIXELS.reshape(N, 144)), ("y", TRUTH[:, None])):
+        header = ",".join(map(str, range(array.shape[1])))
+        np.savetxt(tmp_path / f"{name}.csv", array, fmt="%d", delimiter=",", header=header, comments="")
+    lines = (tmp_path / "y.csv").read_text().splitlines()
+    (tmp_path / "y.csv").write_text("\n".join(["emotion", *lines[1:]]))
+    data = read(tmp_path / "x.csv", targets=str(tmp_path / "y.csv"))
+    assert (data.images == PIXELS).all()
+
+
+def test_a_folder_of_tables(tmp_path):
+    np.savetxt(tmp_path / "x_train.csv", PIXELS.reshape(N, 144), fmt="%d", delimiter=",")
+    np.savetxt(tmp_path / "y_train.csv", TRUTH, fmt="%d")
+    assert (read(tmp_path).images == PIXELS).all()
+
+
+def test_labels_that_compress_well_are_no_bomb(tmp_path):
+    truth = np.repeat(np.arange(2), 40_000)
+    np.savez_compressed(tmp_path / "set.npz", x=np.zeros((80_000, 2, 2), np.uint8), y=truth)
+    assert len(read(tmp_path / "set.npz")) == 80_000
 
 
 def test_names_for_the_numbers_must_be_enough(tmp_path):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
 
 from mien.data.reading import ReadOptions
 from mien.data.sources import convert, read_dataset, survey
-from mien.errors import DataError
+from mien.errors import DataError, OutputError
 from mien.preprocess import Preprocess
-from tests.pictures import tree, write_tree
+from tests.pictures import png, tree, write_tree
 
 
 @pytest.fixture
@@ -53,21 +57,6 @@ def test_numpy_alone_can_read_it(pair):
         assert arrays["ids"][0] == "test/happy/0.png"
 
 
-def test_rows_stand_in_the_order_of_their_splits(tmp_path):
-    (tmp_path / "list.csv").write_text(
-        "path,label,split\n"
-        + "".join(
-            f"{i}.png,{'happy' if i % 3 else 'sad'},{'train' if i % 2 else 'test'}\n" for i in range(12)
-        )
-    )
-    write_tree(tmp_path, {f"{i}.png": data for i, data in enumerate(tree(each=6).values()) if i < 12})
-    packed = convert(tmp_path / "list.csv", tmp_path / "set.npz")
-    assert packed.split.tolist() == ["test"] * 6 + ["train"] * 6
-    plain = read_dataset(tmp_path / "list.csv")
-    for row, name in enumerate(packed.ids):
-        assert (packed.images[row] == plain.images[plain.ids.index(name)]).all()
-
-
 def test_other_labels_and_another_size_from_a_packed_file(pair):
     _, path, _ = pair
     small = read_dataset(path, Preprocess(size_px=9), options=ReadOptions(labels="joyful=happy,sad"))
@@ -97,6 +86,66 @@ def test_a_damaged_file_is_refused(pair, old, new):
     path.write_bytes(data.replace(old, new))
     with pytest.raises(DataError, match=r"is a damaged packed dataset \(.*\): convert it again"):
         read_dataset(path)
+
+
+def repacked(path, **members) -> None:
+    """Write a packed file again with some members changed."""
+    with zipfile.ZipFile(path) as archive:
+        held = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", members.pop("method", zipfile.ZIP_STORED)) as archive:
+        for name, content in (held | {f"{name}.npy": npy(array) for name, array in members.items()}).items():
+            archive.writestr(name, content)
+
+
+def npy(array) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"targets": np.zeros(28, np.float32)}, "axis 1 is out of bounds"),
+        ({"targets": np.full((28, 2), np.nan, np.float32)}, "its targets are no shares"),
+        ({"targets": np.zeros((27, 2), np.float32)}, "its targets do not fit"),
+        ({"split": np.arange(28)}, "its parts have different lengths"),
+        ({"ids": np.array(["a"])}, "its parts have different lengths"),
+        ({"method": zipfile.ZIP_DEFLATED}, "is a damaged packed dataset"),
+    ],
+)
+def test_a_file_at_odds_with_itself_is_refused(pair, members, message):
+    repacked(pair[1], **members)
+    with pytest.raises(DataError, match=message):
+        read_dataset(pair[1])
+
+
+def test_a_holdout_of_a_set_with_copies_is_refused(pair):
+    data = read_dataset(pair[1])
+    joined = data.joined(data.images[:3], np.array([14, 15, 16]))
+    with pytest.raises(DataError, match="holds copies that a recipe made: a holdout would share pictures"):
+        joined.hold_out(0.2, 0)
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    root = write_tree(tmp_path / "set", tree())
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(OutputError, match="No space left on device"):
+        convert(root, tmp_path / "out" / "set.npz")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_unsplit_set_keeps_its_fingerprint_and_its_skipped_pictures(tmp_path):
+    files = {f"{label}/{i}.png": png(i) for label in ("happy", "sad") for i in range(20)} | {
+        "sad/bad.png": b"junk"
+    }
+    root, options = write_tree(tmp_path / "set", files), ReadOptions(skip_corrupt=True)
+    packed = convert(root, tmp_path / "set.npz", options=options)
+    assert packed.fingerprint() == read_dataset(root, options=options).fingerprint()
+    assert read_dataset(tmp_path / "set.npz", Preprocess(size_px=9)).skipped == ("sad/bad.png",)
 
 
 _LIMITED = """

@@ -177,10 +177,43 @@ def test_a_split_that_would_be_empty(tmp_path):
         read_dataset(root)
 
 
+def test_folders_inside_a_class_and_above_the_splits(tmp_path):
+    plain = read_dataset(write_tree(tmp_path / "plain", tree()))
+    deeper = {name.replace("/sad/", "/sad/p1/"): content for name, content in tree().items()}
+    deep = read_dataset(write_tree(tmp_path / "deep" / "archive", deeper).parent)
+    assert deep.fingerprint() == plain.fingerprint()
+    assert deep.ids[-1] == "train/sad/p1/2.png"
+    sets = {f"{name.split('/')[0]}_set/{name.split('/', 1)[1]}": content for name, content in tree().items()}
+    assert read_dataset(write_tree(tmp_path / "sets", sets)).fingerprint() == plain.fingerprint()
+    upper = {name.replace("train", "TRAIN"): content for name, content in tree().items()}
+    assert set(read_dataset(write_tree(tmp_path / "upper", upper)).splits) == {"train", "test"}
+
+
+def test_linked_folders_are_followed_and_a_ring_of_links_ends(tmp_path):
+    halves = {split: {k: v for k, v in tree().items() if k.startswith(split)} for split in ("train", "test")}
+    write_tree(tmp_path / "else", {name.removeprefix("train/"): c for name, c in halves["train"].items()})
+    root = write_tree(tmp_path / "set", halves["test"])
+    (root / "train").symlink_to(tmp_path / "else")
+    (root / "test" / "sad" / "ring").symlink_to(root)
+    assert (
+        read_dataset(root).fingerprint() == read_dataset(write_tree(tmp_path / "plain", tree())).fingerprint()
+    )
+
+
+@pytest.mark.parametrize("name", ["cover.png", "train/cover.png", "other/happy/1.png"])
+def test_pictures_in_no_class_are_not_passed_over(tmp_path, name):
+    root = write_tree(tmp_path, tree() | {name: png()})
+    with pytest.raises(
+        DataError, match=f"1 of 13 pictures lie in no class folder, first {name}: expected train/<cl"
+    ):
+        read_dataset(root)
+
+
 def test_an_empty_class_folder(tmp_path):
     root = write_tree(tmp_path, tree(("happy", "sad")))
     for folder in ("train/fear", "test/fear"):
         (root / folder).mkdir()
+        (root / folder / "readme.txt").write_text("nothing yet")
     with pytest.raises(DataError, match="the class folder test/fear holds no pictures: fill or remove it"):
         read_dataset(root)
 
@@ -196,6 +229,12 @@ def test_corrupt_pictures_are_counted_and_left_out_when_asked(tmp_path):
     assert data.skipped == ("train/sad/b1.jpg", "train/sad/b2.jpg")
     clean = read_dataset(write_tree(tmp_path / "clean", tree()))
     assert data.fingerprint() == clean.fingerprint()
+
+
+def test_a_set_of_nothing_but_corrupt_pictures(tmp_path):
+    root = write_tree(tmp_path, dict.fromkeys(tree(), b"junk"))
+    with pytest.raises(DataError, match="all 12 pictures in .* are corrupt"):
+        read_dataset(root, options=ReadOptions(skip_corrupt=True))
 
 
 def test_a_class_whose_pictures_are_all_corrupt_is_no_class(tmp_path):
@@ -237,6 +276,7 @@ def test_labels_that_do_not_fit_the_set(tmp_path, labels, message):
     [
         ({"format": "cvs"}, "unknown --format 'cvs': expected one of auto, folders, pixels"),
         ({"vote_rule": "mean"}, "unknown --vote-rule 'mean': expected one of majority, distribution"),
+        ({"split_seed": -1}, "--split-seed must not be negative, got -1"),
         ({"val_fraction": 1.5}, r"--val-fraction must be between 0 and 1, got 1\.5"),
     ],
 )

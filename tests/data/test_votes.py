@@ -68,6 +68,14 @@ def test_the_official_table_goes_row_by_row(tmp_path):
         read_dataset(tmp_path / "fer2013.csv", SMALL, options=options)
 
 
+def test_votes_by_row_never_meet_pictures_of_another_order(tmp_path):
+    root = write_tree(tmp_path / "set", tree(("happy", "sad"), each=2))
+    path = tmp_path / "fer2013new.csv"
+    path.write_text("\n".join([OFFICIAL, *["Training,a.png,10" + ",0" * 9] * 8]))
+    with pytest.raises(DataError, match="goes row by row with fer2013.csv, and .*set has no such rows"):
+        read_dataset(root, options=ReadOptions(votes=str(path)))
+
+
 def test_a_table_with_file_names_goes_by_name(tmp_path):
     root = write_tree(tmp_path / "set", tree(("happy", "sad"), each=2))
     lines = ["file,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"]

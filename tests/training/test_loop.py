@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -86,6 +87,29 @@ def test_a_holdout_chooses_and_the_test_split_is_read_once(tmp_path):
         "holdout": (14, "the epoch was chosen on this split"),
     }
     assert sum(card.data["counts"]["train"].values()) == 56
+
+
+def test_a_test_split_without_labels_is_left_unjudged(tmp_path):
+    data = tiny_data(70, 70)
+    split, targets = data.split.copy(), data.targets.copy()
+    split[105:], targets[105:] = "contest", 0
+    data = replace(data, split=split, targets=targets)
+    train(recipe("epochs=1", "network=mien_nano"), data, tmp_path / "run", device="cpu")
+    card = bundle.load(tmp_path / "run").card
+    assert {score["split"] for score in card.scores} == {"test"}
+    assert set(card.data["counts"]) == {"train", "test"}
+
+
+def test_val_chooses_where_there_is_one(tmp_path):
+    data = tiny_data(70, 70)
+    split = data.split.copy()
+    split[105:] = "val"
+    train(recipe("epochs=1", "network=mien_nano"), replace(data, split=split), tmp_path / "run", device="cpu")
+    protocols = {score["split"]: score["protocol"] for score in bundle.load(tmp_path / "run").card.scores}
+    assert protocols == {
+        "val": "the epoch was chosen on this split",
+        "test": "read once; nothing was chosen on it",
+    }
 
 
 def test_a_finished_model_is_neither_overwritten_nor_mistaken(tiny_bundle):

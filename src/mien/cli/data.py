@@ -63,19 +63,20 @@ def convert(
 ) -> None:
     """Write one packed file, which is mapped when it is read: a set larger than memory trains from it."""
     from mien.config import checked_recipe, read_recipe
-    from mien.data import packed
     from mien.data.sources import convert as pack
+    from mien.errors import needs
 
-    recipe = read_recipe(enlarged_by) if enlarged_by else None
-    if recipe and not recipe.balance.enlarge_to_ratio:
-        raise ConfigError(f"recipe {enlarged_by} makes no copies: it needs balance.enlarge_to_ratio")
     shape = {"network": "none", "input": {"size_px": size_px, "channels": channels}}
-    dataset = pack(path, out, checked_recipe(shape).input, options)
-    if recipe:
-        from mien.training.batches import enlarged
-
-        dataset = enlarged(dataset, recipe)
-        packed.write_packed(out, dataset)
+    preprocess = checked_recipe(shape).input
+    if enlarged_by is None:
+        dataset = pack(path, out, preprocess, options)
+    else:
+        recipe = read_recipe(enlarged_by)
+        if not recipe.balance.enlarge_to_ratio:
+            raise ConfigError(f"recipe {enlarged_by} makes no copies: it needs balance.enlarge_to_ratio")
+        with needs("train"):
+            from mien.training.batches import enlarged
+        dataset = pack(path, out, preprocess, options, change=lambda data: enlarged(data, recipe))
     print(f"{out}: {len(dataset):,} pictures, {out.stat().st_size / 2**20:,.1f} MiB")
     _print_skipped(dataset.skipped)
 

@@ -69,6 +69,13 @@ def read_arrays(path: Path, targets: str | None, stack: ExitStack) -> Reading:
     return Reading(str(path), ids, splits, classes, columns, picture)
 
 
+def are_named(files: list[str]) -> bool:
+    """Say whether files have the names of pictures or labels, such as ``x_train.csv``."""
+    return any(
+        (_PICTURES | _LABELS) & set(Path(name).stem.lower().replace("-", "_").split("_")) for name in files
+    )
+
+
 def open_npy(path: Path) -> Shaped[np.ndarray, "..."]:
     """Map a ``.npy`` file.
 
@@ -93,14 +100,14 @@ def _named_arrays(path: Path, stack: ExitStack) -> Iterable[tuple[str, Shaped[np
         archive = stack.enter_context(zipfile.ZipFile(path))
         for info in archive.infolist():
             check_member(info, path, limit_bytes=MEMBER_LIMIT_BYTES)
-            yield Path(info.filename).stem, _member(archive, info, path)
+            yield Path(info.filename).stem, read_member(archive, info, path)
     elif path.exists():
         yield path.stem, open_npy(path)
     else:
         raise DataError(f"no file {path}: expected an array (.npy, .npz or .csv)")
 
 
-def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Shaped[np.ndarray, "..."]:
+def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Shaped[np.ndarray, "..."]:
     """Read one array of a ``.npz``, after holding its claimed shape against the bytes that are there."""
     name = f"{path.name}:{info.filename}"
     try:
@@ -202,6 +209,8 @@ class _Pictures:
 
 def _picture_shape(shape: tuple[int, ...], source: str) -> tuple[int, int, int]:
     """Return (h, w, c) of the pictures in an array of this shape."""
+    if 0 in shape[1:]:
+        raise DataError(f"{source}: pictures of the shape {shape[1:]} have no pixels")
     if len(shape) == 2:
         return flat_shape(shape[1], source)
     if len(shape) == 3:
@@ -235,6 +244,8 @@ def _targets(
 ) -> tuple[tuple[str, ...], Float32[np.ndarray, "n k"]]:
     """Return classes and targets over all parts."""
     for n, labels in parts:
+        if labels is not None and labels.ndim == 0:
+            raise DataError(f"{path}: the labels are one value: expected one for each picture")
         if labels is not None and len(labels) != n:
             raise DataError(f"{path}: {len(labels)} labels for {n} pictures: expected one for each")
     given = [labels for _, labels in parts if labels is not None]

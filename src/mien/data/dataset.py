@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float32, Int, Shaped, UInt8
 
 HOLDOUT = "holdout"
+COPY = "copy/"
+"""Begins the id of a changed copy of another row."""
 _HASHED_ROWS = 4096
 
 
@@ -79,7 +81,7 @@ class FaceDataset:
             self,
             images=np.concatenate([self.images, images]),
             targets=np.concatenate([self.targets, self.targets[copied]]),
-            ids=(*self.ids, *(f"copy/{number:07d}/{self.ids[row]}" for number, row in enumerate(copied))),
+            ids=(*self.ids, *(f"{COPY}{number:07d}/{self.ids[row]}" for number, row in enumerate(copied))),
             split=np.concatenate([self.split, self.split[copied]]),
         )
 
@@ -99,6 +101,11 @@ class FaceDataset:
     def hold_out(self, fraction: float, seed: int, *, split: str = "train") -> FaceDataset:
         """Move a stratified part of `split` into the split ``holdout``: the same rows for the same seed."""
         self.rows(split)
+        if any(name.startswith(COPY) for name in self.ids):
+            raise DataError(
+                f"{self.source} holds copies that a recipe made: a holdout would share pictures with the rest; "
+                f"hold out from the dataset without them"
+            )
         moved = self.split.astype(f"<U{max(len(HOLDOUT), self.split.dtype.itemsize // 4)}")
         rng = np.random.default_rng(seed)
         for label in range(len(self.labels)):

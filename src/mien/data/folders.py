@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MEMBER_LIMIT_BYTES = 64 * 2**20
-BOMB_RATIO = 100
-"""What an archive claims to unpack to more than this times its size is refused."""
+BOMB_RATIO, BOMB_BYTES = 100, 16 * 2**20
+"""What an archive claims to unpack to more than this times its size, and to more than this, is refused."""
 
 
 @dataclass(frozen=True)
@@ -25,18 +26,29 @@ class _Entry:
     """One picture of a dataset, not yet read."""
 
     parts: tuple[str, ...]
+    """Folders and name."""
     read: Callable[[], bytes]
 
 
 def read_folder(root: Path) -> Reading:
-    """Read the class folders below `root`."""
-    found = {file.relative_to(root).as_posix(): file for file in root.rglob("*")}
-    files = [name for name in sorted(found) if found[name].is_file()]
-    entries = [_Entry(_parts(name), partial(images.read_file, found[name])) for name in files if _parts(name)]
-    reading = _reading(entries, str(root))
-    for name in sorted(found):
-        _check_not_empty(name, found[name], files, root, has_splits=any(reading.splits))
-    return reading
+    """Read the class folders below `root`; links to folders are followed."""
+    entries, folders = [], []
+    seen: set[str] = set()
+    for place, below, files in os.walk(root, followlinks=True):
+        below[:] = sorted(name for name in below if not name.startswith((".", "__MACOSX")))
+        if os.path.realpath(place) in seen:  # a link to a folder above
+            below.clear()
+            continue
+        seen.add(os.path.realpath(place))
+        parts = Path(place).relative_to(root).parts
+        folders.append(parts)
+        entries += [
+            _Entry((*parts, name), partial(images.read_file, Path(place, name)))
+            for name in files
+            if is_picture(name)
+        ]
+    entries.sort(key=lambda entry: "/".join(entry.parts))
+    return _reading(entries, folders, str(root))
 
 
 def read_zip(archive: zipfile.ZipFile, path: Path) -> Reading:
@@ -45,12 +57,15 @@ def read_zip(archive: zipfile.ZipFile, path: Path) -> Reading:
     Raises:
         DataError: a name that leaves its folder, an encrypted member, a zip bomb.
     """
-    entries = []
+    entries, folders = [], []
     for info in sorted(archive.infolist(), key=lambda info: info.filename):
         check_member(info, path)
-        if not info.is_dir() and _parts(info.filename):
-            entries.append(_Entry(_parts(info.filename), partial(archive.read, info)))
-    return _reading(entries, str(path))
+        parts = PurePosixPath(info.filename.replace("\\", "/")).parts
+        if info.is_dir():
+            folders.append(parts)
+        elif is_picture(info.filename):
+            entries.append(_Entry(parts, partial(archive.read, info)))
+    return _reading(entries, folders, str(path))
 
 
 def check_member(info: zipfile.ZipInfo, path: Path, *, limit_bytes: int = MEMBER_LIMIT_BYTES) -> None:
@@ -62,7 +77,8 @@ def check_member(info: zipfile.ZipInfo, path: Path, *, limit_bytes: int = MEMBER
     parts = PurePosixPath(info.filename.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts:
         raise DataError(f"{path} holds the unsafe name {info.filename!r}: no member may leave its folder")
-    if info.file_size > limit_bytes or info.file_size > BOMB_RATIO * max(info.compress_size, 1024):
+    inflated = info.file_size > BOMB_BYTES and info.file_size > BOMB_RATIO * max(info.compress_size, 1024)
+    if info.file_size > limit_bytes or inflated:
         raise DataError(
             f"{path}: {info.filename} claims to unpack from {info.compress_size:,} to {info.file_size:,} bytes, "
             f"over the limit of {BOMB_RATIO} times or {limit_bytes:,} bytes: is this a zip bomb?"
@@ -79,31 +95,50 @@ def is_picture(name: str) -> bool:
     )
 
 
-def _parts(name: str) -> tuple[str, ...]:
-    """Return the folders and the name of a picture that lies in a class folder, else nothing."""
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    return parts if len(parts) >= 2 and is_picture(name) else ()
+def _reading(entries: list[_Entry], folders: list[tuple[str, ...]], source: str) -> Reading:
+    """Find the classes: the folders below those with a split's name or, where there is none, below their common one.
 
-
-def _reading(entries: list[_Entry], source: str) -> Reading:
-    """Take pictures below a folder with a split's name; where there is none, all of them."""
-    split = [entry for entry in entries if len(entry.parts) > 2 and split_name(entry.parts[-3])]
-    entries, depth = (split, 3) if split else (entries, 2)
-    classes, targets = class_targets([entry.parts[-2] for entry in entries], source)
+    Raises:
+        DataError: pictures beside the classes, which belong to none; a class folder without any.
+    """
+    depths = [_split_depth(entry.parts) for entry in entries]
+    named, shared = any(depth is not None for depth in depths), _shared_depth(entries)
+    tops = [(-1 if depth is None else depth + 1) if named else shared for depth in depths]
+    placed = list(zip(entries, tops, strict=True))
+    stray = [entry for entry, top in placed if top < 0 or len(entry.parts) < top + 2]
+    if stray:
+        raise DataError(
+            f"{source}: {len(stray)} of {len(entries)} pictures lie in no class folder, first "
+            f"{'/'.join(stray[0].parts)}: expected train/<class>/* and test/<class>/*, or only <class>/*"
+        )
+    roots = {entry.parts[:top] for entry, top in placed}
+    filled = {entry.parts[: top + 1] for entry, top in placed}
+    for folder in folders:
+        if folder and folder[:-1] in roots and folder not in filled:
+            raise DataError(
+                f"{source}: the class folder {'/'.join(folder)} holds no pictures: fill or remove it"
+            )
+    classes, targets = class_targets([entry.parts[top] for entry, top in placed], source)
     return Reading(
         source=source,
-        ids=["/".join(entry.parts[-depth:]) for entry in entries],
-        splits=[entry.parts[-3].lower() if split else "" for entry in entries],
+        ids=["/".join(entry.parts[top - named :]) for entry, top in placed],
+        splits=[entry.parts[top - 1].lower() if named else "" for entry, top in placed],
         classes=classes,
         targets=targets,
         picture=lambda row: images.decode_dataset_image(entries[row].read()),
     )
 
 
-def _check_not_empty(name: str, path: Path, files: list[str], root: Path, *, has_splits: bool) -> None:
-    """Refuse a class folder without pictures, which would silently be no class at all."""
-    parts = PurePosixPath(name).parts
-    is_class = len(parts) >= 2 and split_name(parts[-2]) if has_splits else len(parts) == 1
-    holds = any(file.startswith(f"{name}/") for file in files)
-    if is_class and path.is_dir() and not holds and not parts[-1].startswith((".", "__")):
-        raise DataError(f"{root}: the class folder {name} holds no pictures: fill or remove it")
+def _split_depth(parts: tuple[str, ...]) -> int | None:
+    """Return the place of the first folder with a split's name that has a class folder below it."""
+    return next((depth for depth, part in enumerate(parts[:-2]) if split_name(part)), None)
+
+
+def _shared_depth(entries: list[_Entry]) -> int:
+    """Return how many folders all pictures have above them in common."""
+    first = entries[0].parts[:-1] if entries else ()
+    shared = len(first)
+    for entry in entries:
+        while entry.parts[:shared] != first[:shared]:
+            shared -= 1
+    return shared

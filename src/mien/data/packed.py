@@ -1,22 +1,26 @@
 """A dataset as one file that is mapped, not read: a set larger than memory trains from it.
 
 The file is an ordinary ``.npz`` (`numpy.load` opens it) whose members are stored, not compressed, so the
-pictures can be mapped where they lie. Rows stand in the order of their splits.
+pictures can be mapped where they lie.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import math
+import os
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mien import files
+from mien.data import arrays
 from mien.data.dataset import FaceDataset
+from mien.data.folders import check_member
 from mien.errors import DataError
 
 if TYPE_CHECKING:
@@ -35,7 +39,6 @@ def write_packed(out: Path, dataset: FaceDataset) -> None:
     Raises:
         OutputError: `out` cannot be written.
     """
-    order = np.argsort([dataset.splits.index(name) for name in dataset.split.tolist()], kind="stable")
     meta = {
         "format": FORMAT,
         "labels": list(dataset.labels),
@@ -47,13 +50,9 @@ def write_packed(out: Path, dataset: FaceDataset) -> None:
         with archive.open("images.npy", "w", force_zip64=True) as member:
             header = {"descr": "|u1", "fortran_order": False, "shape": dataset.images.shape}
             np.lib.format.write_array_header_1_0(member, header)
-            for start in range(0, len(order), _CHUNK_ROWS):
-                member.write(np.ascontiguousarray(dataset.images[order[start : start + _CHUNK_ROWS]]).data)
-        columns = {
-            "targets": dataset.targets[order],
-            "split": dataset.split[order],
-            "ids": np.array(dataset.ids)[order],
-        }
+            for start in range(0, len(dataset), _CHUNK_ROWS):
+                member.write(np.ascontiguousarray(dataset.images[start : start + _CHUNK_ROWS]).data)
+        columns = {"targets": dataset.targets, "split": dataset.split, "ids": np.array(dataset.ids)}
         for name, column in columns.items():
             buffer = io.BytesIO()
             np.lib.format.write_array(buffer, column, allow_pickle=False)
@@ -65,7 +64,9 @@ def scratch(folder: Path) -> Callable[[tuple[int, int, int, int]], UInt8[np.ndar
 
     def allocate(shape: tuple[int, int, int, int]) -> UInt8[np.ndarray, "n h w c"]:
         files.make_folder(folder)
-        with tempfile.TemporaryFile(dir=folder) as file:
+        with files.as_output_error(folder), tempfile.TemporaryFile(dir=folder) as file:
+            if hasattr(os, "posix_fallocate"):  # a full disk shows now, not as a crash in the middle
+                os.posix_fallocate(file.fileno(), 0, max(1, math.prod(shape)))
             return np.memmap(file, np.uint8, "w+", shape=shape)
 
     return allocate
@@ -85,31 +86,33 @@ def read_packed(path: Path) -> FaceDataset:
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                check_member(info, path, limit_bytes=path.stat().st_size)
             meta = json.loads(archive.read(META))
             if meta["format"] != FORMAT:
                 raise DataError(f"{path} has the format {meta['format']}: this version reads {FORMAT}")
             images = _mapped(archive, path)
-            targets, split, ids = (_column(archive, name) for name in ("targets", "split", "ids"))
-        dataset = FaceDataset(
-            images,
-            targets,
-            tuple(map(str, ids)),
-            split,
-            tuple(meta["labels"]),
-            str(path),
-            tuple(meta["skipped"]),
-        )
-        if not len(images) == len(targets) == len(split) == len(ids) or targets.shape[1] != len(
-            dataset.labels
+            targets, split, ids = (
+                arrays.read_member(archive, archive.getinfo(f"{name}.npy"), path)
+                for name in ("targets", "split", "ids")
+            )
+        labels, skipped = (tuple(map(str, meta[name])) for name in ("labels", "skipped"))
+        sums = targets.sum(axis=1)
+        if targets.shape != (len(images), len(labels)) or targets.dtype != np.float32:
+            raise ValueError("its targets do not fit")
+        if not ((np.abs(sums - 1) < 1e-3) | (sums == 0)).all() or (targets < 0).any():
+            raise ValueError("its targets are no shares")
+        if (
+            split.shape != (len(images),)
+            or ids.shape != split.shape
+            or {split.dtype.kind, ids.dtype.kind} != {"U"}
         ):
             raise ValueError("its parts have different lengths")
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, OSError, EOFError) as error:
+        return FaceDataset(images, targets, tuple(map(str, ids)), split, labels, str(path), skipped)
+    except DataError:
+        raise
+    except Exception as error:  # whatever the bytes of a damaged file provoke
         raise DataError(f"{path} is a damaged packed dataset ({error}): convert it again") from error
-    return dataset
-
-
-def _column(archive: zipfile.ZipFile, name: str) -> Any:
-    return np.lib.format.read_array(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
 
 
 def _mapped(archive: zipfile.ZipFile, path: Path) -> UInt8[np.ndarray, "n h w c"]:

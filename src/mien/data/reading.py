@@ -73,6 +73,8 @@ class ReadOptions:
                 )
         if not 0 < self.val_fraction < 1:
             raise ConfigError(f"--val-fraction must be between 0 and 1, got {self.val_fraction:g}")
+        if self.split_seed < 0:
+            raise ConfigError(f"--split-seed must not be negative, got {self.split_seed}")
 
 
 @dataclass(frozen=True)
@@ -89,15 +91,24 @@ class Reading:
     """Columns in the order of `classes`; a row of zeros has no label."""
     picture: Callable[[int], UInt8[np.ndarray, "h w c"]]
     """Decode one row's picture, 1 grey or 3 RGB channels."""
+    by_row: bool = False
+    """Rows stand as the source has them, so that another table may go row by row with them."""
     left_out: int = 0
     """Pictures of the source whose votes gave no target."""
+    skipped: tuple[str, ...] = ()
+    """Corrupt pictures that were left out before."""
 
     @classmethod
     def of(cls, data: FaceDataset) -> Reading:
         """Return the rows of a dataset, for other labels, votes or sizes."""
-        splits = data.split.tolist()
         return cls(
-            data.source, data.ids, splits, data.labels, data.targets, lambda row: np.asarray(data.images[row])
+            source=data.source,
+            ids=data.ids,
+            splits=data.split.tolist(),
+            classes=data.labels,
+            targets=data.targets,
+            picture=lambda row: np.asarray(data.images[row]),
+            skipped=data.skipped,
         )
 
     def take(self, rows: Int[np.ndarray, " m"]) -> Reading:
@@ -108,6 +119,7 @@ class Reading:
             splits=[self.splits[row] for row in rows],
             targets=self.targets[rows],
             picture=lambda row: self.picture(int(rows[row])),
+            by_row=False,
         )
 
 
@@ -118,19 +130,16 @@ def class_targets(names: Sequence[str], source: str) -> tuple[tuple[str, ...], F
         DataError: too many different classes for this to be a column of them.
     """
     found = dict.fromkeys(name for name in names if name)
-    if found and all(name.isdecimal() for name in found):
-        greatest = max(map(int, found))
-        classes = tuple(map(str, range(min(greatest, CLASS_LIMIT) + 1)))
-        numbers = [int(name) if name else -1 for name in names]
-    else:
-        greatest, classes = len(found) - 1, tuple(found)
-        place = {name: number for number, name in enumerate(classes)} | {"": -1}
-        numbers = [place[name] for name in names]
-    if greatest >= CLASS_LIMIT:
+    if not found:
+        return ("0", "1"), np.zeros((len(names), 2), np.float32)
+    if len(found) > CLASS_LIMIT:
         raise DataError(
-            f"{source}: {greatest + 1:,} classes are over the limit of {CLASS_LIMIT:,}: is this the right column?"
+            f"{source}: {len(found):,} classes are over the limit of {CLASS_LIMIT:,}: is this the right column?"
         )
-    truth = np.array(numbers, dtype=int)
+    numbered = all(name.isdecimal() and len(name) < 10 for name in found)
+    classes = tuple(map(str, sorted({int(name) for name in found}))) if numbered else tuple(found)
+    place = {name: number for number, name in enumerate(classes)}
+    truth = np.array([place[str(int(name)) if numbered else name] if name else -1 for name in names], int)
     return classes, one_hot(truth, len(classes)) * (truth >= 0)[:, None].astype(np.float32)
 
 
@@ -197,6 +206,8 @@ def decode(
                 f"{len(corrupt)} corrupt of {len(reading.ids)} pictures in {reading.source}, first {name}: "
                 f"{reason}; replace them, or leave them out with --skip-corrupt"
             )
+        if not kept:
+            raise DataError(f"all {len(corrupt)} pictures in {reading.source} are corrupt")
         reading = reading.take(np.array(kept, int))
         _check_classes(reading)
     return FaceDataset(
@@ -206,13 +217,16 @@ def decode(
         split=np.array(reading.splits),
         labels=reading.classes,
         source=reading.source,
-        skipped=tuple(corrupt),
+        skipped=(*reading.skipped, *corrupt),
     )
 
 
 def split_name(name: str) -> str | None:
     """Return this package's name of a split that a source calls `name`, None if that is no split's name."""
-    return _SPLITS.get(name.strip().lower().replace(" ", "_").replace("-", "_"))
+    plain = name.strip().lower().replace(" ", "_").replace("-", "_")
+    for ending in ("_set", "_images", "_data", "_faces"):
+        plain = plain.removesuffix(ending)
+    return _SPLITS.get(plain)
 
 
 def _named_splits(reading: Reading, options: ReadOptions) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zipfile
 from collections import Counter
@@ -58,9 +59,16 @@ def read_dataset(
 
 
 def convert(
-    path: str | Path, out: Path, preprocess: Preprocess | None = None, options: ReadOptions = _DEFAULT
+    path: str | Path,
+    out: Path,
+    preprocess: Preprocess | None = None,
+    options: ReadOptions = _DEFAULT,
+    *,
+    change: Callable[[FaceDataset], FaceDataset] = lambda dataset: dataset,
 ) -> FaceDataset:
     """Write a dataset as one packed file, with pictures on disk while they are decoded; returns it, mapped.
+
+    `change` is applied before anything is written.
 
     Raises:
         DataError: as `read_dataset`.
@@ -76,7 +84,7 @@ def convert(
             skip_corrupt=options.skip_corrupt,
             allocate=packed.scratch(out.resolve().parent),
         )
-        packed.write_packed(out, dataset)
+        packed.write_packed(out, change(dataset))
     return packed.read_packed(out)
 
 
@@ -156,7 +164,7 @@ def _form(path: str | Path, options: ReadOptions) -> str:
         return options.format
     try:
         return _recognised(Path(path))
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
         raise DataError(f"{path} is damaged or cannot be read ({error}): download it again") from error
 
 
@@ -164,8 +172,7 @@ def _recognised(path: Path) -> str:
     if path.is_dir():
         if any(path.rglob("*.parquet")):
             return "parquet"
-        names = {file.suffix for file in path.iterdir()}
-        return "arrays" if names & {".npy", ".npz"} else "folders"
+        return _recognised_folder(path)
     with path.open("rb") as file:
         start = file.read(6)
     if start.startswith(b"PAR1"):
@@ -177,6 +184,18 @@ def _recognised(path: Path) -> str:
     if start.startswith(b"\x1f\x8b") or path.suffix.lower() in SUFFIXES:
         return _recognised_table(path)
     raise DataError(f"{path} is no form of dataset that is known: expected {KNOWN}")
+
+
+def _recognised_folder(path: Path) -> str:
+    files = [file for file in path.iterdir() if file.is_file()]
+    tables = sorted(file.name for file in files if file.suffix in (".csv", ".tsv"))
+    if any(file.suffix in (".npy", ".npz") for file in files) or arrays.are_named(tables):
+        return "arrays"
+    if tables and not any(folders.is_picture(file.name) for file in path.rglob("*")):
+        raise DataError(
+            f"{path} holds tables and no pictures: name the table you mean, such as {path / tables[0]}"
+        )
+    return "folders"
 
 
 def _recognised_zip(path: Path) -> str:
@@ -196,12 +215,28 @@ def _recognised_zip(path: Path) -> str:
 def _recognised_table(path: Path) -> str:
     if tables.is_raf_db(path):
         return "list"
+    first: list[str] = []
     with open_table(path) as table:
         if tables.is_pixels(table.header):
             return "pixels"
         if tables.is_list(table.header):
             return "list"
+        with contextlib.suppress(DataError):  # numbers under a title
+            first = next((cells for _, cells in table.rows), table.header)
+    if not all(_is_number(cell) for cell in first):
+        raise DataError(
+            f"{path}: expected columns named emotion and pixels, or path and label, or nothing but numbers; "
+            f"got {', '.join(table.header[:6])}"
+        )
     return "arrays"
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _folders(path: Path, _: ReadOptions, stack: ExitStack) -> Reading:

@@ -23,15 +23,8 @@ if TYPE_CHECKING:
 _LABEL = ("emotion", "label", "expression", "class", "target")
 _SPLIT = ("usage", "split", "subset", "set")
 _PATH = (
-    "path",
-    "file",
-    "filename",
-    "file_name",
-    "image",
-    "image_path",
-    "img",
-    "subdirectory_filepath",
-    "name",
+    *("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "image_name"),
+    *("img", "img_path", "img_name", "pth", "subdirectory_filepath", "name"),
 )
 _ROWS_AT_ONCE = 256
 _RAF_DB_ROW = re.compile(r"((?:train|test)_\w+\.\w+)\s+([1-7])")
@@ -83,7 +76,9 @@ def read_pixels(path: Path) -> Reading:
     flat, shape = np.concatenate(blocks), flat_shape(blocks[0].shape[1], str(path))
     classes, targets = _fer2013_targets(names, str(path))
     ids = [f"row/{row:07d}" for row in range(len(names))]
-    return Reading(str(path), ids, splits, classes, targets, lambda row: flat[row].reshape(shape))
+    return Reading(
+        str(path), ids, splits, classes, targets, lambda row: flat[row].reshape(shape), by_row=True
+    )
 
 
 def read_list(path: Path) -> Reading:
@@ -179,9 +174,9 @@ def _fer2013_targets(names: list[str], source: str) -> tuple[tuple[str, ...], Fl
     if not all(name.isdecimal() or not name for name in names):
         return class_targets(names, source)
     for row, name in enumerate(names):
-        if name and int(name) >= len(FER2013_CSV_ORDER):
+        if name and (len(name) > 1 or int(name) >= len(FER2013_CSV_ORDER)):
             raise DataError(
-                f"{source}: line {row + 2} has the class number {name}: expected 0-6, which mean "
+                f"{source}: line {row + 2} has the class number {name[:9]}: expected 0-6, which mean "
                 f"{', '.join(FER2013_CSV_ORDER)}"
             )
     numbered = np.array([int(name) if name else -1 for name in names], int)

@@ -84,7 +84,10 @@ def numbers_in(path: Path) -> Num[np.ndarray, "n d"]:
         rows = ((number, line.strip("\ufeff \r\n")) for number, line in enumerate(lines, start=1))
         filled = (row for row in rows if row[1])
         first = next(filled, (0, ""))
-        if _parsed(first[1], _delimiter(first[1])) is None:  # a header
+        values = _parsed(first[1], _delimiter(first[1]))
+        if values is None or (
+            len(values) > 2 and (values == np.arange(len(values))).all()
+        ):  # a header, or pandas' own
             first = next(filled, (0, ""))
         delimiter, width = _delimiter(first[1]), 0
         pending = [first] if first[1] else []

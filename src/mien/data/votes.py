@@ -33,6 +33,11 @@ def with_votes(reading: Reading, path: Path, *, rule: str, unknown: str) -> Read
     """
     keys, counts = _read(path)
     if keys is None:
+        if not reading.by_row:
+            raise DataError(
+                f"{path} goes row by row with fer2013.csv, and {reading.source} has no such rows: "
+                f"read that table, or take votes with a file column"
+            )
         if len(counts) != len(reading.ids):
             raise DataError(
                 f"{path} has votes for {len(counts)} pictures, {reading.source} has {len(reading.ids)}: "

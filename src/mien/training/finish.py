@@ -83,8 +83,9 @@ def save_bundle(out: Path, network: nn.Module, data: FaceDataset, run: Provenanc
 
 def _data_facts(data: FaceDataset, fingerprint: str) -> dict[str, Any]:
     counts = {
-        split: {data.labels[k]: n for k, n in sorted(Counter(data.truth[data.rows(split)].tolist()).items())}
-        for split in data.splits
+        split: {data.labels[k]: n for k, n in sorted(Counter(data.truth[rows].tolist()).items())}
+        for split, rows in ((split, data.rows(split)) for split in data.splits)
+        if data.targets[rows].any(axis=1).all()
     }
     name, skipped = Path(data.source).name, list(data.skipped)
     return {"name": name, "fingerprint": fingerprint, "counts": counts, "skipped": skipped}
@@ -116,7 +117,9 @@ def _training_facts(run: Provenance, difference: float) -> dict[str, Any]:
 
 def _scores(classifier: OnnxClassifier, data: FaceDataset, run: Provenance) -> list[dict[str, Any]]:
     scores = []
-    for split in (split for split in data.splits if split != run.recipe.train_split):
+    for split in data.splits:
+        if split == run.recipe.train_split or not data.targets[data.rows(split)].any(axis=1).all():
+            continue  # a contest's test images have no labels to be judged by
         chosen = split == run.validation_split
         protocol = "the epoch was chosen on this split" if chosen else "read once; nothing was chosen on it"
         for tta in TTA:

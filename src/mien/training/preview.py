@@ -31,6 +31,8 @@ def examples(data: FaceDataset, recipe: Recipe) -> list[list[Sample]]:
             :SAMPLES_A_CLASS
         ]
     ]
+    if not picked:
+        data.check_labelled(np.arange(len(data)))
     data = data.take(np.array(picked, int))
     images, targets = to_device(data, torch.device("cpu"))
     generator = torch.Generator().manual_seed(epoch_seed(recipe.seed, 0))
