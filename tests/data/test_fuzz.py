@@ -21,7 +21,7 @@ from tests.data.test_tables import table
 from tests.pictures import png, tree
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-OWN_BYTES = 3_000_000
+OWN_BYTES = 8_000_000
 """What reading even a tiny file takes: buffers, decoders, message texts."""
 
 
