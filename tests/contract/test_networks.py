@@ -54,7 +54,8 @@ def test_deployment_folds_and_changes_nothing(name):
     x = torch.randn(3, 1, 48, 48)
     torch.testing.assert_close(deployed(x), network(x), atol=1e-4, rtol=1e-4)
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in deployed.modules())
-    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())  # the original stays
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert norms or name.startswith("blog_cnn"), "deploying must leave the original as it is"
 
 
 def test_onnx_agrees(name):

@@ -187,6 +187,12 @@ def test_a_resume_with_another_recipe_or_dataset_is_refused(tmp_path):
             "no split 'val' in synthetic: expected one of train, test",
         ),
         (["batch_size=71"], "cpu", DataError, "70 training images do not fill a batch of 71"),
+        (
+            ["network=blog_cnn_3", "input.size_px=64"],
+            "cpu",
+            ConfigError,
+            "blog_cnn_3 takes 48 pixels only, the recipe says input.size_px = 64",
+        ),
         ([], "tpu", ConfigError, "unknown device 'tpu': expected one of auto, cpu, cuda, mps"),
         (
             ["optim.peak_lr=1e30"],

@@ -32,7 +32,7 @@ def models(json_too: Annotated[bool, typer.Option("--json", help="Print JSON.")]
     print("networks, with parameters for 7 classes and grey input")
     for network in networks:
         print(
-            f"  {network['name']:12} {network['parameters']:>9,}  {network['size_px']} px  {network['source']}"
+            f"  {network['name']:20} {network['parameters']:>9,}  {network['size_px']} px  {network['source']}"
         )
 
 

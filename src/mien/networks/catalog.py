@@ -21,12 +21,20 @@ class Network(NamedTuple):
     parameters: int
     """Trainable parameters for 7 classes and one input channel, before deployment folds any."""
     source: str
+    any_size: bool = True
+    """Whether it also takes other sizes; one that flattens its last pictures does not."""
 
 
 _A = "reference system A, Image-Sentiment-Classification"
+_E = "reference system E, Building an image classifier using CNNs"
 
 NETWORKS = {
     "mien_nano": Network("plain:mien_nano", 48, 297_063, "ours: plain 3x3 convolution + ReLU when deployed"),
+    "blog_cnn_1": Network("reference:blog_cnn_1", 48, 3_984_775, _E, any_size=False),
+    "blog_cnn_3": Network("reference:blog_cnn_3", 48, 355_847, _E, any_size=False),
+    "blog_cnn_4": Network("reference:blog_cnn_4", 48, 7_815_659, _E, any_size=False),
+    "inception": Network("reference:inception", 48, 6_275_687, _A),
+    "inception_simplified": Network("reference:inception_simplified", 48, 2_872_375, _A),
     "mynet_v1": Network("reference:mynet_v1", 48, 488_039, _A),
     "mynet_v2": Network("reference:mynet_v2", 48, 625_111, _A),
 }

@@ -222,7 +222,12 @@ def check(recipe: Recipe, out: Path, *, device: str = "auto", resume: bool = Fal
     Raises:
         ConfigError: unknown network, device not there, or `out` holds another run.
     """
-    catalog.network(recipe.network)
+    row = catalog.network(recipe.network)
+    if not row.any_size and recipe.input.size_px != row.size_px:
+        raise ConfigError(
+            f"{recipe.network} takes {row.size_px} pixels only, "
+            f"the recipe says input.size_px = {recipe.input.size_px}"
+        )
     check_device(device)
     if (out / bundle.CONFIG).exists():
         if not resume:
