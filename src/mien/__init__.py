@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mien.classifiers import Classifier, load_classifier
     from mien.data.dataset import FaceDataset
+    from mien.data.reading import ReadOptions
     from mien.data.sources import read_dataset
     from mien.errors import MienError
     from mien.evaluation.evaluate import evaluate
@@ -30,6 +31,7 @@ _HOMES = {
     "MienError": "mien.errors",
     "Pipeline": "mien.pipeline",
     "Preprocess": "mien.preprocess",
+    "ReadOptions": "mien.data.reading",
     "evaluate": "mien.evaluation.evaluate",
     "load_classifier": "mien.classifiers",
     "read_dataset": "mien.data.sources",
@@ -45,6 +47,7 @@ __all__ = [
     "MienError",
     "Pipeline",
     "Preprocess",
+    "ReadOptions",
     "__version__",
     "evaluate",
     "load_classifier",
