@@ -259,8 +259,9 @@ BAD_DATA = {
 def test_data_is_refused(name, tmp_path, tiny_bundle):
     files, message = BAD_DATA[name]
     path = write_zip(tmp_path / "set.zip", files)
-    for words in (["train", "nano", "--out", tmp_path / "run"], ["evaluate", tiny_bundle, "--split", "test"]):
-        assert message in refused(*words, "--data", path)
+    assert message in refused("evaluate", tiny_bundle, "--split", "test", "--data", path)
+    if name == "corrupt image":  # reading is the same for both
+        assert message in refused("train", "nano", "--out", tmp_path / "run", "--data", path)
 
 
 def test_evaluate_refuses_a_wrong_split_and_foreign_labels(tmp_path, tiny_bundle):
