@@ -33,7 +33,7 @@ def ours(archive: str, batch_size: int) -> float:
     from mien.training.loop import _Run
 
     recipe = read_recipe("mien/nano", [f"batch_size={batch_size}"])
-    run = _Run(recipe, read_dataset(archive, recipe.input), open_fabric("cpu", recipe.precision))
+    run = _Run(recipe, read_dataset(archive, recipe.input), "test", open_fabric("cpu", recipe.precision))
     stamps = []
 
     class Enough(Exception):  # noqa: N818
