@@ -45,7 +45,7 @@ def ours(archive: str, batch_size: int) -> float:
             raise Enough
 
     with contextlib.suppress(Enough):
-        run.train_epoch(0, stamp)
+        run.train_epoch([], stamp)
     return rate(stamps, batch_size)
 
 
@@ -57,6 +57,7 @@ def usual(folder: str, batch_size: int) -> float:
     from torchvision import datasets, transforms
 
     from mien.networks import catalog
+    from mien.preprocess import Preprocess
 
     changes = transforms.Compose([
         transforms.Grayscale(),
@@ -70,7 +71,7 @@ def usual(folder: str, batch_size: int) -> float:
     loader = DataLoader(
         datasets.ImageFolder(folder, changes), batch_size, shuffle=True, num_workers=2, drop_last=True
     )
-    network = catalog.build("mien_nano", 7, 1).train()
+    network = catalog.build("mien_nano", 7, Preprocess()).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
     stamps = []
     for step, (x, y) in enumerate(loader, start=1):

@@ -105,8 +105,8 @@ def _training(card: Card) -> list[str]:
     kept, last = (f"{100 * run[name]:.1f} %" for name in ("kept_val_accuracy", "last_val_accuracy"))
     skipped = f" {len(data['skipped'])} corrupt pictures were left out." if data.get("skipped") else ""
     return [
-        f"From scratch on {images:,} images of `{data['name']}` (fingerprint `{data['fingerprint'][:12]}`), with no "
-        f"other pictures and no pre-trained weights: {run['epochs']} of {recipe['epochs']} epochs, the median one in "
+        f"{_start(run)} on {images:,} images of `{data['name']}` (fingerprint `{data['fingerprint'][:12]}`), with no "
+        f"other pictures: {run['epochs']} of {recipe['epochs']} epochs, the median one in "
         f"{run['median_epoch_seconds']:.0f} s, on {run['device']} ({run['machine']}, {run['threads']} threads, "
         f"processes: {run['processes']}). Epoch {run['kept_epoch']} was kept, with {kept} on "
         f"`{run['validation_split']}`; the last epoch had {last}.{skipped} ONNX Runtime and torch differ by at most "
@@ -114,3 +114,10 @@ def _training(card: Card) -> list[str]:
         "",
         _DRAWN if data["name"] == "synthetic" else _LICENCE,
     ]
+
+
+def _start(run: dict[str, Any]) -> str:
+    if "started_from" not in run:
+        return "From scratch"
+    name, digest = run["started_from"]["name"], run["started_from"]["sha256"]
+    return f"From the weights `{name}`" + (f" (SHA-256 `{digest[:12]}`)" if digest else "")

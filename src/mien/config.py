@@ -122,15 +122,24 @@ class Balance(_Section):
 class Optim(_Section):
     """Optimiser and learning-rate schedule."""
 
-    name: Literal["sgd", "adamw"] = "sgd"
+    name: Literal["sgd", "adam", "adamw"] = "sgd"
     peak_lr: float = Field(0.1, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
-    """Nesterov's, for sgd; the first beta for adamw."""
+    """Nesterov's, for sgd; the first beta for adam and adamw."""
     weight_decay: float = Field(5e-4, ge=0)
-    """On filters and matrices only, never on biases or normalisation."""
-    schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
+    """On filters and matrices only, never on biases or normalisation. Part of the gradient (L2) for sgd and
+    adam, taken off the weights directly for adamw (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
+    schedule: Literal["one_cycle", "cosine", "restarts", "plateau", "constant"] = "one_cycle"
     warmup_fraction: float = Field(0.15, ge=0, lt=1)
-    """Part of the run in which the rate rises to its peak."""
+    """Part of the run in which the rate rises to its peak, for one_cycle and cosine."""
+    final_lr: float = Field(0.0, ge=0)
+    """Where cosine and restarts end, and what plateau never goes below."""
+    period_epochs: float = Field(10.0, gt=0)
+    """From one restart to the next (Loshchilov & Hutter 2017, arXiv:1608.03983)."""
+    plateau_patience_epochs: int = Field(5, ge=0)
+    """Epochs without a lower validation loss that plateau bears; after one more it lowers the rate..."""
+    plateau_factor: float = Field(0.5, gt=0, lt=1)
+    """...to this part."""
 
 
 class Loss(_Section):
@@ -164,14 +173,35 @@ class Validation(_Section):
     split: str = "auto"
     """A split of the dataset, or ``holdout``: a stratified part of the training images. ``auto`` is ``val``
     where the dataset has it, else ``test``."""
+    monitor: Literal["accuracy", "loss"] = "accuracy"
+    """What makes an epoch the best one."""
+    patience_epochs: int = Field(0, ge=0)
+    """Stop early after so many epochs without a better one; 0: never. The best one is kept in any case."""
+    batch_size: int = Field(512, ge=1)
+    """Images judged at once. No figure depends on it; memory does."""
     holdout_fraction: float = Field(0.1, gt=0, lt=1)
     holdout_seed: int = Field(0, ge=0)
+
+
+class Transfer(_Section):
+    """Starting from weights that were trained on something else."""
+
+    weights: str = ""
+    """A file (``.safetensors``, ``.pth``), a bundle, or ``hub``: what timm offers on the hub under the
+    backbone's name. Layers that other classes or colours make unfit begin afresh, or are averaged. Empty:
+    random weights."""
+    frozen_epochs: int = Field(0, ge=0)
+    """First epochs in which only the head, the last linear layer, is trained."""
+    backbone_lr_factor: float = Field(1.0, gt=0, le=1)
+    """The backbone learns at this part of the head's rate."""
 
 
 class Recipe(_Section):
     """Everything that determines a training run, beside the data."""
 
     network: str
+    network_options: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    """Arguments of the network's builder, such as dropout or activation."""
     epochs: int = Field(30, ge=1)
     batch_size: int = Field(128, ge=2)
     seed: int = Field(0, ge=0)
@@ -185,6 +215,7 @@ class Recipe(_Section):
     optim: Optim = Optim()
     loss: Loss = Loss()
     ema: Ema = Ema()
+    transfer: Transfer = Transfer()
     validation: Validation = Validation()
 
     @model_validator(mode="after")

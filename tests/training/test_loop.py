@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from mien import bundle
+from mien.classifiers import load_classifier
 from mien.config import Recipe, read_recipe
 from mien.errors import ConfigError, DataError, OutputError, TrainingError
 from mien.training import loop
@@ -71,6 +72,41 @@ def test_it_learns(tmp_path):
         assert [int(row["epoch"]) for row in csv.DictReader(file)] == list(range(1, 11))
     assert (tmp_path / "run" / "run" / "history.png").read_bytes().startswith(b"\x89PNG")
     assert not (tmp_path / "run" / "run" / "checkpoint.pt").exists()
+
+
+def test_it_stops_early_and_keeps_the_best(tmp_path):
+    """At a rate that is no rate, nothing gets better: the first epoch is the best, two more are waited for."""
+    rows = []
+    still = ["epochs=9", "optim.peak_lr=1e-12", "ema.decay=0", "network=lenet", "optim.schedule=constant"]
+    train(
+        recipe(*still, "validation.patience_epochs=2"),
+        tiny_data(),
+        tmp_path / "run",
+        device="cpu",
+        on_epoch=rows.append,
+    )
+    assert len(rows) == 3
+    card = bundle.load(tmp_path / "run").card
+    assert (card.training["epochs"], card.training["kept_epoch"]) == (3, 1)
+
+
+def test_the_batch_size_of_validation_changes_no_figure(tmp_path):
+    figures = []
+    for size in (3, 512):
+        rows = []
+        settings = ["epochs=1", f"validation.batch_size={size}", "precision=32-true"]
+        train(recipe(*settings), tiny_data(), tmp_path / str(size), device="cpu", on_epoch=rows.append)
+        figures.append((rows[0].val_loss, rows[0].val_accuracy))
+    assert figures[0] == pytest.approx(figures[1], abs=1e-6)
+
+
+def test_network_options_reach_the_network_and_the_bundle(tmp_path):
+    settings = ["network=mish_cnn", "epochs=1", "network_options.activation=leaky_relu"]
+    train(recipe(*settings), tiny_data(), tmp_path / "run", device="cpu")
+    classifier = load_classifier(tmp_path / "run", backend="torch")
+    kinds = {type(module).__name__ for module in classifier.network.modules()}
+    assert "LeakyReLU" in kinds
+    assert "Mish" not in kinds
 
 
 def test_a_holdout_chooses_and_the_test_split_is_read_once(tmp_path):
@@ -188,10 +224,10 @@ def test_a_resume_with_another_recipe_or_dataset_is_refused(tmp_path):
         ),
         (["batch_size=71"], "cpu", DataError, "70 training images do not fill a batch of 71"),
         (
-            ["network=blog_cnn_3", "input.size_px=64"],
+            ["network=blog_cnn_4", "input.size_px=8"],
             "cpu",
             ConfigError,
-            "blog_cnn_3 takes 48 pixels only, the recipe says input.size_px = 64",
+            "blog_cnn_4 cannot be built for 8 pixels .* too small",
         ),
         ([], "tpu", ConfigError, "unknown device 'tpu': expected one of auto, cpu, cuda, mps"),
         (

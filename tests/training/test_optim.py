@@ -6,15 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from mien.config import Optim
-from mien.training.optim import build_optimizer, learning_rate, moving_average
+from mien.config import Optim, Validation
+from mien.training.history import EpochRow, best_epoch, out_of_patience
+from mien.training.optim import build_optimizer, learning_rate, moving_average, set_learning_rate
 
 
 def net() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3, 2))
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw"])
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
 def test_decay_applies_to_filters_and_matrices_only(name):
     decayed, free = build_optimizer(net(), Optim(name=name, weight_decay=0.1)).param_groups
     assert {tuple(p.shape) for p in decayed["params"]} == {(3, 1, 3, 3), (2, 3)}
@@ -34,11 +35,68 @@ def test_decay_applies_to_filters_and_matrices_only(name):
         ("cosine", 0.1, 0.5),
         ("cosine", 0.6, 0.5),
         ("constant", 0.9, 1.0),
+        ("restarts", 0.0, 1.0),  # periods of 3 of 12 epochs
+        ("restarts", 0.125, 0.5),
+        ("restarts", 0.2499999999, 0.0),
+        ("restarts", 0.25, 1.0),
+        ("restarts", 0.875, 0.5),
     ],
 )
 def test_rates_by_hand(schedule, progress, rate):
-    optim = Optim(peak_lr=1.0, schedule=schedule, warmup_fraction=0.2)
-    assert learning_rate(optim, progress) == pytest.approx(rate, abs=1e-9)
+    optim = Optim(peak_lr=1.0, schedule=schedule, warmup_fraction=0.2, period_epochs=3)
+    assert learning_rate(optim, progress, epochs=12) == pytest.approx(rate, abs=1e-9)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "restarts"])
+def test_they_end_at_the_final_rate(schedule):
+    optim = Optim(peak_lr=1.0, schedule=schedule, final_lr=0.25, period_epochs=4)
+    assert learning_rate(optim, 1 - 1e-9, epochs=4) == pytest.approx(0.25)
+
+
+def rows(*val_losses: float, accuracies=()) -> list[EpochRow]:
+    return [
+        EpochRow(number, 0.1, 1.0, 0.5, loss, accuracy, 1.0)
+        for number, (loss, accuracy) in enumerate(
+            zip(val_losses, accuracies or [0.5] * 99, strict=False), start=1
+        )
+    ]
+
+
+def test_a_plateau_lowers_the_rate_as_torch_does():
+    losses = [3.0, 2.0, 2.5, 2.0, 2.1, 2.2, 1.9, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0]
+    optim = Optim(
+        peak_lr=1.0, schedule="plateau", plateau_patience_epochs=2, plateau_factor=0.5, final_lr=0.2
+    )
+    theirs = torch.optim.SGD(net().parameters(), lr=1.0)
+    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        theirs, factor=0.5, patience=2, threshold=0, min_lr=0.2
+    )
+    for done, loss in enumerate(losses, start=1):
+        schedule.step(loss)
+        ours = learning_rate(optim, 0.5, epochs=99, history=rows(*losses[:done]))
+        assert ours == theirs.param_groups[0]["lr"], done
+    assert ours == 0.2  # it was lowered, and the floor met
+
+
+def test_patience_and_the_best_epoch():
+    history = rows(1.0, 0.8, 0.9, 0.9, accuracies=(0.5, 0.5, 0.6, 0.5))
+    assert best_epoch(history).epoch == 3
+    assert best_epoch(history, "loss").epoch == 2
+    assert not out_of_patience(history, Validation())
+    assert not out_of_patience([], Validation(patience_epochs=1))
+    assert out_of_patience(history, Validation(patience_epochs=1))
+    assert not out_of_patience(history, Validation(patience_epochs=2))
+    assert out_of_patience(history, Validation(patience_epochs=2, monitor="loss"))
+
+
+def test_the_backbone_learns_by_its_factor():
+    network = net()
+    optimizer = build_optimizer(network, Optim(), backbone_lr_factor=0.1)
+    set_learning_rate(optimizer, 2.0)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert {rates[id(p)] for p in network[3].parameters()} == {2.0}
+    assert {rates[id(p)] for p in [*network[0].parameters(), *network[1].parameters()]} == {0.2}
+    assert len(rates) == len(list(network.parameters()))
 
 
 def test_the_average_by_hand():

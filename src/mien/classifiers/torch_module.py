@@ -36,7 +36,8 @@ class TorchClassifier:
         Raises:
             BundleError: the weights do not fit the architecture or the labels.
         """
-        network = catalog.build(bundle.card.architecture, len(bundle.id.labels), bundle.preprocess.channels)
+        options = bundle.card.recipe.get("network_options")
+        network = catalog.build(bundle.card.architecture, len(bundle.id.labels), bundle.preprocess, options)
         try:
             network.load_state_dict(load(bundle.read("model.safetensors")))
         except RuntimeError as error:

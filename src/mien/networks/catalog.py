@@ -2,41 +2,61 @@
 
 from __future__ import annotations
 
+import inspect
+from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mien.errors import ConfigError, did_you_mean, needs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import nn
+
+    from mien.preprocess import Preprocess
 
 
 class Network(NamedTuple):
     """One row of the zoo."""
 
     builder: str
-    """``module:function`` under `mien.networks`, called with (classes, channels)."""
+    """``module:function`` under `mien.networks`, called with classes, the input's `Preprocess` and options."""
     size_px: int
     """Side of the input it was designed for."""
-    parameters: int
-    """Trainable parameters for 7 classes and one input channel, before deployment folds any."""
+    parameters: int | None
+    """Trainable parameters for 7 classes and one input channel of that size, before deployment folds any;
+    None where they were not counted here."""
     source: str
-    any_size: bool = True
-    """Whether it also takes other sizes; one that flattens its last pictures does not."""
 
 
 _A = "reference system A, Image-Sentiment-Classification"
+_B = "reference system B, Emotion-Classification-using-CNN"
+_C = "reference system C, Human Emotion Detection"
+_D = "reference system D, FacialExpressionMachineLearning"
 _E = "reference system E, Building an image classifier using CNNs"
 
+TIMM = "timm/"
+"""What a backbone's name begins with: any of timm's models can be named."""
 NETWORKS = {
     "mien_nano": Network("plain:mien_nano", 48, 297_063, "ours: plain 3x3 convolution + ReLU when deployed"),
-    "blog_cnn_1": Network("reference:blog_cnn_1", 48, 3_984_775, _E, any_size=False),
-    "blog_cnn_3": Network("reference:blog_cnn_3", 48, 355_847, _E, any_size=False),
-    "blog_cnn_4": Network("reference:blog_cnn_4", 48, 7_815_659, _E, any_size=False),
+    "blog_cnn_1": Network("reference:blog_cnn_1", 48, 3_984_775, _E),
+    "blog_cnn_3": Network("reference:blog_cnn_3", 48, 355_847, _E),
+    "blog_cnn_4": Network("reference:blog_cnn_4", 48, 7_815_659, _E),
     "inception": Network("reference:inception", 48, 6_275_687, _A),
     "inception_simplified": Network("reference:inception_simplified", 48, 2_872_375, _A),
+    "lenet": Network("reference:lenet", 48, 168_971, f"{_C}; LeCun et al. 1998, with ReLU and max-pooling"),
+    "mish_cnn": Network("reference:mish_cnn", 48, 684_743, _B),
     "mynet_v1": Network("reference:mynet_v1", 48, 488_039, _A),
     "mynet_v2": Network("reference:mynet_v2", 48, 625_111, _A),
+    "pooled_cnn": Network(
+        "reference:pooled_cnn", 48, 981_191, f"{_D}; it states the layers, the widths are ours"
+    ),
+    "vit": Network("vit:vit", 48, 2_690_311, f"{_C}; Dosovitskiy et al. 2021, arXiv:2010.11929, small"),
+    "timm/efficientnet_b0": Network("backbones:timm_backbone", 224, 4_015_939, f"{_C}; timm"),
+    "timm/mobilenetv2_100": Network("backbones:timm_backbone", 224, 2_232_263, f"{_C}; timm"),
+    "timm/resnet34": Network("backbones:timm_backbone", 224, 21_281_991, f"{_C}; timm"),
+    "timm/vit_base_patch16_224": Network("backbones:timm_backbone", 224, 85_410_823, f"{_C}; timm"),
 }
 
 
@@ -46,17 +66,43 @@ def network(name: str) -> Network:
     Raises:
         ConfigError: there is no such network.
     """
-    if name not in NETWORKS:
-        raise ConfigError(
-            f"unknown network {name!r}{did_you_mean(name, NETWORKS)} (known: {', '.join(NETWORKS)})"
-        )
-    return NETWORKS[name]
+    if name in NETWORKS:
+        return NETWORKS[name]
+    if name.startswith(TIMM):
+        return Network("backbones:timm_backbone", 224, None, "timm")
+    raise ConfigError(
+        f"unknown network {name!r}{did_you_mean(name, NETWORKS)} "
+        f"(known: {', '.join(NETWORKS)}, and timm/ with the name of any of timm's models)"
+    )
 
 
-def build(name: str, classes: int, channels: int) -> nn.Module:
-    """Build a network with fresh weights: f32 [b, channels, h, w] -> logits f32 [b, classes]."""
+def build(name: str, classes: int, spec: Preprocess, options: Mapping[str, Any] | None = None) -> nn.Module:
+    """Build a network with fresh weights: f32 [b, c, s, s] -> logits f32 [b, classes].
+
+    Raises:
+        ConfigError: no such network, an option that it does not have, or an input that it cannot take.
+    """
+    options = dict(options or {})
     module, function = network(name).builder.split(":")
     with needs("train"):
         builder = getattr(import_module(f"mien.networks.{module}"), function)
-    made: nn.Module = builder(classes, channels)
+    if name.startswith(TIMM):
+        builder = partial(builder, name.removeprefix(TIMM))
+    else:
+        _check_options(name, options, list(inspect.signature(builder).parameters)[2:])
+    try:
+        made: nn.Module = builder(classes, spec, **options)
+    except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
+        raise ConfigError(
+            f"{name} cannot be built for {spec.size_px} pixels with network_options {options}: {error}"
+        ) from error
     return made
+
+
+def _check_options(name: str, options: Mapping[str, Any], known: list[str]) -> None:
+    for option in options:
+        if option not in known:
+            raise ConfigError(
+                f"{name} has no option {option!r}{did_you_mean(option, known)} "
+                f"(it has: {', '.join(known) or 'none'})"
+            )

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import copy
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+if TYPE_CHECKING:
+    from mien.preprocess import Preprocess
 
 
 class ConvNorm(nn.Sequential):
@@ -46,13 +50,13 @@ class GlobalMean(nn.Module):
         return x.mean((2, 3))
 
 
-def mien_nano(classes: int, channels: int) -> nn.Sequential:
+def mien_nano(classes: int, spec: Preprocess) -> nn.Sequential:
     """Seven 3x3 convolutions, 27 M multiply-adds at 48 pixels.
 
     The first one halves the picture: two convolutions of 16 channels at full size read no better (docs/LOG.md),
     and this runs faster.
     """
-    layers: list[nn.Module] = [ConvNorm(channels, 32, stride=2), nn.ReLU()]  # 48 -> 24 px
+    layers: list[nn.Module] = [ConvNorm(spec.channels, 32, stride=2), nn.ReLU()]  # 48 -> 24 px
     for stage, widths in enumerate(((32, 32, 32), (32, 64, 64), (64, 128, 128))):  # 24, 12, 6 px
         if stage:
             layers.append(nn.MaxPool2d(2))

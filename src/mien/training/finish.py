@@ -21,6 +21,7 @@ from mien.export.onnx import check_parity, export_onnx
 from mien.networks.plain import deploy
 from mien.results import ModelId
 from mien.training.history import EpochRow, best_epoch
+from mien.training.transfer import origin
 
 if TYPE_CHECKING:
     from torch import nn
@@ -99,8 +100,10 @@ def _version(package: str) -> str:
 
 
 def _training_facts(run: Provenance, difference: float) -> dict[str, Any]:
-    best, last = best_epoch(run.history), run.history[-1]
+    start = origin(run.recipe)
+    best, last = best_epoch(run.history, run.recipe.validation.monitor), run.history[-1]
     return {
+        **({"started_from": start} if start else {}),
         "epochs": len(run.history),
         "validation_split": run.validation_split,
         "kept_epoch": best.epoch,

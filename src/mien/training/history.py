@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from mien.config import Validation
+
 
 @dataclass(frozen=True)
 class EpochRow:
@@ -34,9 +36,18 @@ class EpochRow:
     seconds: float
 
 
-def best_epoch(history: Sequence[EpochRow]) -> EpochRow:
-    """Return the epoch of highest validation accuracy, of equal ones the one of lower loss."""
+def best_epoch(history: Sequence[EpochRow], monitor: str = "accuracy") -> EpochRow:
+    """Return the epoch of highest validation accuracy, of equal ones the one of lower loss; or of lowest loss."""
+    if monitor == "loss":
+        return min(history, key=lambda row: row.val_loss)
     return max(history, key=lambda row: (row.val_accuracy, -row.val_loss))
+
+
+def out_of_patience(history: Sequence[EpochRow], rule: Validation) -> bool:
+    """Say whether the last `patience_epochs` brought no better epoch."""
+    if not rule.patience_epochs or not history:
+        return False
+    return len(history) - best_epoch(history, rule.monitor).epoch >= rule.patience_epochs
 
 
 def write_csv(path: Path, history: Sequence[EpochRow]) -> None:
@@ -48,10 +59,9 @@ def write_csv(path: Path, history: Sequence[EpochRow]) -> None:
     files.write(path, text.getvalue())
 
 
-def write_plot(path: Path, history: Sequence[EpochRow], title: str) -> None:
+def write_plot(path: Path, history: Sequence[EpochRow], best: EpochRow, title: str) -> None:
     """Draw loss and accuracy of both splits against the epoch; the kept epoch is marked."""
     epochs = [row.epoch for row in history]
-    best = best_epoch(history)
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     for axes, name, unit in zip(figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), strict=True):
         for split, colour in (("train", "#0072B2"), ("val", "#D55E00")):  # safe for colour-blind readers

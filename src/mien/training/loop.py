@@ -24,10 +24,11 @@ from mien.networks import catalog
 from mien.training.batches import Batches, epoch_seed
 from mien.training.checkpoint import Checkpoint, Weights
 from mien.training.finish import Provenance, save_bundle
-from mien.training.history import EpochRow, best_epoch, write_csv, write_plot
+from mien.training.history import EpochRow, best_epoch, out_of_patience, write_csv, write_plot
 from mien.training.launch import check_device, open_fabric
 from mien.training.losses import objective
 from mien.training.optim import build_optimizer, learning_rate, moving_average, set_learning_rate
+from mien.training.transfer import freeze, load_start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from mien.data.dataset import FaceDataset
 
 REPORT_EVERY_STEPS = 16
-JUDGE_BATCH = 512
 CHECKPOINT = "checkpoint.pt"
 _START = 2**32 - 1
 """Stands for the epoch before the first: the seed of the fresh weights."""
@@ -93,14 +93,16 @@ def train(
 
     run = _Run(recipe, data, judge_split, open_fabric(device, recipe.precision))
     history, best = checkpoint.load(run.parts) if resume and checkpoint.exists() else ([], {})
-    for epoch in range(len(history), recipe.epochs):
+    while len(history) < recipe.epochs and not out_of_patience(history, recipe.validation):
         started = time.perf_counter()
-        train_loss, train_accuracy = run.train_epoch(epoch, on_step)
+        train_loss, train_accuracy = run.train_epoch(history, on_step)
         val_loss, val_accuracy = run.judge()
         seconds = time.perf_counter() - started
-        row = EpochRow(epoch + 1, run.rate, train_loss, train_accuracy, val_loss, val_accuracy, seconds)
+        row = EpochRow(
+            len(history) + 1, run.rate, train_loss, train_accuracy, val_loss, val_accuracy, seconds
+        )
         history.append(row)
-        if best_epoch(history) is row:
+        if best_epoch(history, recipe.validation.monitor) is row:
             best = run.weights()
         if run.fabric.is_global_zero:
             checkpoint.save(run.parts, history, best)
@@ -109,7 +111,11 @@ def train(
         on_epoch(row)
 
     if run.fabric.is_global_zero:
-        write_plot(out / "run" / "history.png", history, f"{recipe.network} on {Path(data.source).name}")
+        kept, title = (
+            best_epoch(history, recipe.validation.monitor),
+            f"{recipe.network} on {Path(data.source).name}",
+        )
+        write_plot(out / "run" / "history.png", history, kept, title)
         device, processes = str(run.fabric.device), run.fabric.world_size
         made = Provenance(recipe, history, judge_split, command, device, processes, checkpoint.fingerprint)
         save_bundle(out, run.trained(best), data, made)
@@ -122,6 +128,8 @@ class _Run:
     """A network with all that moves it: data on the device, optimiser, moving average."""
 
     def __init__(self, recipe: Recipe, data: FaceDataset, judge_split: str, fabric: Fabric) -> None:
+        if recipe.transfer.frozen_epochs and fabric.world_size > 1:
+            raise ConfigError("transfer.frozen_epochs: train in one process, or set it to 0")
         self.recipe, self.fabric = recipe, fabric
         judged = data.rows(judge_split)
         data.check_labelled(judged)
@@ -131,10 +139,14 @@ class _Run:
         self._judged = torch.from_numpy(judged).to(fabric.device)
         self._loss = objective(recipe.loss, self.batches.counts, fabric.device)
         torch.manual_seed(epoch_seed(recipe.seed, _START))
-        self.raw = catalog.build(recipe.network, len(data.labels), recipe.input.channels)
+        self.raw = catalog.build(recipe.network, len(data.labels), recipe.input, recipe.network_options)
+        load_start(self.raw, recipe)
         self.raw.to(memory_format=torch.channels_last)
         called: nn.Module = torch.compile(self.raw) if recipe.compile else self.raw  # type: ignore[assignment]
-        self.network, self.optimizer = fabric.setup(called, build_optimizer(self.raw, recipe.optim))
+        optimizer = build_optimizer(
+            self.raw, recipe.optim, backbone_lr_factor=recipe.transfer.backbone_lr_factor
+        )
+        self.network, self.optimizer = fabric.setup(called, optimizer)
         self.average = moving_average(self.raw, recipe.ema.decay) if recipe.ema.decay else None
         self.rate = 0.0
 
@@ -159,18 +171,20 @@ class _Run:
         network.load_state_dict(weights)
         return network
 
-    def train_epoch(self, epoch: int, on_step: Callable[[Step], None]) -> tuple[float, float]:
-        """Train once on every image; return mean loss and accuracy over all processes.
+    def train_epoch(self, history: list[EpochRow], on_step: Callable[[Step], None]) -> tuple[float, float]:
+        """Train once more on every image; return mean loss and accuracy over all processes.
 
         Raises:
             TrainingError: the loss is no longer a number.
         """
-        recipe, steps = self.recipe, len(self.batches)
+        recipe, steps, epoch = self.recipe, len(self.batches), len(history)
         torch.manual_seed(epoch_seed(recipe.seed, epoch))  # for dropout
         self.network.train()
+        freeze(self.raw, frozen=epoch < recipe.transfer.frozen_epochs)
         sums = torch.zeros(2, device=self.fabric.device)
         for step, (x, y) in enumerate(self.batches.epoch(epoch), start=1):
-            self.rate = learning_rate(recipe.optim, (epoch * steps + step - 1) / (recipe.epochs * steps))
+            progress = (epoch * steps + step - 1) / (recipe.epochs * steps)
+            self.rate = learning_rate(recipe.optim, progress, epochs=recipe.epochs, history=history)
             sums += self._train_step(x, y)
             if step % REPORT_EVERY_STEPS == 0 or step == steps:
                 loss, accuracy = (sums / step).tolist()
@@ -201,7 +215,7 @@ class _Run:
     def judge(self) -> tuple[float, float]:
         """Return (cross-entropy, accuracy) on the validation images, in full precision, as they are."""
         network, batches = self.judged.eval(), self.batches
-        parts = torch.split(self._judged, JUDGE_BATCH)
+        parts = torch.split(self._judged, self.recipe.validation.batch_size)
         logits = torch.cat([network(batches.to_input(batches.pictures(part))) for part in parts])
         targets = batches.targets[self._judged]
         loss = functional.cross_entropy(logits, targets)
@@ -222,12 +236,7 @@ def check(recipe: Recipe, out: Path, *, device: str = "auto", resume: bool = Fal
     Raises:
         ConfigError: unknown network, device not there, or `out` holds another run.
     """
-    row = catalog.network(recipe.network)
-    if not row.any_size and recipe.input.size_px != row.size_px:
-        raise ConfigError(
-            f"{recipe.network} takes {row.size_px} pixels only, "
-            f"the recipe says input.size_px = {recipe.input.size_px}"
-        )
+    catalog.build(recipe.network, 2, recipe.input, recipe.network_options)
     check_device(device)
     if (out / bundle.CONFIG).exists():
         if not resume:

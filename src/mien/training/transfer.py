@@ -1,0 +1,144 @@
+"""Starting from other weights: where they come from, what of them fits, and what stays frozen."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, load_file
+from torch import nn
+
+from mien import bundle, files
+from mien.errors import BundleError, ConfigError, FetchError
+from mien.networks import catalog
+
+if TYPE_CHECKING:
+    from mien.config import Recipe
+
+HUB = "hub"
+
+
+def head(network: nn.Module) -> nn.Linear:
+    """Return the layer that answers: a network's last linear one. The rest is its backbone."""
+    linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise ConfigError(f"{type(network).__name__} ends in no linear layer, which mien trains as its head")
+    return linear[-1]
+
+
+def load_start(network: nn.Module, recipe: Recipe) -> None:
+    """Put the weights that the recipe starts from into `network`.
+
+    Raises:
+        ConfigError: no such file or bundle, it is damaged, or of another architecture.
+        FetchError: the hub cannot be reached.
+    """
+    source = recipe.transfer.weights
+    if not source:
+        return
+    given = _from_hub(network, recipe) if source == HUB else _from_disk(source)
+    _load_fitting(network, given, source)
+
+
+def origin(recipe: Recipe) -> dict[str, str]:
+    """Return what a reader needs to find the starting weights again: name and SHA-256; nothing if random."""
+    source = recipe.transfer.weights
+    if source in ("", HUB):
+        return {"name": f"the hub's {recipe.network}", "sha256": ""} if source else {}
+    path = Path(source)
+    digest = files.sha256(path.read_bytes()) if path.is_file() else bundle.load(source).id.sha256
+    return {"name": path.name, "sha256": digest}
+
+
+def freeze(network: nn.Module, *, frozen: bool) -> None:
+    """Freeze or release everything but the head; a frozen BatchNorm keeps its statistics, too."""
+    answering = head(network)
+    network.requires_grad_(not frozen)
+    answering.requires_grad_(True)
+    network.train(not frozen)
+    answering.train()
+
+
+def _load_fitting(network: nn.Module, given: dict[str, torch.Tensor], source: str) -> None:
+    """Load what fits; the head may be for other classes and the first layer for other colours."""
+    own = network.state_dict()
+    if missing := sorted(own.keys() - given.keys() - _names_of(network, head(network))):
+        raise ConfigError(
+            f"{source} does not fit {type(network).__name__}: it lacks {len(missing)} of {len(own)} tensors, "
+            f"such as {missing[0]}"
+        )
+    first = next(name for name, value in own.items() if value.ndim == 4)
+    for name in own.keys() & given.keys():
+        value = given[name]
+        if name == first:
+            value = _to_colours(value, own[name].shape[1])
+        if value.shape == own[name].shape:
+            own[name] = value
+        elif name not in _names_of(network, head(network)):
+            raise ConfigError(
+                f"{source} does not fit: its {name} is {list(value.shape)}, here {list(own[name].shape)}"
+            )
+    network.load_state_dict(own)
+
+
+def _to_colours(filters: torch.Tensor, channels: int) -> torch.Tensor:
+    """Sum colour filters for grey pictures, spread grey ones over colours: the answer to a grey picture stays."""
+    if filters.shape[1] == channels:
+        return filters
+    return filters.sum(1, keepdim=True).expand(-1, channels, -1, -1) / channels
+
+
+def _names_of(network: nn.Module, layer: nn.Module) -> set[str]:
+    prefix = next(name for name, module in network.named_modules() if module is layer)
+    return {f"{prefix}.{name}" for name in layer.state_dict()}
+
+
+def _from_hub(network: nn.Module, recipe: Recipe) -> dict[str, torch.Tensor]:
+    if not recipe.network.startswith(catalog.TIMM):
+        raise ConfigError(
+            f"transfer.weights = {HUB!r} is for timm/ networks; for {recipe.network} give a file"
+        )
+    options = {"pretrained": True, **recipe.network_options}
+    try:
+        made = catalog.build(recipe.network, head(network).out_features, recipe.input, options)
+    except Exception as error:  # the hub's client raises whatever its transport does
+        raise FetchError(
+            f"cannot get {recipe.network} from the hub ({type(error).__name__}: {error}): "
+            f"download its weights elsewhere and give the file as transfer.weights"
+        ) from error
+    return made.state_dict()
+
+
+def _from_disk(source: str) -> dict[str, torch.Tensor]:
+    path = Path(source)
+    if path.suffix == ".safetensors" and path.is_file():
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise ConfigError(f"{source} is not a safetensors file: {error}") from error
+    if path.is_file():
+        try:
+            content = torch.load(path, weights_only=True, map_location="cpu")
+        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+            raise ConfigError(f"{source} holds no weights that can be loaded safely: {error}") from error
+        return _unwrapped(content, source)
+    try:
+        return load(bundle.load(source).read(bundle.WEIGHTS))
+    except BundleError as error:
+        raise ConfigError(
+            f"transfer.weights: expected a file, a bundle or {HUB}; got {source!r}: {error}"
+        ) from error
+
+
+def _unwrapped(content: object, source: str) -> dict[str, torch.Tensor]:
+    """Return the tensors by name: checkpoints often keep them under a key, and under a wrapper's prefix."""
+    for key in ("state_dict", "model"):
+        content = content.get(key, content) if isinstance(content, dict) else content
+    if not isinstance(content, dict) or not all(
+        isinstance(value, torch.Tensor) for value in content.values()
+    ):
+        raise ConfigError(f"{source} holds no table of tensors by name")
+    return {str(name).removeprefix("module."): value for name, value in content.items()}

@@ -1,0 +1,152 @@
+"""Transfer: weights from a file, a bundle or the hub; what fits, what is frozen, what is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from mien import bundle, files
+from mien.config import Recipe, read_recipe
+from mien.errors import ConfigError, FetchError
+from mien.networks import catalog
+from mien.preprocess import Preprocess
+from mien.training import loop
+from mien.training.loop import train
+from mien.training.transfer import freeze, head, load_start
+from tests.training.tiny import tiny_data
+
+BACKBONE = "timm/resnet10t"
+
+
+def recipe(*settings: str) -> Recipe:
+    common = ["epochs=2", "batch_size=16", "precision=32-true", "ema.decay=0"]
+    return read_recipe("nano", [*common, *settings])
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """A backbone as the hub keeps one: 1000 classes, colour."""
+    torch.manual_seed(1)
+    network = catalog.build(BACKBONE, 1000, Preprocess(channels=3))
+    path = tmp_path_factory.mktemp("weights") / "resnet.safetensors"
+    save_file(network.state_dict(), path)
+    return path
+
+
+def started(source, network=BACKBONE, classes=7, channels=1):
+    settings = [f"network={network}", f"transfer.weights={source}", f"input.channels={channels}"]
+    made = catalog.build(network, classes, Preprocess(channels=channels))
+    before = {name: value.clone() for name, value in made.state_dict().items()}
+    load_start(made, recipe(*settings))
+    return before, made.state_dict()
+
+
+def test_a_file_for_other_classes_and_colours(pretrained):
+    given, (before, after) = load_file(pretrained), started(pretrained)
+    assert torch.equal(after["layer1.0.conv2.weight"], given["layer1.0.conv2.weight"])
+    assert torch.equal(after["layer1.0.bn1.running_var"], given["layer1.0.bn1.running_var"])
+    assert torch.equal(after["fc.weight"], before["fc.weight"]), "1000 classes do not fit: the head is fresh"
+    torch.testing.assert_close(after["conv1.0.weight"], given["conv1.0.weight"].sum(1, keepdim=True))
+    grey = torch.randn(2, 1, 48, 48)
+    first = torch.nn.functional.conv2d
+    torch.testing.assert_close(
+        first(grey, after["conv1.0.weight"]), first(grey.expand(-1, 3, -1, -1), given["conv1.0.weight"]),
+        atol=1e-4, rtol=1e-4,
+    )  # fmt: skip
+    _, colour = started(pretrained, channels=3)
+    assert torch.equal(colour["conv1.0.weight"], given["conv1.0.weight"])
+
+
+def test_a_checkpoint_of_torch_with_its_wrappings(pretrained, tmp_path):
+    given = load_file(pretrained)
+    wrapped = {"epoch": 3, "state_dict": {f"module.{name}": value for name, value in given.items()}}
+    torch.save(wrapped, tmp_path / "checkpoint.pth")
+    _, after = started(tmp_path / "checkpoint.pth")
+    assert torch.equal(after["layer2.0.conv1.weight"], given["layer2.0.conv1.weight"])
+
+
+def test_a_bundle_gives_its_head_where_the_classes_agree(tiny_bundle):
+    given = load_file(tiny_bundle / bundle.WEIGHTS)
+    _, same = started(tiny_bundle, "mien_nano")
+    assert all(torch.equal(same[name], given[name]) for name in given)
+    before, fewer = started(tiny_bundle, "mien_nano", classes=3)
+    last = max(name for name in given if name.endswith("weight") and given[name].shape[0] == 7)
+    assert torch.equal(fewer[last], before[last])
+
+
+def test_frozen_first_then_all_of_it(pretrained, tmp_path, monkeypatch):
+    """After one frozen epoch only the head has moved, BatchNorm's statistics included; after two, everything."""
+    monkeypatch.setattr(
+        loop, "best_epoch", lambda history, _: history[-1]
+    )  # the last epoch's weights are kept
+    given = load_file(pretrained)
+    settings = [f"network={BACKBONE}", f"transfer.weights={pretrained}", "transfer.frozen_epochs=1",
+                "transfer.backbone_lr_factor=0.1"]  # fmt: skip
+    moved = []
+    for epochs in (1, 2):
+        out = tmp_path / str(epochs)
+        train(recipe(*settings, f"epochs={epochs}"), tiny_data(), out, device="cpu")
+        after = load_file(out / bundle.WEIGHTS)
+        moved.append({name for name in given if after[name].shape == given[name].shape
+                      and not torch.equal(after[name], given[name])})  # fmt: skip
+    assert moved[0] == set()
+    assert {"layer1.0.conv1.weight", "layer1.0.bn1.running_mean"} <= moved[1]
+    start = bundle.load(out).card.training["started_from"]
+    assert start == {"name": pretrained.name, "sha256": files.sha256(pretrained.read_bytes())}
+    assert f"From the weights `{pretrained.name}`" in (out / "README.md").read_text()
+
+
+def test_freezing_leaves_the_head_alone():
+    network = catalog.build("mynet_v1", 7, Preprocess())
+    freeze(network, frozen=True)
+    assert {id(p) for p in network.parameters() if p.requires_grad} == {
+        id(p) for p in head(network).parameters()
+    }
+    assert not any(
+        module.training for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)
+    )
+    freeze(network, frozen=False)
+    assert all(p.requires_grad for p in network.parameters())
+    assert all(module.training for module in network.modules())
+
+
+def test_the_hub_out_of_reach_says_what_to_do(monkeypatch):
+    import timm
+
+    def unreachable(*_, **given):
+        assert given["pretrained"]
+        raise OSError("no route")
+
+    network = catalog.build(BACKBONE, 7, Preprocess())
+    monkeypatch.setattr(timm, "create_model", unreachable)
+    with pytest.raises(
+        FetchError, match=r"cannot get timm/resnet10t from the hub \(OSError: no route\): download"
+    ):
+        load_start(network, recipe(f"network={BACKBONE}", "transfer.weights=hub"))
+
+
+def test_what_is_refused(pretrained, tmp_path):
+    (tmp_path / "damaged.safetensors").write_bytes(b"nonsense")
+    (tmp_path / "damaged.pth").write_bytes(b"nonsense")
+    torch.save([1, 2], tmp_path / "list.pth")
+    torch.save({"weights": print}, tmp_path / "unsafe.pth")
+    other = load_file(pretrained)
+    other["layer1.0.conv1.weight"] = other["layer1.0.conv1.weight"][:5]
+    save_file(other, tmp_path / "narrow.safetensors")
+    for source, message in [
+        (tmp_path / "nowhere.pth", r"expected a file, a bundle or hub; got '.*nowhere\.pth'"),
+        (tmp_path / "damaged.safetensors", "is not a safetensors file"),
+        (tmp_path / "damaged.pth", "holds no weights that can be loaded safely"),
+        (tmp_path / "unsafe.pth", "holds no weights that can be loaded safely"),
+        (tmp_path / "list.pth", "holds no table of tensors by name"),
+        (
+            tmp_path / "narrow.safetensors",
+            r"its layer1\.0\.conv1\.weight is \[5, 64, 3, 3\], here \[64, 64, 3, 3\]",
+        ),
+        ("mien_nano", r"mien_nano does not fit ResNet: it lacks \d+ of \d+ tensors, such as"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            started(source)
+    with pytest.raises(ConfigError, match="transfer.weights = 'hub' is for timm/ networks"):
+        started("hub", "mynet_v1")
