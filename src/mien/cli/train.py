@@ -6,6 +6,7 @@ import logging
 import os
 import shlex
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,6 +37,9 @@ def train(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change an option of the recipe.")
     ] = None,
+    track: Annotated[
+        list[str] | None, typer.Option(help="Also log every epoch to tensorboard or mlflow.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in OUT.")] = False,
 ) -> None:
     """Train a network and write its bundle. Ctrl-C loses at most one epoch; --resume goes on."""
@@ -45,21 +49,31 @@ def train(
     with needs("train"):
         from mien.training.loop import check
         from mien.training.loop import train as run
+        from mien.training.track import check_trackers, tracker
     from mien.data.sources import read_dataset
 
     check(checked, out, device=device, resume=resume)
+    check_trackers(track or [])
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     command = _rebuild_command(recipe, data, out, device, settings or [], flag_words(options))
-    speaks = os.environ.get("RANK", "0") == "0"  # of several processes, one draws
+    speaks = os.environ.get("RANK", "0") == "0"  # of several processes, one draws and logs
+    tracked = sorted(set(track or [])) if speaks else []
     with _Progress(f"reading {data}", checked.epochs, speaks=speaks) as progress:
         dataset = read_dataset(data, checked.input, options=options)
         if dataset.skipped:
             progress.say(f"left out {len(dataset.skipped)} corrupt pictures: {', '.join(dataset.skipped)}")
         try:
-            bundle = run(
-                checked, dataset, out, device=device, resume=resume, command=command,
-                on_step=progress.step, on_epoch=progress.epoch,
-            )  # fmt: skip
+            with ExitStack() as logs:
+                listeners = [logs.enter_context(tracker(name, checked, out)) for name in tracked]
+
+                def listen(row: EpochRow) -> None:
+                    for listener in (progress.epoch, *listeners):
+                        listener(row)
+
+                bundle = run(
+                    checked, dataset, out, device=device, resume=resume, command=command,
+                    on_step=progress.step, on_epoch=listen,
+                )  # fmt: skip
         except KeyboardInterrupt:
             progress.say("interrupted; finished epochs are kept: the same command with --resume goes on")
             raise

@@ -1,0 +1,121 @@
+"""A run's figures, epoch by epoch, to TensorBoard or MLflow through their own libraries."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from mien import files
+from mien.errors import ConfigError, did_you_mean, needs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from mien.config import Recipe
+    from mien.training.history import EpochRow
+
+EXPERIMENT = "mien"
+
+
+def check_trackers(names: Iterable[str]) -> None:
+    """Refuse a tracker that there is not.
+
+    Raises:
+        ConfigError: it is unknown.
+    """
+    for name in names:
+        if name not in TRACKERS:
+            raise ConfigError(
+                f"unknown tracker {name!r}{did_you_mean(name, TRACKERS)} (known: {', '.join(TRACKERS)})"
+            )
+
+
+@contextlib.contextmanager
+def tracker(name: str, recipe: Recipe, out: Path) -> Iterator[Callable[[EpochRow], None]]:
+    """Yield what takes an epoch's figures to ``tensorboard`` or ``mlflow``.
+
+    TensorBoard's events go to ``out/run/tensorboard``. MLflow goes where ``MLFLOW_TRACKING_URI`` says, else to
+    ``out/run/mlflow.db``; a resumed run goes on in the same MLflow run.
+
+    Raises:
+        ConfigError: MLflow cannot be written to.
+        MissingExtra: its library is not installed.
+    """
+    with TRACKERS[name](recipe, out) as log:
+        yield log
+
+
+@contextlib.contextmanager
+def _tensorboard(recipe: Recipe, out: Path) -> Iterator[Callable[[EpochRow], None]]:
+    with needs("track"):
+        from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(out / "run" / "tensorboard") as writer:
+        writer.add_text("recipe", f"```json\n{recipe.model_dump_json(indent=2)}\n```")
+
+        def log(row: EpochRow) -> None:
+            for figure, value in _figures(row).items():
+                writer.add_scalar(figure, value, row.epoch)
+            writer.flush()
+
+        yield log
+
+
+@contextlib.contextmanager
+def _mlflow(recipe: Recipe, out: Path) -> Iterator[Callable[[EpochRow], None]]:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read on import
+    with needs("track"):
+        from mlflow.exceptions import MlflowException
+        from mlflow.tracking import MlflowClient
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+
+    folder = files.make_folder(out / "run").resolve()
+    client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}")
+    known = folder / "mlflow_run_id.txt"
+    try:
+        run_id = known.read_text() if known.exists() else _begin(client, recipe, out)
+        files.write(known, run_id)
+        client.update_run(run_id, "RUNNING")
+    except MlflowException as error:
+        raise ConfigError(f"MLflow at {client.tracking_uri}: {error}") from error
+
+    def log(row: EpochRow) -> None:
+        for figure, value in _figures(row).items():
+            client.log_metric(run_id, figure, value, step=row.epoch)
+
+    try:
+        yield log
+    except BaseException:
+        client.set_terminated(run_id, "FAILED")
+        raise
+    client.set_terminated(run_id)
+
+
+def _begin(client: MlflowClient, recipe: Recipe, out: Path) -> str:  # type: ignore[name-defined] # noqa: F821
+    found = client.get_experiment_by_name(EXPERIMENT)
+    experiment = found.experiment_id if found else client.create_experiment(EXPERIMENT)
+    run_id: str = client.create_run(experiment, run_name=out.resolve().name).info.run_id
+    for option, value in _flat(recipe.model_dump(mode="json")):
+        client.log_param(run_id, option, value)
+    return run_id
+
+
+def _flat(options: dict[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in options.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _figures(row: EpochRow) -> dict[str, float]:
+    figures = asdict(row)
+    del figures["epoch"]
+    return figures
+
+
+TRACKERS = {"tensorboard": _tensorboard, "mlflow": _mlflow}
