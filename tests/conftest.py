@@ -56,3 +56,33 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(
         recipe, tiny_data(), out, device="cpu", command="mien train nano --data synthetic --out tiny"
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_members(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return three bundles of two architectures, the last one with another number range."""
+    from mien.config import read_recipe
+    from mien.training.loop import train
+    from tests.training.tiny import tiny_data
+
+    folder, made = tmp_path_factory.mktemp("members"), [tiny_bundle]
+    settings = {
+        "lenet": ["network=lenet", "optim.peak_lr=0.02"],
+        "ranged": ["input.mean=[0.2]", "input.std=[1.0]", "seed=1"],
+    }
+    for name, own in settings.items():
+        recipe = read_recipe("nano", ["epochs=2", "batch_size=16", "precision=32-true", *own])
+        made.append(train(recipe, tiny_data(), folder / name, device="cpu", command=f"mien train {name}"))
+    return made
+
+
+@pytest.fixture(scope="session")
+def tiny_ensemble(tiny_members: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a bundle that joins three."""
+    from mien import bundle
+    from mien.export.ensemble import save_ensemble
+    from tests.training.tiny import tiny_data
+
+    out = tmp_path_factory.mktemp("joined") / "joined"
+    save_ensemble([bundle.load(member) for member in tiny_members], tiny_data(), "test", out)
+    return out

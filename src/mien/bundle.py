@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 CONFIG = "config.json"
 GRAPH = "model.onnx"
 WEIGHTS = "model.safetensors"
+ENSEMBLE = "ensemble"
+"""The architecture of a bundle that joins others; it has a graph and no weights of torch's."""
 DEFAULT_MODEL = "mien_nano"
 """The built-in bundle that answers to the name ``default``."""
 

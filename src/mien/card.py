@@ -57,9 +57,9 @@ def render(card: Card) -> str:
             "",
             "## Training",
             "",
-            *_training(card),
+            *(_members(card) if card.architecture == "ensemble" else _training(card)),
             "",
-            "The command that trains it:",
+            "The command that makes it:",
             "",
             "```",
             card.command or "# trained from Python; the recipe is in config.json",
@@ -113,6 +113,28 @@ def _training(card: Card) -> list[str]:
         f"{run['onnx_max_probability_difference']:.0e} in a probability.",
         "",
         _DRAWN if data["name"] == "synthetic" else _LICENCE,
+    ]
+
+
+def _members(card: Card) -> list[str]:
+    run, rule = card.training, card.recipe["rule"]
+    best = max(member["accuracy"] for member in card.recipe["members"])
+    worse = " **It is worse than its best member there.**" if run[rule] < best else ""
+    rows = ["| member | architecture | weight | accuracy |", "|---|---|---|---|"]
+    for member in card.recipe["members"]:
+        figures = f"{member['weight']:.3f} | {100 * member['accuracy']:.1f} %"
+        rows.append(
+            f"| {member['name']} (`{member['sha256'][:12]}`) | {member['architecture']} | {figures} |"
+        )
+    return [
+        f"An ensemble by the rule `{rule}`, judged on `{run['split']}` of `{card.data['name']}` (fingerprint "
+        f"`{card.data['fingerprint'][:12]}`): {100 * run[rule]:.1f} %, its best member {100 * best:.1f} %.{worse} "
+        f"Weights fitted to four fifths and judged on the other gain {100 * run['gain']:.2f} points over the plain "
+        f"mean (standard error {100 * run['gain_standard_error']:.2f}).",
+        "",
+        *rows,
+        "",
+        _DRAWN if card.data["name"] == "synthetic" else _LICENCE,
     ]
 
 

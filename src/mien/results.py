@@ -102,6 +102,8 @@ class EvalReport:
     tta: str
     n: int
     accuracy: float
+    top_k_accuracy: dict[str, float]
+    """How often the truth is among the k best answers, by k; a k that all classes fill is left out."""
     macro_f1: float
     balanced_accuracy: float
     per_class: dict[str, ClassScores]

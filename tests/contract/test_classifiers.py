@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 
 from mien.classifiers import Classifier, load_classifier, probabilities
-from mien.classifiers.combine import FlipAverage
+from mien.classifiers.combine import with_tta
 from mien.errors import BundleError
 from mien.export.onnx import check_parity
 from tests.training.tiny import tiny_data
 
 
-@pytest.fixture(params=["onnx", "torch", "flip"])
-def classifier(request, tiny_bundle) -> Classifier:
-    if request.param == "flip":
-        return FlipAverage(load_classifier(tiny_bundle))
+@pytest.fixture(params=["onnx", "torch", "flip", "ten_crops", "ensemble"])
+def classifier(request, tiny_bundle, tiny_ensemble) -> Classifier:
+    if request.param in ("flip", "ten_crops"):
+        return with_tta(load_classifier(tiny_bundle), request.param)
+    if request.param == "ensemble":
+        return load_classifier(tiny_ensemble)
     return load_classifier(tiny_bundle, backend=request.param)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mien.classifiers import Classifier
-from mien.classifiers.combine import FlipAverage, with_tta
+from mien.classifiers.combine import ten_crops, with_tta
 from mien.data.dataset import FaceDataset, one_hot
 from mien.errors import ConfigError
 from mien.evaluation.evaluate import evaluate
@@ -47,6 +49,17 @@ def test_every_figure_by_hand():
     assert document["model"]["labels"] == list(LABELS)
 
 
+def test_top_k_by_hand():
+    fixed = ConstantClassifier((0.0, 2.0, 1.0), LABELS, size_px=8)  # happy before sad before angry
+    report = evaluate(fixed, data([0, 1, 2, 2], [0, 0, 0, 0]), "test")
+    assert (report.accuracy, report.top_k_accuracy) == (0.25, {"2": 0.75})
+    wide = ConstantClassifier((0.0, 2.0, 1.0, 0.5), (*LABELS, "fear"), size_px=8)
+    assert evaluate(wide, data([0, 1, 2, 2], [0, 0, 0, 0]), "test").top_k_accuracy == {"2": 0.75, "3": 0.75}
+    two = ConstantClassifier((0.0, 2.0), ("angry", "happy"), size_px=8)
+    pair = replace(data([0, 1], [0, 0]), labels=two.id.labels, targets=np.eye(2, dtype=np.float32))
+    assert evaluate(two, pair, "test").top_k_accuracy == {}
+
+
 def test_a_class_that_occurs_nowhere_does_not_count():
     report = evaluate(Reader(), data([0, 0, 1], [0, 0, 1]), "test")
     assert (report.macro_f1, report.balanced_accuracy) == (1.0, 1.0)
@@ -69,16 +82,34 @@ def test_flip_averages_probabilities():
 
     crop = np.zeros((1, 8, 8, 1), np.uint8)
     crop[0, 0, 0, 0] = 255
-    mean = np.exp(FlipAverage(Sided(size_px=8)).logits(crop))[0]
+    mean = np.exp(with_tta(Sided(size_px=8), "flip").logits(crop))[0]
     first = (np.e**2 / (1 + np.e**2) + 1 / (1 + np.e**3)) / 2
     assert mean == pytest.approx([first, 1 - first], rel=1e-5)
 
 
+def test_ten_crops_are_corners_and_centre_and_their_mirrors():
+    picture = np.zeros((1, 24, 24, 1), np.uint8)
+    picture[0, 0, 0], picture[0, -1, -1], picture[0, 0, -1], picture[0, -1, 0] = 250, 200, 150, 100
+    views = list(ten_crops(picture))
+    assert len(views) == 10
+    assert all(view.shape == picture.shape for view in views)
+    corners = [
+        tuple(int(view[0, y, x, 0]) for y, x in ((0, 0), (0, -1), (-1, 0), (-1, -1))) for view in views
+    ]
+    assert corners[0] == (250, 0, 0, 0)  # cut to 22 pixels, a corner keeps its own pixel and loses the others
+    assert corners[1] == (0, 250, 0, 0)
+    assert corners[2] == (0, 150, 0, 0)
+    assert corners[4] == (0, 0, 100, 0)
+    assert corners[6] == (0, 0, 0, 200)
+    assert corners[8] == corners[9] == (0, 0, 0, 0)
+
+
 def test_wrappers_are_classifiers():
+    assert isinstance(with_tta(ConstantClassifier(), "ten_crops"), Classifier)
     assert isinstance(with_tta(ConstantClassifier(), "flip"), Classifier)
     assert isinstance(with_tta(ConstantClassifier(), "none"), Classifier)
     with pytest.raises(
         ConfigError,
-        match=r"unknown test-time augmentation 'flop': expected none or flip; did you mean flip\?",
+        match=r"unknown test-time augmentation 'flop': expected none or flip or ten_crops; did you mean flip\?",
     ):
         with_tta(ConstantClassifier(), "flop")

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from safetensors.torch import load
 
+from mien.bundle import ENSEMBLE
 from mien.errors import BundleError
 from mien.networks import catalog
 from mien.networks.plain import deploy
@@ -36,6 +37,8 @@ class TorchClassifier:
         Raises:
             BundleError: the weights do not fit the architecture or the labels.
         """
+        if bundle.card.architecture == ENSEMBLE:
+            raise BundleError(f"model {bundle.id.name} is an ensemble: it runs in ONNX Runtime only")
         options = bundle.card.recipe.get("network_options")
         network = catalog.build(bundle.card.architecture, len(bundle.id.labels), bundle.preprocess, options)
         try:

@@ -26,7 +26,8 @@ def evaluate(
     split: Annotated[str, typer.Option(help="Which part of the dataset to judge on.")],
     options: ReadOptions,
     tta: Annotated[
-        str, typer.Option(help="Test-time augmentation: none, or flip (mean with the mirror image).")
+        str,
+        typer.Option(help="Test-time augmentation: none, flip (mean with the mirror image) or ten_crops."),
     ] = ("none"),
     json_to: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Write the report there; - prints only JSON.")
@@ -58,7 +59,8 @@ def _print_report(report: EvalReport) -> None:
 
     print(f"{report.model.name} on {report.split} of {report.data}, {report.n:,} images, tta {report.tta}")
     figures = ("accuracy", "macro_f1", "balanced_accuracy")
-    print("   ".join(f"{name.replace('_', ' ')} {getattr(report, name):.2%}" for name in figures))
+    shown = [f"{name.replace('_', ' ')} {getattr(report, name):.2%}" for name in figures]
+    print("   ".join(shown + [f"top-{k} {share:.2%}" for k, share in report.top_k_accuracy.items()]))
     rows = []
     for (label, row), counts in zip(report.per_class.items(), report.confusion, strict=True):
         scores = (f"{value:.1%}" for value in (row.precision, row.recall, row.f1))

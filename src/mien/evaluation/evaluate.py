@@ -11,13 +11,15 @@ from mien.errors import needs
 from mien.results import ClassScores, EvalReport, ModelId
 
 with needs("report"):
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, top_k_accuracy_score
 
 if TYPE_CHECKING:
-    from jaxtyping import Int
+    from jaxtyping import Float32, Int
 
     from mien.classifiers import Classifier
     from mien.data.dataset import FaceDataset
+
+TOP_K = (2, 3)
 
 
 def evaluate(classifier: Classifier, data: FaceDataset, split: str, *, tta: str = "none") -> EvalReport:
@@ -29,25 +31,25 @@ def evaluate(classifier: Classifier, data: FaceDataset, split: str, *, tta: str 
     """
     rows = data.select(split).relabel(classifier.id.labels)
     rows.check_labelled(np.arange(len(rows)))
-    predicted = with_tta(classifier, tta).logits(rows.images).argmax(axis=1)
-    return report(rows.truth, predicted, model=classifier.id, data=rows, split=split, tta=tta)
+    logits = with_tta(classifier, tta).logits(rows.images)
+    return report(rows.truth, logits, model=classifier.id, data=rows, split=split, tta=tta)
 
 
 def report(
     truth: Int[np.ndarray, " n"],
-    predicted: Int[np.ndarray, " n"],
+    logits: Float32[np.ndarray, "n k"],
     *,
     model: ModelId,
     data: FaceDataset,
     split: str,
     tta: str = "none",
 ) -> EvalReport:
-    """Count hits and misses of predicted labels.
+    """Count hits and misses.
 
     Macro-F1 and balanced accuracy average over the classes that occur in `truth` or `predicted`
     (for balanced accuracy: in `truth`), as scikit-learn does.
     """
-    every = np.arange(len(model.labels))
+    every, predicted = np.arange(len(model.labels)), logits.argmax(axis=1)
     precision, recall, f1, support = precision_recall_fscore_support(
         truth, predicted, labels=every, zero_division=0
     )
@@ -62,6 +64,11 @@ def report(
         tta=tta,
         n=len(truth),
         accuracy=float((truth == predicted).mean()),
+        top_k_accuracy={
+            str(k): float(top_k_accuracy_score(truth, logits, k=k, labels=every))
+            for k in TOP_K
+            if k < len(every)
+        },
         macro_f1=float(f1[occurs].mean()),
         balanced_accuracy=float(recall[support > 0].mean()),
         per_class={label: ClassScores(*row) for label, row in zip(model.labels, scores, strict=True)},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import logging
 import warnings
 from typing import TYPE_CHECKING
@@ -16,9 +15,9 @@ from mien.classifiers import probabilities
 from mien.classifiers.onnx_runtime import OnnxClassifier
 from mien.classifiers.torch_module import TorchClassifier
 from mien.errors import BundleError, needs
+from mien.export.metadata import describe
 
 with needs("export"):
-    import onnx
     import onnxscript  # noqa: F401 - the exporter's own need, missed here rather than halfway
 
 if TYPE_CHECKING:
@@ -53,9 +52,7 @@ def export_onnx(network: torch.nn.Module, preprocess: Preprocess, labels: tuple[
         del node.metadata_props[:]  # where in our sources each node came from: size and paths, no use
         node.doc_string = ""
     del graph.graph.metadata_props[:], graph.metadata_props[:], graph.graph.value_info[:]
-    facts = {"mien.labels": json.dumps(labels), "mien.preprocess": preprocess.model_dump_json()}
-    onnx.helper.set_model_props(graph, facts)
-    onnx.checker.check_model(graph)
+    describe(graph, labels, preprocess)
     return graph.SerializeToString()
 
 

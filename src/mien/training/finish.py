@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import platform
 import statistics
-from collections import Counter
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save as to_safetensors
 
-from mien import __version__, bundle, card, files
-from mien.classifiers.combine import TTA
+from mien import bundle, card, files
 from mien.classifiers.onnx_runtime import OnnxClassifier
-from mien.evaluation.evaluate import evaluate
+from mien.evaluation.facts import CHOSEN, READ_ONCE, data_facts, labelled_splits, scores, versions
 from mien.export.onnx import check_parity, export_onnx
 from mien.networks.plain import deploy
 from mien.results import ModelId
@@ -24,13 +20,14 @@ from mien.training.history import EpochRow, best_epoch
 from mien.training.transfer import origin
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
     from mien.config import Recipe
     from mien.data.dataset import FaceDataset
 
 PARITY_IMAGES = 512
-_VERSIONED = ("torch", "lightning", "onnx", "onnxruntime", "numpy", "opencv-python-headless")
 
 
 @dataclass(frozen=True)
@@ -72,31 +69,14 @@ def save_bundle(out: Path, network: nn.Module, data: FaceDataset, run: Provenanc
         parameters=sum(p.numel() for p in deployed.parameters()),
         recipe=recipe.model_dump(mode="json"),
         command=run.command,
-        data=_data_facts(data, run.fingerprint),
+        data=data_facts(data, run.fingerprint),
         training=_training_facts(run, difference),
-        versions={"mien": __version__, **{name: _version(name) for name in _VERSIONED}},
-        scores=_scores(OnnxClassifier(identity, preprocess, graph), data, run),
+        versions=versions(),
+        scores=scores(OnnxClassifier(identity, preprocess, graph), data, _protocols(run, data)),
     )
     weights = to_safetensors({name: value.contiguous() for name, value in network.state_dict().items()})
     contents = {bundle.WEIGHTS: weights, bundle.GRAPH: graph, "README.md": card.render(made).encode()}
     bundle.save(out, made, contents)
-
-
-def _data_facts(data: FaceDataset, fingerprint: str) -> dict[str, Any]:
-    counts = {
-        split: {data.labels[k]: n for k, n in sorted(Counter(data.truth[rows].tolist()).items())}
-        for split, rows in ((split, data.rows(split)) for split in data.splits)
-        if data.targets[rows].any(axis=1).all()
-    }
-    name, skipped = Path(data.source).name, list(data.skipped)
-    return {"name": name, "fingerprint": fingerprint, "counts": counts, "skipped": skipped}
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # installed under another name, such as a distribution's own OpenCV
-        return "unknown"
 
 
 def _training_facts(run: Provenance, difference: float) -> dict[str, Any]:
@@ -118,24 +98,6 @@ def _training_facts(run: Provenance, difference: float) -> dict[str, Any]:
     }
 
 
-def _scores(classifier: OnnxClassifier, data: FaceDataset, run: Provenance) -> list[dict[str, Any]]:
-    scores = []
-    for split in data.splits:
-        if split == run.recipe.train_split or not data.targets[data.rows(split)].any(axis=1).all():
-            continue  # a contest's test images have no labels to be judged by
-        chosen = split == run.validation_split
-        protocol = "the epoch was chosen on this split" if chosen else "read once; nothing was chosen on it"
-        for tta in TTA:
-            report = evaluate(classifier, data, split, tta=tta).to_dict()
-            kept = (
-                "split",
-                "tta",
-                "n",
-                "accuracy",
-                "macro_f1",
-                "balanced_accuracy",
-                "per_class",
-                "confusion",
-            )
-            scores.append({"protocol": protocol, **{name: report[name] for name in kept}})
-    return scores
+def _protocols(run: Provenance, data: FaceDataset) -> dict[str, str]:
+    judged = [split for split in labelled_splits(data) if split != run.recipe.train_split]
+    return {split: CHOSEN if split == run.validation_split else READ_ONCE for split in judged}

@@ -1,0 +1,236 @@
+"""Several bundles -> one: their graphs in one graph, which is then a model like any other.
+
+The members' graphs stand side by side behind one input; each gets it in its own number range. So an ensemble
+needs no code where it is used: whatever takes a bundle takes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mien import bundle, card, files
+from mien.classifiers import probabilities
+from mien.classifiers.onnx_runtime import OnnxClassifier
+from mien.errors import BundleError, ConfigError, did_you_mean, needs
+from mien.evaluation.facts import READ_ONCE, data_facts, labelled_splits, scores, versions
+from mien.evaluation.mixture import RULES, TIE_BREAK, MixtureReport, combine, judge_mixture
+from mien.export.metadata import describe
+from mien.results import ModelId
+
+with needs("export"):
+    import onnx
+    from onnx import helper
+    from onnx.helper import make_node
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from typing import Any
+
+    from jaxtyping import Num
+
+    from mien.bundle import Bundle
+    from mien.data.dataset import FaceDataset
+    from mien.preprocess import Preprocess
+
+MAX_DIFFERENCE = 1e-4
+"""Largest difference of any probability between the joined graph and its members, combined in NumPy."""
+_RANGE = {"scale", "mean", "std"}
+
+
+def check_members(members: Sequence[Bundle], rule: str) -> None:
+    """Refuse what cannot be joined.
+
+    Raises:
+        ConfigError: no such rule, fewer than two members, or members that answer or see something else.
+    """
+    if rule not in RULES:
+        raise ConfigError(f"unknown rule {rule!r}{did_you_mean(rule, RULES)}: expected {', '.join(RULES)}")
+    if len(members) < 2:
+        raise ConfigError("an ensemble needs at least two bundles")
+    first = members[0]
+    for other in members[1:]:
+        if other.id.sha256 == first.id.sha256:
+            raise ConfigError(f"{other.id.name} is named twice: a member counts once")
+        if other.id.labels != first.id.labels:
+            raise ConfigError(
+                f"{other.id.name} answers {', '.join(other.id.labels)}; {first.id.name} answers "
+                f"{', '.join(first.id.labels)}: members of an ensemble must agree"
+            )
+        ours, theirs = (one.preprocess.model_dump(exclude=_RANGE) for one in (first, other))
+        for name, value in ours.items():
+            if theirs[name] != value:
+                raise ConfigError(
+                    f"{other.id.name} takes pictures with {name} = {theirs[name]}, {first.id.name} with {value}: "
+                    f"members of an ensemble must see the same crops (only scale, mean and std may differ)"
+                )
+
+
+def save_ensemble(
+    members: Sequence[Bundle],
+    data: FaceDataset,
+    split: str,
+    out: Path,
+    *,
+    rule: str = "mean",
+    command: str = "",
+) -> MixtureReport:
+    """Judge the members together on `split`, join them by `rule` and write the bundle into `out`.
+
+    Raises:
+        ConfigError: `check_members`, or `out` holds a model.
+        DataError: no such split, pictures without a label, or too few of a class.
+        BundleError: the joined graph differs from its members.
+        OutputError: `out` cannot be written.
+    """
+    check_members(members, rule)
+    if (out / bundle.CONFIG).exists():
+        raise ConfigError(f"{out} already holds a finished model: choose another --out")
+    first = members[0]
+    data = data.relabel(first.id.labels)
+    rows = data.select(split)
+    rows.check_labelled(np.arange(len(rows)))
+    singles = [OnnxClassifier(one.id, one.preprocess, one.read(bundle.GRAPH)) for one in members]
+    probs = np.stack([probabilities(single.logits(rows.images)) for single in singles])
+    report = judge_mixture(probs, rows.truth)
+    weights = np.array(report.weights) if rule == "weighted" else np.full(len(members), 1 / len(members))
+    graph = join(members, rule, weights)
+    identity = ModelId(out.resolve().name, files.sha256(graph), first.id.labels)
+    joined = OnnxClassifier(identity, first.preprocess, graph)
+    difference = _check(joined, combine(probs, rule, weights), rows)
+    made = bundle.Card(
+        name=identity.name,
+        architecture=bundle.ENSEMBLE,
+        labels=data.labels,
+        preprocess=first.preprocess,
+        parameters=sum(one.card.parameters for one in members),
+        recipe={"rule": rule, "members": _facts(members, weights, report)},
+        command=command,
+        data=data_facts(data, data.fingerprint()),
+        training={"split": split, "onnx_max_probability_difference": difference, **asdict(report)},
+        versions=versions(),
+        scores=scores(joined, data, _protocols(members, data, split)),
+    )
+    bundle.save(out, made, {bundle.GRAPH: graph, "README.md": card.render(made).encode()})
+    return report
+
+
+def join(members: Sequence[Bundle], rule: str, weights: Num[np.ndarray, " m"]) -> bytes:
+    """Return one graph, ``image`` [batch, c, s, s] -> ``logits`` [batch, k], the logarithm of the probabilities.
+
+    Raises:
+        BundleError: members exported for different versions of ONNX.
+    """
+    first = onnx.load_from_string(members[0].read(bundle.GRAPH))
+    nodes, constants, stacked = [], [], []
+    for number, member in enumerate(members):
+        prefix = f"joined{number}_"  # other names than the member's own, which may be an ensemble
+        model = onnx.load_from_string(member.read(bundle.GRAPH))
+        model = onnx.compose.add_prefix(model, f"member{number}/")
+        if list(model.opset_import) != list(first.opset_import):
+            raise BundleError(
+                f"{member.id.name} was exported for another version of ONNX than {members[0].id.name}: "
+                f"export both with this version"
+            )
+        gain, offset = _range_change(members[0].preprocess, member.preprocess)
+        constants += [_constant(f"{prefix}gain", gain), _constant(f"{prefix}offset", offset)]
+        constants += model.graph.initializer
+        stacked.append(f"{prefix}probs")
+        nodes += [
+            make_node("Mul", ["image", f"{prefix}gain"], [f"{prefix}scaled"]),
+            make_node("Add", [f"{prefix}scaled", f"{prefix}offset"], [model.graph.input[0].name]),
+            *model.graph.node,
+            make_node("Softmax", [model.graph.output[0].name], [f"{prefix}softmax"], axis=1),
+            make_node("Unsqueeze", [f"{prefix}softmax", "first_axis"], [f"{prefix}probs"]),
+        ]
+    constants += [
+        _constant("first_axis", np.array([0])),
+        _constant("weights", weights[:, None, None].astype(np.float32)),
+        _constant("tiny", np.finfo(np.float32).tiny),
+        _constant("classes", np.array(len(members[0].id.labels))),
+        _constant("off_on", np.array([0, 1], np.float32)),
+        _constant("vote_share", np.float32(1 - TIE_BREAK)),
+        _constant("mean_share", np.float32(TIE_BREAK)),
+    ]
+    nodes += [make_node("Concat", stacked, ["probs"], axis=0), *_combination(rule)]
+    graph = helper.make_graph(
+        nodes, "ensemble", first.graph.input, first.graph.output, _used(constants, nodes)
+    )
+    model = helper.make_model(graph, opset_imports=first.opset_import, ir_version=first.ir_version)
+    describe(model, members[0].id.labels, members[0].preprocess)
+    return bytes(model.SerializeToString())
+
+
+def _combination(rule: str) -> list[onnx.NodeProto]:
+    """Return the nodes from ``probs`` [m, batch, k] to ``logits``: `mixture.combine`, its logarithm taken."""
+    nodes = [
+        make_node("Mul", ["probs", "weights"], ["weighted"]),
+        make_node("ReduceSum", ["weighted", "first_axis"], ["mean"], keepdims=0),
+    ]
+    if rule == "vote":
+        nodes += [
+            make_node("ArgMax", ["probs"], ["answers"], axis=2, keepdims=0),
+            make_node("OneHot", ["answers", "classes", "off_on"], ["votes"], axis=-1),
+            make_node("ReduceMean", ["votes", "first_axis"], ["voted"], keepdims=0),
+            make_node("Mul", ["voted", "vote_share"], ["most"]),
+            make_node("Mul", ["mean", "mean_share"], ["rest"]),
+            make_node("Add", ["most", "rest"], ["mixed"]),
+        ]
+    return [
+        *nodes,
+        make_node("Max", ["mixed" if rule == "vote" else "mean", "tiny"], ["positive"]),
+        make_node("Log", ["positive"], ["logits"]),
+    ]
+
+
+def _range_change(
+    ours: Preprocess, theirs: Preprocess
+) -> tuple[Num[np.ndarray, "c 1 1"], Num[np.ndarray, "c 1 1"]]:
+    """Return (gain, offset) that turn one model's input into another's: both are ``pixel * gain - offset``."""
+    (gain, offset), (their_gain, their_offset) = (np.array(one.gain_offset()) for one in (ours, theirs))
+    ratio = their_gain / gain
+    return tuple(v[:, None, None].astype(np.float32) for v in (ratio, offset * ratio - their_offset))
+
+
+def _constant(name: str, value: Any) -> onnx.TensorProto:
+    return onnx.numpy_helper.from_array(np.asarray(value), name)
+
+
+def _used(constants: list[onnx.TensorProto], nodes: list[onnx.NodeProto]) -> list[onnx.TensorProto]:
+    wanted = {name for node in nodes for name in node.input}
+    return [constant for constant in constants if constant.name in wanted]
+
+
+def _check(joined: OnnxClassifier, expected: Num[np.ndarray, "n k"], rows: FaceDataset) -> float:
+    difference = float(np.abs(probabilities(joined.logits(rows.images)) - expected).max())
+    if not difference <= MAX_DIFFERENCE:
+        raise BundleError(
+            f"model {joined.id.name}: the joined graph differs from its members by {difference:.2g} in a "
+            f"probability, more than {MAX_DIFFERENCE:g}: it is not kept"
+        )
+    return difference
+
+
+def _facts(
+    members: Sequence[Bundle], weights: Num[np.ndarray, " m"], report: MixtureReport
+) -> list[dict[str, Any]]:
+    return [
+        {"name": one.id.name, "sha256": one.id.sha256, "architecture": one.card.architecture,
+         "weight": float(weight), "accuracy": accuracy, "command": one.card.command}
+        for one, weight, accuracy in zip(members, weights, report.members, strict=True)
+    ]  # fmt: skip
+
+
+def _protocols(members: Sequence[Bundle], data: FaceDataset, split: str) -> dict[str, str]:
+    trained = {one.card.recipe.get("train_split") for one in members}
+    chosen = {one.card.training.get("validation_split", one.card.training.get("split")) for one in members}
+    return {
+        judged: "members or their weights were chosen on this split"
+        if judged in {split, *chosen}
+        else READ_ONCE
+        for judged in labelled_splits(data)
+        if judged not in trained
+    }

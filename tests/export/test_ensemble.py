@@ -1,0 +1,105 @@
+"""Joined graphs: equal to their members, honest in the card, and refused where members do not fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mien import bundle
+from mien.classifiers import load_classifier, probabilities
+from mien.data.synthetic import draw_dataset
+from mien.errors import BundleError, ConfigError
+from mien.evaluation.mixture import RULES, combine
+from mien.export import ensemble
+from mien.export.ensemble import check_members, save_ensemble
+from mien.preprocess import Preprocess
+from tests.training.tiny import tiny_data
+
+
+@pytest.fixture(scope="module")
+def members(tiny_members):
+    return [bundle.load(member) for member in tiny_members]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_joined_graph_is_its_members_combined(rule, members, tiny_members, tmp_path):
+    data, out = tiny_data(), tmp_path / "joined"
+    report = save_ensemble(members, data, "test", out, rule=rule)
+    crops = draw_dataset(Preprocess(), {"other": 35}).images
+    probs = np.stack([probabilities(load_classifier(path).logits(crops)) for path in tiny_members])
+    weights = np.array(report.weights) if rule == "weighted" else np.full(3, 1 / 3)
+    ours = probabilities(load_classifier(out).logits(crops))
+    np.testing.assert_allclose(ours, combine(probs, rule, weights), atol=1e-5)
+    card = bundle.load(out).card
+    assert card.parameters == sum(one.card.parameters for one in members)
+    assert [one["weight"] for one in card.recipe["members"]] == pytest.approx(list(weights))
+    scores = {(s["split"], s["tta"]): s for s in card.scores}
+    assert set(scores) == {("test", "none"), ("test", "flip")}
+    assert scores["test", "none"]["accuracy"] == pytest.approx(getattr(report, rule))
+    assert "chosen on this split" in scores["test", "none"]["protocol"]
+
+
+def test_members_see_their_own_number_range(members):
+    assert members[2].preprocess.gain_offset() != members[0].preprocess.gain_offset()
+
+
+def test_an_ensemble_joins_ensembles(members, tiny_ensemble, tmp_path):
+    both = [bundle.load(tiny_ensemble), members[0]]
+    save_ensemble(both, tiny_data(), "test", tmp_path / "both")
+    crops = tiny_data().images[:11]
+    parts = [probabilities(load_classifier(tiny_ensemble).logits(crops))]
+    parts.append(probabilities(load_classifier(tmp_path / "both").logits(crops)) * 2 - parts[0])
+    np.testing.assert_allclose(parts[1].sum(axis=1), 1, atol=1e-4)
+    assert (parts[1] > -1e-4).all()
+
+
+def test_the_card_says_when_the_best_member_is_better(members, tmp_path, monkeypatch):
+    def worse(probs, truth):
+        return replace(judge(probs, truth), mean=0.1, members=(0.5, 0.4, 0.3))
+
+    judge = ensemble.judge_mixture
+    monkeypatch.setattr(ensemble, "judge_mixture", worse)
+    save_ensemble(members, tiny_data(), "test", tmp_path / "joined")
+    page = (tmp_path / "joined" / "README.md").read_text()
+    assert "10.0 %, its best member 50.0 %. **It is worse than its best member there.**" in page
+
+
+def test_no_torch_behind_it(tiny_ensemble):
+    with pytest.raises(BundleError, match="model joined is an ensemble: it runs in ONNX Runtime only"):
+        load_classifier(tiny_ensemble, backend="torch")
+
+
+def altered(one, **changes):
+    return bundle.Bundle(one.card.model_copy(update=changes), {**one.contents, "model.onnx": b"another"})
+
+
+def test_what_is_refused(members, tmp_path, monkeypatch):
+    first, other = members[:2]
+    spec = first.preprocess
+    for given, rule, message in [
+        ([first], "mean", "an ensemble needs at least two bundles"),
+        ([first, other], "median", r"unknown rule 'median'.*: expected mean, weighted, vote"),
+        ([first, first], "mean", "tiny is named twice: a member counts once"),
+        (
+            [first, altered(other, labels=("happy", "sad"))],
+            "mean",
+            "lenet answers happy, sad; tiny answers angry",
+        ),
+        (
+            [first, altered(other, preprocess=spec.model_copy(update={"size_px": 64}))],
+            "mean",
+            "lenet takes pictures with size_px = 64, tiny with 48: members of an ensemble must see the same crops",
+        ),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            check_members(given, rule)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match="already holds a finished model"):
+        save_ensemble([first, other], tiny_data(), "test", tmp_path / "taken")
+    monkeypatch.setattr(ensemble, "combine", lambda probs, *_: probs[0])
+    with pytest.raises(BundleError, match=r"the joined graph differs from its members by .* it is not kept"):
+        save_ensemble([first, other], tiny_data(), "test", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
