@@ -43,6 +43,7 @@ def test_version_and_help():
         ["predict"],
         ["train"],
         ["evaluate"],
+        ["ensemble"],
         ["models"],
         ["recipes"],
         ["fetch"],
@@ -270,6 +271,38 @@ def test_evaluate_refuses_a_wrong_split_and_foreign_labels(tmp_path, tiny_bundle
     assert "label 'bored' of the data is not among" in refused(
         "evaluate", tiny_bundle, "--data", data, "--split", "test"
     )
+
+
+def test_a_submission_and_what_it_refuses(tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (11, 48, 48), np.uint8))
+    done = run(
+        "predict", tmp_path / "x.npy", "--submission", tmp_path / "s.csv", "--numbers", "--tta", "flip"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(f"wrote {tmp_path / 's.csv'}, 11 rows\n")
+    lines = (tmp_path / "s.csv").read_text().splitlines()
+    assert lines[0] == "Id,Category"
+    assert [line.split(",")[0] for line in lines[1:]] == [str(row) for row in range(11)]
+    assert "answers the rows of one dataset, 2 are named" in refused(
+        "predict", "a", "b", "--submission", "s.csv"
+    )
+    message = refused("predict", tmp_path / "x.npy", "--submission", "s.csv", "--out", tmp_path)
+    assert "writes one CSV: leave out --out" in message
+    assert "unknown test-time augmentation 'flop'" in refused("predict", "sample", "--tta", "flop")
+
+
+def test_two_models_become_one(tmp_path, tiny_members):
+    joined = tmp_path / "joined"
+    words = ["--data", "synthetic", "--split", "test", "--out", joined]
+    done = run("ensemble", *tiny_members[:2], *words, "--rule", "weighted")
+    assert done.returncode == 0, done.stderr
+    assert "weighted, cross-validated" in done.stdout
+    assert done.stdout.endswith(f"{joined}\n")
+    page = (joined / "README.md").read_text()
+    assert "mien ensemble tiny lenet --data synthetic --split test --out joined --rule weighted" in page
+    assert run("evaluate", joined, "--data", "synthetic", "--split", "test").returncode == 0
+    assert run("predict", "sample", "--model", joined).returncode == 0
+    assert "already holds a finished model" in refused("ensemble", *tiny_members[:2], *words)
 
 
 def test_predict_refuses(tmp_path, tiny_bundle):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import statistics
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,12 +17,10 @@ from mien.evaluation.facts import CHOSEN, READ_ONCE, data_facts, labelled_splits
 from mien.export.onnx import check_parity, export_onnx
 from mien.networks.plain import deploy
 from mien.results import ModelId
-from mien.training.history import EpochRow, best_epoch
+from mien.training.history import EpochRow, best_epoch, write_plot
 from mien.training.transfer import origin
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import nn
 
     from mien.config import Recipe
@@ -46,13 +45,18 @@ class Provenance:
 
 
 def save_bundle(out: Path, network: nn.Module, data: FaceDataset, run: Provenance) -> None:
-    """Export, prove, judge and write. Scores come from the ONNX graph, which is what will be used.
+    """Draw the history, export, prove, judge and write. Scores come from the ONNX graph, which is what will be used.
 
     Raises:
         BundleError: the exported graph differs from the network.
         OutputError: `out` can't be written.
     """
     recipe, preprocess = run.recipe, run.recipe.input
+    kept, title = (
+        best_epoch(run.history, recipe.validation.monitor),
+        f"{recipe.network} on {Path(data.source).name}",
+    )
+    write_plot(out / "run" / "history.png", run.history, kept, title)
     deployed = deploy(network)
     graph = export_onnx(deployed, preprocess, data.labels)
     identity = ModelId(out.resolve().name, files.sha256(graph), data.labels)

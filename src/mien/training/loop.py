@@ -24,7 +24,7 @@ from mien.networks import catalog
 from mien.training.batches import Batches, epoch_seed
 from mien.training.checkpoint import Checkpoint, Weights
 from mien.training.finish import Provenance, save_bundle
-from mien.training.history import EpochRow, best_epoch, out_of_patience, write_csv, write_plot
+from mien.training.history import EpochRow, best_epoch, out_of_patience, write_csv
 from mien.training.launch import check_device, open_fabric
 from mien.training.losses import objective
 from mien.training.optim import build_optimizer, learning_rate, moving_average, set_learning_rate
@@ -98,10 +98,8 @@ def train(
         train_loss, train_accuracy = run.train_epoch(history, on_step)
         val_loss, val_accuracy = run.judge()
         seconds = time.perf_counter() - started
-        row = EpochRow(
-            len(history) + 1, run.rate, train_loss, train_accuracy, val_loss, val_accuracy, seconds
-        )
-        history.append(row)
+        figures = (run.rate, train_loss, train_accuracy, val_loss, val_accuracy, seconds)
+        history.append(row := EpochRow(len(history) + 1, *figures))
         if best_epoch(history, recipe.validation.monitor) is row:
             best = run.weights()
         if run.fabric.is_global_zero:
@@ -111,11 +109,6 @@ def train(
         on_epoch(row)
 
     if run.fabric.is_global_zero:
-        kept, title = (
-            best_epoch(history, recipe.validation.monitor),
-            f"{recipe.network} on {Path(data.source).name}",
-        )
-        write_plot(out / "run" / "history.png", history, kept, title)
         device, processes = str(run.fabric.device), run.fabric.world_size
         made = Provenance(recipe, history, judge_split, command, device, processes, checkpoint.fingerprint)
         save_bundle(out, run.trained(best), data, made)

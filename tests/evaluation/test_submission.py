@@ -1,0 +1,90 @@
+"""A contest's CSV: every row, in the order of the input, with the numbering of the label set in use."""
+
+from __future__ import annotations
+
+import csv
+
+import cv2
+import numpy as np
+import pytest
+
+from mien.classifiers import load_classifier
+from mien.data.reading import ReadOptions
+from mien.errors import ConfigError, DataError
+from mien.evaluation.submission import read_rows, write_submission
+from mien.preprocess import Preprocess
+from tests.fakes import ConstantClassifier
+from tests.pictures import png, write_tree
+from tests.training.tiny import tiny_data
+
+NO_OPTIONS = ReadOptions()
+
+
+def written(path) -> list[list[str]]:
+    with path.open(newline="") as file:
+        return list(csv.reader(file))
+
+
+@pytest.fixture(scope="module")
+def crops():
+    return tiny_data(35, 36).images[::-1].copy()  # 71 rows, not sorted by class
+
+
+@pytest.mark.parametrize("form", ["npy", "flat", "csv", "pixels"])
+def test_row_by_row(form, crops, tiny_bundle, tmp_path):
+    flat = crops.reshape(len(crops), -1)
+    source = tmp_path / ("test.npy" if form in ("npy", "flat") else "test.csv")
+    if form == "npy":
+        np.save(source, crops[..., 0])
+    elif form == "flat":
+        np.save(source, flat.astype(np.float32) / 255)
+    elif form == "csv":
+        np.savetxt(source, flat, fmt="%d", delimiter=",")
+    else:
+        source.write_text("pixels\n" + "".join(" ".join(map(str, row)) + "\n" for row in flat.tolist()))
+    classifier = load_classifier(tiny_bundle)
+    ids, read = read_rows(str(source), classifier.preprocess, NO_OPTIONS)
+    np.testing.assert_array_equal(read, crops)
+    expected = classifier.logits(crops).argmax(axis=1)
+    assert len(set(expected.tolist())) > 1, "one answer to everything would prove no order"
+    write_submission(tmp_path / "numbers.csv", ids, read, classifier, numbers=True)
+    assert written(tmp_path / "numbers.csv") == [
+        ["Id", "Category"], *([str(row), str(best)] for row, best in enumerate(expected.tolist())),
+    ]  # fmt: skip
+    write_submission(tmp_path / "names.csv", ids, read, classifier, columns=("row", "emotion"))
+    assert written(tmp_path / "names.csv") == [
+        ["row", "emotion"], *([str(row), classifier.id.labels[best]] for row, best in enumerate(expected.tolist())),
+    ]  # fmt: skip
+
+
+def test_numbers_are_places_in_the_models_own_order(tmp_path):
+    task_d = ConstantClassifier((0.0, 0.0, 1.0), ("angry", "happy", "neutral"))
+    write_submission(tmp_path / "s.csv", ["7"], np.zeros((1, 48, 48, 1), np.uint8), task_d, numbers=True)
+    assert written(tmp_path / "s.csv") == [["Id", "Category"], ["7", "2"]]
+
+
+def test_a_folder_of_pictures_without_classes(tmp_path):
+    write_tree(
+        tmp_path / "faces", {"b.png": png(1), "a/10.png": png(2), "a/9.png": png(3), ".hidden.png": png(4)}
+    )
+    ids, read = read_rows(str(tmp_path / "faces"), Preprocess(), NO_OPTIONS)
+    assert ids == ["a/10.png", "a/9.png", "b.png"]
+    np.testing.assert_array_equal(read[2, ..., 0], cv2.imdecode(np.frombuffer(png(1), np.uint8), 0))
+    assert read_rows(str(tmp_path / "faces" / "b.png"), Preprocess(), NO_OPTIONS)[0] == ["b.png"]
+
+
+def test_what_is_refused(tmp_path):
+    write_tree(tmp_path / "faces", {"a.png": png(1), "b.png": b"nonsense"})
+    with pytest.raises(DataError, match=r"b\.png.*: a submission needs an answer for every picture"):
+        read_rows(str(tmp_path / "faces"), Preprocess(), NO_OPTIONS)
+    with pytest.raises(DataError, match="no dataset at"):
+        read_rows(str(tmp_path / "nowhere.npy"), Preprocess(), NO_OPTIONS)
+    with pytest.raises(ConfigError, match="a submission needs two columns, both are named 'x'"):
+        write_submission(
+            tmp_path / "s.csv",
+            [],
+            np.zeros((0, 48, 48, 1), np.uint8),
+            ConstantClassifier(),
+            columns=("x", "x"),
+        )
+    assert not (tmp_path / "s.csv").exists()
