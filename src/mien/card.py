@@ -139,7 +139,10 @@ def _members(card: Card) -> list[str]:
 
 
 def _start(run: dict[str, Any]) -> str:
-    if "started_from" not in run:
-        return "From scratch"
-    name, digest = run["started_from"]["name"], run["started_from"]["sha256"]
-    return f"From the weights `{name}`" + (f" (SHA-256 `{digest[:12]}`)" if digest else "")
+    start = f"From the weights {_named(run['started_from'])}" if "started_from" in run else "From scratch"
+    taught = " and ".join(_named(teacher) for teacher in run.get("teachers", ()))
+    return f"{start}, taught by {taught}," if taught else start
+
+
+def _named(weights: dict[str, str]) -> str:
+    return f"`{weights['name']}`" + (f" (SHA-256 `{weights['sha256'][:12]}`)" if weights["sha256"] else "")

@@ -160,6 +160,18 @@ class Loss(_Section):
     """Draw one label from an image's votes each time it is seen (Barsoum et al. 2016, arXiv:1608.01041)."""
 
 
+class Distillation(_Section):
+    """Learning from the answers of trained models (Hinton et al. 2015, arXiv:1503.02531).
+
+    They see the very pictures that the network sees, augmented and mixed (Beyer et al. 2022, arXiv:2106.05237).
+    """
+
+    teachers: tuple[str, ...] = ()
+    """Bundles; the mean of their probabilities teaches."""
+    share: float = Field(0.7, ge=0, le=1)
+    """Of the target; the rest is the label's."""
+
+
 class Ema(_Section):
     """Exponential moving average of the weights, which is then what is judged and shipped."""
 
@@ -214,6 +226,7 @@ class Recipe(_Section):
     balance: Balance = Balance()
     optim: Optim = Optim()
     loss: Loss = Loss()
+    distillation: Distillation = Distillation()
     ema: Ema = Ema()
     transfer: Transfer = Transfer()
     validation: Validation = Validation()

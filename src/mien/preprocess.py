@@ -102,6 +102,19 @@ class Preprocess(BaseModel):
         gain, offset = (np.asarray(values, np.float32) for values in self.gain_offset())
         return np.ascontiguousarray((crops * gain - offset).transpose(0, 3, 1, 2))
 
+    def range_change(self, other: Preprocess) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return per-channel (gain, offset) from this input to another model's: ``ours * gain + offset``."""
+        (gain, offset), (their_gain, their_offset) = self.gain_offset(), other.gain_offset()
+        ratios = tuple(theirs / ours for ours, theirs in zip(gain, their_gain, strict=True))
+        shifts = zip(offset, ratios, their_offset, strict=True)
+        return ratios, tuple(ours * ratio - theirs for ours, ratio, theirs in shifts)
+
+    def differs_in_crops(self, other: Preprocess) -> str:
+        """Say what keeps two models from seeing the same crops; only their number ranges may differ."""
+        ours, theirs = (spec.model_dump(exclude={"scale", "mean", "std"}) for spec in (self, other))
+        different = [name for name in ours if ours[name] != theirs[name]]
+        return ", ".join(f"{name} = {theirs[name]}, here {ours[name]}" for name in different)
+
     def _to_grey(self, image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 1"]:
         grey = image.astype(np.float32) @ np.asarray(self.grey_weights_rgb, np.float32)
         return np.rint(grey).clip(0, 255).astype(np.uint8)[..., None]

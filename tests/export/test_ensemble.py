@@ -90,7 +90,7 @@ def test_what_is_refused(members, tmp_path, monkeypatch):
         (
             [first, altered(other, preprocess=spec.model_copy(update={"size_px": 64}))],
             "mean",
-            "lenet takes pictures with size_px = 64, tiny with 48: members of an ensemble must see the same crops",
+            "lenet takes other pictures than tiny: size_px = 64, here 48: members of an ensemble must see the same",
         ),
     ]:
         with pytest.raises(ConfigError, match=message):

@@ -34,11 +34,9 @@ if TYPE_CHECKING:
 
     from mien.bundle import Bundle
     from mien.data.dataset import FaceDataset
-    from mien.preprocess import Preprocess
 
 MAX_DIFFERENCE = 1e-4
 """Largest difference of any probability between the joined graph and its members, combined in NumPy."""
-_RANGE = {"scale", "mean", "std"}
 
 
 def check_members(members: Sequence[Bundle], rule: str) -> None:
@@ -60,13 +58,11 @@ def check_members(members: Sequence[Bundle], rule: str) -> None:
                 f"{other.id.name} answers {', '.join(other.id.labels)}; {first.id.name} answers "
                 f"{', '.join(first.id.labels)}: members of an ensemble must agree"
             )
-        ours, theirs = (one.preprocess.model_dump(exclude=_RANGE) for one in (first, other))
-        for name, value in ours.items():
-            if theirs[name] != value:
-                raise ConfigError(
-                    f"{other.id.name} takes pictures with {name} = {theirs[name]}, {first.id.name} with {value}: "
-                    f"members of an ensemble must see the same crops (only scale, mean and std may differ)"
-                )
+        if difference := first.preprocess.differs_in_crops(other.preprocess):
+            raise ConfigError(
+                f"{other.id.name} takes other pictures than {first.id.name}: {difference}: members of an ensemble "
+                f"must see the same crops (only scale, mean and std may differ)"
+            )
 
 
 def save_ensemble(
@@ -124,7 +120,7 @@ def join(members: Sequence[Bundle], rule: str, weights: Num[np.ndarray, " m"]) -
     Raises:
         BundleError: members exported for different versions of ONNX.
     """
-    first = onnx.load_from_string(members[0].read(bundle.GRAPH))
+    first, spec = onnx.load_from_string(members[0].read(bundle.GRAPH)), members[0].preprocess
     nodes, constants, stacked = [], [], []
     for number, member in enumerate(members):
         prefix = f"joined{number}_"  # other names than the member's own, which may be an ensemble
@@ -135,8 +131,8 @@ def join(members: Sequence[Bundle], rule: str, weights: Num[np.ndarray, " m"]) -
                 f"{member.id.name} was exported for another version of ONNX than {members[0].id.name}: "
                 f"export both with this version"
             )
-        gain, offset = _range_change(members[0].preprocess, member.preprocess)
-        constants += [_constant(f"{prefix}gain", gain), _constant(f"{prefix}offset", offset)]
+        for name, values in zip(("gain", "offset"), spec.range_change(member.preprocess), strict=True):
+            constants.append(_constant(f"{prefix}{name}", np.array(values, np.float32)[:, None, None]))
         constants += model.graph.initializer
         stacked.append(f"{prefix}probs")
         nodes += [
@@ -160,7 +156,7 @@ def join(members: Sequence[Bundle], rule: str, weights: Num[np.ndarray, " m"]) -
         nodes, "ensemble", first.graph.input, first.graph.output, _used(constants, nodes)
     )
     model = helper.make_model(graph, opset_imports=first.opset_import, ir_version=first.ir_version)
-    describe(model, members[0].id.labels, members[0].preprocess)
+    describe(model, members[0].id.labels, spec)
     return bytes(model.SerializeToString())
 
 
@@ -184,15 +180,6 @@ def _combination(rule: str) -> list[onnx.NodeProto]:
         make_node("Max", ["mixed" if rule == "vote" else "mean", "tiny"], ["positive"]),
         make_node("Log", ["positive"], ["logits"]),
     ]
-
-
-def _range_change(
-    ours: Preprocess, theirs: Preprocess
-) -> tuple[Num[np.ndarray, "c 1 1"], Num[np.ndarray, "c 1 1"]]:
-    """Return (gain, offset) that turn one model's input into another's: both are ``pixel * gain - offset``."""
-    (gain, offset), (their_gain, their_offset) = (np.array(one.gain_offset()) for one in (ours, theirs))
-    ratio = their_gain / gain
-    return tuple(v[:, None, None].astype(np.float32) for v in (ratio, offset * ratio - their_offset))
 
 
 def _constant(name: str, value: Any) -> onnx.TensorProto:

@@ -84,10 +84,11 @@ def save_bundle(out: Path, network: nn.Module, data: FaceDataset, run: Provenanc
 
 
 def _training_facts(run: Provenance, difference: float) -> dict[str, Any]:
-    start = origin(run.recipe)
+    start, teachers = run.recipe.transfer.weights, run.recipe.distillation.teachers
     best, last = best_epoch(run.history, run.recipe.validation.monitor), run.history[-1]
     return {
-        **({"started_from": start} if start else {}),
+        **({"started_from": origin(start)} if start else {}),
+        **({"teachers": [origin(name) for name in teachers]} if teachers else {}),
         "epochs": len(run.history),
         "validation_split": run.validation_split,
         "kept_epoch": best.epoch,

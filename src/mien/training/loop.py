@@ -23,6 +23,7 @@ from mien.errors import ConfigError, TrainingError
 from mien.networks import catalog
 from mien.training.batches import Batches, epoch_seed
 from mien.training.checkpoint import Checkpoint, Weights
+from mien.training.distill import Teachers, load_teachers
 from mien.training.finish import Provenance, save_bundle
 from mien.training.history import EpochRow, best_epoch, out_of_patience, write_csv
 from mien.training.launch import check_device, open_fabric
@@ -140,6 +141,8 @@ class _Run:
             self.raw, recipe.optim, backbone_lr_factor=recipe.transfer.backbone_lr_factor
         )
         self.network, self.optimizer = fabric.setup(called, optimizer)
+        teachers = load_teachers(recipe)
+        self.teachers = Teachers(teachers, recipe, data.labels).to(fabric.device) if teachers else None
         self.average = moving_average(self.raw, recipe.ema.decay) if recipe.ema.decay else None
         self.rate = 0.0
 
@@ -194,8 +197,11 @@ class _Run:
     def _train_step(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Make one step; return (loss, accuracy) of this process's rows, still on the device."""
         set_learning_rate(self.optimizer, self.rate)
-        logits = self.network(x)
-        loss = self._loss(logits, y)
+        logits, targets = self.network(x), y
+        if self.teachers is not None:
+            with self.fabric.autocast():
+                targets = y + self.recipe.distillation.share * (self.teachers(x) - y)
+        loss = self._loss(logits, targets)
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
         self.optimizer.step()
@@ -230,6 +236,7 @@ def check(recipe: Recipe, out: Path, *, device: str = "auto", resume: bool = Fal
         ConfigError: unknown network, device not there, or `out` holds another run.
     """
     catalog.build(recipe.network, 2, recipe.input, recipe.network_options)
+    load_teachers(recipe)
     check_device(device)
     if (out / bundle.CONFIG).exists():
         if not resume:

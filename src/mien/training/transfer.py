@@ -43,11 +43,10 @@ def load_start(network: nn.Module, recipe: Recipe) -> None:
     _load_fitting(network, given, source)
 
 
-def origin(recipe: Recipe) -> dict[str, str]:
-    """Return what a reader needs to find the starting weights again: name and SHA-256; nothing if random."""
-    source = recipe.transfer.weights
-    if source in ("", HUB):
-        return {"name": f"the hub's {recipe.network}", "sha256": ""} if source else {}
+def origin(source: str) -> dict[str, str]:
+    """Return what a reader needs to find weights again: name and SHA-256."""
+    if source == HUB:
+        return {"name": "timm's on the hub", "sha256": ""}
     path = Path(source)
     digest = files.sha256(path.read_bytes()) if path.is_file() else bundle.load(source).id.sha256
     return {"name": path.name, "sha256": digest}

@@ -1,0 +1,61 @@
+"""Teachers: trained models whose answers become part of the targets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from mien import bundle
+from mien.classifiers.torch_module import TorchClassifier
+from mien.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Float32
+
+    from mien.config import Recipe
+
+
+def load_teachers(recipe: Recipe) -> list[TorchClassifier]:
+    """Load the recipe's teachers and hold them against its input.
+
+    Raises:
+        BundleError: one is missing, damaged, or has no weights of torch's.
+        ConfigError: one takes other crops than the recipe's network.
+    """
+    teachers = [TorchClassifier.from_bundle(bundle.load(name)) for name in recipe.distillation.teachers]
+    for teacher in teachers:
+        if difference := recipe.input.differs_in_crops(teacher.preprocess):
+            raise ConfigError(f"teacher {teacher.id.name} takes other pictures than the recipe: {difference}")
+    return teachers
+
+
+class Teachers(nn.Module):
+    """Input as the student gets it -> mean probabilities of the teachers, f32 [b, k]."""
+
+    def __init__(self, teachers: Sequence[TorchClassifier], recipe: Recipe, labels: tuple[str, ...]) -> None:
+        super().__init__()
+        for teacher in teachers:
+            if teacher.id.labels != labels:
+                raise ConfigError(
+                    f"teacher {teacher.id.name} answers {', '.join(teacher.id.labels)}; "
+                    f"the data has {', '.join(labels)}"
+                )
+        self.networks = nn.ModuleList(teacher.network for teacher in teachers)
+        for number, teacher in enumerate(teachers):
+            change = recipe.input.range_change(teacher.preprocess)
+            for name, values in zip(("gain", "offset"), change, strict=True):
+                self.register_buffer(f"{name}{number}", torch.tensor(values)[:, None, None])
+        self.to(memory_format=torch.channels_last).requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Float32[Tensor, "b k"]:
+        """Return the mean of their probabilities for these very pictures, augmented and mixed as they are."""
+        answers = [
+            network(x * self.get_buffer(f"gain{n}") + self.get_buffer(f"offset{n}")).float().softmax(1)
+            for n, network in enumerate(self.networks)
+        ]
+        return torch.stack(answers).mean(0)

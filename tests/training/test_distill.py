@@ -1,0 +1,75 @@
+"""Teachers: their answers in the targets, by hand; other number ranges; what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mien import bundle
+from mien.classifiers import load_classifier, probabilities
+from mien.config import Recipe, read_recipe
+from mien.errors import BundleError, ConfigError
+from mien.training.batches import ToInput
+from mien.training.distill import Teachers, load_teachers
+from mien.training.loop import train
+from tests.training.tiny import tiny_data
+
+
+def recipe(*teachers, settings=()) -> Recipe:
+    names = ", ".join(f'"{name}"' for name in teachers)
+    common = ["epochs=2", "batch_size=16", "precision=32-true", f"distillation.teachers=[{names}]"]
+    return read_recipe("nano", [*common, *settings])
+
+
+def test_the_mean_of_what_each_would_answer_itself(tiny_members):
+    """The third teacher was trained on another number range, and must be shown it."""
+    plan, data = recipe(*tiny_members), tiny_data()
+    teach = Teachers(load_teachers(plan), plan, data.labels)
+    pictures = torch.from_numpy(data.images[:11]).permute(0, 3, 1, 2).float()
+    answers = teach(ToInput(plan.input, torch.device("cpu"))(pictures))
+    alone = [probabilities(load_classifier(path).logits(data.images[:11])) for path in tiny_members]
+    np.testing.assert_allclose(answers.numpy(), np.mean(alone, axis=0), atol=1e-5)
+    assert not answers.requires_grad
+
+
+def test_the_share_decides(tiny_bundle, tmp_path):
+    """With no share a teacher changes nothing; with all of it the labels do not matter."""
+
+    def final(name, data, *settings, teachers=(tiny_bundle,)):
+        train(recipe(*teachers, settings=settings), data, tmp_path / name, device="cpu")
+        return load_file(tmp_path / name / bundle.WEIGHTS)
+
+    data = tiny_data()
+    shuffled = tiny_data()
+    rows = data.rows("train")
+    shuffled.targets[rows] = shuffled.targets[np.random.default_rng(0).permutation(rows)]
+    alone, none = final("alone", data, teachers=()), final("none", data, "distillation.share=0.0")
+    assert all(torch.equal(none[name], alone[name]) for name in alone)
+    some = final("some", data)
+    assert not torch.equal(some["0.0.weight"], alone["0.0.weight"])
+    settings = ("distillation.share=1.0", "validation.monitor=loss")
+    one, two = (final(name, labels, *settings) for name, labels in (("a", data), ("b", shuffled)))
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], atol=1e-4, rtol=1e-4)
+    card = bundle.load(tmp_path / "some").card
+    assert card.training["teachers"] == [{"name": "tiny", "sha256": bundle.load(tiny_bundle).id.sha256}]
+    assert "From scratch, taught by `tiny` (SHA-256 `" in (tmp_path / "some" / "README.md").read_text()
+
+
+def test_what_is_refused(tiny_bundle, tiny_ensemble, tmp_path):
+    data = tiny_data()
+    out = tmp_path / "run"
+    with pytest.raises(BundleError, match="no model 'nowhere'"):
+        train(recipe("nowhere"), data, out, device="cpu")
+    with pytest.raises(BundleError, match="is an ensemble: it runs in ONNX Runtime only"):
+        train(recipe(tiny_ensemble), data, out, device="cpu")
+    with pytest.raises(
+        ConfigError, match="teacher tiny takes other pictures than the recipe: size_px = 48, here 40"
+    ):
+        train(recipe(tiny_bundle, settings=["input.size_px=40"]), data, out, device="cpu")
+    assert not out.exists()
+    other = data.relabel((*data.labels, "contempt"))
+    with pytest.raises(ConfigError, match="teacher tiny answers angry, .*; the data has angry, .*, contempt"):
+        train(recipe(tiny_bundle), other, out, device="cpu")
