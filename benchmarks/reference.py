@@ -1,0 +1,196 @@
+"""The five reference systems: what was published, and what our runs of their recipes reach.
+
+A finished run is recorded in a small file of facts taken from its bundle; the page is made of those files. Two
+ways of choosing the epoch are told apart: the authors' (on the images that are then reported) and the clean one
+(on a stratified tenth of the training images; the public-test images are read once). A row without a run says so.
+
+    mien train mynet_v2 --data fer2013.zip --out runs/mynet_v2
+    mien train mynet_v2 --data fer2013.zip --out runs/mynet_v2-clean --set validation.split=holdout
+    python benchmarks/reference.py record mynet_v2 runs/mynet_v2 runs/mynet_v2-clean
+    python benchmarks/reference.py page
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import statistics
+from pathlib import Path
+from typing import NamedTuple
+
+DOCS = Path(__file__).parent.parent / "docs"
+FACTS = DOCS / "runs" / "reference"
+PAGE = DOCS / "results.md"
+BEGIN, END = "<!-- printed by benchmarks/reference.py: begin -->", "<!-- end -->"
+NOT_RUN = "not run yet"
+
+
+class Row(NamedTuple):
+    """One published result."""
+
+    system: str
+    recipe: str
+    published: str
+    figure: str = "accuracy"
+    """Which of our figures stands beside it."""
+
+
+ROWS = (
+    Row("A", "inception", "69.36 % of 7,178"),
+    Row("A", "inception_simplified", "69.59 % of 7,178"),
+    Row("A", "mynet_v1", "67.55 % of 7,178; its weights 66.0 % on public-test"),
+    Row("A", "mynet_v2", "68.57 % of 7,178; its weights 67.9 % on public-test"),
+    Row("B", "mish_cnn", "validation 63.86 %"),
+    Row("B", "mish_cnn", "macro-F1 .61 validation, .59 final test", "macro_f1"),
+    Row("C", "lenet", "79.72 %, 3 classes of other photos"),
+    Row("C", "resnet34", "61.37 %, from scratch"),
+    Row("C", "efficientnet_b0_frozen", "83.54 %, pre-trained, frozen backbone"),
+    Row("C", "efficientnet_b0", "76.03 %, pre-trained, fine-tuned"),
+    Row("C", "mobilenetv2_100", "69.14 %, pre-trained"),
+    Row("C", "vit", "65.89 %, from scratch"),
+    Row("C", "vit_base", "89.29 %, pre-trained, fine-tuned"),
+    Row("D", "pooled_cnn", "full credit from 76.70 %, 3 classes"),
+    Row("E", "blog_cnn_1", "training 46 %, validation 39 %"),
+    Row("E", "blog_cnn_2", "training 59 %, validation 51 %"),
+    Row("E", "blog_cnn_3", "training 61 %, validation 55 %"),
+    Row("E", "blog_cnn_4", "training 85 %, validation 51 %"),
+)
+
+
+def record(recipe: str, run: Path) -> Path:
+    """Write the facts of a finished run; returns the file."""
+    from mien import bundle
+
+    card = bundle.load(run).card
+    clean = card.training["validation_split"] != "test"
+    with (run / "run" / "history.csv").open() as file:
+        kept = next(row for row in csv.DictReader(file) if int(row["epoch"]) == card.training["kept_epoch"])
+    scores = {score["tta"]: score for score in card.scores if score["split"] == "test"}
+    facts = {
+        "recipe": recipe,
+        "network": card.architecture,
+        "parameters": card.parameters,
+        "labels": list(card.labels),
+        "way": "clean" if clean else "authors",
+        "seed": card.recipe["seed"],
+        "input": f"{card.preprocess.size_px} px, {'grey' if card.preprocess.channels == 1 else 'colour'}",
+        "images": sum(card.data["counts"][card.recipe["train_split"]].values()),
+        "fingerprint": card.data["fingerprint"],
+        "epochs": card.training["epochs"],
+        "kept_epoch": card.training["kept_epoch"],
+        "minutes": round(card.training["epochs"] * card.training["median_epoch_seconds"] / 60, 1),
+        "hardware": f"{card.training['device']}, {card.training['threads']} threads",
+        "train_accuracy": float(kept["train_accuracy"]),
+        "n": scores["none"]["n"],
+        **{
+            name: scores["none"][name]
+            for name in ("accuracy", "macro_f1", "balanced_accuracy", "top_k_accuracy")
+        },
+        "accuracy_flip": scores["flip"]["accuracy"],
+        "command": card.command,
+        "versions": card.versions,
+    }
+    FACTS.mkdir(parents=True, exist_ok=True)
+    path = FACTS / f"{recipe}-{facts['way']}-{facts['seed']}.json"
+    path.write_text(json.dumps(facts, indent=2) + "\n")
+    return path
+
+
+def runs_of(recipe: str, way: str) -> list[dict]:
+    """Return the recorded runs of a recipe."""
+    return [json.loads(path.read_text()) for path in sorted(FACTS.glob(f"{recipe}-{way}-*.json"))]
+
+
+def table() -> str:
+    """Return the Markdown table of every published row."""
+    lines = [
+        "| system | recipe | parameters | input, classes | published | ours, the authors' way | with flip | "
+        "ours, clean: mean ± sd (n) | epochs | minutes | hardware |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in ROWS:
+        theirs, clean = runs_of(row.recipe, "authors"), runs_of(row.recipe, "clean")
+        ran = [*theirs, *clean]
+        if not ran:
+            cells = ["", "", row.published, NOT_RUN, "", "", "", "", ""]
+        else:
+            first = ran[0]
+            flip = f"{theirs[0]['accuracy_flip']:.1%}" if theirs and row.figure == "accuracy" else ""
+            cells = [
+                f"{first['parameters']:,}", f"{first['input']}, {len(first['labels'])}", row.published,
+                shown([run[row.figure] for run in theirs[:1]]), flip, shown([run[row.figure] for run in clean]),
+                f"{first['kept_epoch']} of {first['epochs']}", f"{first['minutes']:.0f}", first["hardware"],
+            ]  # fmt: skip
+        lines.append(f"| {row.system} | `{row.recipe}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def shown(values: list[float]) -> str:
+    """Return a percentage, with spread and number where there are several."""
+    if not values:
+        return NOT_RUN
+    if len(values) == 1:
+        return f"{values[0]:.1%}"
+    return f"{statistics.mean(values):.1%} ± {100 * statistics.stdev(values):.1f} ({len(values)})"
+
+
+def commands() -> str:
+    """Return what was typed, a line a run."""
+    known = [run for row in dict.fromkeys(row.recipe for row in ROWS) for way in ("authors", "clean")
+             for run in runs_of(row, way)]  # fmt: skip
+    return "\n".join(["```", *(run["command"] for run in known), "```"])
+
+
+def chart(path: Path) -> None:
+    """Draw training and validation accuracy of every recorded run, as reference system E did."""
+    from matplotlib.figure import Figure
+
+    named = {row.recipe: runs_of(row.recipe, "authors") for row in ROWS}
+    bars = {name: runs[0] for name, runs in named.items() if runs}
+    figure = Figure(figsize=(max(6.0, 0.9 * len(bars)), 4), layout="constrained")
+    axes = figure.subplots()
+    places = range(len(bars))
+    for shift, figure_name, label, colour in (
+        (-0.2, "train_accuracy", "training, as augmented", "#0072B2"),
+        (0.2, "accuracy", "public-test, epoch chosen on it", "#D55E00"),
+    ):
+        heights = [100 * run[figure_name] for run in bars.values()]
+        drawn = axes.bar([place + shift for place in places], heights, 0.38, label=label, color=colour)
+        axes.bar_label(drawn, fmt="%.0f", fontsize=8)
+    axes.set_xticks(
+        places, [f"{name}\n{len(run['labels'])} classes" for name, run in bars.items()], fontsize=8
+    )
+    axes.set(ylabel="accuracy, %", ylim=(0, 100))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="upper left", ncols=2)
+    figure.savefig(path, dpi=120)
+
+
+def page() -> None:
+    """Put table, commands and chart into the page."""
+    chart(FACTS / "comparison.png")
+    before, rest = PAGE.read_text().split(BEGIN)
+    PAGE.write_text(f"{before}{BEGIN}\n{table()}\n\n{commands()}\n{END}{rest.split(END)[1]}")
+
+
+def main() -> None:
+    """Record runs, or write the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    recording = verbs.add_parser("record")
+    recording.add_argument("recipe", choices=dict.fromkeys(row.recipe for row in ROWS))
+    recording.add_argument("runs", nargs="+", type=Path)
+    verbs.add_parser("page")
+    options = parser.parse_args()
+    if options.verb == "page":
+        page()
+    else:
+        for run in options.runs:
+            print(record(options.recipe, run))
+
+
+if __name__ == "__main__":
+    main()
