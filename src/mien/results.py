@@ -7,6 +7,7 @@ from typing import Any
 
 PREDICTIONS_SCHEMA = "mien.predictions/1"
 EVALUATION_SCHEMA = "mien.evaluation/1"
+REPORT_SCHEMA = "mien.report/1"
 DATASET_SCHEMA = "mien.dataset-info/1"
 
 

@@ -29,6 +29,9 @@ def evaluate(
         str,
         typer.Option(help="Test-time augmentation: none, flip (mean with the mirror image) or ten_crops."),
     ] = ("none"),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the whole report: page, figures, predictions, JSON, CSV.")
+    ] = None,
     json_to: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Write the report there; - prints only JSON.")
     ] = None,
@@ -43,12 +46,21 @@ def evaluate(
     classifier = load_classifier(model)
     with_tta(classifier, tta)  # refuses an unknown name before a picture is read
     dataset = read_dataset(data, classifier.preprocess, split=split, options=options)
-    report = judge(classifier, dataset, split, tta=tta)
+    if out:
+        from mien.evaluation.report import judge as judge_fully
+        from mien.evaluation.report import write_report
+
+        full = judge_fully(classifier, dataset, split, tta=tta)
+        page, report = write_report(full, out), full.counted
+    else:
+        report = judge(classifier, dataset, split, tta=tta)
     document = json.dumps(report.to_dict(), indent=2) + "\n"
     if json_to == "-":
         print(document, end="")
         return
     _print_report(report)
+    if out:
+        print(f"wrote {page} and what it shows beside it")
     if json_to:
         write(Path(json_to), document)
         print(f"wrote {json_to}")

@@ -1,0 +1,252 @@
+"""The figures of a report: each a drawing, its data as a table, and a sentence that stands in for it."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from mien.errors import needs
+from mien.evaluation.metrics import BINS, confidence_bins
+
+with needs("report"):
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Int, Num, UInt8
+    from matplotlib.axes import Axes
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A5195")
+"""Told apart by colour-blind readers (Okabe & Ito 2008; yellow, too pale for a line, replaced); lines differ in
+their strokes, too."""
+STROKES = ("-", "--", "-.", ":")
+CURVE_POINTS = 200
+GRID = (4, 6)
+"""Rows and columns of a picture grid."""
+_STYLE: Any = {"svg.hashsalt": "mien", "svg.fonttype": "none", "font.size": 9, "axes.spines.top": False,
+          "axes.spines.right": False, "legend.frameon": False}  # fmt: skip
+
+
+class Drawing(NamedTuple):
+    """One figure."""
+
+    name: str
+    title: str
+    alt: str
+    """What a reader who cannot see it should know."""
+    figure: Figure
+    header: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+    """Its data."""
+
+
+def rendered(figure: Figure, kind: str) -> bytes:
+    """Return a figure as ``png`` or ``svg``, the same bytes each time."""
+    buffer = io.BytesIO()
+    with mpl.rc_context(_STYLE):
+        figure.savefig(buffer, format=kind, dpi=120, metadata={"Date": None} if kind == "svg" else None)
+    return buffer.getvalue()
+
+
+def confusion(counts: Int[np.ndarray, "k k"], labels: Sequence[str]) -> Drawing:
+    """Draw counts and row shares: rows are the truth, columns the answers."""
+    k = len(labels)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(1.6 + 0.75 * k, 1.2 + 0.62 * k), layout="constrained")
+        axes = figure.subplots()
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        for row in range(k):
+            for column in range(k):
+                text = f"{counts[row, column]:,}\n{shares[row, column]:.0%}"
+                colour = "white" if shares[row, column] > 0.55 else "black"
+                axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
+        axes.set_xticks(range(k), labels, rotation=35, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(k), labels)
+        axes.set(xlabel="answered", ylabel="truth")
+        axes.spines[:].set_visible(False)
+    off = counts - np.diag(counts.diagonal())
+    worst = divmod(int(off.argmax()), k)
+    alt = (
+        f"Confusion matrix of {k} classes. The most frequent mistake: {labels[worst[0]]} answered as "
+        f"{labels[worst[1]]}, {off[worst]} times ({shares[worst]:.0%} of {labels[worst[0]]})."
+        if off.any()
+        else f"Confusion matrix of {k} classes, without a mistake."
+    )
+    rows = [(labels[row], labels[column], int(counts[row, column]), float(shares[row, column]))
+            for row in range(k) for column in range(k)]  # fmt: skip
+    return Drawing(
+        "confusion", "Confusion matrix", alt, figure, ("truth", "answered", "images", "share"), rows
+    )
+
+
+def precision_recall(
+    probs: Num[np.ndarray, "n k"],
+    truth: Int[np.ndarray, " n"],
+    labels: Sequence[str],
+    averages: Sequence[float | None],
+) -> Drawing:
+    """Draw precision over recall for each class against the rest, from scores."""
+    curves = {}
+    for label in _occurring(truth, len(labels)):
+        precision, recall, _ = precision_recall_curve(truth == label, probs[:, label])
+        curves[label] = recall[::-1], precision[::-1]
+    named = [f"{labels[label]} ({averages[label]:.2f})" for label in curves]
+    _, figure = _curves(curves, named, "recall", "precision", "average precision")
+    best, worst = (pick(curves, key=lambda label: averages[label] or 0) for pick in (max, min))
+    alt = (
+        f"Precision over recall, one curve a class. Highest average precision: {labels[best]} "
+        f"({averages[best]:.2f}); lowest: {labels[worst]} ({averages[worst]:.2f})."
+    )
+    rows = _curve_rows(curves, labels)
+    return Drawing(
+        "precision_recall", "Precision and recall", alt, figure, ("class", "recall", "precision"), rows
+    )
+
+
+def roc(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"], labels: Sequence[str]) -> Drawing:
+    """Draw hits over false alarms for each class against the rest, from scores."""
+    curves, areas = {}, {}
+    for label in _occurring(truth, len(labels)):
+        if (truth == label).all():
+            continue  # no false alarm is possible
+        false, hits, _ = roc_curve(truth == label, probs[:, label])
+        curves[label], areas[label] = (false, hits), float(np.trapezoid(hits, false))
+    axes, figure = _curves(
+        curves, [f"{labels[label]} ({areas[label]:.2f})" for label in curves], "false alarms", "hits", "area"
+    )
+    axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+    alt = "ROC, one curve a class. Areas: " + ", ".join(
+        f"{labels[label]} {areas[label]:.2f}" for label in curves
+    )
+    return Drawing(
+        "roc", "ROC", alt + ".", figure, ("class", "false_alarms", "hits"), _curve_rows(curves, labels)
+    )
+
+
+def reliability(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"], error: float) -> Drawing:
+    """Draw accuracy over confidence, and how many images have which confidence."""
+    confidence, hit = probs.max(axis=1), probs.argmax(axis=1) == truth
+    bins = confidence_bins(confidence)
+    counts = np.bincount(bins, minlength=BINS)
+    filled = np.flatnonzero(counts)
+    sure = np.bincount(bins, confidence, BINS)[filled] / counts[filled]
+    right = np.bincount(bins, hit, BINS)[filled] / counts[filled]
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(4.6, 4.8), layout="constrained")
+        axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        axes.plot([0, 1], [0, 1], color="0.7", linewidth=1, label="as sure as right")
+        axes.plot(sure, right, "o-", color=COLOURS[0], markersize=4, label="this model")
+        axes.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
+        axes.legend(fontsize=8)
+        below.bar((filled + 0.5) / BINS, counts[filled], 0.9 / BINS, color=COLOURS[0])
+        below.set(xlabel="confidence", ylabel="images")
+    mean = float(hit.mean() - confidence.mean())
+    lean = (
+        "less sure than right"
+        if mean > 0.005
+        else "surer than right"
+        if mean < -0.005
+        else "as sure as right"
+    )
+    alt = f"Accuracy over confidence in {BINS} bins. On the whole the model is {lean}; calibration error {error:.1%}."
+    rows = [(int(b), int(counts[b]), float(s), float(r)) for b, s, r in zip(filled, sure, right, strict=True)]
+    return Drawing(
+        "reliability", "Reliability", alt, figure, ("bin", "images", "mean_confidence", "accuracy"), rows
+    )
+
+
+def coverage(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> Drawing:
+    """Draw the accuracy on the surest images over their share: what abstaining on the rest buys."""
+    confidence = probs.max(axis=1)
+    order = np.argsort(-confidence, kind="stable")
+    hits = (probs.argmax(axis=1) == truth)[order]
+    share = np.arange(1, len(truth) + 1) / len(truth)
+    accuracy = hits.cumsum() / np.arange(1, len(truth) + 1)
+    shown = np.unique(np.linspace(0, len(truth) - 1, CURVE_POINTS).round().astype(int))
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(4.6, 3.4), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(share[shown], accuracy[shown], color=COLOURS[0])
+        axes.set(
+            xlabel="share of the images that is answered, surest first",
+            ylabel="accuracy on them",
+            xlim=(0, 1.01),
+        )
+        axes.set_ylim(min(0.5, float(accuracy.min())), 1.01)
+    half = accuracy[max(0, len(truth) // 2 - 1)]
+    alt = f"Accuracy over coverage. All images: {accuracy[-1]:.1%}; the surest half: {half:.1%}."
+    rows = [(float(share[i]), float(accuracy[i]), float(confidence[order][i])) for i in shown]
+    return Drawing(
+        "coverage", "Accuracy and coverage", alt, figure, ("coverage", "accuracy", "least_confidence"), rows
+    )
+
+
+def pictures(
+    name: str, title: str, images: UInt8[np.ndarray, "n h w c"], captions: Sequence[str], ids: Sequence[str]
+) -> Drawing:
+    """Draw a grid of pictures with what was true and what was answered."""
+    with mpl.rc_context(_STYLE):
+        rows, columns = GRID
+        used = max(1, -(-len(images) // columns))
+        figure = Figure(figsize=(1.35 * columns, 1.75 * min(rows, used)), layout="constrained")
+        for axes, place in zip(
+            np.ravel(figure.subplots(min(rows, used), columns)), range(rows * columns), strict=False
+        ):
+            axes.axis("off")
+            if place < len(images):
+                axes.imshow(images[place].squeeze(), cmap="gray", vmin=0, vmax=255)
+                axes.set_title(captions[place], fontsize=7.5)
+    shown = "; ".join(caption.replace("\n", ", ") for caption in captions[:3])
+    alt = f"{len(images)} pictures. The first: {shown}." if len(images) else "No such picture."
+    return Drawing(name, title, alt, figure, ("id", "caption"), list(zip(ids, captions, strict=True)))
+
+
+def _occurring(truth: Int[np.ndarray, " n"], k: int) -> list[int]:
+    return [label for label in range(k) if (truth == label).any()]
+
+
+def _curves(
+    curves: dict[int, tuple[Num[np.ndarray, " m"], Num[np.ndarray, " m"]]],
+    names: Sequence[str],
+    x: str,
+    y: str,
+    title: str,
+) -> tuple[Axes, Figure]:
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(4.8, 5.0), layout="constrained")
+        axes = figure.subplots()
+        for (label, (across, up)), name in zip(curves.items(), names, strict=True):
+            kept = _thinned(across, up)
+            stroke = STROKES[label // 2 % len(STROKES)]
+            axes.plot(
+                across[kept], up[kept], stroke, color=COLOURS[label % len(COLOURS)], label=name, linewidth=1.3
+            )
+        axes.set(xlabel=x, ylabel=y, xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
+        if curves:
+            longest = max(map(len, names))
+            columns = 1 if longest > 28 else 2 if longest > 18 else 3
+            figure.legend(title=title, loc="outside lower center", ncols=columns, fontsize=8)
+    return axes, figure
+
+
+def _curve_rows(
+    curves: dict[int, tuple[Num[np.ndarray, " m"], Num[np.ndarray, " m"]]], labels: Sequence[str]
+) -> list[tuple[Any, ...]]:
+    return [
+        (labels[label], float(across[point]), float(up[point]))
+        for label, (across, up) in curves.items()
+        for point in _thinned(across, up)
+    ]
+
+
+def _thinned(across: Num[np.ndarray, " m"], up: Num[np.ndarray, " m"]) -> Int[np.ndarray, " p"]:
+    """Return points of a curve at even distances along it: a rare class has all its steps among few thresholds."""
+    length = np.concatenate([[0], (np.abs(np.diff(across)) + np.abs(np.diff(up))).cumsum()])
+    wanted = np.linspace(0, length[-1], CURVE_POINTS)
+    return np.unique(np.searchsorted(length, wanted).clip(max=len(across) - 1))

@@ -1,0 +1,180 @@
+"""One evaluation as a folder: a page, every number as JSON and CSV, every figure as PNG, SVG and data."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mien import files
+from mien.classifiers import probabilities
+from mien.classifiers.combine import with_tta
+from mien.errors import needs
+from mien.evaluation import figures
+from mien.evaluation.evaluate import report as count
+from mien.evaluation.metrics import average_precisions, headline
+from mien.results import REPORT_SCHEMA
+
+with needs("report"):
+    from jinja2 import Environment, PackageLoader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from jaxtyping import Int, Num
+
+    from mien.classifiers import Classifier
+    from mien.data.dataset import FaceDataset
+    from mien.evaluation.figures import Drawing
+    from mien.evaluation.metrics import Figure
+    from mien.results import EvalReport
+
+PICTURES = figures.GRID[0] * figures.GRID[1]
+
+
+@dataclass(frozen=True)
+class FullReport:
+    """Everything about one classifier on one split: what is written, before it is written."""
+
+    counted: EvalReport
+    headline: dict[str, Figure]
+    average_precision: dict[str, float | None]
+    """By class: area under precision over recall."""
+    drawings: tuple[Drawing, ...]
+    ids: tuple[str, ...]
+    truth: Int[np.ndarray, " n"]
+    probs: Num[np.ndarray, "n k"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every number as the report schema has it."""
+        document = self.counted.to_dict()
+        per_class = {
+            label: {**row, "average_precision": self.average_precision[label]}
+            for label, row in document.pop("per_class").items()
+        }
+        return {
+            **document,
+            "schema": REPORT_SCHEMA,
+            "headline": {name: figure._asdict() for name, figure in self.headline.items()},
+            "per_class": per_class,
+            "figures": {drawing.name: drawing.alt for drawing in self.drawings},
+        }
+
+
+def judge(classifier: Classifier, data: FaceDataset, split: str, *, tta: str = "none") -> FullReport:
+    """Judge `classifier` on one split in every way.
+
+    Raises:
+        DataError: no such split, a picture without a label, or labels the classifier does not know.
+        ConfigError: no such test-time augmentation.
+    """
+    rows = data.select(split).relabel(classifier.id.labels)
+    rows.check_labelled(np.arange(len(rows)))
+    logits = with_tta(classifier, tta).logits(rows.images)
+    probs, truth, labels = probabilities(logits), rows.truth, classifier.id.labels
+    counted = count(truth, logits, model=classifier.id, data=rows, split=split, tta=tta)
+    figures_of = headline(probs, truth)
+    averages = average_precisions(probs, truth)
+    drawings = (
+        figures.confusion(np.array(counted.confusion), labels),
+        figures.precision_recall(probs, truth, labels, averages),
+        figures.roc(probs, truth, labels),
+        figures.reliability(probs, truth, figures_of["ece"].value),
+        figures.coverage(probs, truth),
+        *_picture_grids(rows, probs),
+    )
+    return FullReport(
+        counted, figures_of, dict(zip(labels, averages, strict=True)), drawings, rows.ids, truth, probs
+    )
+
+
+def write_report(report: FullReport, out: Path) -> Path:
+    """Write ``report.html``, ``report.json``, ``per_class.csv``, ``predictions.csv`` and ``figures/``.
+
+    Returns the page.
+
+    Raises:
+        OutputError: it can't be written.
+    """
+    labels = report.counted.model.labels
+    files.make_folder(out / "figures")
+    document = report.to_dict()
+    files.write(out / "report.json", json.dumps(document, indent=2) + "\n")
+    columns = ("precision", "recall", "f1", "support", "average_precision")
+    per_class = ((label, *(row[name] for name in columns)) for label, row in document["per_class"].items())
+    files.write(out / "per_class.csv", _csv(("class", *columns), per_class))
+    rows = zip(report.ids, report.truth.tolist(), report.probs, strict=True)
+    answers = ((name, labels[true], labels[int(row.argmax())], *row.tolist()) for name, true, row in rows)
+    files.write(out / "predictions.csv", _csv(("id", "truth", "prediction", *labels), answers))
+    shown = []
+    for drawing in report.drawings:
+        png, svg = (figures.rendered(drawing.figure, kind) for kind in ("png", "svg"))
+        files.write(out / "figures" / f"{drawing.name}.png", png)
+        files.write(out / "figures" / f"{drawing.name}.svg", svg)
+        files.write(out / "figures" / f"{drawing.name}.csv", _csv(drawing.header, drawing.rows))
+        shown.append({"title": drawing.title, "alt": drawing.alt, "source": _inline(png)})
+    page = _template().render(report=document, figures=shown, names=_NAMES)
+    files.write(out / "report.html", page)
+    return out / "report.html"
+
+
+_NAMES = {
+    "accuracy": ("accuracy", "%"),
+    "top_2_accuracy": ("truth among the two best", "%"),
+    "top_3_accuracy": ("truth among the three best", "%"),
+    "macro_f1": ("macro-F1", "%"),
+    "weighted_f1": ("weighted F1", "%"),
+    "balanced_accuracy": ("balanced accuracy", "%"),
+    "kappa": ("Cohen's kappa", ""),
+    "log_loss": ("log-loss", ""),
+    "brier": ("Brier score", ""),
+    "ece": ("calibration error (ECE)", "%"),
+}
+
+
+def _picture_grids(rows: FaceDataset, probs: Num[np.ndarray, "n k"]) -> list[Drawing]:
+    confidence, predicted = probs.max(axis=1), probs.argmax(axis=1)
+    hit = predicted == rows.truth
+    chosen = {
+        ("mistakes", "Most confident mistakes"): np.flatnonzero(~hit)[
+            np.argsort(-confidence[~hit], kind="stable")
+        ],
+        ("uncertain_hits", "Least certain hits"): np.flatnonzero(hit)[
+            np.argsort(confidence[hit], kind="stable")
+        ],
+    }
+    grids = []
+    for (name, title), order in chosen.items():
+        some = order[:PICTURES]
+        captions = [
+            f"{rows.labels[rows.truth[row]]}\nanswered {rows.labels[predicted[row]]} {confidence[row]:.0%}"
+            if name == "mistakes"
+            else f"{rows.labels[predicted[row]]}\n{confidence[row]:.0%}"
+            for row in some
+        ]
+        ids = [rows.ids[row] for row in some]
+        grids.append(figures.pictures(name, title, rows.images[some], captions, ids))
+    return grids
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row] for row in rows)
+    return text.getvalue()
+
+
+def _inline(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _template() -> Any:
+    environment = Environment(loader=PackageLoader("mien.evaluation", "pages"), autoescape=True)
+    return environment.get_template("report.html.j2")

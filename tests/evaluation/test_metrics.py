@@ -1,0 +1,110 @@
+"""Figures by hand and against scikit-learn; intervals; what are no probabilities."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as theirs
+
+from mien.errors import DataError
+from mien.evaluation.metrics import (
+    average_precisions,
+    check_probabilities,
+    confidence_bins,
+    expected_calibration_error,
+    headline,
+)
+
+
+def drawn(n=211, k=5, seed=0, skill=1.5):
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, k, n)
+    logits = rng.normal(size=(n, k)) + skill * np.eye(k)[truth]
+    probs = np.exp(logits)
+    return probs / probs.sum(axis=1, keepdims=True), truth
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 30))
+def test_every_figure_is_scikit_learns(seed):
+    probs, truth = drawn(97, 5, seed)
+    truth[truth == 4] = 3  # a class that is answered and never true
+    predicted, ours = probs.argmax(axis=1), {name: f.value for name, f in headline(probs, truth).items()}
+    every = np.arange(5)
+    occurring = np.union1d(truth, predicted)
+    assert ours["accuracy"] == pytest.approx(theirs.accuracy_score(truth, predicted))
+    assert ours["macro_f1"] == pytest.approx(
+        theirs.f1_score(truth, predicted, average="macro", labels=occurring)
+    )
+    assert ours["weighted_f1"] == pytest.approx(theirs.f1_score(truth, predicted, average="weighted"))
+    recalls = theirs.recall_score(truth, predicted, average=None, labels=np.unique(truth), zero_division=0)
+    assert ours["balanced_accuracy"] == pytest.approx(recalls.mean())
+    assert ours["kappa"] == pytest.approx(theirs.cohen_kappa_score(truth, predicted))
+    assert ours["log_loss"] == pytest.approx(theirs.log_loss(truth, probs, labels=every))
+    for k in (2, 3):
+        expected = theirs.top_k_accuracy_score(truth, probs, k=k, labels=every)
+        assert ours[f"top_{k}_accuracy"] == pytest.approx(expected)
+
+
+def test_brier_and_calibration_by_hand():
+    probs = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.3, 0.7]])
+    truth = np.array([0, 1, 0, 1])
+    figures = headline(probs, truth)
+    assert figures["brier"].value == pytest.approx((0.02 + 1.62 + 0.32 + 0.18) / 4)
+    # bins of a fifteenth: 0.9 holds two, half of them right; 0.6 and 0.7 one each, right
+    gap = (abs(1 - 1.8) + 0.4 + 0.3) / 4
+    assert figures["ece"].value == pytest.approx(gap)
+    assert expected_calibration_error(probs, truth) == pytest.approx(gap)
+
+
+def test_a_bin_holds_its_upper_edge():
+    assert confidence_bins(np.array([0.0, 1 / 15, 1 / 15 + 1e-9, 0.99, 1.0])).tolist() == [0, 0, 1, 14, 14]
+
+
+def test_the_interval_is_that_of_a_share():
+    """Of an accuracy the interval is known: two standard errors of a share, either way."""
+    probs, truth = drawn(1009)
+    accuracy = headline(probs, truth)["accuracy"]
+    error = np.sqrt(accuracy.value * (1 - accuracy.value) / 1009)
+    assert accuracy.low == pytest.approx(accuracy.value - 1.96 * error, abs=0.006)
+    assert accuracy.high == pytest.approx(accuracy.value + 1.96 * error, abs=0.006)
+    assert headline(probs, truth)["accuracy"] == accuracy, "the same seed, the same interval"
+    assert headline(probs, truth, seed=1)["accuracy"] != accuracy
+
+
+def test_one_image_one_class_and_perfection():
+    one = headline(np.array([[1.0, 0.0, 0.0]]), np.array([0]))
+    assert (one["accuracy"], one["macro_f1"].value, one["kappa"].value) == ((1, 1, 1), 1, 0)
+    perfect = headline(np.eye(3)[[0, 1, 2, 2]], np.array([0, 1, 2, 2]))
+    assert [perfect[name].value for name in ("accuracy", "macro_f1", "kappa", "ece", "brier")] == [
+        1,
+        1,
+        1,
+        0,
+        0,
+    ]
+    assert "top_2_accuracy" not in headline(np.array([[1.0, 0.0]]), np.array([0]))
+
+
+def test_average_precision():
+    probs, truth = drawn()
+    ours = average_precisions(probs, truth % 4)
+    assert ours[4] is None
+    assert ours[1] == theirs.average_precision_score(truth % 4 == 1, probs[:, 1])
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ([2.0, 1.0], r"row 1 of the probabilities sums to 3 with values from 1 to 2: expected a softmax"),
+        ([1.5, -0.5], r"row 1 of the probabilities sums to 1 with values from -0\.5 to 1\.5"),
+        ([np.nan, 1.0], "row 1 of the probabilities sums to nan"),
+    ],
+)
+def test_what_are_no_probabilities(row, message):
+    with pytest.raises(DataError, match=message):
+        check_probabilities(np.array([[0.5, 0.5], row]), np.array([0, 1]))
+    with pytest.raises(DataError, match="1 rows of probabilities for 2 images"):
+        check_probabilities(np.array([[0.5, 0.5]]), np.array([0, 1]))

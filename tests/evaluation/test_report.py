@@ -1,0 +1,162 @@
+"""The report as a reader finds it: whole, equal in every form, and drawn in the odd cases too."""
+
+from __future__ import annotations
+
+import csv
+import html.parser
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mien.data.dataset import FaceDataset, one_hot
+from mien.errors import DataError, OutputError
+from mien.evaluation.report import judge, write_report
+from tests.fakes import ConstantClassifier
+
+FIGURES = ("confusion", "precision_recall", "roc", "reliability", "coverage", "mistakes", "uncertain_hits")
+
+
+class Fixed(ConstantClassifier):
+    """Gives the logits it was made with, row by row."""
+
+    def __init__(self, labels, rows):
+        super().__init__((0.0,) * len(labels), labels, size_px=8)
+        self._rows = np.float32(rows)
+
+    def logits(self, crops):
+        return self._rows[: len(crops)]
+
+
+def data(labels, truth) -> FaceDataset:
+    n = len(truth)
+    images = np.random.default_rng(0).integers(0, 256, (n, 8, 8, 1), np.uint8)
+    ids = tuple(f"test/{row}.png" for row in range(n))
+    return FaceDataset(
+        images, one_hot(np.array(truth), len(labels)), ids, np.full(n, "test"), labels, "memory"
+    )
+
+
+def noisy(k, n, skill=1.5):
+    truth = np.arange(n) % k
+    return truth, np.random.default_rng(1).normal(size=(n, k)) + skill * np.eye(k)[truth]
+
+
+class Page(html.parser.HTMLParser):
+    """Collects what a page refers to."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.sources, self.alts, self.open = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.sources += [attrs[key] for key in ("src", "href") if key in attrs]
+        if tag == "img":
+            self.alts.append(attrs["alt"])
+        if tag not in ("img", "meta"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_form_says_the_same(tmp_path):
+    labels = ("angry", "happy & <glad>", "sad")
+    truth, logits = noisy(3, 73)
+    report = judge(Fixed(labels, logits), data(labels, truth), "test")
+    page = write_report(report, tmp_path / "out")
+    document = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert document["schema"] == "mien.report/1"
+    accuracy = float((logits.argmax(axis=1) == truth).mean())
+    assert document["accuracy"] == document["headline"]["accuracy"]["value"] == pytest.approx(accuracy)
+    assert document["macro_f1"] == pytest.approx(document["headline"]["macro_f1"]["value"])
+    assert document["balanced_accuracy"] == pytest.approx(document["headline"]["balanced_accuracy"]["value"])
+    assert document["top_k_accuracy"]["2"] == pytest.approx(document["headline"]["top_2_accuracy"]["value"])
+    answers = rows_of(tmp_path / "out" / "predictions.csv")
+    assert [row["id"] for row in answers] == [f"test/{row}.png" for row in range(73)]
+    assert np.mean([row["truth"] == row["prediction"] for row in answers]) == pytest.approx(accuracy)
+    assert all(sum(float(row[label]) for label in labels) == pytest.approx(1, abs=1e-4) for row in answers)
+    per_class = {row["class"]: row for row in rows_of(tmp_path / "out" / "per_class.csv")}
+    for label in labels:
+        kept = document["per_class"][label]
+        assert float(per_class[label]["f1"]) == pytest.approx(kept["f1"], rel=1e-4)
+        assert kept["support"] == int(per_class[label]["support"])
+    cells = rows_of(tmp_path / "out" / "figures" / "confusion.csv")
+    assert sum(int(row["images"]) for row in cells if row["truth"] == row["answered"]) == round(73 * accuracy)
+    parsed = Page(page.read_text())
+    assert parsed.open == []
+    assert all(source.startswith("data:image/png;base64,") for source in parsed.sources), "no network"
+    assert len(parsed.alts) == len(FIGURES)
+    assert all(len(alt) > 15 for alt in parsed.alts)
+    assert f"{100 * accuracy:.1f} %" in page.read_text()
+    assert "<glad>" not in page.read_text(), "a label is not markup"
+    for name in FIGURES:
+        with Image.open(tmp_path / "out" / "figures" / f"{name}.png") as drawn:
+            assert min(drawn.size) > 100
+        assert (tmp_path / "out" / "figures" / f"{name}.svg").read_text().startswith("<?xml")
+
+
+def test_curves_come_from_scores_and_keep_a_rare_classs_steps(tmp_path):
+    """Three of 1,000 images are of the rare class: its curve has three steps, all at the very start."""
+    truth = np.zeros(1000, int)
+    truth[[0, 400, 800]] = 1
+    logits = np.zeros((1000, 2))
+    logits[:, 1] = -np.arange(1000) / 100  # image 0 scores highest, 400 is the 401st, 800 the 801st
+    write_report(judge(Fixed(("a", "rare"), logits), data(("a", "rare"), truth), "test"), tmp_path)
+    rows = [row for row in rows_of(tmp_path / "figures" / "precision_recall.csv") if row["class"] == "rare"]
+    found = {(round(float(row["recall"]), 3), round(float(row["precision"]), 3)) for row in rows}
+    assert (0.333, 1.0) in found
+    assert max(precision for recall, precision in found if recall == 1) == pytest.approx(3 / 801, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    "case", ["two", "eight", "one of a class", "never answered", "perfect", "one picture"]
+)
+def test_odd_cases_are_drawn(case, tmp_path):
+    k = {"two": 2, "eight": 8}.get(case, 3)
+    truth, logits = noisy(k, 41)
+    if case == "one of a class":
+        truth[truth == 2] = 0
+        truth[7] = 2
+    elif case == "never answered":
+        logits[:, 2] = -9
+    elif case == "perfect":
+        logits = 9 * np.eye(3)[truth]
+    elif case == "one picture":
+        truth, logits = truth[:1], logits[:1]
+    labels = tuple(f"quite a long name of a class {label}" for label in range(k))
+    report = judge(Fixed(labels, logits), data(labels, truth), "test")
+    write_report(report, tmp_path)
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == set(FIGURES)
+    if case == "perfect":
+        assert "without a mistake" in report.to_dict()["figures"]["confusion"]
+
+
+def test_the_same_report_has_the_same_bytes(tmp_path):
+    truth, logits = noisy(3, 41)
+    for name in ("a", "b"):
+        report = judge(Fixed(("x", "y", "z"), logits), data(("x", "y", "z"), truth), "test")
+        write_report(report, tmp_path / name)
+    for path in sorted((tmp_path / "a").rglob("*.*")):
+        assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes(), (
+            path.name
+        )
+
+
+def test_what_is_refused(tmp_path):
+    labels, (truth, logits) = ("x", "y", "z"), noisy(3, 41)
+    unlabelled = data(labels, truth)
+    unlabelled.targets[5] = 0
+    with pytest.raises(DataError, match="1 pictures of memory have no label, first test/5.png"):
+        judge(Fixed(labels, logits), unlabelled, "test")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write .*file"):
+        write_report(judge(Fixed(labels, logits), data(labels, truth), "test"), tmp_path / "file" / "out")
