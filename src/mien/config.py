@@ -200,8 +200,8 @@ class Transfer(_Section):
 
     weights: str = ""
     """A file (``.safetensors``, ``.pth``), a bundle, or ``hub``: what timm offers on the hub under the
-    backbone's name. Layers that other classes or colours make unfit begin afresh, or are averaged. Empty:
-    random weights."""
+    backbone's name. A head for other classes begins afresh; filters for other colours are summed or spread.
+    Empty: random weights."""
     frozen_epochs: int = Field(0, ge=0)
     """First epochs in which only the head, the last linear layer, is trained."""
     backbone_lr_factor: float = Field(1.0, gt=0, le=1)

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from mien.config import read_recipe
-from mien.errors import ConfigError, MissingExtra
+from mien.errors import ConfigError, MissingExtra, OutputError
 from mien.training.history import EpochRow
 from mien.training.track import check_trackers, tracker
 
@@ -53,6 +53,22 @@ def test_mlflow_goes_on_in_the_same_run(tmp_path):
     assert run.data.params["optim.peak_lr"] == "0.1"
     history = client.get_metric_history(run.info.run_id, "val_accuracy")
     assert [(m.step, m.value) for m in history] == [(1, 0.25), (2, 0.35)]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_server_that_goes_away_is_one_line(tmp_path, monkeypatch):
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    def gone(*_, **__):
+        raise MlflowException("no route")
+
+    lost = pytest.raises(OutputError, match=r"MLflow at sqlite:.*: no route; --resume goes on")
+    with lost, tracker("mlflow", RECIPE, tmp_path) as log:
+        monkeypatch.setattr(MlflowClient, "log_metric", gone)
+        monkeypatch.setattr(MlflowClient, "set_terminated", gone)
+        log(ROWS[0])
 
 
 def test_what_is_refused(tmp_path, monkeypatch):

@@ -29,10 +29,12 @@ def models(json_too: Annotated[bool, typer.Option("--json", help="Print JSON.")]
         print(
             f"  {row['name']}{alias}: {row['parameters']:,} parameters, {len(row['labels'])} classes, {scores}"
         )
-    print("networks, with parameters for 7 classes and grey input")
+    print(
+        "networks, with parameters for 7 classes and grey input of that size; timm/ takes any name of timm's"
+    )
     for network in networks:
         print(
-            f"  {network['name']:20} {network['parameters']:>9,}  {network['size_px']} px  {network['source']}"
+            f"  {network['name']:25} {network['parameters']:>10,}  {network['size_px']:>3} px  {network['source']}"
         )
 
 

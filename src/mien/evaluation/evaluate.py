@@ -29,10 +29,21 @@ def evaluate(classifier: Classifier, data: FaceDataset, split: str, *, tta: str 
         DataError: no such split, a picture without a label, or labels the classifier does not know.
         ConfigError: no such test-time augmentation.
     """
+    rows, logits = answers(classifier, data, split, tta=tta)
+    return report(rows.truth, logits, model=classifier.id, data=rows, split=split, tta=tta)
+
+
+def answers(
+    classifier: Classifier, data: FaceDataset, split: str, *, tta: str = "none"
+) -> tuple[FaceDataset, Float32[np.ndarray, "n k"]]:
+    """Return the rows of one split in the classifier's labels, and its logits for them.
+
+    Raises:
+        DataError, ConfigError: as `evaluate`.
+    """
     rows = data.select(split).relabel(classifier.id.labels)
     rows.check_labelled(np.arange(len(rows)))
-    logits = with_tta(classifier, tta).logits(rows.images)
-    return report(rows.truth, logits, model=classifier.id, data=rows, split=split, tta=tta)
+    return rows, with_tta(classifier, tta).logits(rows.images)
 
 
 def report(

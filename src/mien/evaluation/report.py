@@ -13,9 +13,9 @@ import numpy as np
 
 from mien import files
 from mien.classifiers import probabilities
-from mien.classifiers.combine import with_tta
 from mien.errors import needs
 from mien.evaluation import figures
+from mien.evaluation.evaluate import answers
 from mien.evaluation.evaluate import report as count
 from mien.evaluation.metrics import average_precisions, headline
 from mien.results import REPORT_SCHEMA
@@ -74,9 +74,7 @@ def judge(classifier: Classifier, data: FaceDataset, split: str, *, tta: str = "
         DataError: no such split, a picture without a label, or labels the classifier does not know.
         ConfigError: no such test-time augmentation.
     """
-    rows = data.select(split).relabel(classifier.id.labels)
-    rows.check_labelled(np.arange(len(rows)))
-    logits = with_tta(classifier, tta).logits(rows.images)
+    rows, logits = answers(classifier, data, split, tta=tta)
     probs, truth, labels = probabilities(logits), rows.truth, classifier.id.labels
     counted = count(truth, logits, model=classifier.id, data=rows, split=split, tta=tta)
     figures_of = headline(probs, truth)
@@ -110,8 +108,8 @@ def write_report(report: FullReport, out: Path) -> Path:
     per_class = ((label, *(row[name] for name in columns)) for label, row in document["per_class"].items())
     files.write(out / "per_class.csv", _csv(("class", *columns), per_class))
     rows = zip(report.ids, report.truth.tolist(), report.probs, strict=True)
-    answers = ((name, labels[true], labels[int(row.argmax())], *row.tolist()) for name, true, row in rows)
-    files.write(out / "predictions.csv", _csv(("id", "truth", "prediction", *labels), answers))
+    predictions = ((name, labels[true], labels[int(row.argmax())], *row.tolist()) for name, true, row in rows)
+    files.write(out / "predictions.csv", _csv(("id", "truth", "prediction", *labels), predictions))
     shown = []
     for drawing in report.drawings:
         png, svg = (figures.rendered(drawing.figure, kind) for kind in ("png", "svg"))

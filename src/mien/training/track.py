@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from mien import files
-from mien.errors import ConfigError, did_you_mean, needs
+from mien.errors import ConfigError, OutputError, did_you_mean, needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -42,7 +42,7 @@ def tracker(name: str, recipe: Recipe, out: Path) -> Iterator[Callable[[EpochRow
     ``out/run/mlflow.db``; a resumed run goes on in the same MLflow run.
 
     Raises:
-        ConfigError: MLflow cannot be written to.
+        ConfigError: MLflow cannot be reached; OutputError: it no longer can.
         MissingExtra: its library is not installed.
     """
     with TRACKERS[name](recipe, out) as log:
@@ -84,13 +84,17 @@ def _mlflow(recipe: Recipe, out: Path) -> Iterator[Callable[[EpochRow], None]]:
         raise ConfigError(f"MLflow at {client.tracking_uri}: {error}") from error
 
     def log(row: EpochRow) -> None:
-        for figure, value in _figures(row).items():
-            client.log_metric(run_id, figure, value, step=row.epoch)
+        try:
+            for figure, value in _figures(row).items():
+                client.log_metric(run_id, figure, value, step=row.epoch)
+        except MlflowException as error:
+            raise OutputError(f"MLflow at {client.tracking_uri}: {error}; --resume goes on") from error
 
     try:
         yield log
     except BaseException:
-        client.set_terminated(run_id, "FAILED")
+        with contextlib.suppress(MlflowException):
+            client.set_terminated(run_id, "FAILED")
         raise
     client.set_terminated(run_id)
 
