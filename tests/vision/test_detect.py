@@ -66,7 +66,27 @@ def test_whole_is_one_box():
 def test_no_face_is_an_answer(name, yunet_weights):
     detector = open_detector(name, yunet_weights if name == "yunet" else None)
     assert detector.detect(np.random.default_rng(0).integers(0, 256, (101, 97, 3), np.uint8)) == []
-    assert detector.detect(np.zeros((3, 5, 3), np.uint8)) == []
+
+
+def test_yunet_is_never_given_a_narrow_picture(yunet_weights):
+    """OpenCV answers one with what lies in its memory, so only what it is given can be tested."""
+    given = []
+
+    class Net:
+        def setInputSize(self, width_height):  # noqa: N802 - OpenCV's name
+            given.append(width_height)
+
+        def detect(self, image):
+            assert image.shape == (*reversed(given[-1]), 3)
+            return 1, np.float32([[1, 2, 3, 4, *[0] * 10, 0.9]])
+
+    detector = open_detector("yunet", yunet_weights)
+    detector._net = Net()
+    for height, width in ((1, 1), (24, 97), (97, 24), (64, 65), (2560, 20)):
+        (face,) = detector.detect(np.zeros((height, width, 3), np.uint8))
+        factor = max(1, height / 1280)
+        assert face.box_xyxy_px == pytest.approx((factor, 2 * factor, 4 * factor, 6 * factor))
+    assert given == [(64, 64), (97, 64), (64, 97), (65, 64), (64, 1280)]
 
 
 def test_yunet_without_weights_says_what_to_do():

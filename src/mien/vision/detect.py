@@ -115,6 +115,8 @@ class YuNet:
     """YuNet (Wu et al. 2023, doi:10.1007/s11633-023-1423-y) through OpenCV's `FaceDetectorYN`."""
 
     longest_side_px = 1280
+    least_side_px = 64
+    """Where a side, rounded up to a multiple of 32, is 32, OpenCV 4.14 answers with boxes at random."""
     score_threshold = 0.7
 
     def __init__(self, weights: bytes) -> None:
@@ -126,11 +128,12 @@ class YuNet:
     def detect(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:
         """Return the faces from left to right with their scores."""
         small, factor = _limited(image_rgb_u8, self.longest_side_px)
-        self._net.setInputSize((small.shape[1], small.shape[0]))
-        _, rows = self._net.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+        below, beside = (max(0, self.least_side_px - side) for side in small.shape[:2])
+        padded = cv2.copyMakeBorder(small, 0, below, 0, beside, cv2.BORDER_CONSTANT)
+        self._net.setInputSize((padded.shape[1], padded.shape[0]))
+        _, rows = self._net.detect(cv2.cvtColor(padded, cv2.COLOR_RGB2BGR))
         faces = []
-        rows = np.empty((0, 15)) if rows is None else np.asarray(rows, float)
-        for row in rows[np.isfinite(rows).all(axis=1)]:  # a picture of a few pixels makes it answer NaN
+        for row in np.empty((0, 15)) if rows is None else np.asarray(rows, float):
             x, y, w, h = row[:4] * factor
             faces.append(Face((x, y, x + w, y + h), score=float(row[-1]), detector="yunet"))
         return sorted(faces, key=lambda face: face.box_xyxy_px)
