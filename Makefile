@@ -11,7 +11,7 @@ demo: $(LIGHT)/.installed
 	$(LIGHT)/bin/mien predict sample --out mien-out
 
 test: $(FULL)/.installed check
-	OMP_NUM_THREADS=1 $(FULL)/bin/python -m pytest  # on tensors this small, threads wait for each other
+	OMP_NUM_THREADS=1 $(FULL)/bin/python -m pytest -n 2 --dist worksteal  # threads only wait for each other here
 
 check: $(FULL)/.installed
 	$(FULL)/bin/ruff check .
