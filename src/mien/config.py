@@ -170,6 +170,8 @@ class Distillation(_Section):
     """Bundles; the mean of their probabilities teaches."""
     share: float = Field(0.7, ge=0, le=1)
     """Of the target; the rest is the label's."""
+    votes_share: float = Field(0.0, ge=0, le=1)
+    """Of what the teachers leave: the label as annotators' votes (``--votes FILE --vote-rule beside``) predict it."""
 
 
 class Ema(_Section):
@@ -217,7 +219,9 @@ class Recipe(_Section):
     epochs: int = Field(30, ge=1)
     batch_size: int = Field(128, ge=2)
     seed: int = Field(0, ge=0)
-    precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+    """``auto``: bf16 where the device computes in it (most GPUs, CPUs with AVX512-BF16), elsewhere 32 bits. A CPU
+    without it only imitates bf16, and trained 12 times slower that way (docs/performance.md)."""
     train_split: str = "train"
     compile: bool = False
     """Compile the network (needs a C++ compiler on a CPU; gains or loses by network: measure)."""

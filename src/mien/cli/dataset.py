@@ -31,9 +31,11 @@ FLAGS = {
         "Classes: angry,happy selects, negative=angry+sad merges; names 0, 1, 2... of arrays.",
     ),
     "targets": _Flag(str | None, None, "File with the labels of an array of pictures."),
-    "votes": _Flag(str | None, None, "FER+ votes to use as targets."),
+    "votes": _Flag(str | None, None, "FER+ votes, a table."),
     "vote_rule": _Flag(
-        str, "distribution", "majority, or distribution: each emotion its share of the votes."
+        str,
+        "distribution",
+        "The target: majority; distribution, each emotion its share; beside: the data's own label, votes are kept.",
     ),
     "vote_unknown": _Flag(str, "drop", "Votes for unknown or no face: drop the picture, or ignore them."),
     "val_fraction": _Flag(float, 0.1, "Part of each class that becomes val where the data names no splits."),

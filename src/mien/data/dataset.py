@@ -37,6 +37,8 @@ class FaceDataset:
     """Where it came from, for messages and provenance."""
     skipped: tuple[str, ...] = ()
     """Corrupt pictures that were left out because the user said so."""
+    votes: Float32[np.ndarray, "n 10"] | None = None
+    """What annotators voted for, in the order of `mien.labels.FERPLUS_VOTE_ORDER`, where the user gave votes."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -73,7 +75,9 @@ class FaceDataset:
         together = len(rows) > 0 and bool((np.diff(rows) == 1).all())
         images = self.images[rows[0] : rows[-1] + 1] if together else self.images[rows]
         ids = tuple(self.ids[row] for row in rows)
-        return replace(self, images=images, targets=self.targets[rows], ids=ids, split=self.split[rows])
+        votes = None if self.votes is None else self.votes[rows]
+        targets, split = self.targets[rows], self.split[rows]
+        return replace(self, images=images, targets=targets, ids=ids, split=split, votes=votes)
 
     def joined(self, images: UInt8[np.ndarray, "m h w c"], copied: Int[np.ndarray, " m"]) -> FaceDataset:
         """Return this dataset with changed copies of some of its rows behind it."""
@@ -83,6 +87,7 @@ class FaceDataset:
             targets=np.concatenate([self.targets, self.targets[copied]]),
             ids=(*self.ids, *(f"{COPY}{number:07d}/{self.ids[row]}" for number, row in enumerate(copied))),
             split=np.concatenate([self.split, self.split[copied]]),
+            votes=None if self.votes is None else np.concatenate([self.votes, self.votes[copied]]),
         )
 
     def check_labelled(self, rows: Int[np.ndarray, " m"]) -> None:
@@ -130,11 +135,13 @@ class FaceDataset:
         return replace(self, targets=targets, labels=tuple(labels))
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 over pixels, targets, splits and labels: equal data, equal fingerprint."""
+        """Return a SHA-256 over pixels, targets, votes, splits and labels: equal data, equal fingerprint."""
         digest = hashlib.sha256(repr((self.labels, self.images.shape, self.split.tolist())).encode())
         for start in range(0, len(self), _HASHED_ROWS):  # a set larger than memory passes through
             digest.update(np.ascontiguousarray(self.images[start : start + _HASHED_ROWS]).data)
         digest.update(np.ascontiguousarray(self.targets).data)
+        if self.votes is not None:
+            digest.update(np.ascontiguousarray(self.votes).data)
         return digest.hexdigest()
 
 

@@ -22,6 +22,7 @@ from mien.data import arrays
 from mien.data.dataset import FaceDataset
 from mien.data.folders import check_member
 from mien.errors import DataError
+from mien.labels import FERPLUS_VOTE_ORDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 FORMAT = "mien.dataset/1"
 META = "mien.json"
+COLUMNS = ("targets", "split", "ids")
 _CHUNK_ROWS = 4096
 
 
@@ -53,6 +55,8 @@ def write_packed(out: Path, dataset: FaceDataset) -> None:
             for start in range(0, len(dataset), _CHUNK_ROWS):
                 member.write(np.ascontiguousarray(dataset.images[start : start + _CHUNK_ROWS]).data)
         columns = {"targets": dataset.targets, "split": dataset.split, "ids": np.array(dataset.ids)}
+        if dataset.votes is not None:
+            columns["votes"] = dataset.votes
         for name, column in columns.items():
             buffer = io.BytesIO()
             np.lib.format.write_array(buffer, column, allow_pickle=False)
@@ -92,10 +96,14 @@ def read_packed(path: Path) -> FaceDataset:
             if meta["format"] != FORMAT:
                 raise DataError(f"{path} has the format {meta['format']}: this version reads {FORMAT}")
             images = _mapped(archive, path)
-            targets, split, ids = (
-                arrays.read_member(archive, archive.getinfo(f"{name}.npy"), path)
-                for name in ("targets", "split", "ids")
-            )
+            names = [
+                name for name in (*COLUMNS, "votes") if name in COLUMNS or "votes.npy" in archive.namelist()
+            ]
+            column = {
+                name: arrays.read_member(archive, archive.getinfo(f"{name}.npy"), path) for name in names
+            }
+        targets, split, ids = (column[name] for name in COLUMNS)
+        votes = column.get("votes")
         labels, skipped = (tuple(map(str, meta[name])) for name in ("labels", "skipped"))
         sums = targets.sum(axis=1)
         if targets.shape != (len(images), len(labels)) or targets.dtype != np.float32:
@@ -108,7 +116,11 @@ def read_packed(path: Path) -> FaceDataset:
             or {split.dtype.kind, ids.dtype.kind} != {"U"}
         ):
             raise ValueError("its parts have different lengths")
-        return FaceDataset(images, targets, tuple(map(str, ids)), split, labels, str(path), skipped)
+        if votes is not None and (
+            votes.shape != (len(images), len(FERPLUS_VOTE_ORDER)) or votes.dtype != np.float32
+        ):
+            raise ValueError("its votes do not fit")
+        return FaceDataset(images, targets, tuple(map(str, ids)), split, labels, str(path), skipped, votes)
     except DataError:
         raise
     except Exception as error:  # whatever the bytes of a damaged file provoke

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 WORDS = {
     "format": ("auto", "folders", "pixels", "list", "arrays", "parquet", "packed"),
-    "vote_rule": ("majority", "distribution"),
+    "vote_rule": ("majority", "distribution", "beside"),
     "vote_unknown": ("drop", "ignore"),
 }
 """What the options of those names may say."""
@@ -52,8 +52,9 @@ class ReadOptions:
     targets: str | None = None
     """File with the labels of an array of pictures."""
     votes: str | None = None
-    """FER+ votes, which then are the targets."""
+    """FER+ votes, which then are the targets..."""
     vote_rule: str = "distribution"
+    """...or stand ``beside`` the labels, for reports and for `distillation.votes_share`."""
     vote_unknown: str = "drop"
     val_fraction: float = 0.1
     """Part of every class that becomes ``val``, where the source names no splits."""
@@ -91,6 +92,8 @@ class Reading:
     """Columns in the order of `classes`; a row of zeros has no label."""
     picture: Callable[[int], UInt8[np.ndarray, "h w c"]]
     """Decode one row's picture, 1 grey or 3 RGB channels."""
+    votes: Float32[np.ndarray, "n 10"] | None = None
+    """What annotators voted for, in the order of `mien.labels.FERPLUS_VOTE_ORDER`."""
     by_row: bool = False
     """Rows stand as the source has them, so that another table may go row by row with them."""
     left_out: int = 0
@@ -108,6 +111,7 @@ class Reading:
             classes=data.labels,
             targets=data.targets,
             picture=lambda row: np.asarray(data.images[row]),
+            votes=data.votes,
             skipped=data.skipped,
         )
 
@@ -119,6 +123,7 @@ class Reading:
             splits=[self.splits[row] for row in rows],
             targets=self.targets[rows],
             picture=lambda row: self.picture(int(rows[row])),
+            votes=None if self.votes is None else self.votes[rows],
             by_row=False,
         )
 
@@ -218,6 +223,7 @@ def decode(
         labels=reading.classes,
         source=reading.source,
         skipped=(*reading.skipped, *corrupt),
+        votes=reading.votes,
     )
 
 

@@ -18,15 +18,18 @@ if TYPE_CHECKING:
 
     from mien.data.reading import Reading
 
+BESIDE = "beside"
+"""The rule that leaves the labels as they are."""
 _KEY = ("file", "path")
 _EMOTIONS = len(EMOTIONS_8)
 
 
 def with_votes(reading: Reading, path: Path, *, rule: str, unknown: str) -> Reading:
-    """Return the reading with its targets made from votes.
+    """Return the reading with its votes, and with its targets made from them unless `rule` is ``beside``.
 
     The official ``fer2013new.csv`` goes row by row with ``fer2013.csv``, a table with a ``file`` column by name.
-    Pictures without votes, and those that the rules leave without a target, are left out.
+    Pictures without votes, and those that the rules leave without a target, are left out; ``beside`` keeps
+    every picture with its own label.
 
     Raises:
         DataError: another number of rows, votes for fewer than half of the pictures, a column that is missing.
@@ -53,10 +56,12 @@ def with_votes(reading: Reading, path: Path, *, rule: str, unknown: str) -> Read
             )
         counts = np.concatenate([counts, np.zeros((1, counts.shape[1]), np.float32)])
         counts = counts[[rows.get(name, -1) for name in reading.ids]]
+    voted = replace(reading, votes=counts)
+    if rule == BESIDE:
+        return voted
     targets = vote_targets(counts, rule=rule, unknown=unknown)
     kept = np.flatnonzero(targets.any(axis=1))
-    voted = replace(reading, classes=EMOTIONS_8, targets=targets, left_out=len(targets) - len(kept))
-    return voted.take(kept)
+    return replace(voted, classes=EMOTIONS_8, targets=targets, left_out=len(targets) - len(kept)).take(kept)
 
 
 def vote_targets(

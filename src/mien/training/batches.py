@@ -15,6 +15,7 @@ from torch import Tensor
 from mien.data.balance import class_counts, rows_to_copy
 from mien.errors import DataError
 from mien.training import augment
+from mien.training.distill import taught_by_votes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +57,9 @@ class Batches:
         if recipe.balance.enlarge_to_ratio:
             data = enlarged(data, recipe, device)
             rows = data.rows(recipe.train_split)
+        self._truth = torch.from_numpy(data.truth).to(device)
+        if recipe.distillation.votes_share:
+            data = taught_by_votes(data, rows, recipe.distillation.votes_share)
         self.images, self.targets = to_device(data, device)
         self.rows = torch.from_numpy(rows).to(device)
         self.to_input = ToInput(recipe.input, device)
@@ -88,8 +92,8 @@ class Batches:
     def _order(self, generator: torch.Generator) -> Int[Tensor, " n"]:
         n = len(self.rows)
         if self.recipe.balance.sampler == "weighted":
-            counts = self.targets[self.rows].argmax(1).bincount().float()
-            weights = 1 / counts[self.targets[self.rows].argmax(1)]
+            truth = self._truth[self.rows]
+            weights = 1 / truth.bincount().float()[truth]
             return self.rows[torch.multinomial(weights, n, replacement=True, generator=generator)]
         return self.rows[torch.randperm(n, generator=generator, device=self.device)]
 

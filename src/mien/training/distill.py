@@ -1,22 +1,26 @@
-"""Teachers: trained models whose answers become part of the targets."""
+"""Teachers: trained models, and people's votes, whose answers become part of the targets."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from mien import bundle
 from mien.classifiers.torch_module import TorchClassifier
-from mien.errors import ConfigError
+from mien.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jaxtyping import Float32
+    from jaxtyping import Float32, Int
 
     from mien.config import Recipe
+    from mien.data.dataset import FaceDataset
 
 
 def load_teachers(recipe: Recipe) -> list[TorchClassifier]:
@@ -59,3 +63,31 @@ class Teachers(nn.Module):
             for n, network in enumerate(self.networks)
         ]
         return torch.stack(answers).mean(0)
+
+
+def taught_by_votes(data: FaceDataset, rows: Int[np.ndarray, " m"], share: float) -> FaceDataset:
+    """Return the dataset with `share` of these rows' targets replaced by p(label | votes).
+
+    The labels of a dataset and the votes of other people about the same pictures name the same emotions by different
+    rules; a multinomial regression fitted to these very rows translates. It sees nothing of the pictures, so what it
+    says cannot be learnt by heart from them. Rows without votes keep their targets.
+
+    Raises:
+        DataError: the dataset came without votes.
+    """
+    if data.votes is None:
+        raise DataError(
+            f"distillation.votes_share needs votes, and {data.source} came without: "
+            f"add --votes FILE --vote-rule beside"
+        )
+    votes = data.votes[rows].astype(np.float64)
+    voted = votes.any(axis=1)
+    shares = votes[voted] / votes[voted].sum(axis=1, keepdims=True)
+    seen = np.concatenate([shares, np.sqrt(shares)], axis=1)  # roots tell one vote from none
+    truth = data.truth[rows[voted]]
+    translate = LogisticRegression(max_iter=2000).fit(seen, truth)
+    targets = data.targets.copy()
+    said = np.zeros((len(truth), len(data.labels)), np.float32)
+    said[:, translate.classes_] = translate.predict_proba(seen)
+    targets[rows[voted]] += np.float32(share) * (said - targets[rows[voted]])
+    return replace(data, targets=targets)

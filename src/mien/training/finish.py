@@ -39,6 +39,7 @@ class Provenance:
     """Which images chose the epoch."""
     command: str
     device: str
+    precision: str
     processes: int
     fingerprint: str
     """Of the whole dataset, before any holdout."""
@@ -96,6 +97,7 @@ def _training_facts(run: Provenance, difference: float) -> dict[str, Any]:
         "last_val_accuracy": last.val_accuracy,
         "median_epoch_seconds": round(statistics.median(row.seconds for row in run.history), 1),
         "device": run.device,
+        "precision": run.precision,
         "processes": run.processes,
         "threads": torch.get_num_threads(),
         "machine": f"{platform.system()} {platform.machine()}",

@@ -32,6 +32,8 @@ def open_fabric(device: str, precision: str) -> Fabric:
     """Open a device that `check_device` accepts; under ``torchrun`` join the other processes."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
+    if precision == "auto":
+        precision = "bf16-mixed" if _computes_in_bf16(device) else "32-true"
     fabric = Fabric(
         accelerator=device,
         devices=local,
@@ -41,3 +43,11 @@ def open_fabric(device: str, precision: str) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def _computes_in_bf16(device: str) -> bool:
+    if device in ("auto", "cuda") and torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device == "mps" or (device == "auto" and torch.backends.mps.is_available()):
+        return False
+    return torch.cpu._is_avx512_bf16_supported()

@@ -110,8 +110,10 @@ def train(
         on_epoch(row)
 
     if run.fabric.is_global_zero:
-        device, processes = str(run.fabric.device), run.fabric.world_size
-        made = Provenance(recipe, history, judge_split, command, device, processes, checkpoint.fingerprint)
+        made = Provenance(
+            recipe, history, judge_split, command, str(run.fabric.device), str(run.fabric._precision.precision),
+            run.fabric.world_size, checkpoint.fingerprint,
+        )  # fmt: skip
         save_bundle(out, run.trained(best), data, made)
         checkpoint.remove()
     run.fabric.barrier()
