@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import csv
-import io
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,18 +10,14 @@ import numpy as np
 
 from mien import files
 from mien.classifiers import probabilities
-from mien.errors import needs
 from mien.evaluation import figures
 from mien.evaluation.evaluate import answers
 from mien.evaluation.evaluate import report as count
 from mien.evaluation.metrics import average_precisions, headline
+from mien.evaluation.render import page, table, write_drawings
 from mien.results import REPORT_SCHEMA
 
-with needs("report"):
-    from jinja2 import Environment, PackageLoader
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from jaxtyping import Int, Num
@@ -106,19 +99,12 @@ def write_report(report: FullReport, out: Path) -> Path:
     files.write(out / "report.json", json.dumps(document, indent=2) + "\n")
     columns = ("precision", "recall", "f1", "support", "average_precision")
     per_class = ((label, *(row[name] for name in columns)) for label, row in document["per_class"].items())
-    files.write(out / "per_class.csv", _csv(("class", *columns), per_class))
+    files.write(out / "per_class.csv", table(("class", *columns), per_class))
     rows = zip(report.ids, report.truth.tolist(), report.probs, strict=True)
     predictions = ((name, labels[true], labels[int(row.argmax())], *row.tolist()) for name, true, row in rows)
-    files.write(out / "predictions.csv", _csv(("id", "truth", "prediction", *labels), predictions))
-    shown = []
-    for drawing in report.drawings:
-        png, svg = (figures.rendered(drawing.figure, kind) for kind in ("png", "svg"))
-        files.write(out / "figures" / f"{drawing.name}.png", png)
-        files.write(out / "figures" / f"{drawing.name}.svg", svg)
-        files.write(out / "figures" / f"{drawing.name}.csv", _csv(drawing.header, drawing.rows))
-        shown.append({"title": drawing.title, "alt": drawing.alt, "source": _inline(png)})
-    page = _template().render(report=document, figures=shown, names=_NAMES)
-    files.write(out / "report.html", page)
+    files.write(out / "predictions.csv", table(("id", "truth", "prediction", *labels), predictions))
+    shown = write_drawings(report.drawings, out / "figures")
+    files.write(out / "report.html", page("report.html.j2", report=document, figures=shown, names=_NAMES))
     return out / "report.html"
 
 
@@ -159,20 +145,3 @@ def _picture_grids(rows: FaceDataset, probs: Num[np.ndarray, "n k"]) -> list[Dra
         ids = [rows.ids[row] for row in some]
         grids.append(figures.pictures(name, title, rows.images[some], captions, ids))
     return grids
-
-
-def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row] for row in rows)
-    return text.getvalue()
-
-
-def _inline(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
-def _template() -> Any:
-    environment = Environment(loader=PackageLoader("mien.evaluation", "pages"), autoescape=True)
-    return environment.get_template("report.html.j2")

@@ -1,0 +1,53 @@
+"""What a report is made of on disk: tables as CSV, drawings as PNG, SVG and data, a page that holds them."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+from typing import TYPE_CHECKING, Any
+
+from mien import files
+from mien.errors import needs
+from mien.evaluation.figures import rendered
+
+with needs("report"):
+    from jinja2 import Environment, PackageLoader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from mien.evaluation.figures import Drawing
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Return CSV; fractions with six digits."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row] for row in rows)
+    return text.getvalue()
+
+
+def write_drawings(drawings: Iterable[Drawing], folder: Path) -> list[dict[str, str]]:
+    """Write each drawing as PNG, SVG and CSV; return title, alt text and inline source for a page.
+
+    Raises:
+        OutputError: `folder` can't be written.
+    """
+    shown = []
+    for drawing in drawings:
+        png, svg = (rendered(drawing.figure, kind) for kind in ("png", "svg"))
+        files.write(folder / f"{drawing.name}.png", png)
+        files.write(folder / f"{drawing.name}.svg", svg)
+        files.write(folder / f"{drawing.name}.csv", table(drawing.header, drawing.rows))
+        source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+        shown.append({"title": drawing.title, "alt": drawing.alt, "source": source})
+    return shown
+
+
+def page(template: str, **facts: Any) -> str:
+    """Return a page of `mien.evaluation.pages` with these facts, escaped."""
+    environment = Environment(loader=PackageLoader("mien.evaluation", "pages"), autoescape=True)
+    return environment.get_template(template).render(**facts)
