@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 CONFIG = "config.json"
 GRAPH = "model.onnx"
 WEIGHTS = "model.safetensors"
+TRAINED_ON = "trained_on.bin"
+"""Keys of the training images (`mien.data.twins`), so that a report can tell them from new ones."""
 ENSEMBLE = "ensemble"
 """The architecture of a bundle that joins others; it has a graph and no weights of torch's."""
 DEFAULT_MODEL = "mien_nano"
@@ -55,6 +58,13 @@ class Card(BaseModel):
     versions: dict[str, str]
     scores: list[dict[str, Any]]
     """Evaluation reports, each with its split, test-time augmentation and protocol."""
+    calibration: dict[str, Any] = Field(default_factory=dict)
+    """Temperature, the split it was fitted to and what it did there; empty where there is none."""
+
+    @property
+    def temperature(self) -> float:
+        """What the graphs divide the network's logits by, as their last step."""
+        return float(self.calibration.get("temperature", 1.0))
 
 
 class _Config(BaseModel):
@@ -128,16 +138,17 @@ def load(model: str | Path = "default") -> Bundle:
 
 
 def save(folder: Path, card: Card, contents: Mapping[str, bytes]) -> None:
-    """Write a bundle into `folder`; until the last file is in place there is none.
+    """Write a bundle into `folder`, or over the one there; the config is put in place last.
 
     Raises:
-        OutputError: it can't be written.
+        OutputError: it can't be written; what was there is as it was.
     """
-    for name, content in contents.items():
-        files.write(folder / name, content)
     hashes = {name: files.sha256(content) for name, content in contents.items()}
     config = _Config(format="mien.bundle/1", card=card, sha256=hashes)
-    files.write(folder / CONFIG, json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
+    text = json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
+    with ExitStack() as staged:  # the first one in is the last one renamed
+        for name, content in {CONFIG: text.encode(), **contents}.items():
+            staged.enter_context(files.replacing(folder / name)).write(content)
 
 
 def _find(model: str | Path) -> Path:

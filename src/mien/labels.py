@@ -136,8 +136,10 @@ def index_map(source: tuple[str, ...], target: tuple[str, ...]) -> list[int]:
     """
     for name in source:
         if name not in target:
+            common = [name for name in source if name in target]
+            way_out = f"; leave it out with --labels {','.join(common)}" if len(common) > 1 else ""
             raise DataError(
                 f"label {name!r} of the data is not among the model's labels "
-                f"{', '.join(target)}{did_you_mean(name, target)}"
+                f"{', '.join(target)}{did_you_mean(name, target) or way_out}"
             )
     return [target.index(name) for name in source]

@@ -11,7 +11,7 @@ import numpy as np
 
 from mien.classifiers import Classifier, load_classifier, probabilities
 from mien.errors import ConfigError, ImageError
-from mien.results import FaceResult, ImageResult
+from mien.results import UNCERTAIN, FaceResult, ImageResult
 from mien.vision import images
 from mien.vision.crop import crop_faces
 from mien.vision.detect import FaceDetector, open_detector
@@ -33,13 +33,19 @@ class Pipeline:
         detector: str | FaceDetector = "auto",
         *,
         detector_weights: str | Path | None = None,
+        uncertain_below: float = 0.0,
     ) -> None:
         """Load what is named; a `Classifier` or `FaceDetector` of your own is taken as it is.
 
+        A face whose highest probability is less than `uncertain_below` is labelled `UNCERTAIN`.
+
         Raises:
             BundleError: the model cannot be loaded.
-            ConfigError: no such detector, or YuNet's weights are missing.
+            ConfigError: no such detector, YuNet's weights are missing, or a bound outside [0, 1].
         """
+        if not 0 <= uncertain_below <= 1:
+            raise ConfigError(f"uncertain-below is a probability from 0 to 1, got {uncertain_below:g}")
+        self.uncertain_below = uncertain_below
         self.classifier = load_classifier(model) if isinstance(model, str | Path) else model
         weights = None if detector_weights is None else Path(detector_weights)
         self.detector = open_detector(detector, weights) if isinstance(detector, str) else detector
@@ -67,7 +73,10 @@ class Pipeline:
         results = []
         for face, probs in zip(faces, probabilities(self.classifier.logits(crops)), strict=True):
             scores = dict(zip(labels, probs.tolist(), strict=True))
-            results.append(FaceResult(face, labels[int(probs.argmax())], scores))
+            best = labels[int(probs.argmax())]
+            results.append(
+                FaceResult(face, best if scores[best] >= self.uncertain_below else UNCERTAIN, scores)
+            )
         height, width = image_rgb_u8.shape[:2]
         return ImageResult(source, width, height, tuple(results))
 

@@ -7,11 +7,12 @@ import io
 import tarfile
 import zipfile
 
+import cv2
 import numpy as np
 import pytest
 
 from mien.data.reading import ReadOptions
-from mien.data.sources import read_dataset
+from mien.data.sources import convert, opened, read_dataset
 from mien.errors import DataError
 from mien.labels import FER2013_CSV_ORDER
 from mien.preprocess import Preprocess
@@ -258,3 +259,51 @@ def test_a_form_that_is_forced_says_what_it_misses(tmp_path):
         read(tmp_path / "list.csv", "path,label\na.png,happy\n", format="pixels")
     with pytest.raises(DataError, match="expected columns such as path and label, got emotion, pixels"):
         read(tmp_path / "set.csv", table(), format="list")
+
+
+def test_other_columns_of_a_list_stay_with_their_pictures(tmp_path):
+    write_tree(tmp_path, {f"{i}.png": png(i) for i in range(8)})
+    lines = [
+        f"{i}.png,{'ab'[i % 2]},{'train' if i < 4 else 'test'},camera {i % 3},{30 + i}" for i in range(8)
+    ]
+    data = read(tmp_path / "list.csv", listed("path,label,split,Camera,age", lines))
+    assert list(data.columns) == ["camera", "age"]
+    assert data.select("test").columns["camera"].tolist() == [f"camera {i % 3}" for i in range(4, 8)]
+    assert data.joined(data.images[:1], np.array([5])).columns["age"].tolist()[-1] == "35"
+    convert(tmp_path / "list.csv", tmp_path / "packed.npz", SMALL)
+    packed = read_dataset(tmp_path / "packed.npz", SMALL)
+    assert {name: kept.tolist() for name, kept in packed.columns.items()} == {
+        name: kept.tolist() for name, kept in data.columns.items()
+    }
+
+
+def test_a_list_with_boxes_has_a_row_for_each_face(tmp_path):
+    scene = np.zeros((40, 60), np.uint8)
+    scene[5:17, 7:19], scene[20:32, 41:53] = 200, 100
+    write_tree(tmp_path, {"a.png": cv2.imencode(".png", scene)[1].tobytes(), "b.png": png(1, (40, 60))})
+    lines = ["a.png,happy,7,5,19,17", "a.png,sad,41,20,53,32", "b.png,happy,-4,0,50,40", "b.png,sad,1,1,9,9"]
+    text = listed("path,label,x0,y0,x1,y1", lines)
+    data = read(tmp_path / "faces.csv", text, val_fraction=0.5)
+    assert data.ids == ("a.png", "a.png#2", "b.png", "b.png#2")
+    assert set(data.images[0].ravel().tolist()) == {200}
+    assert set(data.images[1].ravel().tolist()) == {100}
+    assert data.columns["photo"].tolist() == ["a.png", "a.png", "b.png", "b.png"]
+    with opened(tmp_path / "faces.csv", "val", ReadOptions(val_fraction=0.5)) as reading:
+        assert reading.picture(0).shape == (40, 60, 1), "whole photos, for a detector to look at"
+        assert reading.boxes.shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ("9,5,3,17", r"line 2 has the box 9 5 3 17: expected x0 < x1 and y0 < y1, in pixels"),
+        ("9,5,,17", r"line 2 has the box 9 5  17: expected x0 < x1"),
+        ("1,1,inf,9", r"line 2 has the box 1 1 inf 9: expected x0 < x1"),
+        ("70,5,80,17", r"corrupt .* a\.png: its box 70 5 80 17 lies outside its 48 x 48 pixels"),
+    ],
+)
+def test_boxes_that_are_none(tmp_path, box, message):
+    write_tree(tmp_path, {"a.png": png(), "b.png": png(1)})
+    lines = [f"a.png,happy,{box}", "b.png,sad,0,0,9,9", "a.png,sad,0,0,9,9", "b.png,happy,0,0,9,9"]
+    with pytest.raises(DataError, match=message):
+        read(tmp_path / "faces.csv", listed("path,label,x0,y0,x1,y1", lines), val_fraction=0.5)

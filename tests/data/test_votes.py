@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mien.data.reading import ReadOptions
-from mien.data.sources import read_dataset, survey
+from mien.data.sources import convert, read_dataset, survey
 from mien.data.votes import vote_targets
 from mien.errors import DataError
 from mien.labels import EMOTIONS_8, FERPLUS_VOTE_ORDER
@@ -123,3 +123,26 @@ def test_the_real_votes(shared):
     assert data.labels == EMOTIONS_8
     counts = np.bincount(data.select("train").truth).tolist()
     assert counts == [2092, 119, 527, 7283, 8731, 3007, 3143, 119]
+
+
+def test_votes_beside_the_labels_leave_them_as_they_are_and_travel(tmp_path):
+    root = write_tree(tmp_path / "set", tree(("happy", "sad"), each=2))
+    names = sorted(tree(("happy", "sad"), each=2))
+    lines = ["file,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"]
+    lines += [f"{name},{row},0,0,0,0,0,0,0,0,{9 - row}" for row, name in enumerate(names[1:], start=1)]
+    (tmp_path / "votes.csv").write_text("\n".join(lines))
+    options = ReadOptions(votes=str(tmp_path / "votes.csv"), vote_rule="beside")
+    data = read_dataset(root, options=options)
+    plain = read_dataset(root)
+    assert data.labels == ("happy", "sad")
+    np.testing.assert_array_equal(data.targets, plain.targets)
+    by_name = dict(zip(data.ids, data.votes, strict=True))
+    assert not by_name[names[0]].any(), "a picture without votes stays"
+    assert by_name[names[3]].tolist() == [3, 0, 0, 0, 0, 0, 0, 0, 0, 6]
+    assert data.fingerprint() != plain.fingerprint()
+    np.testing.assert_array_equal(data.take(np.array([4, 1])).votes, data.votes[[4, 1]])
+    np.testing.assert_array_equal(data.joined(data.images[:1], np.array([2])).votes[-1], data.votes[2])
+    convert(root, tmp_path / "packed.npz", options=options)
+    packed = read_dataset(tmp_path / "packed.npz")
+    np.testing.assert_array_equal(packed.votes, data.votes)
+    assert packed.fingerprint() == data.fingerprint()

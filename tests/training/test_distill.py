@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,9 +12,11 @@ from safetensors.torch import load_file
 from mien import bundle
 from mien.classifiers import load_classifier, probabilities
 from mien.config import Recipe, read_recipe
-from mien.errors import BundleError, ConfigError
-from mien.training.batches import ToInput
-from mien.training.distill import Teachers, load_teachers
+from mien.data.dataset import FaceDataset, one_hot
+from mien.errors import BundleError, ConfigError, DataError
+from mien.labels import FERPLUS_VOTE_ORDER
+from mien.training.batches import Batches, ToInput
+from mien.training.distill import Teachers, load_teachers, taught_by_votes
 from mien.training.loop import train
 from tests.training.tiny import tiny_data
 
@@ -73,3 +77,59 @@ def test_what_is_refused(tiny_bundle, tiny_ensemble, tmp_path):
     other = data.relabel((*data.labels, "contempt"))
     with pytest.raises(ConfigError, match="teacher tiny answers angry, .*; the data has angry, .*, contempt"):
         train(recipe(tiny_bundle), other, out, device="cpu")
+
+
+def voted(votes_of_happy: int) -> FaceDataset:
+    """Two classes; 40 training pictures with votes, one without, 7 of test."""
+    n = 48
+    truth = np.arange(n) % 2
+    votes = np.zeros((n, 10), np.float32)
+    happy, sad = FERPLUS_VOTE_ORDER.index("happy"), FERPLUS_VOTE_ORDER.index("sad")
+    votes[truth == 0, happy], votes[truth == 0, sad] = votes_of_happy, 10 - votes_of_happy
+    votes[truth == 1, happy], votes[truth == 1, sad] = 10 - votes_of_happy, votes_of_happy
+    votes[40] = 0
+    split = np.array(["train"] * 41 + ["test"] * 7)
+    images = np.zeros((n, 4, 4, 1), np.uint8)
+    ids = tuple(map(str, range(n)))
+    return FaceDataset(images, one_hot(truth, 2), ids, split, ("happy", "sad"), "memory", (), votes)
+
+
+def test_votes_teach_what_they_say_of_the_label():
+    data = voted(7)
+    rows = data.rows("train")
+    taught = taught_by_votes(data, rows, 0.5)
+    own = taught.targets[np.arange(40), data.truth[:40]]
+    assert (own > 0.95).all(), "votes that always go with one label predict it"
+    np.testing.assert_array_equal(taught.targets[40:], data.targets[40:])  # no votes, and test rows
+    np.testing.assert_allclose(taught.targets.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_array_equal(data.targets, one_hot(data.truth, 2))
+
+
+def test_votes_that_say_nothing_teach_how_frequent_the_labels_are():
+    data = voted(5)
+    half = taught_by_votes(data, data.rows("train"), 0.5)
+    np.testing.assert_allclose(half.targets[0], [0.75, 0.25], atol=0.01)
+    all_of_it = taught_by_votes(data, data.rows("train"), 1.0)
+    np.testing.assert_allclose(all_of_it.targets[1], [0.5, 0.5], atol=0.01)
+
+
+def test_batches_serve_what_votes_teach_and_judge_by_the_label():
+    data = voted(5)
+    plan = read_recipe(
+        "nano",
+        ["batch_size=4", "distillation.votes_share=0.5", "input.size_px=8", "balance.sampler=weighted"],
+    )
+    data = replace(data, images=np.zeros((48, 8, 8, 1), np.uint8))
+    batches = Batches(data, plan, torch.device("cpu"))
+    _, targets = next(batches.epoch(0))
+    taught = targets.max(dim=1).values
+    assert ((taught - 0.75).abs() < 0.01).logical_or(taught == 1).all()
+    assert torch.equal(batches.targets[41:], torch.from_numpy(data.targets[41:]))
+
+
+def test_votes_that_did_not_come_along():
+    data = tiny_data()
+    with pytest.raises(
+        DataError, match="needs votes, and synthetic came without: add --votes FILE --vote-rule beside"
+    ):
+        taught_by_votes(data, data.rows("train"), 0.5)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from safetensors.torch import load
+from torch import nn
 
 from mien.bundle import ENSEMBLE
 from mien.errors import BundleError
@@ -15,13 +16,24 @@ from mien.networks.plain import deploy
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, UInt8
-    from torch import nn
 
     from mien.bundle import Bundle
     from mien.preprocess import Preprocess
     from mien.results import ModelId
 
 BATCH_SIZE = 512
+
+
+class AtTemperature(nn.Module):
+    """A network whose logits are divided by a temperature, as the deployed graph's are."""
+
+    def __init__(self, network: nn.Module, temperature: float) -> None:
+        super().__init__()
+        self.network, self.temperature = network, temperature
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return calibrated logits."""
+        return self.network(x) / self.temperature
 
 
 class TorchClassifier:
@@ -48,7 +60,12 @@ class TorchClassifier:
             raise BundleError(
                 f"model {bundle.id.name}: labels or architecture do not fit the weights: {reason}"
             ) from error
-        return cls(bundle.id, bundle.preprocess, deploy(network))
+        deployed, temperature = deploy(network), bundle.card.temperature
+        return cls(
+            bundle.id,
+            bundle.preprocess,
+            deployed if temperature == 1 else AtTemperature(deployed, temperature),
+        )
 
     @torch.inference_mode()
     def logits(self, crops: UInt8[np.ndarray, "n s s c"]) -> Float32[np.ndarray, "n k"]:

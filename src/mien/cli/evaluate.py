@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mien.cli.dataset import DATA_HELP, reads_data
 
 if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Int
+
     from mien.data.reading import ReadOptions
+    from mien.evaluation.found import Found
+    from mien.preprocess import Preprocess
     from mien.results import EvalReport
 
 
@@ -32,6 +37,24 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the whole report: page, figures, predictions, JSON, CSV.")
     ] = None,
+    slice_by: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slice", metavar="COLUMN", help="Also by each value of this column of a list of files."
+        ),
+    ] = None,
+    corruptions: Annotated[
+        bool,
+        typer.Option("--corruptions", help="Also under blur, noise, low light and more, at five strengths."),
+    ] = False,
+    photos: Annotated[
+        bool,
+        typer.Option(
+            "--end-to-end", help="The data are photos: find the faces first; missed ones are errors."
+        ),
+    ] = False,
+    detector: Annotated[str, typer.Option(help="For --end-to-end: auto, yunet or haar.")] = "auto",
+    detector_weights: Annotated[Path | None, typer.Option(help="YuNet's weights file.")] = None,
     json_to: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Write the report there; - prints only JSON.")
     ] = None,
@@ -45,25 +68,65 @@ def evaluate(
 
     classifier = load_classifier(model)
     with_tta(classifier, tta)  # refuses an unknown name before a picture is read
-    dataset = read_dataset(data, classifier.preprocess, split=split, options=options)
-    if out:
+    parts: dict[str, Any] = {"slice_by": tuple(slice_by or ()), "corruptions": corruptions}
+    if not out:
+        _refuse_without_out(photos, **parts)
+        dataset = read_dataset(data, classifier.preprocess, split=split, options=options)
+        report = judge(classifier, dataset, split, tta=tta)
+        document = report.to_dict()
+    else:
         from mien.evaluation.report import judge as judge_fully
         from mien.evaluation.report import write_report
 
-        full = judge_fully(classifier, dataset, split, tta=tta)
-        page, report = write_report(full, out), full.counted
-    else:
-        report = judge(classifier, dataset, split, tta=tta)
-    document = json.dumps(report.to_dict(), indent=2) + "\n"
+        if photos:
+            parts["photos"] = _find(data, split, options, classifier.preprocess, detector, detector_weights)
+            dataset = parts["photos"].found
+        else:
+            dataset = read_dataset(data, classifier.preprocess, split=split, options=options)
+        full = judge_fully(classifier, dataset, split, tta=tta, trained_on=_trained_on(model), **parts)
+        page, report, document = write_report(full, out), full.counted, full.to_dict()
+    text = json.dumps(document, indent=2) + "\n"
     if json_to == "-":
-        print(document, end="")
+        print(text, end="")
         return
     _print_report(report)
     if out:
+        for section in full.sections:
+            print(f"{section.title}: {section.text}")
         print(f"wrote {page} and what it shows beside it")
     if json_to:
-        write(Path(json_to), document)
+        write(Path(json_to), text)
         print(f"wrote {json_to}")
+
+
+def _refuse_without_out(photos: bool, slice_by: tuple[str, ...], corruptions: bool) -> None:
+    from mien.errors import ConfigError
+
+    given = {"--end-to-end": photos, "--slice": slice_by, "--corruptions": corruptions}
+    for option, wanted in given.items():
+        if wanted:
+            raise ConfigError(f"{option} is a part of the whole report: say where it goes with --out")
+
+
+def _trained_on(model: str) -> Int[np.ndarray, " m"] | None:
+    """Return the keys of the images a model was trained on, if it keeps them."""
+    from mien import bundle
+    from mien.data.twins import from_bytes
+
+    content = bundle.load(model).contents.get(bundle.TRAINED_ON)
+    return None if content is None else from_bytes(content)
+
+
+def _find(
+    data: str, split: str, options: ReadOptions, preprocess: Preprocess, detector: str, weights: Path | None
+) -> Found:
+    from mien.data.sources import opened
+    from mien.evaluation.found import find_faces
+    from mien.vision.detect import open_detector
+
+    finder = open_detector(detector, weights)
+    with opened(data, split, options) as reading:
+        return find_faces(reading, finder, preprocess)
 
 
 def _print_report(report: EvalReport) -> None:

@@ -36,6 +36,9 @@ def predict(
     ] = "auto",
     detector_weights: Annotated[Path | None, typer.Option(help="YuNet's weights file.")] = None,
     tta: Annotated[str, typer.Option(help="Test-time augmentation: none, flip or ten_crops.")] = "none",
+    uncertain_below: Annotated[
+        float, typer.Option(help="Answer `uncertain` where no probability reaches this.")
+    ] = 0.0,
     out: Annotated[
         Path | None, typer.Option(help="Folder for annotated pictures and predictions.json.")
     ] = None,
@@ -65,7 +68,10 @@ def predict(
 
     named = [_sample() if source == SAMPLE and not os.path.exists(source) else source for source in sources]  # noqa: PTH110
     paths = find_images(named, skip=out)
-    pipeline = Pipeline(with_tta(load_classifier(model), tta), detector, detector_weights=detector_weights)
+    pipeline = Pipeline(
+        with_tta(load_classifier(model), tta), detector,
+        detector_weights=detector_weights, uncertain_below=uncertain_below,
+    )  # fmt: skip
     results, written = _look_at(paths, pipeline, out)
     document = json.dumps(predictions_dict(pipeline.classifier.id, results), indent=2) + "\n"
     targets = [out / "predictions.json"] if out else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +12,7 @@ from mien import labels as names
 from mien.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from jaxtyping import Float32, Int, Shaped, UInt8
 
@@ -39,6 +39,8 @@ class FaceDataset:
     """Corrupt pictures that were left out because the user said so."""
     votes: Float32[np.ndarray, "n 10"] | None = None
     """What annotators voted for, in the order of `mien.labels.FERPLUS_VOTE_ORDER`, where the user gave votes."""
+    columns: Mapping[str, Shaped[np.ndarray, " n"]] = field(default_factory=dict)
+    """What else the source says of each picture, as text: to report by."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -76,8 +78,10 @@ class FaceDataset:
         images = self.images[rows[0] : rows[-1] + 1] if together else self.images[rows]
         ids = tuple(self.ids[row] for row in rows)
         votes = None if self.votes is None else self.votes[rows]
-        targets, split = self.targets[rows], self.split[rows]
-        return replace(self, images=images, targets=targets, ids=ids, split=split, votes=votes)
+        return replace(
+            self, images=images, targets=self.targets[rows], ids=ids, split=self.split[rows], votes=votes,
+            columns={name: column[rows] for name, column in self.columns.items()},
+        )  # fmt: skip
 
     def joined(self, images: UInt8[np.ndarray, "m h w c"], copied: Int[np.ndarray, " m"]) -> FaceDataset:
         """Return this dataset with changed copies of some of its rows behind it."""
@@ -88,6 +92,7 @@ class FaceDataset:
             ids=(*self.ids, *(f"{COPY}{number:07d}/{self.ids[row]}" for number, row in enumerate(copied))),
             split=np.concatenate([self.split, self.split[copied]]),
             votes=None if self.votes is None else np.concatenate([self.votes, self.votes[copied]]),
+            columns={name: np.concatenate([kept, kept[copied]]) for name, kept in self.columns.items()},
         )
 
     def check_labelled(self, rows: Int[np.ndarray, " m"]) -> None:

@@ -46,6 +46,7 @@ def write_packed(out: Path, dataset: FaceDataset) -> None:
         "labels": list(dataset.labels),
         "source": Path(dataset.source).name,
         "skipped": list(dataset.skipped),
+        "columns": list(dataset.columns),
     }
     with files.replacing(out) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(META, json.dumps(meta))
@@ -57,6 +58,7 @@ def write_packed(out: Path, dataset: FaceDataset) -> None:
         columns = {"targets": dataset.targets, "split": dataset.split, "ids": np.array(dataset.ids)}
         if dataset.votes is not None:
             columns["votes"] = dataset.votes
+        columns |= {f"column{number}": column for number, column in enumerate(dataset.columns.values())}
         for name, column in columns.items():
             buffer = io.BytesIO()
             np.lib.format.write_array(buffer, column, allow_pickle=False)
@@ -96,31 +98,29 @@ def read_packed(path: Path) -> FaceDataset:
             if meta["format"] != FORMAT:
                 raise DataError(f"{path} has the format {meta['format']}: this version reads {FORMAT}")
             images = _mapped(archive, path)
-            names = [
-                name for name in (*COLUMNS, "votes") if name in COLUMNS or "votes.npy" in archive.namelist()
-            ]
-            column = {
+            others = {str(name): f"column{number}" for number, name in enumerate(meta.get("columns", ()))}
+            names = [*COLUMNS, *others.values(), *(("votes",) if "votes.npy" in archive.namelist() else ())]
+            parts = {
                 name: arrays.read_member(archive, archive.getinfo(f"{name}.npy"), path) for name in names
             }
-        targets, split, ids = (column[name] for name in COLUMNS)
-        votes = column.get("votes")
+        targets, split, ids = (parts[name] for name in COLUMNS)
+        votes, columns = parts.get("votes"), {name: parts[part] for name, part in others.items()}
         labels, skipped = (tuple(map(str, meta[name])) for name in ("labels", "skipped"))
         sums = targets.sum(axis=1)
         if targets.shape != (len(images), len(labels)) or targets.dtype != np.float32:
             raise ValueError("its targets do not fit")
         if not ((np.abs(sums - 1) < 1e-3) | (sums == 0)).all() or (targets < 0).any():
             raise ValueError("its targets are no shares")
-        if (
-            split.shape != (len(images),)
-            or ids.shape != split.shape
-            or {split.dtype.kind, ids.dtype.kind} != {"U"}
-        ):
+        words = (split, ids, *columns.values())
+        if {(part.shape, part.dtype.kind) for part in words} != {((len(images),), "U")}:
             raise ValueError("its parts have different lengths")
         if votes is not None and (
             votes.shape != (len(images), len(FERPLUS_VOTE_ORDER)) or votes.dtype != np.float32
         ):
             raise ValueError("its votes do not fit")
-        return FaceDataset(images, targets, tuple(map(str, ids)), split, labels, str(path), skipped, votes)
+        return FaceDataset(
+            images, targets, tuple(map(str, ids)), split, labels, str(path), skipped, votes, columns
+        )
     except DataError:
         raise
     except Exception as error:  # whatever the bytes of a damaged file provoke

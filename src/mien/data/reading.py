@@ -7,7 +7,7 @@ follows is the same for all of them: choosing labels, splitting, checking, decod
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,9 +17,9 @@ from mien.errors import ConfigError, DataError
 from mien.labels import choose_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from jaxtyping import Float32, Int, UInt8
+    from jaxtyping import Float32, Int, Shaped, UInt8
 
     from mien.preprocess import Preprocess
 
@@ -94,6 +94,11 @@ class Reading:
     """Decode one row's picture, 1 grey or 3 RGB channels."""
     votes: Float32[np.ndarray, "n 10"] | None = None
     """What annotators voted for, in the order of `mien.labels.FERPLUS_VOTE_ORDER`."""
+    columns: Mapping[str, Shaped[np.ndarray, " n"]] = field(default_factory=dict)
+    """What else a list says of its pictures, as text: to report by."""
+    boxes: Float32[np.ndarray, "n 4"] | None = None
+    """Where each row's face is in its picture (x0, y0, x1, y1 in pixels), where a list says so; the column
+    ``photo`` then names the picture, which may have more faces."""
     by_row: bool = False
     """Rows stand as the source has them, so that another table may go row by row with them."""
     left_out: int = 0
@@ -112,6 +117,7 @@ class Reading:
             targets=data.targets,
             picture=lambda row: np.asarray(data.images[row]),
             votes=data.votes,
+            columns=data.columns,
             skipped=data.skipped,
         )
 
@@ -124,6 +130,8 @@ class Reading:
             targets=self.targets[rows],
             picture=lambda row: self.picture(int(rows[row])),
             votes=None if self.votes is None else self.votes[rows],
+            columns={name: column[rows] for name, column in self.columns.items()},
+            boxes=None if self.boxes is None else self.boxes[rows],
             by_row=False,
         )
 
@@ -200,7 +208,7 @@ def decode(
     corrupt: dict[str, str] = {}
     for row, name in enumerate(reading.ids):
         try:
-            pixels[len(kept)] = preprocess.fit(reading.picture(row))
+            pixels[len(kept)] = preprocess.fit(face_of(reading, row))
             kept.append(row)
         except Exception as error:  # a damaged archive raises whatever its bytes provoke
             corrupt[name] = str(error)
@@ -224,7 +232,20 @@ def decode(
         source=reading.source,
         skipped=(*reading.skipped, *corrupt),
         votes=reading.votes,
+        columns=reading.columns,
     )
+
+
+def face_of(reading: Reading, row: int) -> UInt8[np.ndarray, "h w c"]:
+    """Return one row's picture, or the part of it in the row's box."""
+    picture = reading.picture(row)
+    if reading.boxes is None:
+        return picture
+    (h, w), (x0, y0, x1, y1) = picture.shape[:2], np.rint(reading.boxes[row]).astype(int).tolist()
+    face = picture[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)]
+    if not face.size:
+        raise DataError(f"its box {x0} {y0} {x1} {y1} lies outside its {w} x {h} pixels")
+    return face
 
 
 def split_name(name: str) -> str | None:

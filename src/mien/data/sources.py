@@ -15,7 +15,7 @@ import numpy as np
 
 from mien.data import arrays, folders, packed, tables
 from mien.data.balance import class_counts, imbalance_ratio
-from mien.data.dataset import FaceDataset
+from mien.data.dataset import FaceDataset, check_split
 from mien.data.reading import Reading, ReadOptions, decode, prepare
 from mien.data.synthetic import SYNTHETIC, draw_dataset
 from mien.data.text import SUFFIXES, open_table
@@ -25,7 +25,7 @@ from mien.preprocess import Preprocess
 from mien.results import DatasetReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 KNOWN = "a folder or zip of train/<class>/*, a pixel table, a list of files, arrays, Parquet, a packed file"
 _DEFAULT = ReadOptions()
@@ -56,6 +56,19 @@ def read_dataset(
         return decode(
             reading, preprocess, split=split, skip_corrupt=options.skip_corrupt, allocate=_in_memory
         )
+
+
+@contextlib.contextmanager
+def opened(path: str | Path, split: str, options: ReadOptions = _DEFAULT) -> Iterator[Reading]:
+    """Open one split of a dataset whose pictures are decoded as they are, one at a time, when asked for.
+
+    Raises:
+        DataError: as `read_dataset`.
+    """
+    with ExitStack() as stack:
+        reading = prepare(_open(path, Preprocess(), options, stack)[0], options)
+        check_split(split, list(dict.fromkeys(reading.splits)), reading.source)
+        yield reading.take(np.flatnonzero(np.array(reading.splits) == split))
 
 
 def convert(

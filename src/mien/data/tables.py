@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from mien.vision import images
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jaxtyping import Float32, UInt8
+    from jaxtyping import Float32, Shaped, UInt8
 
 _LABEL = ("emotion", "label", "expression", "class", "target")
 _SPLIT = ("usage", "split", "subset", "set")
@@ -26,6 +27,7 @@ _PATH = (
     *("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "image_name"),
     *("img", "img_path", "img_name", "pth", "subdirectory_filepath", "name"),
 )
+_BOX = ("x0", "y0", "x1", "y1")
 _ROWS_AT_ONCE = 256
 _RAF_DB_ROW = re.compile(r"((?:train|test)_\w+\.\w+)\s+([1-7])")
 
@@ -84,11 +86,14 @@ def read_pixels(path: Path) -> Reading:
 def read_list(path: Path) -> Reading:
     """Read a table that names picture files and their labels, or RAF-DB's ``train_00001.jpg 5``.
 
-    Files are looked for beside the table and in the folders that AffectNet and RAF-DB keep them in.
+    Files are looked for beside the table and in the folders that AffectNet and RAF-DB keep them in. Where there
+    are columns x0, y0, x1 and y1, in pixels, each row is a face in that box, and a file may have several rows.
 
     Raises:
-        DataError: no columns for path and label, or a file that is nowhere.
+        DataError: no columns for path and label, a file that is nowhere, or a box that is none.
     """
+    columns: dict[str, Shaped[np.ndarray, " n"]] = {}
+    boxes = None
     if raf_db := _raf_db_rows(path):
         classes, targets = class_targets([RAF_DB_ORDER[int(number) - 1] for _, number in raf_db], str(path))
         files = [name for name, _ in raf_db]
@@ -100,20 +105,53 @@ def read_list(path: Path) -> Reading:
                 raise DataError(
                     f"{path}: expected columns such as path and label, got {', '.join(table.header[:8])}"
                 )
-            rows = [(row[file].strip(), row[label].strip(), "" if split is None else row[split].strip())
-                    for _, row in table.rows]  # fmt: skip
-        files, splits = [row[0] for row in rows], [row[2] for row in rows]
-        classes, targets = class_targets([row[1] for row in rows], str(path))
+            cells = [[cell.strip() for cell in row] for _, row in table.rows]
+            header = table.header
+        files, splits = [row[file] for row in cells], ["" if split is None else row[split] for row in cells]
+        classes, targets = class_targets([row[label] for row in cells], str(path))
+        others = [place for place in range(len(header)) if place not in (file, label, split)]
+        columns = {header[place]: np.array([row[place] for row in cells], str) for place in others}
+        if (boxes := _boxes(columns, path)) is not None:
+            columns["photo"] = np.array(files, str)
     found = _Finder(path.parent)
     places = [found(name, path) for name in files]
     return Reading(
         source=str(path),
-        ids=files,
+        ids=files if boxes is None else _faces(files),
+        columns=columns,
+        boxes=boxes,
         splits=splits,
         classes=classes,
         targets=targets,
         picture=lambda row: images.decode_dataset_image(images.read_file(places[row])),
     )
+
+
+def _boxes(columns: dict[str, Shaped[np.ndarray, " n"]], path: Path) -> Float32[np.ndarray, "n 4"] | None:
+    """Take the boxes out of a list's other columns, where it has them."""
+    if not set(_BOX) <= set(columns):
+        return None
+    cells = np.stack([columns.pop(name) for name in _BOX], axis=1)
+    for row, box in enumerate(cells):
+        try:
+            x0, y0, x1, y1 = map(float, box)
+        except ValueError:
+            x0 = y0 = x1 = y1 = float("nan")
+        if not (np.isfinite([x0, y0]).all() and x0 < x1 < np.inf and y0 < y1 < np.inf):
+            raise DataError(
+                f"{path}: line {row + 2} has the box {' '.join(box)}: expected x0 < x1 and y0 < y1, in pixels"
+            )
+    return cells.astype(np.float32)
+
+
+def _faces(files: list[str]) -> list[str]:
+    """Return a name for each face: the file's, with a number from the second face on."""
+    seen: Counter[str] = Counter()
+    names = []
+    for name in files:
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return names
 
 
 class _Finder:

@@ -8,6 +8,7 @@ import numpy as np
 
 from mien.classifiers.combine import with_tta
 from mien.errors import needs
+from mien.evaluation.metrics import TOP_K
 from mien.results import ClassScores, EvalReport, ModelId
 
 with needs("report"):
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
     from mien.classifiers import Classifier
     from mien.data.dataset import FaceDataset
-
-TOP_K = (2, 3)
 
 
 def evaluate(classifier: Classifier, data: FaceDataset, split: str, *, tta: str = "none") -> EvalReport:

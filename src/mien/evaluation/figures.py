@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from jaxtyping import Int, Num, UInt8
     from matplotlib.axes import Axes
 
+    from mien.evaluation.metrics import Figure as Interval
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A5195")
 """Told apart by colour-blind readers (Okabe & Ito 2008; yellow, too pale for a line, replaced); lines differ in
 their strokes, too."""
@@ -184,6 +186,50 @@ def coverage(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> Dra
     rows = [(float(share[i]), float(accuracy[i]), float(confidence[order][i])) for i in shown]
     return Drawing(
         "coverage", "Accuracy and coverage", alt, figure, ("coverage", "accuracy", "least_confidence"), rows
+    )
+
+
+def bars_with_intervals(
+    name: str, title: str, rows: Sequence[tuple[str, int, Interval]], *, axis: str = ""
+) -> Drawing:
+    """Draw a fraction with its interval for each group, the number of its images beside its name."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(5.2, 1.2 + 0.34 * len(rows)), layout="constrained")
+        axes = figure.subplots()
+        places = np.arange(len(rows))[::-1]
+        values = np.array([figure.value for *_, figure in rows])
+        low, high = (np.array([getattr(figure, side) for *_, figure in rows]) for side in ("low", "high"))
+        axes.barh(places, values, 0.62, color=COLOURS[5])
+        reach = np.maximum([values - low, high - values], 0)
+        axes.errorbar(values, places, xerr=reach, fmt="none", ecolor="black", capsize=3, linewidth=1)
+        axes.set_yticks(places, [f"{group} (n = {n:,})" for group, n, _ in rows])
+        axes.set(xlim=(0, 1), xlabel="accuracy, with 95 % interval", ylabel=axis)
+    said = ", ".join(f"{group} {figure.value:.0%}" for group, _, figure in rows)
+    table = [(group, n, *figure) for group, n, figure in rows]
+    return Drawing(
+        name, title, f"{title}: {said}.", figure, ("group", "images", "accuracy", "low", "high"), table
+    )
+
+
+def strength_curves(lines: dict[str, list[float]], untouched: float, strengths: Sequence[int]) -> Drawing:
+    """Draw accuracy over the strength of each corruption; 0 is the pictures as they are."""
+    across = (0, *strengths)
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(5.2, 4.6), layout="constrained")
+        axes = figure.subplots()
+        for number, (kind, values) in enumerate(lines.items()):
+            colour, stroke = COLOURS[number % len(COLOURS)], STROKES[number % len(STROKES)]
+            axes.plot(
+                across, [untouched, *values], stroke, color=colour, label=kind, marker="o", markersize=3
+            )
+        axes.set(xlabel="strength", ylabel="accuracy", ylim=(0, 1), xticks=across)
+        figure.legend(loc="outside lower center", ncols=3, fontsize=8)
+    ends = ", ".join(f"{kind} {values[-1]:.0%}" for kind, values in lines.items())
+    alt = f"Accuracy falls from {untouched:.0%} with the strength of a corruption. At the greatest: {ends}."
+    rows = [(kind, strength, value) for kind, values in lines.items()
+            for strength, value in zip(across, [untouched, *values], strict=True)]  # fmt: skip
+    return Drawing(
+        "robustness", "Accuracy under corruption", alt, figure, ("corruption", "strength", "accuracy"), rows
     )
 
 

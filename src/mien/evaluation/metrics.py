@@ -18,7 +18,10 @@ BINS = 15
 """Of the calibration error and the reliability diagram, as Guo et al. 2017 use."""
 RESAMPLES = 1000
 INTERVAL = 0.95
+TOP_K = (2, 3)
 _SUM_TOLERANCE = 1e-3
+_AT_ONCE = 50
+"""Resamples in one matrix product: many images need no more memory for it than their pictures do."""
 
 
 class Figure(NamedTuple):
@@ -27,6 +30,18 @@ class Figure(NamedTuple):
     value: float
     low: float
     high: float
+
+
+def interval(value: float, draws: Num[np.ndarray, " d"]) -> Figure:
+    """Return a value with the middle 95 % of what resamples gave."""
+    tail = 100 * (1 - INTERVAL) / 2
+    return Figure(value, *np.percentile(draws, (tail, 100 - tail)).tolist())
+
+
+def share(hits: Bool[np.ndarray, " n"], *, seed: int = 0) -> Figure:
+    """Return how many of at least one image are true; resampled images of yes and no are binomial draws."""
+    n, value = len(hits), float(hits.mean())
+    return interval(value, np.random.default_rng(seed).binomial(n, value, RESAMPLES) / n)
 
 
 def check_probabilities(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " m"]) -> None:
@@ -63,69 +78,55 @@ def headline(
     """
     check_probabilities(probs, truth)
     n, k = probs.shape
-    kept = _PerImage.of(probs, truth)
-    rng = np.random.default_rng(seed)
-    weights = (np.bincount(rng.integers(0, n, n), minlength=n).astype(float) for _ in range(RESAMPLES))
-    draws = [kept.figures(np.ones(n), k), *(kept.figures(weight, k) for weight in weights)]
-    tail = 100 * (1 - INTERVAL) / 2
+    parts, rng = _parts(probs, truth), np.random.default_rng(seed)
+    totals = [parts.sum(axis=0, keepdims=True)]
+    for start in range(0, RESAMPLES, _AT_ONCE):
+        some = min(_AT_ONCE, RESAMPLES - start)
+        drawn = np.stack([np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(some)])
+        totals.append(drawn.astype(np.float64) @ parts)
+    figures = _figures(np.concatenate(totals), n, k)
+    return {name: interval(float(values[0]), values[1:]) for name, values in figures.items()}
+
+
+def _parts(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> Num[np.ndarray, "n p"]:
+    """Return what each image adds to every figure, so that a resample is one row of a matrix product.
+
+    Columns: the cells of the confusion matrix; in each bin, hit less confidence; log-loss; Brier score; whether the
+    truth is among the best two, the best three.
+    """
+    n, k = probs.shape
+    probs, rows = probs.astype(np.float64), np.arange(n)
+    predicted, confidence = probs.argmax(axis=1), probs.max(axis=1)
+    rank = (probs > probs[rows, truth][:, None]).sum(axis=1)
+    cells, bins = np.zeros((n, k * k)), np.zeros((n, BINS))
+    cells[rows, truth * k + predicted] = 1
+    bins[rows, confidence_bins(confidence)] = (predicted == truth) - confidence
+    loss, brier = -np.log(probs[rows, truth].clip(min=1e-15)), ((probs - np.eye(k)[truth]) ** 2).sum(axis=1)
+    return np.column_stack([cells, bins, loss, brier, *(rank < top for top in TOP_K)])
+
+
+def _figures(totals: Num[np.ndarray, "r p"], n: int, k: int) -> dict[str, Num[np.ndarray, " r"]]:
+    """Return every figure from the sums of `_parts` over n images, one value a resample."""
+    cells, bins, rest = np.split(totals, (k * k, k * k + BINS), axis=1)
+    counts = cells.reshape(-1, k, k)
+    support, answered = counts.sum(axis=2), counts.sum(axis=1)
+    right = counts.diagonal(axis1=1, axis2=2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        f1 = np.where(support + answered > 0, 2 * right / (support + answered), np.nan)
+        recall = np.where(support > 0, right / support, np.nan)
+        accuracy, chance = right.sum(axis=1) / n, (support * answered).sum(axis=1) / n**2
+        kappa = np.where(chance < 1, (accuracy - chance) / (1 - chance), 0.0)
     return {
-        name: Figure(
-            draws[0][name], *np.percentile([draw[name] for draw in draws[1:]], (tail, 100 - tail)).tolist()
-        )
-        for name in draws[0]
+        "accuracy": accuracy,
+        **{f"top_{top}_accuracy": rest[:, 2 + place] / n for place, top in enumerate(TOP_K) if top < k},
+        "macro_f1": np.nanmean(f1, axis=1),
+        "weighted_f1": np.nansum(f1 * support, axis=1) / n,
+        "balanced_accuracy": np.nanmean(recall, axis=1),
+        "kappa": kappa,
+        "log_loss": rest[:, 0] / n,
+        "brier": rest[:, 1] / n,
+        "ece": np.abs(bins).sum(axis=1) / n,
     }
-
-
-class _PerImage(NamedTuple):
-    """What a resample needs of every image, so that it is a few weighted counts."""
-
-    cell: Int[np.ndarray, " n"]
-    """Truth times k plus prediction: the cell of the confusion matrix."""
-    log_loss: Num[np.ndarray, " n"]
-    brier: Num[np.ndarray, " n"]
-    confidence: Num[np.ndarray, " n"]
-    bin: Int[np.ndarray, " n"]
-    hit: Bool[np.ndarray, " n"]
-    among: dict[str, Bool[np.ndarray, " n"]]
-
-    @classmethod
-    def of(cls, probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> _PerImage:
-        k, rows = probs.shape[1], np.arange(len(truth))
-        probs = probs.astype(np.float64)
-        predicted, confidence = probs.argmax(axis=1), probs.max(axis=1)
-        rank = (probs > probs[rows, truth][:, None]).sum(axis=1)
-        return cls(
-            cell=truth * k + predicted,
-            log_loss=-np.log(probs[rows, truth].clip(min=1e-15)),
-            brier=((probs - np.eye(k)[truth]) ** 2).sum(axis=1),
-            confidence=confidence,
-            bin=confidence_bins(confidence),
-            hit=predicted == truth,
-            among={f"top_{top}_accuracy": rank < top for top in (2, 3) if top < k},
-        )
-
-    def figures(self, weight: Num[np.ndarray, " n"], k: int) -> dict[str, float]:
-        """Return every figure with each image counted `weight` times."""
-        total = weight.sum()
-        counts = np.bincount(self.cell, weight, k * k).reshape(k, k)
-        support, answered, right = counts.sum(axis=1), counts.sum(axis=0), counts.diagonal()
-        with np.errstate(invalid="ignore", divide="ignore"):
-            f1 = np.where(support + answered > 0, 2 * right / (support + answered), np.nan)
-            recall = np.where(support > 0, right / support, np.nan)
-        chance = (support * answered).sum() / total**2
-        accuracy = right.sum() / total
-        gap = np.bincount(self.bin, weight * (self.hit - self.confidence), BINS)
-        return {
-            "accuracy": float(accuracy),
-            **{name: float((weight * hit).sum() / total) for name, hit in self.among.items()},
-            "macro_f1": float(np.nanmean(f1)),
-            "weighted_f1": float(np.nansum(f1 * support) / total),
-            "balanced_accuracy": float(np.nanmean(recall)),
-            "kappa": float((accuracy - chance) / (1 - chance)) if chance < 1 else 0.0,
-            "log_loss": float((weight * self.log_loss).sum() / total),
-            "brier": float((weight * self.brier).sum() / total),
-            "ece": float(np.abs(gap).sum() / total),
-        }
 
 
 def confidence_bins(confidence: Num[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
@@ -142,7 +143,8 @@ def expected_calibration_error(probs: Num[np.ndarray, "n k"], truth: Int[np.ndar
         DataError: `check_probabilities`.
     """
     check_probabilities(probs, truth)
-    return _PerImage.of(probs, truth).figures(np.ones(len(truth)), probs.shape[1])["ece"]
+    totals = _parts(probs, truth).sum(axis=0, keepdims=True)
+    return float(_figures(totals, len(truth), probs.shape[1])["ece"][0])
 
 
 def average_precisions(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> list[float | None]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mien import files
 from mien.errors import needs
 from mien.evaluation.figures import rendered
+from mien.evaluation.metrics import Figure
 
 with needs("report"):
     from jinja2 import Environment, PackageLoader
@@ -28,6 +29,31 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     writer.writerow(header)
     writer.writerows([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row] for row in rows)
     return text.getvalue()
+
+
+def spread(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> tuple[list[str], list[list[Any]]]:
+    """Give a figure with an interval three columns: itself, ``low`` and ``high``."""
+    rows = list(rows)
+    wide = [any(isinstance(row[place], Figure) for row in rows) for place in range(len(header))]
+    named = [f"{name}{end}" for name, is_wide in zip(header, wide, strict=True)
+             for end in (("", " low", " high") if is_wide else ("",))]  # fmt: skip
+    cells = [
+        [part for cell, is_wide in zip(row, wide, strict=True)
+         for part in ((cell or (None,) * 3) if is_wide else (cell,))]
+        for row in rows
+    ]  # fmt: skip
+    return named, cells
+
+
+def shown(cell: Any) -> str:
+    """Return a cell as a reader sees it: fractions in percent, an interval behind its figure."""
+    if cell is None:
+        return "–"
+    if isinstance(cell, Figure):
+        return f"{100 * cell.value:.1f} % ({100 * cell.low:.1f} – {100 * cell.high:.1f})"
+    if isinstance(cell, float):
+        return f"{100 * cell:.1f} %"
+    return f"{cell:,}" if isinstance(cell, int) else str(cell)
 
 
 def write_drawings(drawings: Iterable[Drawing], folder: Path) -> list[dict[str, str]]:
@@ -50,4 +76,5 @@ def write_drawings(drawings: Iterable[Drawing], folder: Path) -> list[dict[str, 
 def page(template: str, **facts: Any) -> str:
     """Return a page of `mien.evaluation.pages` with these facts, escaped."""
     environment = Environment(loader=PackageLoader("mien.evaluation", "pages"), autoescape=True)
+    environment.filters["shown"] = shown
     return environment.get_template(template).render(**facts)

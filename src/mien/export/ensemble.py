@@ -14,6 +14,7 @@ import numpy as np
 from mien import bundle, card, files
 from mien.classifiers import probabilities
 from mien.classifiers.onnx_runtime import OnnxClassifier
+from mien.data.twins import from_bytes, to_bytes
 from mien.errors import BundleError, ConfigError, did_you_mean, needs
 from mien.evaluation.facts import READ_ONCE, data_facts, labelled_splits, scores, versions
 from mien.evaluation.mixture import RULES, TIE_BREAK, MixtureReport, combine, judge_mixture
@@ -110,7 +111,11 @@ def save_ensemble(
         versions=versions(),
         scores=scores(joined, data, _protocols(members, data, split)),
     )
-    bundle.save(out, made, {bundle.GRAPH: graph, "README.md": card.render(made).encode()})
+    contents = {bundle.GRAPH: graph, "README.md": card.render(made).encode()}
+    if all(bundle.TRAINED_ON in member.contents for member in members):
+        seen = [from_bytes(member.read(bundle.TRAINED_ON)) for member in members]
+        contents[bundle.TRAINED_ON] = to_bytes(np.concatenate(seen))
+    bundle.save(out, made, contents)
     return report
 
 

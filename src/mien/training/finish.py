@@ -13,6 +13,7 @@ from safetensors.torch import save as to_safetensors
 
 from mien import bundle, card, files
 from mien.classifiers.onnx_runtime import OnnxClassifier
+from mien.data.twins import picture_keys, to_bytes
 from mien.evaluation.facts import CHOSEN, READ_ONCE, data_facts, labelled_splits, scores, versions
 from mien.export.onnx import check_parity, export_onnx
 from mien.networks.plain import deploy
@@ -80,7 +81,12 @@ def save_bundle(out: Path, network: nn.Module, data: FaceDataset, run: Provenanc
         scores=scores(OnnxClassifier(identity, preprocess, graph), data, _protocols(run, data)),
     )
     weights = to_safetensors({name: value.contiguous() for name, value in network.state_dict().items()})
-    contents = {bundle.WEIGHTS: weights, bundle.GRAPH: graph, "README.md": card.render(made).encode()}
+    contents = {
+        bundle.WEIGHTS: weights,
+        bundle.GRAPH: graph,
+        bundle.TRAINED_ON: to_bytes(picture_keys(data.images[data.rows(recipe.train_split)])),
+        "README.md": card.render(made).encode(),
+    }
     bundle.save(out, made, contents)
 
 

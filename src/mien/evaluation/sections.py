@@ -1,0 +1,167 @@
+"""Parts that a report may have: each a sentence, a table, drawings and its numbers for machines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from mien.errors import ConfigError, DataError, did_you_mean
+from mien.evaluation import figures
+from mien.evaluation.metrics import RESAMPLES, Figure, headline, interval, share
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from jaxtyping import Bool, Num, Shaped
+
+    from mien.data.dataset import FaceDataset
+    from mien.evaluation.figures import Drawing
+
+FEW = 20
+"""Slices with fewer images than this are shown but not compared."""
+MOST_SLICES = 50
+"""A column with more values than this names the pictures, it does not group them."""
+
+
+class Section(NamedTuple):
+    """One part of a report."""
+
+    name: str
+    title: str
+    text: str
+    header: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+    """Cells are words, counts (int), fractions (float), fractions with their interval (`Figure`) or None."""
+    facts: dict[str, Any]
+    """The numbers beyond the table."""
+    drawings: tuple[Drawing, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every number."""
+        rows = [dict(zip(self.header, map(_plain, row), strict=True)) for row in self.rows]
+        return {**self.facts, "rows": rows}
+
+
+def _plain(cell: Any) -> Any:
+    return cell._asdict() if isinstance(cell, Figure) else cell
+
+
+def twins(probs: Num[np.ndarray, "n k"], rows: FaceDataset, twin: Bool[np.ndarray, " n"]) -> Section:
+    """Give the headline figures with and without the images that the model was trained on."""
+    parts = {"all": np.ones_like(twin), "without twins": ~twin, "twins alone": twin}
+    header = ("images of", "images", "accuracy", "macro-F1", "balanced accuracy", "calibration error")
+    table: list[tuple[Any, ...]] = []
+    for name, part in parts.items():
+        if not part.any():
+            table.append((name, 0, None, None, None, None))
+            continue
+        of = headline(probs[part], rows.truth[part])
+        shown = (of[key] for key in ("accuracy", "macro_f1", "balanced_accuracy", "ece"))
+        table.append((name, int(part.sum()), *shown))
+    text = (
+        f"{twin.sum():,} of these {len(twin):,} images are, to the last pixel, images that the model was trained on. "
+        f"Figures without them say more about new faces."
+        if twin.any()
+        else "None of these images is one that the model was trained on."
+    )
+    ids = [name for name, is_one in zip(rows.ids, twin.tolist(), strict=True) if is_one]
+    return Section("twins", "Twins of training images", text, header, table, {"ids": ids})
+
+
+def slices(probs: Num[np.ndarray, "n k"], rows: FaceDataset, column: str) -> Section:
+    """Give accuracy and macro-F1 for each value of a column, and the gap between the best and the worst."""
+    values = rows.columns[column]
+    hits = probs.argmax(axis=1) == rows.truth
+    groups = {value or "(none)": values == value for value in sorted(set(values.tolist()))}
+    table = []
+    for value, part in groups.items():
+        of = headline(probs[part], rows.truth[part])
+        table.append((value, int(part.sum()), of["accuracy"], of["macro_f1"]))
+    compared = {value: hits[part] for value, part in groups.items() if part.sum() >= FEW}
+    text, facts = f"Accuracy by {column}.", dict[str, Any](column=column, gap=None)
+    if len(compared) > 1:
+        worst, best = (pick(compared, key=lambda name: compared[name].mean()) for pick in (min, max))
+        gap = _difference(compared[best], compared[worst])
+        facts["gap"] = {"best": best, "worst": worst, **gap._asdict()}
+        text = (
+            f"Best {best}, worst {worst}: {100 * gap.value:.1f} points of accuracy apart (95 % interval "
+            f"{100 * gap.low:.1f} to {100 * gap.high:.1f}). The two were chosen for being furthest apart, so the gap "
+            f"leans high; values with fewer than {FEW} images are not compared."
+        )
+    drawing = figures.bars_with_intervals(
+        f"slices_{column}", f"Accuracy by {column}", [(row[0], row[1], row[2]) for row in table]
+    )
+    header = (column, "images", "accuracy", "macro-F1")
+    return Section(f"slices_{column}", f"By {column}", text, header, table, facts, (drawing,))
+
+
+def check_columns(
+    wanted: Sequence[str], columns: Mapping[str, Shaped[np.ndarray, " n"]], source: str
+) -> None:
+    """Refuse columns to slice by that are not there, or that name the pictures.
+
+    Raises:
+        ConfigError: no such column, or nearly every picture has a value of its own.
+    """
+    for name in wanted:
+        if name not in columns:
+            there = (
+                f"expected one of {', '.join(columns)}" if columns else "only a list of files can have some"
+            )
+            raise ConfigError(f"no column {name!r} in {source}: {there}{did_you_mean(name, columns)}")
+        if (different := len(set(columns[name].tolist()))) > MOST_SLICES:
+            raise ConfigError(
+                f"the column {name!r} of {source} has {different:,} values: expected at most {MOST_SLICES} "
+                f"groups; put ranges into a column of their own"
+            )
+
+
+def end_to_end(
+    probs: Num[np.ndarray, "n k"], found: FaceDataset, missed: FaceDataset, *, photos: int, extra: int
+) -> Section:
+    """Give accuracy with missed faces as errors beside that of the faces found.
+
+    Raises:
+        DataError: no face was found at all.
+    """
+    hits = probs.argmax(axis=1) == found.truth
+    n, lost = len(found) + len(missed), len(missed)
+    both = np.concatenate([hits, np.zeros(lost, bool)])
+    table: list[tuple[Any, ...]] = [
+        ("all", n, lost, share(np.arange(n) < len(found)), share(hits), share(both))
+    ]
+    for number, label in enumerate(found.labels):
+        mine, gone = hits[found.truth == number], int((missed.truth == number).sum())
+        if len(mine) + gone:
+            whole = np.concatenate([mine, np.zeros(gone, bool)])
+            seen = share(np.arange(len(whole)) < len(mine))
+            table.append((label, len(whole), gone, seen, share(mine) if len(mine) else None, share(whole)))
+    text = (
+        f"{n:,} labelled faces in {photos:,} photos; the detector missed {lost:,}. Of those it found, "
+        f"{hits.mean():.1%} are named rightly; with the missed ones as errors, {both.mean():.1%}. "
+        f"It also found {extra:,} faces without a label, which count neither way."
+    )
+    header = ("faces", "labelled", "missed", "found", "accuracy of the found", "accuracy end to end")
+    facts = {"photos": photos, "extra": extra, "missed_ids": list(missed.ids)}
+    return Section("end_to_end", "From photo to label", text, header, table, facts)
+
+
+def _difference(ones: Bool[np.ndarray, " n"], others: Bool[np.ndarray, " m"]) -> Figure:
+    """Return the difference of two independent shares with its bootstrap interval."""
+    rng = np.random.default_rng(0)
+    draws = [rng.binomial(len(part), part.mean(), RESAMPLES) / len(part) for part in (ones, others)]
+    return interval(float(ones.mean() - others.mean()), draws[0] - draws[1])
+
+
+def check_found(found: FaceDataset, source: str) -> None:
+    """Refuse photos in which the detector found none of the labelled faces.
+
+    Raises:
+        DataError: there are none.
+    """
+    if not len(found):
+        raise DataError(
+            f"the detector found none of the labelled faces of {source}: are these photos? Where each picture is "
+            f"a face already, leave out --end-to-end"
+        )

@@ -1,0 +1,117 @@
+"""A temperature into a bundle: the last step of every graph, so that any runtime gives calibrated logits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mien import bundle, card, files
+from mien.classifiers import probabilities
+from mien.classifiers.onnx_runtime import OnnxClassifier
+from mien.data.twins import are_twins, from_bytes
+from mien.errors import BundleError, ConfigError, DataError, needs
+from mien.evaluation.calibration import Calibration, calibrate
+from mien.evaluation.evaluate import answers
+from mien.results import ModelId
+
+with needs("export"):
+    import onnx
+    from onnx import numpy_helper
+    from onnx.helper import make_node
+
+if TYPE_CHECKING:
+    from mien.bundle import Bundle
+    from mien.data.dataset import FaceDataset
+
+_FACTOR, _RAW = "inverse_temperature", "logits_before_temperature"
+_MAX_DIFFERENCE = 1e-5
+
+
+def save_calibrated(loaded: Bundle, data: FaceDataset, split: str, out: Path) -> Calibration:
+    """Fit a temperature on `split` and write the bundle with it into `out`, which may be where it came from.
+
+    A bundle that has a temperature gets a new one in its place.
+
+    Raises:
+        DataError: no such split, too few images, or images that the model was trained on.
+        ConfigError: `out` holds another model.
+        BundleError: a graph that cannot take it.
+        OutputError: `out` cannot be written; nothing was changed.
+    """
+    check_place(loaded, out)
+    classifier = OnnxClassifier(loaded.id, loaded.preprocess, loaded.read(bundle.GRAPH))
+    rows, logits = answers(classifier, data, split)
+    _refuse_training_images(loaded, rows, split)
+    raw = logits * np.float32(loaded.card.temperature)
+    found = calibrate(raw, rows.truth)
+    contents = {
+        name: with_temperature(content, found.temperature) if name.endswith(".onnx") else content
+        for name, content in loaded.contents.items()
+    }
+    graph = contents[bundle.GRAPH]
+    tempered = OnnxClassifier(
+        ModelId(loaded.card.name, files.sha256(graph), loaded.card.labels), loaded.preprocess, graph
+    )
+    wanted = probabilities(raw / np.float32(found.temperature))
+    difference = float(np.abs(probabilities(tempered.logits(rows.images)) - wanted).max())
+    if not difference <= _MAX_DIFFERENCE:
+        raise BundleError(f"model {loaded.card.name}: its graph gives other probabilities with a temperature")
+    facts = {
+        "split": split,
+        "data": Path(data.source).name,
+        "fingerprint": data.fingerprint(),
+        **found.to_dict(),
+    }
+    made = loaded.card.model_copy(update={"calibration": facts})
+    contents["README.md"] = card.render(made).encode()
+    bundle.save(out, made, contents)
+    return found
+
+
+def check_place(loaded: Bundle, out: Path) -> None:
+    """Refuse to write over another model.
+
+    Raises:
+        ConfigError: `out` holds one.
+    """
+    if (out / bundle.CONFIG).exists() and bundle.load(out).id.sha256 != loaded.id.sha256:
+        raise ConfigError(f"{out} already holds another model: choose another --out")
+
+
+def with_temperature(graph: bytes, temperature: float) -> bytes:
+    """Return a graph whose logits are divided by a temperature, instead of by the one it had.
+
+    Raises:
+        BundleError: nothing in it gives ``logits``.
+    """
+    model = onnx.load_from_string(graph)
+    factor = numpy_helper.from_array(np.array(1 / temperature, np.float32), _FACTOR)
+    there = [constant for constant in model.graph.initializer if constant.name == _FACTOR]
+    if there:
+        there[0].CopyFrom(factor)
+    else:
+        renamed = 0
+        for node in model.graph.node:
+            for names in (node.input, node.output):
+                for place, name in enumerate(names):
+                    if name == "logits":
+                        names[place], renamed = _RAW, renamed + 1
+        if not renamed:
+            raise BundleError("a graph without an output named logits cannot be calibrated: export it anew")
+        model.graph.initializer.append(factor)
+        model.graph.node.append(make_node("Mul", [_RAW, _FACTOR], ["logits"]))
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def _refuse_training_images(loaded: Bundle, rows: FaceDataset, split: str) -> None:
+    if bundle.TRAINED_ON not in loaded.contents:
+        return
+    seen = are_twins(rows.images, from_bytes(loaded.read(bundle.TRAINED_ON)))
+    if seen.mean() > 0.5:
+        raise DataError(
+            f"{seen.mean():.0%} of the images of {split!r} are images that {loaded.card.name} was trained on, where "
+            f"it is surer than elsewhere: calibrate on a split that it has not seen"
+        )

@@ -1,0 +1,72 @@
+"""Temperatures: found again where one was hidden, and judged on what they were not fitted to."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import log_loss as theirs
+
+from mien.classifiers import probabilities
+from mien.errors import DataError
+from mien.evaluation.calibration import calibrate, fit_temperature, log_loss
+
+
+def honest(n: int, k: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits whose softmax is the true chance of each class."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 2, (n, k)).astype(np.float32)
+    truth = np.array([rng.choice(k, p=row / row.sum()) for row in probabilities(logits).astype(float)])
+    return logits, truth
+
+
+@pytest.mark.parametrize("hidden", [0.4, 1.0, 3.0])
+def test_a_hidden_temperature_is_found(hidden):
+    logits, truth = honest(20_000)
+    assert fit_temperature(logits * np.float32(hidden), truth) == pytest.approx(hidden, rel=0.05)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.floats(0.2, 5), st.floats(0.2, 5))
+def test_no_other_temperature_makes_the_truth_likelier(scale, other):
+    logits, truth = honest(83)
+    best = fit_temperature(logits * np.float32(scale), truth)
+    assert log_loss(logits * scale / best, truth) <= log_loss(logits * scale / other, truth) + 1e-6
+
+
+def test_the_log_loss_is_scikit_learns():
+    logits, truth = honest(61, 5)
+    assert log_loss(logits, truth) == pytest.approx(
+        theirs(truth, probabilities(logits), labels=range(5)), rel=1e-5
+    )
+
+
+def test_an_overconfident_model_becomes_honest_on_images_it_was_not_fitted_to():
+    logits, truth = honest(4000)
+    found = calibrate(logits * np.float32(3), truth)
+    assert found.ece > 0.1
+    assert found.ece_calibrated < 0.03
+    assert found.log_loss_calibrated < found.log_loss
+    assert found.n == 4000
+
+
+def test_noise_gains_nothing_under_cross_validation():
+    """An honest model is not improved: what is reported after is not fitted to the images it is reported on."""
+    gains = []
+    for seed in range(6):
+        logits, truth = honest(60, seed=seed)
+        found = calibrate(logits, truth)
+        gains.append(found.log_loss - found.log_loss_calibrated)
+    assert np.mean(gains) < 0
+
+
+def test_too_few():
+    logits, truth = honest(14)
+    with pytest.raises(DataError, match="14 images, .* are too few to calibrate on: expected at least 15"):
+        calibrate(logits, truth)
+    logits, truth = honest(40)
+    truth[:] = 0
+    truth[:4] = 1
+    with pytest.raises(DataError, match="40 images, 4 of the rarest class, are too few"):
+        calibrate(logits, truth)

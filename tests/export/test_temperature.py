@@ -1,0 +1,100 @@
+"""A temperature in a bundle: in the graph, for every backend, replaced by the next one, all or nothing."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from mien import bundle
+from mien.classifiers import load_classifier, probabilities
+from mien.errors import BundleError, ConfigError, DataError, OutputError
+from mien.export.temperature import save_calibrated, with_temperature
+from tests.training.tiny import tiny_data
+
+DATA = tiny_data(test=63)
+
+
+@pytest.fixture
+def copy(tiny_bundle, tmp_path):
+    return shutil.copytree(tiny_bundle, tmp_path / "copy")
+
+
+def test_every_backend_gives_calibrated_logits(copy):
+    crops = DATA.images[DATA.rows("test")]
+    before = {backend: load_classifier(copy, backend=backend).logits(crops) for backend in ("onnx", "torch")}
+    old = bundle.load(copy)
+    found = save_calibrated(old, DATA, "test", copy)
+    assert not 0.97 < found.temperature < 1.03, "otherwise this test shows nothing"
+    new = bundle.load(copy)
+    assert new.id.sha256 != old.id.sha256, "another model, by name of its hash"
+    assert new.card.temperature == found.temperature
+    for backend, logits in before.items():
+        after = load_classifier(copy, backend=backend).logits(crops)
+        np.testing.assert_allclose(after, logits / found.temperature, rtol=1e-4, atol=1e-5)
+    assert (
+        f"by a temperature of {found.temperature:.3f}, fitted to 63 images of `test`"
+        in (copy / "README.md").read_text()
+    )
+    assert (copy / "run" / "history.csv").exists()
+
+
+def test_a_second_temperature_takes_the_place_of_the_first(copy):
+    first = save_calibrated(bundle.load(copy), DATA, "test", copy)
+    once = load_classifier(copy).logits(DATA.images[:7])
+    second = save_calibrated(bundle.load(copy), DATA, "test", copy)
+    assert second.temperature == pytest.approx(first.temperature, rel=1e-3)
+    assert second.log_loss == pytest.approx(first.log_loss, rel=1e-4), "before is without any temperature"
+    np.testing.assert_allclose(load_classifier(copy).logits(DATA.images[:7]), once, rtol=1e-3)
+
+
+def test_a_copy_leaves_the_original(tiny_bundle, tmp_path):
+    before = bundle.load(tiny_bundle).id
+    save_calibrated(bundle.load(tiny_bundle), DATA, "test", tmp_path / "out")
+    assert bundle.load(tiny_bundle).id == before
+    assert set(bundle.load(tmp_path / "out").contents) == set(bundle.load(tiny_bundle).contents)
+
+
+def test_an_ensemble_can_be_calibrated(tiny_ensemble, tmp_path):
+    found = save_calibrated(bundle.load(tiny_ensemble), DATA, "test", tmp_path / "out")
+    crops = DATA.images[:5]
+    wanted = probabilities(load_classifier(tiny_ensemble).logits(crops) / np.float32(found.temperature))
+    np.testing.assert_allclose(
+        probabilities(load_classifier(tmp_path / "out").logits(crops)), wanted, atol=1e-5
+    )
+
+
+def test_what_is_refused(copy, tiny_members, tmp_path):
+    with pytest.raises(DataError, match="100% of the images of 'train' are images that tiny was trained on"):
+        save_calibrated(bundle.load(copy), DATA, "train", copy)
+    with pytest.raises(ConfigError, match="already holds another model"):
+        save_calibrated(bundle.load(copy), DATA, "test", tiny_members[1])
+    with pytest.raises(BundleError, match="without an output named logits cannot be calibrated"):
+        import onnx
+
+        model = onnx.load_from_string(bundle.load(copy).read(bundle.GRAPH))
+        for node in model.graph.node:
+            for place, name in enumerate(node.output):
+                node.output[place] = name.replace("logits", "scores")
+        with_temperature(model.SerializeToString(), 2.0)
+
+
+def test_a_full_disk_leaves_the_bundle_as_it_was(copy, monkeypatch):
+    import os
+
+    before, calls = bundle.load(copy).id, []
+    real = os.fsync
+
+    def full(handle):
+        calls.append(handle)
+        if len(calls) == 3:
+            raise OSError(28, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        save_calibrated(bundle.load(copy), DATA, "test", copy)
+    monkeypatch.undo()
+    assert bundle.load(copy).id == before
+    assert not [path for path in copy.iterdir() if path.name.startswith(".")]
