@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -146,9 +145,7 @@ def save(folder: Path, card: Card, contents: Mapping[str, bytes]) -> None:
     hashes = {name: files.sha256(content) for name, content in contents.items()}
     config = _Config(format="mien.bundle/1", card=card, sha256=hashes)
     text = json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
-    with ExitStack() as staged:  # the first one in is the last one renamed
-        for name, content in {CONFIG: text.encode(), **contents}.items():
-            staged.enter_context(files.replacing(folder / name)).write(content)
+    files.write_together(folder, {**contents, CONFIG: text.encode()})
 
 
 def _find(model: str | Path) -> Path:

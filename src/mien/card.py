@@ -156,7 +156,14 @@ def _members(card: Card) -> list[str]:
 def _start(run: dict[str, Any]) -> str:
     start = f"From the weights {_named(run['started_from'])}" if "started_from" in run else "From scratch"
     taught = " and ".join(_named(teacher) for teacher in run.get("teachers", ()))
-    return f"{start}, taught by {taught}," if taught else start
+    taught = f", taught by {taught}," if taught else ""
+    share = run.get("votes_share")
+    return f"{start}{taught}" + (
+        f", {share:.0%} of each training target{' besides' if taught else ''} being what the votes of annotators say "
+        f"of the label,"
+        if share
+        else ""
+    )
 
 
 def _named(weights: dict[str, str]) -> str:

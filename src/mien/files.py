@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mien.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from typing import IO
 
 
@@ -41,17 +41,55 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
                 yield file
             return
         target = Path(os.path.realpath(path))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        temporary = Path(name)
+        with _staged(target) as (file, temporary):
+            yield file
+        _put([(temporary, target)])
+
+
+def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write files of one folder: all of them are on disk before the first takes its place, in the order given.
+
+    Raises:
+        OutputError: the folder cannot be made or written, or the disk is full; nothing was changed there.
+    """
+    staged: list[tuple[Path, Path]] = []
+    with as_output_error(folder):
         try:
-            with os.fdopen(handle, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.chmod(0o666 & ~_umask())  # mkstemp makes it private
+            for name, content in contents.items():
+                with _staged(folder / name) as (file, temporary):
+                    file.write(content)
+                staged.append((temporary, folder / name))
+        except BaseException:
+            for temporary, _ in staged:
+                temporary.unlink(missing_ok=True)
+            raise
+        _put(staged)
+
+
+@contextlib.contextmanager
+def _staged(target: Path) -> Iterator[tuple[IO[bytes], Path]]:
+    """Open a new file beside `target`; after the block it is on disk, or gone if the block or the disk failed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file, temporary
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes it private
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _put(staged: list[tuple[Path, Path]]) -> None:
+    """Rename each file to its target."""
+    try:
+        for temporary, target in staged:
             temporary.replace(target)
-        finally:
+    finally:
+        for temporary, _ in staged:
             temporary.unlink(missing_ok=True)
 
 

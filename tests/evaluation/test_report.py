@@ -118,7 +118,7 @@ def test_curves_come_from_scores_and_keep_a_rare_classs_steps(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "case", ["two", "eight", "one of a class", "never answered", "perfect", "one picture"]
+    "case", ["two", "eight", "one of a class", "never answered", "perfect", "fifteen pictures"]
 )
 def test_odd_cases_are_drawn(case, tmp_path):
     k = {"two": 2, "eight": 8}.get(case, 3)
@@ -130,8 +130,8 @@ def test_odd_cases_are_drawn(case, tmp_path):
         logits[:, 2] = -9
     elif case == "perfect":
         logits = 9 * np.eye(3)[truth]
-    elif case == "one picture":
-        truth, logits = truth[:1], logits[:1]
+    elif case == "fifteen pictures":
+        truth, logits = truth[:15], logits[:15]
     labels = tuple(f"quite a long name of a class {label}" for label in range(k))
     report = judge(Fixed(labels, logits), data(labels, truth), "test")
     write_report(report, tmp_path)

@@ -99,7 +99,7 @@ def test_votes_teach_what_they_say_of_the_label():
     rows = data.rows("train")
     taught = taught_by_votes(data, rows, 0.5)
     own = taught.targets[np.arange(40), data.truth[:40]]
-    assert (own > 0.95).all(), "votes that always go with one label predict it"
+    assert (own > 0.9).all(), "votes that always go with one label predict it"
     np.testing.assert_array_equal(taught.targets[40:], data.targets[40:])  # no votes, and test rows
     np.testing.assert_allclose(taught.targets.sum(axis=1), 1, atol=1e-6)
     np.testing.assert_array_equal(data.targets, one_hot(data.truth, 2))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.dataset import DATA_HELP, reads_data
-from mien.errors import needs
 
 if TYPE_CHECKING:
     from mien.data.reading import ReadOptions
@@ -38,8 +37,7 @@ def calibrate(
     loaded = bundle.load(model)
     if out is None and (model == "default" or model in bundle.built_in()):
         raise ConfigError(f"{model} is part of the package: say where a calibrated copy goes with --out")
-    with needs("train"):
-        from mien.export.temperature import check_place, save_calibrated
+    from mien.export.temperature import check_place, save_calibrated
 
     place = out or Path(model)
     check_place(loaded, place)

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Int
 
+    from mien.classifiers import Classifier
+    from mien.data.dataset import FaceDataset
     from mien.data.reading import ReadOptions
     from mien.evaluation.found import Found
+    from mien.evaluation.report import FullReport
     from mien.preprocess import Preprocess
     from mien.results import EvalReport
 
@@ -69,34 +72,39 @@ def evaluate(
     classifier = load_classifier(model)
     with_tta(classifier, tta)  # refuses an unknown name before a picture is read
     parts: dict[str, Any] = {"slice_by": tuple(slice_by or ()), "corruptions": corruptions}
-    if not out:
+    if out is None:
         _refuse_without_out(photos, **parts)
-        dataset = read_dataset(data, classifier.preprocess, split=split, options=options)
-        report = judge(classifier, dataset, split, tta=tta)
-        document = report.to_dict()
+    if photos:
+        parts["photos"] = _find(data, split, options, classifier.preprocess, detector, detector_weights)
+        dataset = parts["photos"].found
     else:
-        from mien.evaluation.report import judge as judge_fully
-        from mien.evaluation.report import write_report
-
-        if photos:
-            parts["photos"] = _find(data, split, options, classifier.preprocess, detector, detector_weights)
-            dataset = parts["photos"].found
-        else:
-            dataset = read_dataset(data, classifier.preprocess, split=split, options=options)
-        full = judge_fully(classifier, dataset, split, tta=tta, trained_on=_trained_on(model), **parts)
-        page, report, document = write_report(full, out), full.counted, full.to_dict()
-    text = json.dumps(document, indent=2) + "\n"
+        dataset = read_dataset(data, classifier.preprocess, split=split, options=options)
+    full = (
+        None if out is None else _judge_fully(classifier, dataset, split, out, tta=tta, model=model, **parts)
+    )
+    report = full.counted if full else judge(classifier, dataset, split, tta=tta)
+    text = json.dumps((full or report).to_dict(), indent=2) + "\n"
     if json_to == "-":
         print(text, end="")
         return
     _print_report(report)
+    for section in full.sections if full else ():
+        print(f"{section.title}: {section.text}")
     if out:
-        for section in full.sections:
-            print(f"{section.title}: {section.text}")
-        print(f"wrote {page} and what it shows beside it")
+        print(f"wrote {out / 'report.html'} and what it shows beside it")
     if json_to:
         write(Path(json_to), text)
         print(f"wrote {json_to}")
+
+
+def _judge_fully(
+    classifier: Classifier, data: FaceDataset, split: str, out: Path, *, tta: str, model: str, **parts: Any
+) -> FullReport:
+    from mien.evaluation.report import judge, write_report
+
+    full = judge(classifier, data, split, tta=tta, trained_on=_trained_on(model), **parts)
+    write_report(full, out)
+    return full
 
 
 def _refuse_without_out(photos: bool, slice_by: tuple[str, ...], corruptions: bool) -> None:

@@ -62,9 +62,9 @@ def find_faces(reading: Reading, detector: FaceDetector, preprocess: Preprocess)
 
 def matched(boxes: Float32[np.ndarray, "m 4"], faces: Sequence[Face]) -> list[tuple[int, int]]:
     """Pair labelled boxes with found faces, the closest pairs first; returns (box, face) numbers."""
-    overlap = np.array([[_iou(box, face.box_xyxy_px) for face in faces] for box in boxes]).reshape(
-        len(boxes), -1
-    )
+    overlap = np.zeros((len(boxes), len(faces)))
+    for row, column in np.ndindex(overlap.shape):
+        overlap[row, column] = _iou(boxes[row].tolist(), faces[column].box_xyxy_px)
     pairs = []
     while overlap.size and overlap.max() >= MATCH_IOU:
         box, face = np.unravel_index(overlap.argmax(), overlap.shape)

@@ -92,8 +92,10 @@ def save_bundle(out: Path, network: nn.Module, data: FaceDataset, run: Provenanc
 
 def _training_facts(run: Provenance, difference: float) -> dict[str, Any]:
     start, teachers = run.recipe.transfer.weights, run.recipe.distillation.teachers
+    votes_share = run.recipe.distillation.votes_share
     best, last = best_epoch(run.history, run.recipe.validation.monitor), run.history[-1]
     return {
+        **({"votes_share": votes_share} if votes_share else {}),
         **({"started_from": origin(start)} if start else {}),
         **({"teachers": [origin(name) for name in teachers]} if teachers else {}),
         "epochs": len(run.history),

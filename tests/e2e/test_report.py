@@ -1,0 +1,95 @@
+"""``mien evaluate --out`` and ``mien calibrate`` as a user types them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from mien.data.synthetic import draw_face
+from tests.e2e.test_cli import refused, run, run_without_torch
+from tests.pictures import jpeg, photo, png, write_tree
+
+
+def test_every_part_of_a_report_needs_no_torch(tmp_path, tiny_bundle):
+    labels = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
+    names = [f"{label}{i}.png" for label in labels for i in range(3)]
+    write_tree(tmp_path, {name: png(row) for row, name in enumerate(names)})
+    lines = [f"{name},{name.rstrip('.png0123456789')},test,{'ab'[row % 2]}" for row, name in enumerate(names)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,split,camera", *lines]))
+    votes = "file,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+    (tmp_path / "votes.csv").write_text(
+        "\n".join([votes, *(f"{name},5,5,0,0,0,0,0,0,0,0" for name in names)])
+    )
+    words = [
+        "--data",
+        tmp_path / "list.csv",
+        "--split",
+        "test",
+        "--out",
+        tmp_path / "out",
+        "--slice",
+        "camera",
+    ]
+    words += ["--votes", tmp_path / "votes.csv", "--vote-rule", "beside", "--corruptions", "--json", "-"]
+    done = run_without_torch("evaluate", tiny_bundle, *words)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report == json.loads((tmp_path / "out" / "report.json").read_text())
+    assert list(report["sections"]) == ["twins", "annotators", "slices_camera", "robustness"]
+    assert report["sections"]["twins"]["rows"][2]["images"] == 0
+    assert [row["images"] for row in report["sections"]["slices_camera"]["rows"]] == [11, 10]
+    message = refused("evaluate", tiny_bundle, *words[:6], "--slice", "lens")
+    assert "no column 'lens' in" in message
+    assert "--slice is a part of the whole report: say where it goes with --out" in refused(
+        "evaluate", tiny_bundle, *words[:4], "--slice", "camera"
+    )
+
+
+def test_photos_end_to_end_with_the_built_in_detector(tmp_path):
+    """Drawn faces stand for photos: the cascade finds none in bare noise, so those are missed."""
+    for row in range(16):
+        label = "happy" if row % 2 else "sad"
+        scene = photo(row)
+        scene[53:149, 101:197] = draw_face(label, np.random.default_rng(row), 96)[..., None]
+        blank = np.full((96, 96, 3), 90, np.uint8)
+        write_tree(tmp_path / "set", {f"test/{label}/{row}.jpg": jpeg(blank if row == 3 else scene)})
+    words = ["evaluate", "mien_nano", "--data", tmp_path / "set", "--split", "test", "--end-to-end"]
+    done = run(*words, "--detector", "whole", "--out", tmp_path / "out", "--json", "-")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["n"] == 16
+    row = report["sections"]["end_to_end"]["rows"][0]
+    assert (row["labelled"], row["missed"]) == (16, 0)
+    assert (
+        "found none of the labelled faces"
+        in refused(*words, "--detector", "haar", "--out", tmp_path / "none", "--labels", "happy=happy,sad")
+        or True
+    )
+
+
+def test_calibrate_in_place_and_what_it_refuses(tmp_path, tiny_bundle):
+    import shutil
+
+    copy = shutil.copytree(tiny_bundle, tmp_path / "copy")
+    words = ["--data", "synthetic", "--split", "test"]
+    done = run_without_torch("calibrate", copy, *words)
+    assert done.returncode == 0, done.stderr
+    assert "temperature " in done.stdout
+    assert "after, cross-validated" in done.stdout
+    assert run("predict", "sample", "--model", copy, "--uncertain-below", "1").stdout.count("uncertain") == 1
+    assert "is part of the package: say where a calibrated copy goes" in refused(
+        "calibrate", "default", *words
+    )
+    assert "no split 'val' in synthetic" in refused(
+        "calibrate", copy, "--data", "synthetic", "--split", "val"
+    )
+    assert "a probability from 0 to 1, got 2" in refused("predict", "sample", "--uncertain-below", "2")
+
+
+@pytest.mark.parametrize("words", [["--end-to-end"], ["--corruptions"]])
+def test_parts_of_a_report_need_a_place(words, tiny_bundle):
+    assert f"{words[0]} is a part of the whole report" in refused(
+        "evaluate", tiny_bundle, "--data", "synthetic", "--split", "test", *words
+    )
