@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.dataset import DATA_HELP, reads_data
+from mien.cli.running import runs_model
 
 if TYPE_CHECKING:
+    from mien.classifiers import RunOptions
     from mien.data.reading import ReadOptions
     from mien.results import EvalReport
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command()(reads_data(evaluate))
+    app.command()(reads_data(runs_model(evaluate)))
 
 
 def evaluate(
@@ -25,6 +27,7 @@ def evaluate(
     data: Annotated[str, typer.Option(help=DATA_HELP)],
     split: Annotated[str, typer.Option(help="Which part of the dataset to judge on.")],
     options: ReadOptions,
+    run: RunOptions,
     tta: Annotated[
         str,
         typer.Option(help="Test-time augmentation: none, flip (mean with the mirror image) or ten_crops."),
@@ -43,7 +46,7 @@ def evaluate(
     from mien.evaluation.evaluate import evaluate as judge
     from mien.files import write
 
-    classifier = load_classifier(model)
+    classifier = load_classifier(model, **vars(run))
     with_tta(classifier, tta)  # refuses an unknown name before a picture is read
     dataset = read_dataset(data, classifier.preprocess, split=split, options=options)
     if out:
