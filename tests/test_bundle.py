@@ -90,7 +90,7 @@ def test_weights_of_another_architecture(copy):
 
 
 def test_an_unknown_backend(copy):
-    with pytest.raises(ConfigError, match="unknown backend 'tensorflow': expected onnx or torch"):
+    with pytest.raises(ConfigError, match="unknown backend 'tensorflow': expected onnx, int8, fp16, torch"):
         load_classifier(copy, backend="tensorflow")
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import threading
+import time
+
 import cv2
 import numpy as np
 import pytest
 
 from mien.errors import ConfigError, ImageError
-from mien.pipeline import Pipeline, find_images
+from mien.pipeline import AHEAD, Pipeline, find_images, spread
 from mien.results import predictions_dict
 from mien.vision import images
 from tests.fakes import ConstantClassifier, FixedDetector
@@ -29,6 +33,77 @@ def test_labels_and_scores_by_hand():
         {"sad": 1 / (1 + np.e**2), "happy": np.e**2 / (1 + np.e**2)}, rel=1e-5
     )
     assert face.face.box_xyxy_px == BOX
+
+
+def test_a_data_uri_gives_the_same_and_is_no_source():
+    data = jpeg(photo())
+    uri = "data:image/jpeg;base64," + base64.b64encode(data).decode()
+    assert pipeline(BOX)(uri) == pipeline(BOX)(data)
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("data:image/png,abc", r"expected data:image/\.\.\.;base64,\.\.\., got data:image/png,abc"),
+        ("data:image/png;base64,a!", "the picture in a data: URI is not base64"),
+        ("data:image/png;base64,", "expected a picture, got an empty file"),
+    ],
+)
+def test_a_uri_that_is_no_picture(uri, message):
+    with pytest.raises(ImageError, match=message):
+        pipeline()(uri)
+
+
+def test_work_is_spread_in_order_and_little_is_begun_ahead():
+    begun, threads = [], set()
+
+    def work(item):
+        begun.append(item)
+        threads.add(threading.get_ident())
+        time.sleep(0.02 if item % 3 else 0.005)  # later ones finish first
+        return 10 * item
+
+    made = spread(work, iter(range(41)), 3)
+    assert [next(made) for _ in range(5)] == [0, 10, 20, 30, 40]
+    assert len(begun) <= 5 + AHEAD * 3 + 1
+    assert list(made) == [10 * item for item in range(5, 41)]
+    assert len(threads) == 3
+    assert threading.get_ident() not in threads
+
+
+def test_an_error_in_the_work_is_raised_in_its_place_and_the_rest_is_dropped():
+    def work(item):
+        if item == 3:
+            raise OSError("full")
+        return item
+
+    made = spread(work, range(1000), 2)
+    assert [next(made) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(OSError, match="full"):
+        next(made)
+
+
+def test_each_worker_has_its_own_detector_and_one_of_the_users_is_asked_in_turn(tmp_path):
+    paths = [tmp_path / f"{number}.jpg" for number in range(7)]
+    for seed, path in enumerate(paths):
+        path.write_bytes(jpeg(photo(seed)))
+    own = Pipeline(ConstantClassifier(), "haar")
+    alone = [result for result, _ in own.each(paths)]
+    assert [result for result, _ in own.each(paths, workers=3)] == alone
+    assert any(result.faces for result in alone)
+
+    class Busy(FixedDetector):
+        inside = 0
+
+        def detect(self, image_rgb_u8):
+            self.inside += 1
+            time.sleep(0.005)
+            assert self.inside == 1
+            self.inside -= 1
+            return super().detect(image_rgb_u8)
+
+    shared = Pipeline(ConstantClassifier(), Busy(BOX))
+    assert [len(result.faces) for result, _ in shared.each(paths, workers=3)] == [1] * 7
 
 
 def test_no_face_is_an_answer():

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 CONFIG = "config.json"
 GRAPH = "model.onnx"
+GRAPHS = {"onnx": GRAPH, "int8": "model.int8.onnx", "fp16": "model.fp16.onnx"}
+"""The deployed graphs by the name of the backend that runs them; the first is in every bundle."""
 WEIGHTS = "model.safetensors"
 TRAINED_ON = "trained_on.bin"
 """Keys of the training images (`mien.data.twins`), so that a report can tell them from new ones."""
@@ -57,7 +59,9 @@ class Card(BaseModel):
     versions: dict[str, str]
     scores: list[dict[str, Any]]
     """Evaluation reports, each with its split, test-time augmentation and protocol."""
-    calibration: dict[str, Any] = Field(default_factory=dict)
+    exports: dict[str, dict[str, Any]] = {}
+    """How each further graph was made and how it fared against `model.onnx`, by its backend's name."""
+    calibration: dict[str, Any] = {}
     """Temperature, the split it was fitted to and what it did there; empty where there is none."""
 
     @property
@@ -84,7 +88,25 @@ class Bundle:
     @property
     def id(self) -> ModelId:
         """Name, hash of the deployed graph and labels."""
-        return ModelId(self.card.name, files.sha256(self.read(GRAPH)), self.card.labels)
+        return self.identity("onnx")
+
+    def identity(self, backend: str) -> ModelId:
+        """Return name, hash of the graph that this backend runs (torch stands for the first) and labels."""
+        return ModelId(self.card.name, files.sha256(self.graph(backend)), self.card.labels)
+
+    def graph(self, backend: str) -> bytes:
+        """Return the graph that a backend runs.
+
+        Raises:
+            BundleError: the bundle was not exported to it.
+        """
+        name = GRAPHS.get(backend, GRAPH)
+        if name not in self.contents:
+            raise BundleError(
+                f"model {self.card.name} has no {name}: `mien export` makes it, with --to {backend} "
+                f"(the bundle holds {', '.join(self.contents)})"
+            )
+        return self.contents[name]
 
     @property
     def preprocess(self) -> Preprocess:

@@ -1,27 +1,42 @@
-"""`Pipeline`: a picture in, its faces and their expressions out. It knows neither torch nor the command line."""
+"""`Pipeline`: a picture in, its faces and their expressions out. It knows neither torch nor the command line.
+
+Many pictures are spread over threads: Pillow, OpenCV and ONNX Runtime all let go of Python's lock while they work.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import os
+import threading
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import cv2
 import numpy as np
 
 from mien.classifiers import Classifier, load_classifier, probabilities
 from mien.errors import ConfigError, ImageError
-from mien.results import UNCERTAIN, FaceResult, ImageResult
+from mien.results import UNCERTAIN, Face, FaceResult, ImageResult
 from mien.vision import images
 from mien.vision.crop import crop_faces
 from mien.vision.detect import FaceDetector, open_detector
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Future
 
     from jaxtyping import UInt8
 
     Source = str | Path | bytes | UInt8[np.ndarray, "h w 3"]
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+DATA_URI = "data:"
+AHEAD = 2
+"""Pictures begun for each worker before their turn comes: enough to keep it busy, little memory."""
 
 
 class Pipeline:
@@ -47,16 +62,18 @@ class Pipeline:
             raise ConfigError(f"uncertain-below is a probability from 0 to 1, got {uncertain_below:g}")
         self.uncertain_below = uncertain_below
         self.classifier = load_classifier(model) if isinstance(model, str | Path) else model
-        weights = None if detector_weights is None else Path(detector_weights)
-        self.detector = open_detector(detector, weights) if isinstance(detector, str) else detector
+        self._detector, self._weights = detector, None if detector_weights is None else Path(detector_weights)
+        self._own, self._turn = threading.local(), threading.Lock()
+        self.detector = self._own.detector = self._open()
 
     def __call__(self, image: Source) -> ImageResult:
-        """Find and name every face of one picture: a path, the bytes of a file, or RGB u8 [h, w, 3].
+        """Find and name every face of one picture: a path, the bytes of a file, a ``data:`` URI, or RGB u8 [h, w, 3].
 
         Raises:
             ImageError: it can't be read or decoded.
         """
-        return self.look(pixels(image), source=str(image) if isinstance(image, str | Path) else "")
+        named = isinstance(image, str | Path) and not str(image).startswith(DATA_URI)
+        return self.look(pixels(image), source=str(image) if named else "")
 
     def look(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"], *, source: str = "") -> ImageResult:
         """Find and name every face of a decoded picture.
@@ -65,7 +82,7 @@ class Pipeline:
             ImageError: OpenCV cannot work on a picture of this shape.
         """
         try:
-            faces = self.detector.detect(image_rgb_u8)
+            faces = self._detect(image_rgb_u8)
             crops = crop_faces(image_rgb_u8, faces, self.classifier.preprocess)
         except cv2.error as error:
             raise ImageError(f"OpenCV cannot work on this picture: {error.err or error}") from error
@@ -80,31 +97,81 @@ class Pipeline:
         height, width = image_rgb_u8.shape[:2]
         return ImageResult(source, width, height, tuple(results))
 
-    def each(self, paths: Sequence[Path]) -> Iterator[tuple[ImageResult, UInt8[np.ndarray, "h w 3"] | None]]:
-        """Yield result and pixels for each file; one that can't be read is a result with its `error`."""
-        for path in paths:
-            try:
-                image = images.read(path)
-                result = self.look(image, source=str(path))
-            except ImageError as error:
-                yield ImageResult(str(path), error=str(error)), None
-            else:
-                yield result, image
+    def each(
+        self, paths: Sequence[Path], *, workers: int = 1
+    ) -> Iterator[tuple[ImageResult, UInt8[np.ndarray, "h w 3"] | None]]:
+        """Yield result and pixels for each file, in order; one that can't be read is a result with its `error`."""
+        return spread(self.look_at, paths, workers)
+
+    def look_at(self, path: Path) -> tuple[ImageResult, UInt8[np.ndarray, "h w 3"] | None]:
+        """Return result and pixels of a file; what can't be read is a result with its `error`."""
+        try:
+            image = images.read(path)
+            return self.look(image, source=str(path)), image
+        except ImageError as error:
+            return ImageResult(str(path), error=str(error)), None
+
+    def _open(self) -> FaceDetector:
+        return (
+            open_detector(self._detector, self._weights)
+            if isinstance(self._detector, str)
+            else self._detector
+        )
+
+    def _detect(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:
+        """Ask this thread's own detector: OpenCV's are not made to be shared; one of the user's waits its turn."""
+        if not isinstance(self._detector, str):
+            with self._turn:
+                return self.detector.detect(image_rgb_u8)
+        if not hasattr(self._own, "detector"):
+            self._own.detector = self._open()
+        found: list[Face] = self._own.detector.detect(image_rgb_u8)
+        return found
+
+
+def spread(work: Callable[[Item], Made], items: Iterable[Item], workers: int) -> Iterator[Made]:
+    """Yield ``work(item)`` for each item, in order, on `workers` threads; few are begun before they are asked for."""
+    if workers <= 1:
+        yield from map(work, items)
+        return
+    pool = ThreadPoolExecutor(workers)
+    begun: deque[Future[Made]] = deque()
+    try:
+        for item in items:
+            begun.append(pool.submit(work, item))
+            if len(begun) > AHEAD * workers:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def pixels(image: Source) -> UInt8[np.ndarray, "h w 3"]:
-    """Return the pixels of a path, of a file's bytes, or of an array, which is checked.
+    """Return the pixels of a path, of a file's bytes (as they are, or base64 in a ``data:`` URI), or of an array.
 
     Raises:
         ImageError: it can't be read, or the array is not RGB u8 [h, w, 3].
     """
     if isinstance(image, bytes):
         return images.decode(image)
+    if isinstance(image, str) and image.startswith(DATA_URI):
+        return images.decode(_from_uri(image))
     if isinstance(image, str | Path):
         return images.read(Path(image))
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ImageError(f"expected RGB pixels, uint8 [h, w, 3]; got {image.dtype} {list(image.shape)}")
     return image
+
+
+def _from_uri(uri: str) -> bytes:
+    head, comma, body = uri.partition(",")
+    if not comma or not head.endswith(";base64"):
+        raise ImageError(f"expected data:image/...;base64,..., got {uri[:40]}...")
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ImageError(f"the picture in a data: URI is not base64: {error}") from error
 
 
 def find_images(sources: Sequence[str | Path], skip: Path | None = None) -> list[Path]:

@@ -6,12 +6,13 @@ wrapper answers is decided here.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
 from mien import bundle
-from mien.errors import ConfigError, needs
+from mien.errors import ConfigError, did_you_mean, needs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +22,33 @@ if TYPE_CHECKING:
     from mien.preprocess import Preprocess
     from mien.results import ModelId
 
-BACKENDS = ("onnx", "torch")
+BACKENDS = (*bundle.GRAPHS, "torch")
+DEVICES = ("cpu", "cuda", "auto")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What runs a model, and where."""
+
+    backend: str = "onnx"
+    """One of the bundle's graphs in ONNX Runtime, or its weights in torch."""
+    device: str = "cpu"
+    threads: int | None = None
+    """Processor threads of one call; None leaves the choice to the runtime."""
+
+    def __post_init__(self) -> None:
+        """Check what a command line may get wrong.
+
+        Raises:
+            ConfigError: an unknown word, or fewer threads than one.
+        """
+        for name, known in (("backend", BACKENDS), ("device", DEVICES)):
+            if (value := getattr(self, name)) not in known:
+                raise ConfigError(
+                    f"unknown {name} {value!r}: expected {', '.join(known)}{did_you_mean(value, known)}"
+                )
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"threads must be at least 1, got {self.threads}")
 
 
 @runtime_checkable
@@ -41,28 +68,32 @@ class Classifier(Protocol):
 
 
 def load_classifier(
-    model: str | Path = "default", *, backend: str = "onnx", threads: int | None = None
+    model: str | Path = "default", *, backend: str = "onnx", device: str = "cpu", threads: int | None = None
 ) -> Classifier:
     """Load a bundle folder, or a built-in model by its name, every file checked against its hash.
 
-    `backend` is ``onnx`` or ``torch``. `threads` bounds the processor threads of ONNX Runtime in one call; None
-    leaves the choice to it.
+    A single ``.onnx`` file is taken too, if it or a file beside it says its labels and preprocessing
+    (`mien.classifiers.single`). `backend`, `device` and `threads` are those of `RunOptions`.
 
     Raises:
-        ConfigError: no such backend.
-        BundleError: missing, damaged, tampered with or foreign.
+        ConfigError: no such backend, or the device is not there.
+        BundleError: missing, damaged, tampered with, foreign, or without the graph of that backend.
     """
-    if backend not in BACKENDS:
-        raise ConfigError(f"unknown backend {backend!r}: expected {' or '.join(BACKENDS)}")
-    loaded = bundle.load(model)
+    options = RunOptions(backend, device, threads)
     from mien.classifiers.onnx_runtime import OnnxClassifier
 
-    deployed = OnnxClassifier(loaded.id, loaded.preprocess, loaded.read(bundle.GRAPH), threads=threads)
-    if backend == "onnx":
-        return deployed  # which has checked that labels and preprocessing fit the weights
+    if str(model).endswith(".onnx"):
+        from mien.classifiers.single import load_single
+
+        return load_single(model, options)
+    loaded = bundle.load(model)
+    if backend != "torch":
+        identity, graph = loaded.identity(backend), loaded.graph(backend)
+        return OnnxClassifier(identity, loaded.preprocess, graph, threads=threads, device=device)
+    OnnxClassifier(loaded.id, loaded.preprocess, loaded.graph("onnx"))  # checks that labels fit the weights
     with needs("train"):
         from mien.classifiers.torch_module import TorchClassifier
-    return TorchClassifier.from_bundle(loaded)
+    return TorchClassifier.from_bundle(loaded, device=device, threads=threads)
 
 
 def probabilities(logits: Float32[np.ndarray, "n k"]) -> Float32[np.ndarray, "n k"]:

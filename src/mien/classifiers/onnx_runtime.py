@@ -1,4 +1,8 @@
-"""A classifier run by ONNX Runtime: the one that ships, with no torch installed."""
+"""A classifier run by ONNX Runtime: the one that ships, with no torch installed.
+
+A device that was asked for is used or refused: the runtime's own habit of going on with the processor where a
+GPU does not answer would make every figure taken on it a lie.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnxruntime
 
-from mien.errors import BundleError
+from mien.errors import BundleError, ConfigError
 from mien.preprocess import Preprocess
 
 if TYPE_CHECKING:
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
 
     from mien.results import ModelId
 
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 BATCH_SIZE = 256
 """Crops given to the runtime at once: enough to keep it busy, little memory."""
 
@@ -24,21 +29,21 @@ class OnnxClassifier:
     """An ONNX graph f32 [b, c, s, s] -> logits f32 [b, k] with its labels and preprocessing."""
 
     def __init__(
-        self, identity: ModelId, preprocess: Preprocess, graph: bytes, *, threads: int | None = None
+        self,
+        identity: ModelId,
+        preprocess: Preprocess,
+        graph: bytes,
+        *,
+        threads: int | None = None,
+        device: str = "cpu",
     ) -> None:
         """Open the graph and hold its metadata and shapes against what the bundle says.
 
         Raises:
             BundleError: not an ONNX graph, or labels or input size that don't fit it.
+            ConfigError: the device is not there.
         """
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        try:
-            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # the runtime's exceptions share no public base
-            raise BundleError(f"model {identity.name}: ONNX Runtime refuses its graph: {error}") from error
+        self._session, self.device = open_session(identity.name, graph, threads=threads, device=device)
         self.id, self.preprocess = identity, preprocess
         self._check_fit()
 
@@ -81,3 +86,39 @@ class OnnxClassifier:
             raise BundleError(
                 f"model {name}: its preprocessing differs from the one its weights were trained with"
             )
+
+
+def open_session(
+    name: str, graph: bytes, *, threads: int | None = None, device: str = "cpu"
+) -> tuple[onnxruntime.InferenceSession, str]:
+    """Return a session for a graph and the device that it really runs on; ``auto`` is cuda where that works.
+
+    Raises:
+        BundleError: not an ONNX graph, or one that the runtime cannot run.
+        ConfigError: the device is not there.
+    """
+    if device == "auto":
+        try:
+            return open_session(name, graph, threads=threads, device="cuda")
+        except ConfigError:
+            return open_session(name, graph, threads=threads, device="cpu")
+    provider, there = _PROVIDERS[device], onnxruntime.get_available_providers()
+    if provider not in there:
+        raise ConfigError(
+            f"no {device} in this ONNX Runtime, which has {', '.join(there)}: install onnxruntime-gpu in place of "
+            f"onnxruntime, or leave --device {device} away"
+        )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        session = onnxruntime.InferenceSession(graph, options, providers=[provider])
+    except Exception as error:  # the runtime's exceptions share no public base
+        raise BundleError(f"model {name}: ONNX Runtime refuses its graph: {error}") from error
+    if (used := session.get_providers()[0]) != provider:
+        raise ConfigError(
+            f"ONNX Runtime has a {device} provider, but it did not start and {used} took its place: check driver and "
+            f"CUDA libraries, or leave --device {device} away"
+        )
+    return session, device

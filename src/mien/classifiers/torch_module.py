@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,11 +11,13 @@ from safetensors.torch import load
 from torch import nn
 
 from mien.bundle import ENSEMBLE
-from mien.errors import BundleError
+from mien.errors import BundleError, ConfigError
 from mien.networks import catalog
 from mien.networks.plain import deploy
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from jaxtyping import Float32, UInt8
 
     from mien.bundle import Bundle
@@ -39,15 +42,21 @@ class AtTemperature(nn.Module):
 class TorchClassifier:
     """A torch network in evaluation mode with its labels and preprocessing."""
 
-    def __init__(self, identity: ModelId, preprocess: Preprocess, network: nn.Module) -> None:
+    def __init__(
+        self, identity: ModelId, preprocess: Preprocess, network: nn.Module, *, threads: int | None = None
+    ) -> None:
         self.id, self.preprocess, self.network = identity, preprocess, network.eval()
+        self._threads = threads
 
     @classmethod
-    def from_bundle(cls, bundle: Bundle) -> TorchClassifier:
+    def from_bundle(
+        cls, bundle: Bundle, *, device: str = "cpu", threads: int | None = None
+    ) -> TorchClassifier:
         """Rebuild the network from the bundle's weights, in deployed form.
 
         Raises:
             BundleError: the weights do not fit the architecture or the labels.
+            ConfigError: the device is not there.
         """
         if bundle.card.architecture == ENSEMBLE:
             raise BundleError(f"model {bundle.id.name} is an ensemble: it runs in ONNX Runtime only")
@@ -61,18 +70,38 @@ class TorchClassifier:
                 f"model {bundle.id.name}: labels or architecture do not fit the weights: {reason}"
             ) from error
         deployed, temperature = deploy(network), bundle.card.temperature
-        return cls(
-            bundle.id,
-            bundle.preprocess,
-            deployed if temperature == 1 else AtTemperature(deployed, temperature),
-        )
+        placed = (deployed if temperature == 1 else AtTemperature(deployed, temperature)).to(_device(device))
+        return cls(bundle.id, bundle.preprocess, placed, threads=threads)
 
     @torch.inference_mode()
     def logits(self, crops: UInt8[np.ndarray, "n s s c"]) -> Float32[np.ndarray, "n k"]:
         """Return one row of logits a crop; n may be zero."""
         device = next(self.network.parameters()).device
         parts = [np.empty((0, len(self.id.labels)), np.float32)]
-        for start in range(0, len(crops), BATCH_SIZE):
-            batch = torch.from_numpy(self.preprocess.normalise(crops[start : start + BATCH_SIZE]))
-            parts.append(self.network(batch.to(device)).float().cpu().numpy())
+        with _threads(self._threads):
+            for start in range(0, len(crops), BATCH_SIZE):
+                batch = torch.from_numpy(self.preprocess.normalise(crops[start : start + BATCH_SIZE]))
+                parts.append(self.network(batch.to(device)).float().cpu().numpy())
         return np.concatenate(parts)
+
+
+def _device(name: str) -> str:
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise ConfigError(
+            f"torch {torch.__version__} sees no CUDA device: check the driver, or leave --device away"
+        )
+    return "cuda" if there and name != "cpu" else "cpu"
+
+
+@contextlib.contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """Bound torch's threads, which are a setting of the whole process, for the time of one call."""
+    before = torch.get_num_threads()
+    if number is not None:
+        torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        if number is not None:
+            torch.set_num_threads(before)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_type_hints
+from typing import TYPE_CHECKING, Any
 
-import typer
+from mien.cli.flags import Flag, with_flags
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,59 +15,36 @@ if TYPE_CHECKING:
 DATA_HELP = "A dataset in any form (docs/data.md): class folders, zip, CSV, arrays, Parquet; or `synthetic`."
 
 
-class _Flag(NamedTuple):
-    type: Any
-    default: Any
-    help: str
-
-
 FLAGS = {
-    "format": _Flag(str, "auto", "Form of the data: folders, pixels, list, arrays, parquet, packed."),
-    "labels": _Flag(
+    "format": Flag(str, "auto", "Form of the data: folders, pixels, list, arrays, parquet, packed."),
+    "labels": Flag(
         str | None,
         None,
         "Classes: angry,happy selects, negative=angry+sad merges; names 0, 1, 2... of arrays.",
     ),
-    "targets": _Flag(str | None, None, "File with the labels of an array of pictures."),
-    "votes": _Flag(str | None, None, "FER+ votes, a table."),
-    "vote_rule": _Flag(
+    "targets": Flag(str | None, None, "File with the labels of an array of pictures."),
+    "votes": Flag(str | None, None, "FER+ votes, a table."),
+    "vote_rule": Flag(
         str,
         "distribution",
         "The target: majority; distribution, each emotion its share; beside: the data's own label, votes are kept.",
     ),
-    "vote_unknown": _Flag(str, "drop", "Votes for unknown or no face: drop the picture, or ignore them."),
-    "val_fraction": _Flag(float, 0.1, "Part of each class that becomes val where the data names no splits."),
-    "split_seed": _Flag(int, 0, "Seed of that split."),
-    "skip_corrupt": _Flag(bool, False, "Leave out corrupt pictures; they are listed."),
+    "vote_unknown": Flag(str, "drop", "Votes for unknown or no face: drop the picture, or ignore them."),
+    "val_fraction": Flag(float, 0.1, "Part of each class that becomes val where the data names no splits."),
+    "split_seed": Flag(int, 0, "Seed of that split."),
+    "skip_corrupt": Flag(bool, False, "Leave out corrupt pictures; they are listed."),
 }
 
 
 def reads_data(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the flags above; it receives them as one argument, `options`."""
-    own = inspect.signature(command)
-    hints = get_type_hints(command, localns={"ReadOptions": object}, include_extras=True)
-    kept = [parameter for parameter in own.parameters.values() if parameter.name != "options"]
-    flags = [
-        inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, default=flag.default,
-            annotation=Annotated[flag.type, typer.Option(f"--{name.replace('_', '-')}", help=flag.help)],
-        )
-        for name, flag in FLAGS.items()
-    ]  # fmt: skip
+    return with_flags(command, "options", FLAGS, _options)
 
-    @functools.wraps(command)
-    def wrapped(**given: Any) -> None:
-        from mien.data.reading import ReadOptions
 
-        options = ReadOptions(**{name: given.pop(name) for name in FLAGS})
-        command(**given, options=options)
+def _options(**given: Any) -> ReadOptions:
+    from mien.data.reading import ReadOptions
 
-    del wrapped.__dict__["__wrapped__"]
-    parameters = [parameter.replace(annotation=hints[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY)
-                  for parameter in kept]  # fmt: skip
-    wrapped.__signature__ = inspect.Signature([*parameters, *flags])  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in [*parameters, *flags]}
-    return wrapped
+    return ReadOptions(**given)
 
 
 def flag_words(options: ReadOptions) -> list[str]:

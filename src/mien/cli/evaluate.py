@@ -4,28 +4,56 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from mien.cli.dataset import DATA_HELP, reads_data
+from mien.cli.flags import Flag, with_flags
+from mien.cli.running import runs_model
 
 if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Int
 
-    from mien.classifiers import Classifier
-    from mien.data.dataset import FaceDataset
+    from mien.classifiers import RunOptions
     from mien.data.reading import ReadOptions
     from mien.evaluation.found import Found
-    from mien.evaluation.report import FullReport
     from mien.preprocess import Preprocess
     from mien.results import EvalReport
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command()(reads_data(evaluate))
+    app.command()(with_flags(reads_data(runs_model(evaluate)), "parts", PARTS, Parts))
+
+
+PARTS = {
+    "slice": Flag(list[str] | None, None, "Also by each value of this column of a list of files."),
+    "corruptions": Flag(bool, False, "Also under blur, noise, low light and more, at five strengths."),
+    "end_to_end": Flag(bool, False, "The data are photos: find the faces first; missed ones are errors."),
+    "detector": Flag(str, "auto", "For --end-to-end: auto, yunet or haar."),
+    "detector_weights": Flag(Path | None, None, "YuNet's weights file."),
+}
+
+
+class Parts(NamedTuple):
+    """What else a report is to hold."""
+
+    slice: list[str] | None
+    corruptions: bool
+    end_to_end: bool
+    detector: str
+    detector_weights: Path | None
+
+    def refuse_without_out(self) -> None:
+        """Refuse parts of the whole report where none is written."""
+        from mien.errors import ConfigError
+
+        for name in ("slice", "corruptions", "end_to_end"):
+            if getattr(self, name):
+                option = f"--{name.replace('_', '-')}"
+                raise ConfigError(f"{option} is a part of the whole report: say where it goes with --out")
 
 
 def evaluate(
@@ -33,6 +61,8 @@ def evaluate(
     data: Annotated[str, typer.Option(help=DATA_HELP)],
     split: Annotated[str, typer.Option(help="Which part of the dataset to judge on.")],
     options: ReadOptions,
+    run: RunOptions,
+    parts: Parts,
     tta: Annotated[
         str,
         typer.Option(help="Test-time augmentation: none, flip (mean with the mirror image) or ten_crops."),
@@ -40,24 +70,6 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the whole report: page, figures, predictions, JSON, CSV.")
     ] = None,
-    slice_by: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--slice", metavar="COLUMN", help="Also by each value of this column of a list of files."
-        ),
-    ] = None,
-    corruptions: Annotated[
-        bool,
-        typer.Option("--corruptions", help="Also under blur, noise, low light and more, at five strengths."),
-    ] = False,
-    photos: Annotated[
-        bool,
-        typer.Option(
-            "--end-to-end", help="The data are photos: find the faces first; missed ones are errors."
-        ),
-    ] = False,
-    detector: Annotated[str, typer.Option(help="For --end-to-end: auto, yunet or haar.")] = "auto",
-    detector_weights: Annotated[Path | None, typer.Option(help="YuNet's weights file.")] = None,
     json_to: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Write the report there; - prints only JSON.")
     ] = None,
@@ -69,19 +81,24 @@ def evaluate(
     from mien.evaluation.evaluate import evaluate as judge
     from mien.files import write
 
-    classifier = load_classifier(model)
+    classifier = load_classifier(model, **vars(run))
     with_tta(classifier, tta)  # refuses an unknown name before a picture is read
-    parts: dict[str, Any] = {"slice_by": tuple(slice_by or ()), "corruptions": corruptions}
     if out is None:
-        _refuse_without_out(photos, **parts)
-    if photos:
-        parts["photos"] = _find(data, split, options, classifier.preprocess, detector, detector_weights)
-        dataset = parts["photos"].found
-    else:
-        dataset = read_dataset(data, classifier.preprocess, split=split, options=options)
-    full = (
-        None if out is None else _judge_fully(classifier, dataset, split, out, tta=tta, model=model, **parts)
+        parts.refuse_without_out()
+    photos = _find(data, split, options, classifier.preprocess, parts) if parts.end_to_end else None
+    dataset = (
+        photos.found if photos else read_dataset(data, classifier.preprocess, split=split, options=options)
     )
+    full = None
+    if out:
+        from mien.evaluation.report import judge as judge_fully
+        from mien.evaluation.report import write_report
+
+        full = judge_fully(
+            classifier, dataset, split, tta=tta, trained_on=_trained_on(model),
+            slice_by=parts.slice or (), corruptions=parts.corruptions, photos=photos,
+        )  # fmt: skip
+        write_report(full, out)
     report = full.counted if full else judge(classifier, dataset, split, tta=tta)
     text = json.dumps((full or report).to_dict(), indent=2) + "\n"
     if json_to == "-":
@@ -97,42 +114,23 @@ def evaluate(
         print(f"wrote {json_to}")
 
 
-def _judge_fully(
-    classifier: Classifier, data: FaceDataset, split: str, out: Path, *, tta: str, model: str, **parts: Any
-) -> FullReport:
-    from mien.evaluation.report import judge, write_report
-
-    full = judge(classifier, data, split, tta=tta, trained_on=_trained_on(model), **parts)
-    write_report(full, out)
-    return full
-
-
-def _refuse_without_out(photos: bool, slice_by: tuple[str, ...], corruptions: bool) -> None:
-    from mien.errors import ConfigError
-
-    given = {"--end-to-end": photos, "--slice": slice_by, "--corruptions": corruptions}
-    for option, wanted in given.items():
-        if wanted:
-            raise ConfigError(f"{option} is a part of the whole report: say where it goes with --out")
-
-
 def _trained_on(model: str) -> Int[np.ndarray, " m"] | None:
     """Return the keys of the images a model was trained on, if it keeps them."""
     from mien import bundle
     from mien.data.twins import from_bytes
 
+    if model.endswith(".onnx"):
+        return None
     content = bundle.load(model).contents.get(bundle.TRAINED_ON)
     return None if content is None else from_bytes(content)
 
 
-def _find(
-    data: str, split: str, options: ReadOptions, preprocess: Preprocess, detector: str, weights: Path | None
-) -> Found:
+def _find(data: str, split: str, options: ReadOptions, preprocess: Preprocess, parts: Parts) -> Found:
     from mien.data.sources import opened
     from mien.evaluation.found import find_faces
     from mien.vision.detect import open_detector
 
-    finder = open_detector(detector, weights)
+    finder = open_detector(parts.detector, parts.detector_weights)
     with opened(data, split, options) as reading:
         return find_faces(reading, finder, preprocess)
 

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli.running import runs_model
+
 if TYPE_CHECKING:
+    from mien.classifiers import Classifier, RunOptions
     from mien.pipeline import Pipeline
     from mien.results import ImageResult
 
@@ -18,7 +21,7 @@ SAMPLE = "sample"
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command()(predict)
+    app.command()(runs_model(predict))
 
 
 def predict(
@@ -28,6 +31,7 @@ def predict(
             help="Picture files or folders; `sample` is the shipped photo. For --submission: one dataset in any form."
         ),
     ],
+    run: RunOptions,
     model: Annotated[
         str, typer.Option(help="A bundle folder or a built-in name (see `mien models`).")
     ] = "default",
@@ -54,25 +58,49 @@ def predict(
     numbers: Annotated[
         bool, typer.Option("--numbers", help="In the submission, a label's number in the model's order.")
     ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Pictures worked on at once; by default one a core.")
+    ] = None,
 ) -> None:
     """Find the faces in photos and name their expressions, or answer every row of a dataset."""
     if submission:
         _refuse_with_submission(sources, detector, out, json_to)
-        _submit(sources[0], model, tta, submission, (id_column, label_column), numbers=numbers)
+        _submit(sources[0], model, run, tta, submission, (id_column, label_column), numbers=numbers)
         return
-    from mien.classifiers import load_classifier
     from mien.classifiers.combine import with_tta
-    from mien.files import write
     from mien.pipeline import Pipeline, find_images
-    from mien.results import predictions_dict
 
     named = [_sample() if source == SAMPLE and not os.path.exists(source) else source for source in sources]  # noqa: PTH110
     paths = find_images(named, skip=out)
+    workers = workers or _cores(len(paths))
+    classifier = with_tta(_load(model, run, workers), tta)
     pipeline = Pipeline(
-        with_tta(load_classifier(model), tta), detector,
-        detector_weights=detector_weights, uncertain_below=uncertain_below,
-    )  # fmt: skip
-    results, written = _look_at(paths, pipeline, out)
+        classifier, detector, detector_weights=detector_weights, uncertain_below=uncertain_below
+    )
+    results, written = _look_at(paths, pipeline, out, workers)
+    _give(results, written, pipeline, out, json_to)
+
+
+def _load(model: str, run: RunOptions, workers: int) -> Classifier:
+    """Load a classifier; where several pictures are worked on at once, each call is left one thread."""
+    from mien.classifiers import load_classifier
+
+    return load_classifier(model, **(vars(run) | {"threads": run.threads or (1 if workers > 1 else None)}))
+
+
+def _cores(pictures: int) -> int:
+    """Return how many of the cores that this process may use have a picture to work on."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return min(len(affinity(0)) if affinity else os.cpu_count() or 1, pictures)
+
+
+def _give(
+    results: list[ImageResult], written: list[Path], pipeline: Pipeline, out: Path | None, json_to: str | None
+) -> None:
+    """Write the JSON where it is wanted, print the rest, and say by the exit status if a picture failed."""
+    from mien.files import write
+    from mien.results import predictions_dict
+
     document = json.dumps(predictions_dict(pipeline.classifier.id, results), indent=2) + "\n"
     targets = [out / "predictions.json"] if out else []
     targets += [Path(json_to)] if json_to and json_to != "-" else []
@@ -88,22 +116,29 @@ def predict(
         raise typer.Exit(1)
 
 
-def _look_at(paths: list[Path], pipeline: Pipeline, out: Path | None) -> tuple[list[ImageResult], list[Path]]:
+def _look_at(
+    paths: list[Path], pipeline: Pipeline, out: Path | None, workers: int
+) -> tuple[list[ImageResult], list[Path]]:
     """Return the results and the annotated pictures written into `out`."""
     from mien.files import make_folder, write
+    from mien.pipeline import spread
 
     if out:
         make_folder(out)
-    results, written, names = [], [], _picture_names(paths)
-    for path, (result, image) in zip(paths, pipeline.each(paths), strict=True):
-        results.append(result)
-        if out and image is not None:
-            from mien.vision.draw import annotate
-            from mien.vision.images import encode_jpeg
+    names = _picture_names(paths)
 
-            written.append(out / names[path])
-            write(written[-1], encode_jpeg(annotate(image, result)))
-    return results, written
+    def look(path: Path) -> tuple[ImageResult, Path | None]:
+        result, image = pipeline.look_at(path)
+        if out is None or image is None:
+            return result, None
+        from mien.vision.draw import annotate
+        from mien.vision.images import encode_jpeg
+
+        write(out / names[path], encode_jpeg(annotate(image, result)))
+        return result, out / names[path]
+
+    seen = list(spread(look, paths, workers))
+    return [result for result, _ in seen], [picture for _, picture in seen if picture]
 
 
 def _refuse_with_submission(sources: list[str], detector: str, out: Path | None, json_to: str | None) -> None:
@@ -123,7 +158,7 @@ def _refuse_with_submission(sources: list[str], detector: str, out: Path | None,
 
 
 def _submit(
-    source: str, model: str, tta: str, path: Path, columns: tuple[str, str], *, numbers: bool
+    source: str, model: str, run: RunOptions, tta: str, path: Path, columns: tuple[str, str], *, numbers: bool
 ) -> None:
     from collections import Counter
 
@@ -132,7 +167,7 @@ def _submit(
     from mien.data.reading import ReadOptions
     from mien.evaluation.submission import read_rows, write_submission
 
-    classifier = with_tta(load_classifier(model), tta)
+    classifier = with_tta(load_classifier(model, **vars(run)), tta)
     ids, crops = read_rows(source, classifier.preprocess, ReadOptions())
     answers = write_submission(path, ids, crops, classifier, columns=columns, numbers=numbers)
     counted = Counter(answers)
