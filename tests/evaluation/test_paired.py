@@ -151,6 +151,8 @@ def test_the_front_by_hand():
     costs, gains = [5, 1, 3, 2, 3, 9], [0.7, 0.5, 0.6, 0.6, 0.6, 0.7]
     assert pareto(costs, gains) == [1, 3, 0]
     assert pareto([2, 2, 1], [0.5, 0.5, 0.4]) == [2, 0, 1], "equal ones stand together"
+    assert pareto([1.0, 1.04, 2], [0.4, 0.5, 0.5], slack=1.05) == [1], "4 % faster is not faster"
+    assert pareto([1.0, 1.04, 2], [0.5, 0.5, 0.6], slack=1.05) == [0, 1, 2]
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9)), min_size=1, max_size=12))

@@ -15,7 +15,7 @@ import typer
 from mien import __version__
 from mien.errors import MienError
 
-COMMANDS = ("predict", "train", "evaluate", "ensemble", "data", "models", "recipes", "fetch")
+COMMANDS = ("predict", "train", "evaluate", "compare", "ensemble", "data", "models", "recipes", "fetch")
 
 app = typer.Typer(
     help="Facial-expression classifiers the whole way: train, judge, ship, use.",

@@ -151,13 +151,16 @@ def compare_pairs(
     return tuple(made)
 
 
-def pareto(costs: Sequence[float], gains: Sequence[float]) -> list[int]:
-    """Return who is on the front, cheapest first: nobody costs no more and gains no less, one of them strictly."""
+def pareto(costs: Sequence[float], gains: Sequence[float], *, slack: float = 1.0) -> list[int]:
+    """Return who is on the front, cheapest first: nobody costs no more and gains no less, one of them strictly.
+
+    Costs count as equal up to the factor `slack`.
+    """
     points = list(zip(costs, gains, strict=True))
     front = [
         place
         for place, (cost, gain) in enumerate(points)
-        if not any(c <= cost and g >= gain and (c, g) != (cost, gain) for c, g in points)
+        if not any((g > gain and c <= cost * slack) or (g == gain and c * slack < cost) for c, g in points)
     ]
     return sorted(front, key=lambda place: costs[place])
 
