@@ -105,8 +105,8 @@ def learning_curves(models: Sequence[Judged]) -> Drawing:
             for axes, key in ((left, "train_accuracy"), (right, "val_accuracy")):
                 axes.plot(
                     [row.epoch for row in history], [100 * getattr(row, key) for row in history],
-                    STROKES[place // 2 % len(STROKES)], color=COLOURS[place % len(COLOURS)], linewidth=1.3,
-                    label=_named(model), marker="." if len(history) < 15 else None,
+                    _stroke(place), color=COLOURS[place % len(COLOURS)], linewidth=1.3, label=_named(model),
+                    marker="." if len(history) < 15 else None,
                 )  # fmt: skip
         left.set(title="training, as augmented", xlabel="epoch", ylabel="accuracy, %")
         right.set(title="validation", xlabel="epoch")
@@ -195,7 +195,7 @@ def cost(models: Sequence[Judged], name: str, front: Sequence[str]) -> Drawing:
         for place, (model, spent) in enumerate(zip(models, paid, strict=True)):
             low, high = _reach([model.accuracy])
             axes.errorbar(
-                spent, 100 * model.accuracy.value, (low, high), fmt=MARKS[place % len(MARKS)],
+                spent, 100 * model.accuracy.value, (low, high), fmt=_mark(place),
                 color=COLOURS[place % len(COLOURS)], markersize=6, elinewidth=0.8, capsize=2, label=_named(model),
             )  # fmt: skip
             axes.annotate(
@@ -257,12 +257,11 @@ def disputed(comparison: Comparison) -> Drawing:
         for model, answer in zip(comparison.models, comparison.answers[:, row].tolist(), strict=True):
             given.setdefault(answer, []).append(model.letter)
         truth = int(comparison.truth[row])
-        lines = [f"truth: {shortened(comparison.labels[truth], 14)}"]
+        lines = [f"truth: {shortened(comparison.labels[truth], 12)}"]
         for answer, letters in given.items():
             mark = " ✓" if answer == truth else ""
-            lines.append(
-                f"{shortened(' '.join(letters), 9)}: {shortened(comparison.labels[answer], 14)}{mark}"
-            )
+            who = " ".join(letters) if len(letters) < 5 else f"{len(letters)} models"
+            lines.append(f"{who}: {shortened(comparison.labels[answer], 11)}{mark}")
         captions.append("\n".join(lines))
         ids.append(comparison.ids[row])
     return pictures("disagreements", "Pictures on which they disagree", comparison.images, captions, ids)
@@ -299,8 +298,17 @@ def _bar_ends(axes: Axes, at: Any, one: Series) -> None:
 def _dots(axes: Axes, at: Any, measured: Sequence[Measured], number: int, label: str) -> None:
     axes.errorbar(
         [100 * figure.value for figure in measured], at, xerr=_reach(measured),
-        fmt=MARKS[number % len(MARKS)], color=COLOURS[number % len(COLOURS)], markersize=4, elinewidth=1, label=label,
+        fmt=_mark(number), color=COLOURS[number % len(COLOURS)], markersize=4, elinewidth=1, label=label,
     )  # fmt: skip
+
+
+def _stroke(place: int) -> str:
+    return STROKES[(place // 2 + place // len(COLOURS)) % len(STROKES)]
+
+
+def _mark(place: int) -> str:
+    """Return another mark when the colours come round again."""
+    return MARKS[(place + place // len(COLOURS)) % len(MARKS)]
 
 
 def _reach(measured: Sequence[Measured]) -> Any:
