@@ -144,27 +144,19 @@ def commands() -> str:
 
 def chart(path: Path) -> None:
     """Draw training and validation accuracy of every recorded run, as reference system E did."""
-    from matplotlib.figure import Figure
+    from mien.evaluation.comparison_figures import Series, accuracy_bars
+    from mien.evaluation.figures import rendered
 
     named = {row.recipe: runs_of(row.recipe, "authors") for row in ROWS}
     bars = {name: runs[0] for name, runs in named.items() if runs}
-    figure = Figure(figsize=(max(6.0, 0.9 * len(bars)), 4), layout="constrained")
-    axes = figure.subplots()
-    places = range(len(bars))
-    for shift, figure_name, label, colour in (
-        (-0.2, "train_accuracy", "training, as augmented", "#0072B2"),
-        (0.2, "accuracy", "public-test, epoch chosen on it", "#D55E00"),
-    ):
-        heights = [100 * run[figure_name] for run in bars.values()]
-        drawn = axes.bar([place + shift for place in places], heights, 0.38, label=label, color=colour)
-        axes.bar_label(drawn, fmt="%.0f", fontsize=8)
-    axes.set_xticks(
-        places, [f"{name}\n{len(run['labels'])} classes" for name, run in bars.items()], fontsize=8
+    drawing = accuracy_bars(
+        [f"{name}, {len(run['labels'])} classes" for name, run in bars.items()],
+        [
+            Series("training, as augmented, kept epoch", [run["train_accuracy"] for run in bars.values()]),
+            Series("public-test, epoch chosen on it", [run["accuracy"] for run in bars.values()]),
+        ],
     )
-    axes.set(ylabel="accuracy, %", ylim=(0, 100))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="upper left", ncols=2)
-    figure.savefig(path, dpi=120)
+    path.write_bytes(rendered(drawing.figure, "png"))
 
 
 def page() -> None:

@@ -175,6 +175,9 @@ def test_no_such_model(tmp_path):
         bundle.load("defautl")
     with pytest.raises(BundleError, match=r"is not a model bundle: it has no config\.json"):
         bundle.load(tmp_path)
+    (tmp_path / "run").mkdir()
+    with pytest.raises(BundleError, match="holds an unfinished run, .* that began it and --resume"):
+        bundle.load(tmp_path)
     with pytest.raises(BundleError, match="no model 'aaa"):
         bundle.load("a" * 300)
 

@@ -30,6 +30,8 @@ GRAPHS = {"onnx": GRAPH, "int8": "model.int8.onnx", "fp16": "model.fp16.onnx"}
 WEIGHTS = "model.safetensors"
 TRAINED_ON = "trained_on.bin"
 """Keys of the training images (`mien.data.twins`), so that a report can tell them from new ones."""
+RUN = "run"
+"""The folder beside them in which a run keeps its checkpoint and history."""
 ENSEMBLE = "ensemble"
 """The architecture of a bundle that joins others; it has a graph and no weights of torch's."""
 DEFAULT_MODEL = "mien_nano"
@@ -134,13 +136,36 @@ def built_in() -> list[str]:
     return sorted(entry.name for entry in folder.iterdir() if entry.joinpath(CONFIG).is_file())
 
 
+def find(model: str | Path) -> Path:
+    """Return a bundle's folder: a string may be a built-in name, a path is always a path.
+
+    Raises:
+        BundleError: no such folder or name, or a name that means both.
+    """
+    folder = Path(model)
+    name = DEFAULT_MODEL if model == "default" else model
+    if isinstance(name, str) and name in built_in():
+        if os.path.exists(folder / CONFIG):  # noqa: PTH110 - never raises, whatever the name
+            raise BundleError(
+                f"{model!r} is a built-in model and a bundle here: write ./{model} for the one here"
+            )
+        return Path(str(resources.files("mien").joinpath("models", name)))
+    if not os.path.isdir(folder):  # noqa: PTH112
+        known = ["default", *built_in()]
+        hint = did_you_mean(str(model), known)
+        raise BundleError(
+            f"no model {str(model)!r}: expected a bundle folder or one of {', '.join(known)}{hint}"
+        )
+    return folder
+
+
 def load(model: str | Path = "default") -> Bundle:
     """Load a bundle folder, or a built-in one by name; every file is checked against its hash.
 
     Raises:
         BundleError: missing, damaged, tampered with or foreign.
     """
-    folder = _find(model)
+    folder = find(model)
     config = _read_config(folder)
     contents = {}
     for name, expected in config.sha256.items():
@@ -170,29 +195,15 @@ def save(folder: Path, card: Card, contents: Mapping[str, bytes]) -> None:
     files.write_together(folder, {**contents, CONFIG: text.encode()})
 
 
-def _find(model: str | Path) -> Path:
-    """Return the folder: a string may be a built-in name, a path is always a path."""
-    folder = Path(model)
-    name = DEFAULT_MODEL if model == "default" else model
-    if isinstance(name, str) and name in built_in():
-        if os.path.exists(folder / CONFIG):  # noqa: PTH110 - never raises, whatever the name
-            raise BundleError(
-                f"{model!r} is a built-in model and a bundle here: write ./{model} for the one here"
-            )
-        return Path(str(resources.files("mien").joinpath("models", name)))
-    if not os.path.isdir(folder):  # noqa: PTH112
-        known = ["default", *built_in()]
-        hint = did_you_mean(str(model), known)
-        raise BundleError(
-            f"no model {str(model)!r}: expected a bundle folder or one of {', '.join(known)}{hint}"
-        )
-    return folder
-
-
 def _read_config(folder: Path) -> _Config:
     try:
         return _Config.model_validate_json((folder / CONFIG).read_bytes())
     except FileNotFoundError as error:
+        if (folder / RUN).is_dir():
+            raise BundleError(
+                f"{folder} holds an unfinished run, which becomes a model when it ends: go on with it by the "
+                f"`mien train` command that began it and --resume"
+            ) from error
         raise BundleError(f"{folder} is not a model bundle: it has no {CONFIG}") from error
     except OSError as error:
         raise BundleError(f"bundle {folder}: cannot read {CONFIG}: {error.strerror}") from error

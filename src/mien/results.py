@@ -8,6 +8,7 @@ from typing import Any
 PREDICTIONS_SCHEMA = "mien.predictions/1"
 EVALUATION_SCHEMA = "mien.evaluation/1"
 REPORT_SCHEMA = "mien.report/1"
+COMPARISON_SCHEMA = "mien.comparison/1"
 DATASET_SCHEMA = "mien.dataset-info/1"
 UNCERTAIN = "uncertain"
 """The label of a face whose probabilities are all below the bound that the user set."""

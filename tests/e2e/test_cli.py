@@ -43,6 +43,7 @@ def test_version_and_help():
         ["predict"],
         ["train"],
         ["evaluate"],
+        ["compare"],
         ["ensemble"],
         ["models"],
         ["recipes"],
@@ -303,6 +304,21 @@ def test_two_models_become_one(tmp_path, tiny_members):
     assert run("evaluate", joined, "--data", "synthetic", "--split", "test").returncode == 0
     assert run("predict", "sample", "--model", joined).returncode == 0
     assert "already holds a finished model" in refused("ensemble", *tiny_members[:2], *words)
+
+
+def test_two_models_are_compared_without_torch_and_what_that_refuses(tmp_path, tiny_members):
+    words = ["--data", "synthetic", "--split", "test", "--out", tmp_path / "out"]
+    done = run_without_torch("compare", *tiny_members[:2], *words, "--json", tmp_path / "c.json")
+    assert done.returncode == 0, done.stderr
+    assert "2 models on test of synthetic, 350 images, tta none" in done.stdout
+    assert "tiny was chosen on test of a dataset of this name" in done.stdout
+    assert f"wrote {tmp_path / 'out' / 'compare.html'}" in done.stdout
+    document = json.loads((tmp_path / "c.json").read_text())
+    assert document == json.loads((tmp_path / "out" / "compare.json").read_text())
+    assert document["pairs"][0]["meaning"] in done.stdout
+    assert "are one model, named 2 times" in refused("compare", "mien_nano", "default", *words)
+    data = ["--data", write_tree(tmp_path / "set", tree(("happy", "bored"))), *words[2:]]
+    assert "no --labels fits them all" in refused("compare", *tiny_members[:2], *data)
 
 
 def test_predict_refuses(tmp_path, tiny_bundle):

@@ -66,6 +66,8 @@ def test_it_learns(tmp_path):
     assert max(row.val_accuracy for row in rows) > 0.6
     card = bundle.load(tmp_path / "run").card
     assert card.training["kept_val_accuracy"] == max(row.val_accuracy for row in rows)
+    kept = rows[card.training["kept_epoch"] - 1]
+    assert card.training["kept_train_accuracy"] == kept.train_accuracy
     assert [(s["split"], s["tta"]) for s in card.scores] == [("test", "none"), ("test", "flip")]
     assert card.scores[0]["accuracy"] == pytest.approx(card.training["kept_val_accuracy"], abs=0.011)
     with (tmp_path / "run" / "run" / "history.csv").open() as file:

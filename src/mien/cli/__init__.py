@@ -15,7 +15,10 @@ import typer
 from mien import __version__
 from mien.errors import MienError
 
-COMMANDS = ("predict", "train", "evaluate", "calibrate", "ensemble", "data", "models", "recipes", "fetch")
+COMMANDS = (
+    *("predict", "train", "evaluate", "compare", "calibrate", "ensemble"),
+    *("data", "models", "recipes", "fetch"),
+)
 
 app = typer.Typer(
     help="Facial-expression classifiers the whole way: train, judge, ship, use.",

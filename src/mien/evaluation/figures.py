@@ -17,6 +17,7 @@ with needs("report"):
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from jaxtyping import Int, Num, UInt8
     from matplotlib.axes import Axes
@@ -32,6 +33,11 @@ GRID = (4, 6)
 """Rows and columns of a picture grid."""
 _STYLE: Any = {"svg.hashsalt": "mien", "svg.fonttype": "none", "font.size": 9, "axes.spines.top": False,
           "axes.spines.right": False, "legend.frameon": False}  # fmt: skip
+
+
+def styled() -> AbstractContextManager[None]:
+    """Give what is drawn inside the look of every figure."""
+    return mpl.rc_context(_STYLE)
 
 
 class Drawing(NamedTuple):
@@ -240,7 +246,9 @@ def pictures(
     with mpl.rc_context(_STYLE):
         rows, columns = GRID
         used = max(1, -(-len(images) // columns))
-        figure = Figure(figsize=(1.35 * columns, 1.75 * min(rows, used)), layout="constrained")
+        lines = max((caption.count("\n") + 1 for caption in captions), default=2)
+        size = (1.35 * columns, (1.35 + 0.2 * lines) * min(rows, used))
+        figure = Figure(figsize=size, layout="constrained")
         for axes, place in zip(
             np.ravel(figure.subplots(min(rows, used), columns)), range(rows * columns), strict=False
         ):

@@ -101,6 +101,7 @@ def _training_facts(run: Provenance, difference: float) -> dict[str, Any]:
         "epochs": len(run.history),
         "validation_split": run.validation_split,
         "kept_epoch": best.epoch,
+        "kept_train_accuracy": best.train_accuracy,
         "kept_val_accuracy": best.val_accuracy,
         "last_val_accuracy": last.val_accuracy,
         "median_epoch_seconds": round(statistics.median(row.seconds for row in run.history), 1),

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
 from mien import files
-from mien.errors import needs
+from mien.errors import DataError, needs
 
 with needs("report"):
     from matplotlib.figure import Figure
@@ -57,6 +57,28 @@ def write_csv(path: Path, history: Sequence[EpochRow]) -> None:
     writer.writeheader()
     writer.writerows({key: f"{value:.6g}" for key, value in asdict(row).items()} for row in history)
     files.write(path, text.getvalue())
+
+
+def read_csv(path: Path) -> list[EpochRow]:
+    """Read what `write_csv` wrote.
+
+    Raises:
+        DataError: another header, or a cell that is no number.
+    """
+    names = [field.name for field in fields(EpochRow)]
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        lines = csv.DictReader(file)
+        if lines.fieldnames != names:
+            raise DataError(f"{path} is no history of a run: expected the columns {', '.join(names)}")
+        try:
+            return [
+                EpochRow(int(line["epoch"]), *(float(line[name]) for name in names[1:])) for line in lines
+            ]
+        except (ValueError, TypeError) as error:
+            raise DataError(
+                f"{path}, line {lines.line_num}: expected {len(names)} numbers ({error}): copy the run again, or "
+                f"move the file away to go on without a history"
+            ) from error
 
 
 def write_plot(path: Path, history: Sequence[EpochRow], best: EpochRow, title: str) -> None:

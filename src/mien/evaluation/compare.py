@@ -1,0 +1,322 @@
+"""Several models judged on the same images: who is better, by how much, at what cost, and where they differ."""
+
+from __future__ import annotations
+
+import string
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from mien.classifiers import probabilities
+from mien.classifiers.combine import with_tta
+from mien.errors import DataError
+from mien.evaluation.contenders import check_labels
+from mien.evaluation.evaluate import answers, report
+from mien.evaluation.figures import GRID
+from mien.evaluation.latency import latencies_ms
+from mien.evaluation.metrics import INTERVAL, RESAMPLES, Figure
+from mien.evaluation.paired import Resampled, compare_pairs, interval, pareto, resample
+from mien.results import COMPARISON_SCHEMA
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from jaxtyping import Float32, Int, Num, UInt8
+
+    from mien.data.dataset import FaceDataset
+    from mien.evaluation.contenders import Contender, Past
+    from mien.evaluation.paired import Pair
+    from mien.preprocess import Preprocess
+    from mien.results import EvalReport
+
+PICTURES = GRID[0] * GRID[1]
+NOISE = 1.05
+"""What a quick measurement of latency can't tell apart."""
+_TIMED_CROPS = 16
+
+
+class ClassFigures(NamedTuple):
+    """How a model fares on one class; None where the class does not occur."""
+
+    f1: Figure | None
+    recall: Figure | None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One model of a comparison, judged."""
+
+    letter: str
+    """Stands for the model where its name is too long."""
+    name: str
+    architecture: str
+    parameters: int
+    latency_ms: float
+    """For one face at a time, on one thread of this machine, measured quickly."""
+    accuracy: Figure
+    macro_f1: Figure
+    per_class: dict[str, ClassFigures]
+    report: EvalReport
+    past: Past
+    caveats: tuple[str, ...]
+    """What makes its figures look better or worse than they are."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the model as the comparison schema has it."""
+        judged = self.report.to_dict()
+        per_class = {
+            label: {
+                **judged["per_class"].get(label, {}),
+                **{name: figure and figure._asdict() for name, figure in figures._asdict().items()},
+            }
+            for label, figures in self.per_class.items()
+        }
+        names = ("data_fingerprint", "top_k_accuracy", "balanced_accuracy", "confusion")
+        return {
+            **{name: getattr(self, name) for name in ("letter", "name", "architecture", "parameters")},
+            "model": judged["model"],
+            "latency_ms": self.latency_ms,
+            "accuracy": self.accuracy._asdict(),
+            "macro_f1": self.macro_f1._asdict(),
+            **{name: judged[name] for name in names},
+            "per_class": per_class,
+            "past": asdict(self.past),
+            "caveats": list(self.caveats),
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything about several models on one split: what is written, before it is written."""
+
+    data: str
+    split: str
+    tta: str
+    seed: int
+    labels: tuple[str, ...]
+    """Of the data, then those that only models know."""
+    models: tuple[Judged, ...]
+    pairs: tuple[Pair, ...]
+    fronts: dict[str, tuple[str, ...]]
+    """For ``parameters`` and ``latency_ms``: the models that no other beats in cost and accuracy, cheapest first.
+    Latencies count as equal up to a factor of `NOISE`."""
+    ids: tuple[str, ...]
+    truth: Int[np.ndarray, " n"]
+    answers: Int[np.ndarray, "m n"]
+    confidence: Float32[np.ndarray, "m n"]
+    disputed: Int[np.ndarray, " d"]
+    """Rows on which not all answer the same: the true classes in turn, of each the surest answers first..."""
+    images: UInt8[np.ndarray, "p h w c"]
+    """...and the pictures of the first of them."""
+    skipped: tuple[str, ...]
+
+    @property
+    def together(self) -> dict[str, int]:
+        """How many images all, any or none of the models get right, and on how many they give different answers."""
+        hits = self.answers == self.truth
+        return {
+            "all_right": int(hits.all(axis=0).sum()),
+            "any_right": int(hits.any(axis=0).sum()),
+            "none_right": int((~hits).all(axis=0).sum()),
+            "disputed": len(self.disputed),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every number as the comparison schema has it."""
+        return {
+            "schema": COMPARISON_SCHEMA,
+            **{name: getattr(self, name) for name in ("data", "split", "tta", "seed")},
+            "n": len(self.truth),
+            "resamples": RESAMPLES,
+            "interval": INTERVAL,
+            "labels": list(self.labels),
+            "models": [model.to_dict() for model in self.models],
+            "pairs": [pair.to_dict() for pair in self.pairs],
+            "together": self.together,
+            "fronts": {cost: list(names) for cost, names in self.fronts.items()},
+            "skipped": list(self.skipped),
+        }
+
+
+def compare(
+    contenders: Sequence[Contender],
+    read: Callable[[Preprocess], FaceDataset],
+    split: str,
+    *,
+    tta: str = "none",
+    seed: int = 0,
+    clock: Callable[[], float] = time.perf_counter,
+    announce: Callable[[str], None] = lambda _: None,
+) -> Comparison:
+    """Judge every contender on the same rows of one split.
+
+    `read` returns the dataset fitted to a preprocessing; it is called once for each that differs in more than
+    its number range. `announce` is told each model's name before its turn.
+
+    Raises:
+        DataError: no such split, a picture without a label, labels that don't fit, or another set of rows when
+            the data is read again.
+        ConfigError: no such test-time augmentation.
+    """
+    looks: dict[str, list[int]] = {}
+    for place, one in enumerate(contenders):
+        with_tta(one.classifier, tta)
+        looks.setdefault(_look(one.classifier.preprocess), []).append(place)
+    answered: dict[int, _Answered] = {}
+    first: FaceDataset | None = None
+    for places in looks.values():
+        data = read(contenders[places[0]].classifier.preprocess)
+        rows = data.select(split)
+        check_labels(rows.labels, contenders, rows.source)
+        first = first or rows
+        _check_same_rows(first, rows)
+        for place in places:
+            announce(contenders[place].name)
+            answered[place] = _answer(contenders[place], rows, split, tta)
+    assert first is not None
+    return _weigh(
+        contenders, [answered[place] for place in range(len(contenders))], first, split, tta, seed, clock
+    )
+
+
+class _Answered(NamedTuple):
+    """What is kept of a model's turn."""
+
+    report: EvalReport
+    answers: Int[np.ndarray, " n"]
+    """In the model's own labels."""
+    confidence: Float32[np.ndarray, " n"]
+    crops: UInt8[np.ndarray, "_ s s c"]
+    """A few, for timing."""
+
+
+def _look(preprocess: Preprocess) -> str:
+    """Return what decides the pixels of a fitted crop: number range and crop rules do not."""
+    return preprocess.model_dump_json(exclude={"scale", "mean", "std", "crops"})
+
+
+def _check_same_rows(first: FaceDataset, again: FaceDataset) -> None:
+    same = first.ids == again.ids and bool((first.truth == again.truth).all())
+    if not same:
+        raise DataError(
+            f"{again.source} gave other rows when it was read again for another input size or colour: expected "
+            f"the same {len(first):,} images for every model, got {len(again):,}; is it being changed?"
+        )
+
+
+def _answer(contender: Contender, rows: FaceDataset, split: str, tta: str) -> _Answered:
+    known, logits = answers(contender.classifier, rows, split, tta=tta)
+    judged = report(known.truth, logits, model=contender.classifier.id, data=known, split=split, tta=tta)
+    crops = np.array(known.images[:_TIMED_CROPS])
+    return _Answered(judged, logits.argmax(axis=1), probabilities(logits).max(axis=1), crops)
+
+
+def _weigh(
+    contenders: Sequence[Contender],
+    answered: Sequence[_Answered],
+    rows: FaceDataset,
+    split: str,
+    tta: str,
+    seed: int,
+    clock: Callable[[], float],
+) -> Comparison:
+    known = (label for one in contenders for label in one.classifier.id.labels)
+    labels = tuple(dict.fromkeys((*rows.labels, *known)))
+    chosen = np.stack(
+        [
+            np.array([labels.index(label) for label in one.classifier.id.labels])[own.answers]
+            for one, own in zip(contenders, answered, strict=True)
+        ]
+    )
+    confidence = np.stack([own.confidence for own in answered])
+    resampled = resample(rows.truth, chosen, len(labels), seed=seed)
+    timed = [with_tta(one.one_thread, tta) for one in contenders]
+    times = latencies_ms(timed, [own.crops for own in answered], clock=clock)
+    models = tuple(
+        _judged(place, one, own, resampled, labels, ms, _caveats(one, rows, split))
+        for place, (one, own, ms) in enumerate(zip(contenders, answered, times, strict=True))
+    )
+    names, accuracies = [one.name for one in contenders], [model.accuracy.value for model in models]
+    fronts = {
+        "parameters": pareto([one.parameters for one in contenders], accuracies),
+        "latency_ms": pareto(times, accuracies, slack=NOISE),
+    }
+    disputed = np.flatnonzero((chosen != chosen[0]).any(axis=0))
+    disputed = _by_turns(disputed, rows.truth, confidence.mean(axis=0))
+    return Comparison(
+        data=rows.source,
+        split=split,
+        tta=tta,
+        seed=seed,
+        labels=labels,
+        models=models,
+        pairs=compare_pairs(names, rows.truth, chosen, resampled),
+        fronts={cost: tuple(names[place] for place in front) for cost, front in fronts.items()},
+        ids=rows.ids,
+        truth=rows.truth,
+        answers=chosen,
+        confidence=confidence,
+        disputed=disputed,
+        images=np.array(rows.images[disputed[:PICTURES]]),
+        skipped=rows.skipped,
+    )
+
+
+def _by_turns(
+    rows: Int[np.ndarray, " d"], truth: Int[np.ndarray, " n"], confidence: Num[np.ndarray, " n"]
+) -> Int[np.ndarray, " d"]:
+    """Order rows so that the classes take turns: the surest of each, then the second of each..."""
+    surest = rows[np.argsort(-confidence[rows], kind="stable")]
+    turns: list[int] = []
+    seen: Counter[int] = Counter()
+    for label in truth[surest].tolist():
+        turns.append(seen[label])
+        seen[label] += 1
+    return surest[np.argsort(np.array(turns, int), kind="stable")]
+
+
+def _judged(
+    place: int,
+    contender: Contender,
+    own: _Answered,
+    resampled: Resampled,
+    labels: tuple[str, ...],
+    latency_ms: float,
+    caveats: tuple[str, ...],
+) -> Judged:
+    accuracy, macro_f1 = interval(resampled.accuracy[place]), interval(resampled.macro_f1[place])
+    assert accuracy is not None
+    assert macro_f1 is not None
+    per_class = {
+        label: ClassFigures(
+            *(interval(draws[place, :, number]) for draws in (resampled.f1, resampled.recall))
+        )
+        for number, label in enumerate(labels)
+    }
+    return Judged(
+        letter(place), contender.name, contender.architecture, contender.parameters, latency_ms, accuracy,
+        macro_f1, per_class, own.report, contender.past, caveats,
+    )  # fmt: skip
+
+
+def letter(place: int) -> str:
+    """Return A, B, ... Z, A1, B1, ..."""
+    turn, rest = divmod(place, len(string.ascii_uppercase))
+    return string.ascii_uppercase[rest] + (str(turn) if turn else "")
+
+
+def _caveats(contender: Contender, rows: FaceDataset, split: str) -> tuple[str, ...]:
+    past, found = contender.past, []
+    if past.data == Path(rows.source).name:
+        if past.train_split == split:
+            found.append(f"was trained on {split} of a dataset of this name: its figures say nothing here")
+        elif past.validation_split == split:
+            found.append(f"was chosen on {split} of a dataset of this name: its figures are optimistic")
+    extra = [label for label in contender.classifier.id.labels if label not in rows.labels]
+    if extra:
+        found.append(f"also knows {', '.join(extra)}, which no image here shows: such an answer is a mistake")
+    return tuple(found)

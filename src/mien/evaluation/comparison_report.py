@@ -1,0 +1,82 @@
+"""A comparison as a folder: a page, every number as JSON and CSV, every figure as PNG, SVG and data."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from mien import files
+from mien.evaluation.comparison_figures import draw
+from mien.evaluation.paired import shown_p
+from mien.evaluation.render import page, table, write_drawings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mien.evaluation.compare import Comparison
+
+
+def write_comparison(comparison: Comparison, out: Path) -> Path:
+    """Write ``compare.html``, ``compare.json``, four tables and ``figures/``.
+
+    Returns the page.
+
+    Raises:
+        OutputError: it can't be written.
+    """
+    files.make_folder(out / "figures")
+    document = comparison.to_dict()
+    files.write(out / "compare.json", json.dumps(document, indent=2) + "\n")
+    for name, (header, rows) in _tables(comparison).items():
+        files.write(out / f"{name}.csv", table(header, rows))
+    shown = write_drawings(draw(comparison), out / "figures")
+    letters = {model.name: model.letter for model in comparison.models}
+    text = page("compare.html.j2", comparison=document, figures=shown, shown_p=shown_p, letters=letters)
+    files.write(out / "compare.html", text)
+    return out / "compare.html"
+
+
+def _tables(comparison: Comparison) -> dict[str, tuple[tuple[str, ...], list[tuple[Any, ...]]]]:
+    measured = ("accuracy", "macro_f1")
+    bounds = tuple(f"{name}{end}" for name in measured for end in ("", "_low", "_high"))
+    models = [
+        (
+            m.letter, m.name, m.architecture, m.parameters, m.latency_ms, *m.accuracy, *m.macro_f1,
+            m.report.balanced_accuracy, m.past.train_accuracy, m.past.validation_split, m.past.validation_accuracy,
+            m.report.model.sha256,
+        )
+        for m in comparison.models
+    ]  # fmt: skip
+    about = ("balanced_accuracy", "train_accuracy", "validation_split", "validation_accuracy", "sha256")
+    counts = ("both_right", "only_first", "only_second", "both_wrong", "p_exact", "p_mid", "p_holm")
+    pairs = [
+        (
+            p.first, p.second, *(getattr(p, name) for name in counts), *p.accuracy, *p.macro_f1, p.agreement,
+            p.kappa, p.meaning,
+        )
+        for p in comparison.pairs
+    ]  # fmt: skip
+    names = tuple(model.name for model in comparison.models)
+    return {
+        "models": (("letter", "model", "architecture", "parameters", "latency_ms", *bounds, *about), models),
+        "pairs": (("first", "second", *counts, *bounds, "agreement", "kappa", "meaning"), pairs),
+        "per_class": (("class", "images", "figure", *names), list(_class_rows(comparison))),
+        "answers": (("id", "truth", *names), list(_answer_rows(comparison))),
+    }
+
+
+def _class_rows(comparison: Comparison) -> Iterator[tuple[Any, ...]]:
+    for number, label in enumerate(comparison.labels):
+        images = int((comparison.truth == number).sum())
+        for figure in ("f1", "recall"):
+            known = [getattr(model.per_class[label], figure) for model in comparison.models]
+            yield label, images, figure, *(value and value.value for value in known)
+
+
+def _answer_rows(comparison: Comparison) -> Iterator[tuple[str, ...]]:
+    labels = comparison.labels
+    for name, true, answers in zip(
+        comparison.ids, comparison.truth.tolist(), comparison.answers.T.tolist(), strict=True
+    ):
+        yield name, labels[true], *(labels[answer] for answer in answers)

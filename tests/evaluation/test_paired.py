@@ -1,0 +1,178 @@
+"""Paired tests by hand, and by the laws of those who worked them out before."""
+
+from __future__ import annotations
+
+from math import comb
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+from sklearn.metrics import cohen_kappa_score, f1_score
+
+from mien.evaluation.metrics import headline
+from mien.evaluation.paired import compare_pairs, holm, interval, mcnemar, pareto, resample, shown_p
+
+
+def answers_of(*rows):
+    return np.array(rows)
+
+
+def compared(truth, *answers, names="ABCDEFGH", k=3):
+    truth, answers = np.array(truth), np.array(answers)
+    return compare_pairs(names[: len(answers)], truth, answers, resample(truth, answers, k))
+
+
+def test_mcnemar_by_hand():
+    """Of 6 deciding images the first wins 5: 2 (1 + 6) / 64; mid-p counts this very outcome half."""
+    assert mcnemar(5, 1) == pytest.approx((14 / 64, 14 / 64 - 6 / 64))
+    assert mcnemar(1, 5) == mcnemar(5, 1)
+    assert mcnemar(0, 5) == pytest.approx((2 / 32, 1 / 32))
+    assert mcnemar(3, 3) == pytest.approx((1, 1 - 20 / 64 / 2))
+    assert mcnemar(0, 0) == (1, 0.5)
+
+
+@given(st.integers(0, 400), st.integers(0, 400))
+def test_mcnemar_is_the_binomial_test(a, b):
+    exact, mid = mcnemar(a, b)
+    wanted = binomtest(a, a + b).pvalue if a + b else 1
+    assert exact == pytest.approx(wanted, rel=1e-6, abs=1e-300)
+    assert 0 <= mid <= exact <= 1
+    whole = comb(a + b, min(a, b)) / 2 ** (a + b)
+    assert mid == pytest.approx(exact - whole * (0.5 if a == b else 1), abs=1e-12)
+
+
+def test_holm_by_hand():
+    """Sorted: 0.01 x 4, 0.02 x 3, 0.03 x 2 = 0.06, no less than the one before; 0.5 x 1."""
+    assert holm([0.03, 0.5, 0.01, 0.02]) == pytest.approx([0.06, 0.5, 0.04, 0.06])
+    assert holm([0.4, 0.5]) == pytest.approx([0.8, 0.8])
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), max_size=9))
+def test_holm_lies_between_none_and_bonferroni(raw):
+    corrected = holm(raw)
+    for p, q in zip(raw, corrected, strict=True):
+        assert p <= q <= min(1, len(raw) * p) + 1e-12 or q == pytest.approx(max(corrected))
+    order = np.argsort(raw, kind="stable")
+    assert (np.diff(np.array(corrected)[order]) >= 0).all()
+
+
+def test_a_pair_by_hand():
+    truth = [0, 0, 1, 1, 2, 2, 2]
+    first = [0, 0, 1, 2, 2, 2, 0]  # right on 0 1 2 4 5
+    second = [0, 1, 1, 1, 0, 0, 0]  # right on 0 2 3
+    (pair,) = compared(truth, first, second)
+    assert (pair.both_right, pair.only_first, pair.only_second, pair.both_wrong) == (2, 3, 1, 1)
+    assert pair.p_exact == pair.p_holm == pytest.approx(2 * (1 + 4) / 16)
+    assert pair.accuracy.value == pytest.approx(2 / 7)
+    assert pair.agreement == pytest.approx(3 / 7)
+    # F1 of the first: 4/5, 2/3, 4/6; of the second: 2/6, 4/5, 0
+    assert pair.macro_f1.value == pytest.approx((4 / 5 + 2 / 3 + 4 / 6 - 2 / 6 - 4 / 5) / 3)
+    assert pair.meaning == (
+        f"A and B can't be told apart by these images: A is ahead by 28.6 points (95 % interval "
+        f"{100 * pair.accuracy.low:.1f} to {100 * pair.accuracy.high:.1f}), which equally good models would "
+        f"show by chance, too (p = 0.62)."
+    )
+    assert pair.to_dict()["accuracy"] == pair.accuracy._asdict()
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 8), st.integers(1, 60))
+def test_figures_are_scikit_learns(seed, k, n):
+    rng = np.random.default_rng(seed)
+    truth, answers = rng.integers(0, k, n), rng.integers(0, k, (2, n))
+    drawn = resample(truth, answers, k, seed=seed)
+    for model in range(2):
+        assert drawn.accuracy[model, 0] == pytest.approx((truth == answers[model]).mean())
+        assert drawn.macro_f1[model, 0] == pytest.approx(f1_score(truth, answers[model], average="macro"))
+    (pair,) = compare_pairs("AB", truth, answers, drawn)
+    if pair.kappa is not None:
+        assert pair.kappa == pytest.approx(cohen_kappa_score(*answers))
+    assert pair.both_right + pair.only_first + pair.only_second + pair.both_wrong == n
+    assert pair.accuracy.value == pytest.approx((pair.only_first - pair.only_second) / n)
+    assert pair.accuracy.low <= pair.accuracy.high
+
+
+def test_intervals_are_those_of_a_report():
+    """The same resamples as of `mien evaluate`: a reader finds one interval for one figure."""
+    rng = np.random.default_rng(3)
+    truth, probs = rng.integers(0, 3, 211), rng.dirichlet(np.ones(3), 211)
+    drawn = resample(truth, answers_of(probs.argmax(axis=1)), 3)
+    reported = headline(probs, truth)
+    assert interval(drawn.accuracy[0]) == pytest.approx(reported["accuracy"])
+    assert interval(drawn.macro_f1[0]) == pytest.approx(reported["macro_f1"])
+
+
+def test_a_real_difference_is_called_one_and_chance_is_not():
+    """Of 199 images A misses the first 40, B the first 20, C the 21 after those."""
+    truth = np.arange(199) % 3
+    best, worse, other = truth.copy(), truth.copy(), truth.copy()
+    worse[:40] = (worse[:40] + 1) % 3
+    best[:20] = (best[:20] + 1) % 3
+    other[20:41] = (other[20:41] + 1) % 3
+    pairs = compared(truth, worse, best, other)
+    assert pairs[0].meaning == (
+        f"B is better than A on images of this kind, here by 10.1 points (95 % interval "
+        f"{-100 * pairs[0].accuracy.high:.1f} to {-100 * pairs[0].accuracy.low:.1f}), more than chance explains "
+        f"(p < 0.0001, corrected for 3 pairs)."
+    )
+    assert pairs[0].accuracy.high < 0
+    assert pairs[2].meaning.startswith(
+        "B and C can't be told apart by these images: B is ahead by 0.5 points"
+    )
+    assert pairs[2].meaning.endswith("would show by chance, too (p = 1, corrected for 3 pairs).")
+
+
+def test_equal_models_in_three_ways():
+    truth = [0, 1, 2, 0]
+    same, elsewhere = (
+        compared(truth, [0, 1, 0, 1], [0, 1, 0, 1], k=3)[0],
+        compared(truth, [0, 1, 0, 1], [0, 1, 1, 2])[0],
+    )
+    assert same.meaning == "A and B give the same answer to every image."
+    assert (same.kappa, same.agreement, same.p_exact) == (pytest.approx(1), 1, 1)
+    assert elsewhere.meaning == "A and B are right on exactly the same images."
+    swapped = compared(truth, [0, 1, 0, 1], [0, 2, 2, 1])[0]
+    assert swapped.meaning == "A and B are right equally often, on different images."
+
+
+def test_one_image_and_one_answer():
+    (pair,) = compared([1], [1], [1], k=2)
+    assert pair.kappa is None
+    assert pair.accuracy == (0, 0, 0)
+    drawn = resample(np.array([1]), answers_of([1]), 2)
+    assert interval(drawn.recall[0, :, 0]) is None, "no image of the class, no figure"
+    assert interval(drawn.recall[0, :, 1]) == (1, 1, 1)
+
+
+def test_the_front_by_hand():
+    costs, gains = [5, 1, 3, 2, 3, 9], [0.7, 0.5, 0.6, 0.6, 0.6, 0.7]
+    assert pareto(costs, gains) == [1, 3, 0]
+    assert pareto([2, 2, 1], [0.5, 0.5, 0.4]) == [2, 0, 1], "equal ones stand together"
+    assert pareto([1.0, 1.04, 2], [0.4, 0.5, 0.5], slack=1.05) == [1], "4 % faster is not faster"
+    assert pareto([1.0, 1.04, 2], [0.5, 0.5, 0.6], slack=1.05) == [0, 1, 2]
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9)), min_size=1, max_size=12))
+def test_everyone_is_on_the_front_or_beaten_by_one_on_it(points):
+    front = pareto(*zip(*points, strict=True))
+    kept = [points[place] for place in front]
+    assert kept == sorted(kept)
+    for cost, gain in points:
+        assert any(c <= cost and g >= gain for c, g in kept)
+
+
+def test_the_same_seed_the_same_draws():
+    truth, answers = np.arange(31) % 3, answers_of(np.arange(31) % 2)
+    one, again, other = (resample(truth, answers, 3, seed=seed).accuracy for seed in (0, 0, 1))
+    assert (one == again).all()
+    assert (one != other).any()
+
+
+@pytest.mark.parametrize(
+    ("p", "text"), [(0.00004, "< 0.0001"), (0.0312, "= 0.031"), (0.996, "= 1"), (1.0, "= 1")]
+)
+def test_how_a_probability_is_shown(p, text):
+    assert shown_p(p) == text
