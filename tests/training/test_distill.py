@@ -95,7 +95,7 @@ def voted(votes_of_happy: int) -> FaceDataset:
 
 
 def test_votes_teach_what_they_say_of_the_label():
-    data = voted(7)
+    data = voted(10)
     rows = data.rows("train")
     taught = taught_by_votes(data, rows, 0.5)
     own = taught.targets[np.arange(40), data.truth[:40]]
