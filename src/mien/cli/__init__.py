@@ -15,7 +15,9 @@ import typer
 from mien import __version__
 from mien.errors import MienError
 
-COMMANDS = ("predict", "train", "evaluate", "ensemble", "data", "models", "recipes", "fetch")
+COMMANDS = (
+    "predict", "train", "evaluate", "ensemble", "export", "data", "models", "recipes", "fetch"
+)  # fmt: skip
 
 app = typer.Typer(
     help="Facial-expression classifiers the whole way: train, judge, ship, use.",
