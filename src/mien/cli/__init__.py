@@ -16,7 +16,7 @@ from mien import __version__
 from mien.errors import MienError
 
 COMMANDS = (
-    "predict", "train", "evaluate", "ensemble", "export", "data", "models", "recipes", "fetch"
+    "predict", "train", "evaluate", "ensemble", "export", "verify", "benchmark", "data", "models", "recipes", "fetch"
 )  # fmt: skip
 
 app = typer.Typer(
