@@ -18,7 +18,7 @@ FLOORS = [
     {"config", "bundle", "preprocess", "results", "card"},
     {"data", "networks", "vision"},
     {"classifiers"},
-    {"training", "evaluation", "export", "pipeline"},
+    {"training", "evaluation", "export", "benchmark", "pipeline"},
     {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mien.bundle import Card
 
+GRAPHS, TRAINING = "## Other graphs", "## Training"
+
 _USES = """\
 ## Intended use
 
@@ -56,7 +58,7 @@ def render(card: Card) -> str:
             *_per_class(card.scores),
             "",
             *_calibration(card.calibration),
-            "## Training",
+            TRAINING,
             "",
             *(_members(card) if card.architecture == "ensemble" else _training(card)),
             "",
@@ -71,6 +73,31 @@ def render(card: Card) -> str:
             _USES,
         ]
     )
+
+
+def with_graphs(page: str, card: Card) -> str:
+    """Return a page with the table of the bundle's further graphs put in, in place of an earlier one.
+
+    The rest stays as it was written when the model was made, perhaps by an older version.
+    """
+    rows = [GRAPHS, "",
+            "| graph | size | equal labels | accuracy there, against model.onnx | pictures | how |",
+            "|---|---|---|---|---|---|"]  # fmt: skip
+    for name, made in card.exports.items():
+        on, where = made["held_out"], made["compared_on"]
+        change = "" if on["change"] is None else f"{100 * on['change']:+.2f} points"
+        rows.append(
+            f"| {name} | {made['size_bytes'] / 1e6:.3f} MB (fp32: {made['onnx_size_bytes'] / 1e6:.3f}) "
+            f"| {100 * on['equal_labels']:.2f} % | {change} | {on['n']:,} of `{where['split']}`, `{where['data']}` "
+            f"| {made['method']} |"
+        )
+        rows += [
+            f"| | | | {100 * score['accuracy']:.2f} % | {score['n']:,} of `{score['split']}`, tta {score['tta']} "
+            f"| {score['protocol']} |"
+            for score in made["scores"]
+        ]
+    before, heading, rest = page.partition(TRAINING)
+    return "\n".join([before.partition(GRAPHS)[0].rstrip("\n"), "", *rows, "", heading + rest])
 
 
 def _colour(card: Card) -> str:

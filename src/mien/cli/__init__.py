@@ -17,7 +17,7 @@ from mien.errors import MienError
 
 COMMANDS = (
     *("predict", "train", "evaluate", "compare", "calibrate", "ensemble"),
-    *("data", "models", "recipes", "fetch"),
+    *("export", "verify", "benchmark", "data", "models", "recipes", "fetch"),
 )
 
 app = typer.Typer(

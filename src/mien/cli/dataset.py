@@ -47,6 +47,19 @@ def _options(**given: Any) -> ReadOptions:
     return ReadOptions(**given)
 
 
+def check_pair(data: str | None, split: str | None) -> None:
+    """Refuse a dataset without a part, or a part without a dataset, where both are optional.
+
+    Raises:
+        ConfigError: one is missing.
+    """
+    from mien.errors import ConfigError
+
+    if (data is None) != (split is None):
+        given, missing = ("--data", "--split") if data else ("--split", "--data")
+        raise ConfigError(f"{given} needs {missing}: they name the pictures together")
+
+
 def flag_words(options: ReadOptions) -> list[str]:
     """Return the words that give these options on a command line, files without their folders."""
     words = []

@@ -1,0 +1,106 @@
+"""How far two runtimes of one model agree on the same images, held against what each graph promises.
+
+From arrays of probabilities. Accuracies are compared image by image: both runtimes answer the same pictures, so
+the interval is that of the paired difference, a tenth of what two separate intervals would suggest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from jaxtyping import Float32, Int
+
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a graph promises against `model.onnx`."""
+
+    equal_labels: float
+    """Least share of images with the same first label."""
+    drop: float
+    """Largest loss of accuracy, as a fraction."""
+    probability_difference: float | None = None
+    """Largest difference of any probability."""
+
+
+EXACT = Bound(equal_labels=1.0, drop=0.0, probability_difference=1e-4)
+"""Of the same arithmetic in another runtime."""
+BOUNDS = {"int8": Bound(equal_labels=0.98, drop=0.003), "fp16": Bound(equal_labels=0.995, drop=0.003)}
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """One runtime beside the reference, on the same images."""
+
+    n: int
+    max_probability_difference: float
+    equal_labels: float
+    accuracy: float | None
+    """None where images have no labels, as have the following."""
+    change: float | None
+    """Accuracy minus that of the reference..."""
+    change_interval_95: tuple[float, float] | None
+    """...with the bootstrap interval of that paired difference."""
+    per_class_change: dict[str, float] | None
+    """Change of each label's recall, for labels that occur."""
+
+    def breaches(self, bound: Bound) -> list[str]:
+        """Say what breaks `bound`, with the figures; nothing if it holds."""
+        found = []
+        if self.equal_labels < bound.equal_labels:
+            found.append(f"{self.equal_labels:.2%} equal labels, promised at least {bound.equal_labels:.1%}")
+        most = bound.probability_difference
+        if most is not None and not self.max_probability_difference <= most:
+            found.append(
+                f"probabilities differ by up to {self.max_probability_difference:.2g}, promised at most {most:g}"
+            )
+        if self.change is not None and -self.change > bound.drop:
+            found.append(
+                f"accuracy falls by {-100 * self.change:.2f} points, promised at most {100 * bound.drop:.1f}"
+            )
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the comparison as JSON has it."""
+        return asdict(self)
+
+
+def compare(
+    reference: Float32[np.ndarray, "n k"],
+    probs: Float32[np.ndarray, "n k"],
+    truth: Int[np.ndarray, " n"] | None,
+    labels: tuple[str, ...],
+) -> Agreement:
+    """Compare probabilities on the same images."""
+    ours, theirs = probs.argmax(axis=1), reference.argmax(axis=1)
+    difference, equal = float(np.abs(probs - reference).max()), float((ours == theirs).mean())
+    if truth is None:
+        return Agreement(len(probs), difference, equal, None, None, None, None)
+    hits, hits_before = ours == truth, theirs == truth
+    gained = hits.astype(int) - hits_before.astype(int)
+    per_class = {
+        label: float(gained[truth == k].mean()) for k, label in enumerate(labels) if (truth == k).any()
+    }
+    return Agreement(
+        len(probs), difference, equal, float(hits.mean()), float(gained.mean()), paired_interval(gained), per_class
+    )  # fmt: skip
+
+
+def paired_interval(gained: Int[np.ndarray, " n"], seed: int = 0) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of the mean of paired differences of -1, 0 and 1.
+
+    Drawing n images with replacement draws the three counts from a multinomial, which is what is done.
+    """
+    n = len(gained)
+    shares = np.array([(gained == value).mean() for value in (-1, 0, 1)])
+    counts = np.random.default_rng(seed).multinomial(n, shares, RESAMPLES)
+    low, high = np.percentile((counts[:, 2] - counts[:, 0]) / n, (2.5, 97.5))
+    return float(low), float(high)

@@ -1,0 +1,225 @@
+"""A bundle in the form in which it leaves the house: one graph, a further graph beside it, or a folder for a hub.
+
+Whatever is made is compared with `model.onnx` before a byte of it is written, on pictures that nothing was chosen
+on, and dropped if it is worse than its `Bound`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mien import bundle, card, files
+from mien.classifiers import RunOptions, probabilities
+from mien.classifiers.onnx_runtime import OnnxClassifier
+from mien.classifiers.single import Spec, load_single
+from mien.data.synthetic import draw_dataset
+from mien.errors import BundleError, ConfigError, DataError, OutputError, did_you_mean, needs
+from mien.evaluation.facts import READ_ONCE, labelled_splits, scores, versions
+from mien.export.agreement import BOUNDS, EXACT, Agreement, Bound, compare
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+    from jaxtyping import Int, UInt8
+
+    from mien.bundle import Bundle
+    from mien.data.dataset import FaceDataset
+
+TARGETS = ("onnx", "int8", "fp16", "hub")
+CALIBRATION = 512
+"""Pictures that ranges are calibrated on, half of the split where it is small..."""
+HELD_OUT = 2048
+"""...and as many others at most that candidates are compared on."""
+LEAST = 200
+"""Pictures that a split needs for both."""
+PAGE = "README.md"
+_DRAWN = 350
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The pictures that a conversion is made with and judged on."""
+
+    source: str
+    split: str
+    calibration: UInt8[np.ndarray, "m s s c"]
+    held_out: UInt8[np.ndarray, "n s s c"]
+    truth: Int[np.ndarray, " n"] | None
+    """Labels of the held-out ones; None where they have none."""
+
+
+def check_target(target: str, out: Path, *, has_data: bool) -> None:
+    """Refuse what can be refused before anything is read.
+
+    Raises:
+        ConfigError: no such target, no pictures to calibrate with, or `out` holds something.
+    """
+    if target not in TARGETS:
+        raise ConfigError(
+            f"unknown --to {target!r}: expected {', '.join(TARGETS)}{did_you_mean(target, TARGETS)}"
+        )
+    if target == "int8" and not has_data:
+        raise ConfigError(
+            "int8 is calibrated on pictures: give --data, and --split for another than the training split"
+        )
+    if (out / bundle.CONFIG).exists() or (out / bundle.GRAPH).exists():
+        raise ConfigError(f"{out} already holds a model: choose another --out")
+
+
+def training_split(source: Bundle) -> str:
+    """Return the split that a model was trained on, which calibrates by default."""
+    return str(source.card.recipe.get("train_split", "train"))
+
+
+def sample(source: Bundle, data: FaceDataset, split: str) -> Sample:
+    """Divide a split into calibration and held-out pictures, the same ones every time.
+
+    Raises:
+        DataError: no such split, labels the model does not know, or too few pictures.
+    """
+    rows = data.select(split).relabel(source.id.labels)
+    if len(rows) < LEAST:
+        raise DataError(
+            f"the split {split!r} of {data.source} has {len(rows)} pictures: calibrating and judging needs {LEAST}"
+        )
+    order = np.random.default_rng(0).permutation(len(rows))
+    first = min(CALIBRATION, len(rows) // 2)
+    chosen, held = np.sort(order[:first]), np.sort(order[first : first + HELD_OUT])
+    truth = rows.truth[held] if rows.targets[held].any(axis=1).all() else None
+    return Sample(data.source, split, rows.images[chosen], rows.images[held], truth)
+
+
+def drawn_sample(source: Bundle) -> Sample:
+    """Return drawn faces to compare answers on, where no pictures are given."""
+    drawn = draw_dataset(source.preprocess, {"check": _DRAWN})
+    return Sample(drawn.source, "check", drawn.images[:0], drawn.images, None)
+
+
+def ship(
+    source: Bundle,
+    target: str,
+    out: Path,
+    *,
+    data: FaceDataset | None = None,
+    split: str | None = None,
+    command: str = "",
+) -> Agreement | None:
+    """Write what `target` names into `out` and return how it agrees with `model.onnx` (nothing for ``hub``).
+
+    Raises:
+        ConfigError: `check_target`.
+        DataError: `sample`.
+        BundleError: it can't be made, or is worse than promised; nothing is written.
+        OutputError: `out` can't be written.
+    """
+    check_target(target, out, has_data=data is not None)
+    if target == "hub":
+        bundle.save(out, source.card, source.contents)
+        return None
+    pictures = sample(source, data, split or training_split(source)) if data else drawn_sample(source)
+    if target == "onnx":
+        return _ship_graph(source, out, pictures)
+    graph, made = _convert(source, target, pictures)
+    agreement = _check(source, target, graph, pictures, BOUNDS[target])
+    facts = {
+        **made,
+        "compared_on": {"data": pictures.source.rpartition("/")[2], "split": pictures.split},
+        "held_out": agreement.to_dict(),
+        "promised": asdict(BOUNDS[target]),
+        "size_bytes": len(graph),
+        "onnx_size_bytes": len(source.graph("onnx")),
+        "onnx_sha256": source.id.sha256,
+        "scores": _scores(source, graph, data, pictures.split),
+        "versions": versions(),
+        "command": command,
+    }
+    exports = {**source.card.exports, target: facts}
+    renewed = source.card.model_copy(update={"exports": exports})
+    page = card.with_graphs(source.read(PAGE).decode(), renewed)
+    bundle.save(out, renewed, {**source.contents, bundle.GRAPHS[target]: graph, PAGE: page.encode()})
+    return agreement
+
+
+def _convert(source: Bundle, target: str, pictures: Sample) -> tuple[bytes, dict[str, Any]]:
+    """Return the graph and how it was made."""
+    graph = source.graph("onnx")
+    if target == "fp16":
+        from mien.export.half import halve
+
+        return halve(graph, source.id.labels, source.preprocess), {"method": "fp16, input and output fp32"}
+    from mien.export.quantise import quantise, weight_bits
+
+    made, ranked = quantise(
+        graph, source.id.labels, source.preprocess, pictures.calibration, pictures.held_out
+    )
+    best = ranked[0]
+    method = f"static, QDQ, U8S8, per channel, {best.method}, {best.weight_bits}-bit weights, layers: {best.layers}"
+    facts = {"method": method, "calibration_n": len(pictures.calibration), "weight_bits_tried": weight_bits()}
+    return made, {**facts, "candidates": [asdict(one) for one in ranked]}
+
+
+def _check(source: Bundle, name: str, graph: bytes, pictures: Sample, bound: Bound) -> Agreement:
+    """Compare with `model.onnx` on the held-out pictures.
+
+    Raises:
+        BundleError: worse than promised.
+    """
+    reference, ours = (
+        probabilities(OnnxClassifier(source.id, source.preprocess, one).logits(pictures.held_out))
+        for one in (source.graph("onnx"), graph)
+    )
+    agreement = compare(reference, ours, pictures.truth, source.id.labels)
+    if breaches := agreement.breaches(bound):
+        raise BundleError(
+            f"model {source.card.name}: the {name} graph is worse than promised over {agreement.n:,} pictures of "
+            f"{pictures.split}: {'; '.join(breaches)}: it is not kept"
+        )
+    return agreement
+
+
+def _scores(source: Bundle, graph: bytes, data: FaceDataset | None, split: str) -> list[dict[str, Any]]:
+    """Judge the new graph on the labelled splits that the bundle's own scores name."""
+    if data is None:
+        return []
+    protocols = {score["split"]: score["protocol"] for score in source.card.scores}
+    judged = {
+        name: protocols.get(name, READ_ONCE)
+        for name in labelled_splits(data)
+        if name not in (split, training_split(source))
+    }
+    return scores(OnnxClassifier(source.id, source.preprocess, graph), data, judged)
+
+
+def _ship_graph(source: Bundle, out: Path, pictures: Sample) -> Agreement:
+    """Write one graph with a spec beside it, read it back and compare."""
+    spec = Spec(labels=source.id.labels, preprocess=source.preprocess)
+    agreement = _check(source, "onnx", source.graph("onnx"), pictures, EXACT)
+    files.write(out / bundle.GRAPH, source.graph("onnx"))
+    files.write(out / "model.spec.json", json.dumps(spec.model_dump(mode="json"), indent=2) + "\n")
+    files.write(out / PAGE, source.read(PAGE))
+    load_single(out / bundle.GRAPH, RunOptions())
+    return agreement
+
+
+def push(folder: Path, repository: str) -> str:
+    """Upload a folder to the Hugging Face hub under the user's own login and return its address.
+
+    Raises:
+        OutputError: the hub does not take it.
+    """
+    with needs("hub"):
+        from huggingface_hub import HfApi
+    try:
+        api = HfApi()
+        address = str(api.create_repo(repository, exist_ok=True))
+        api.upload_folder(repo_id=repository, folder_path=folder, commit_message="mien export")
+    except Exception as error:  # the client's errors and those of the transport below it
+        raise OutputError(
+            f"cannot push {folder} to {repository}: {error}; the folder is whole, push it again"
+        ) from error
+    return address

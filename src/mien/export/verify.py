@@ -1,0 +1,156 @@
+"""Proof that a bundle's graphs, torch and the photo pipeline give the same answers to the same pictures.
+
+`model.onnx` is the reference, because it is what was judged and what ships. It decides nothing itself: each row is
+held against the `Bound` of its runtime.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mien import bundle
+from mien.classifiers import load_classifier, probabilities
+from mien.data.synthetic import draw_dataset
+from mien.errors import BundleError, MissingExtra
+from mien.export.agreement import BOUNDS, EXACT, Agreement, Bound, compare
+from mien.pipeline import Pipeline
+from mien.vision import images
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from jaxtyping import Float32, UInt8
+
+    from mien.classifiers import Classifier
+    from mien.data.dataset import FaceDataset
+    from mien.results import ModelId
+
+SCHEMA = "mien.verification/1"
+REFERENCE = "onnx"
+DRAWN = 350
+NOT_JUDGED = Bound(equal_labels=0.0, drop=1.0)
+"""Of a graph that was fitted to photographs, on drawn faces."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One runtime against the reference."""
+
+    runtime: str
+    agreement: Agreement
+    bound: Bound | None
+    """None where the pictures are not of the kind that the graph makes its promise for."""
+    breaches: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Every runtime of a bundle on the same pictures, and one photo by every way in."""
+
+    model: ModelId
+    data: str
+    split: str
+    n: int
+    rows: tuple[Row, ...]
+    left_out: dict[str, str]
+    """Runtimes that are not there, and why."""
+    inputs: dict[str, float]
+    """Largest difference of any number, from those of the photo as a file, by how it was handed over."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether every bound holds and the photo gives the same numbers by every way."""
+        return not any(row.breaches for row in self.rows) and not any(self.inputs.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the proof as its schema has it."""
+        return {"schema": SCHEMA, "passed": self.passed, **asdict(self), "model": self.model.to_dict()}
+
+
+def verify(model: str | Path, data: FaceDataset | None = None, split: str = "") -> Verification:
+    """Run everything that a bundle can be run by on one split, or on drawn faces and the shipped photo.
+
+    Raises:
+        BundleError: missing, damaged or foreign.
+        DataError: no such split, or labels the model does not know.
+    """
+    loaded = bundle.load(model)
+    reference = load_classifier(model)
+    if data is None:
+        rows = draw_dataset(loaded.preprocess, {"drawn": DRAWN})
+        crops, truth, split = rows.images, None, "drawn"
+    else:
+        rows = data.select(split).relabel(loaded.id.labels)
+        crops = rows.images
+        truth = rows.truth if rows.targets.any(axis=1).all() else None
+    expected, found, left_out = probabilities(reference.logits(crops)), [], {}
+    for name in ("torch", "pipeline", *(backend for backend in bundle.GRAPHS if backend != REFERENCE)):
+        try:
+            ours = _runtime(name, model, reference)(crops)
+        except (BundleError, MissingExtra) as error:
+            left_out[name] = str(error)
+            continue
+        agreement = compare(expected, ours, truth, loaded.id.labels)
+        bound = BOUNDS.get(name, EXACT) if data is not None or name not in BOUNDS else None
+        found.append(Row(name, agreement, bound, tuple(agreement.breaches(bound or NOT_JUDGED))))
+    itself = compare(expected, probabilities(load_classifier(model).logits(crops)), truth, loaded.id.labels)
+    found.insert(0, Row(REFERENCE, itself, EXACT, tuple(itself.breaches(EXACT))))
+    return Verification(
+        loaded.id,
+        rows.source,
+        split,
+        len(crops),
+        tuple(found),
+        left_out,
+        ways_in(Pipeline(reference, "haar")),
+    )
+
+
+def _runtime(
+    name: str, model: str | Path, reference: Classifier
+) -> Callable[[UInt8[np.ndarray, "n s s c"]], Float32[np.ndarray, "n k"]]:
+    """Return what gives a runtime's probabilities.
+
+    Raises:
+        BundleError, MissingExtra: it is not there.
+    """
+    if name != "pipeline":
+        one = load_classifier(model, backend=name)
+        return lambda crops: probabilities(one.logits(crops))
+    pipeline = Pipeline(reference, "whole")
+
+    def each(crops: UInt8[np.ndarray, "n s s c"]) -> Float32[np.ndarray, "n k"]:
+        rows = []
+        for crop in crops:
+            (face,) = pipeline(np.repeat(crop, 3, axis=2) if crop.shape[2] == 1 else crop).faces
+            rows.append(list(face.scores.values()))
+        return np.array(rows, np.float32)
+
+    return each
+
+
+def ways_in(pipeline: Pipeline) -> dict[str, float]:
+    """Hand the shipped photo over in every form; return how far the numbers are from those of the file."""
+    path = str(files("mien").joinpath("assets", "sample.jpg"))
+    with open(path, "rb") as file:  # noqa: PTH123 - a resource's name, not a user's path
+        data = file.read()
+    uri = "data:image/jpeg;base64," + base64.b64encode(data).decode()
+    expected = _numbers(pipeline, path)
+    given = {"bytes": data, "base64": uri, "array": images.decode(data)}
+    return {name: _difference(expected, _numbers(pipeline, source)) for name, source in given.items()}
+
+
+def _numbers(pipeline: Pipeline, source: Any) -> list[list[float]]:
+    return [[*face.face.box_xyxy_px, *face.scores.values()] for face in pipeline(source).faces]
+
+
+def _difference(expected: list[list[float]], found: list[list[float]]) -> float:
+    if len(expected) != len(found) or not expected:
+        return float("inf")
+    return float(np.abs(np.array(expected) - np.array(found)).max())

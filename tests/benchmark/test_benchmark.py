@@ -1,0 +1,132 @@
+"""Rows measured in real processes; what cannot run is left out with its reason."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mien import bundle
+from mien.benchmark import plan, worker
+from mien.benchmark.plan import benchmark, check_options, judged, subject
+from mien.benchmark.plot import draw
+from mien.cli.benchmark import render
+from mien.errors import BundleError, ConfigError
+from tests.classifiers.test_single import SPEC, peer
+from tests.training.tiny import tiny_data
+
+
+def only(one, *runtimes):
+    return replace(one, sizes=tuple((name, size) for name, size in one.sizes if name in runtimes))
+
+
+def test_a_bundle_and_a_peer_beside_each_other(tiny_bundle, tmp_path):
+    (tmp_path / "peer.onnx").write_bytes(peer())
+    (tmp_path / "other.toml").write_text(SPEC)
+    ours = subject(str(tiny_bundle))
+    theirs = subject(str(tmp_path / "peer.onnx"), tmp_path / "other.toml")
+    assert dict(ours.sizes)["onnx"] == (tiny_bundle / "model.onnx").stat().st_size
+    measured = benchmark([only(ours, "onnx", "torch"), theirs], batches=(3, 1), rounds=2, seconds=0.02)
+    assert [(row.model, row.runtime, row.batch) for row in measured.rows] == [
+        (name, runtime, batch)
+        for batch in (1, 3)
+        for name, runtime in (("tiny", "torch"), ("tiny", "onnx"), ("peer", "onnx"))
+    ]
+    for row in measured.rows:
+        assert 0 < row.p50_ms <= row.p95_ms <= row.p99_ms
+        assert row.faces_per_s == pytest.approx(1000 * row.batch / row.p50_ms, rel=0.9)
+        assert row.n >= 2
+        assert row.load_s > 0.01
+    torch, onnx = measured.rows[0], measured.rows[1]
+    assert torch.peak_mib > onnx.peak_mib > 20
+    assert (onnx.accuracy, measured.rows[2].accuracy) == (
+        bundle.load(tiny_bundle).card.scores[0]["accuracy"],
+        None,
+    )
+    assert (
+        "the bundle has no model.int8.onnx: `mien export --to int8` makes it"
+        in measured.left_out["tiny, int8"]
+    )
+    page = render(measured)
+    assert "| tiny | onnx | cpu | 1 | 1 |" in page
+    assert "| 1.00x |" in page
+    assert "left out: peer, int8: one graph only" in page
+    json.dumps(measured.to_dict(), allow_nan=False)
+    with Image.open(io.BytesIO(draw(measured))) as picture:
+        assert picture.size == (900, 576)
+    assert draw(replace(measured, rows=(measured.rows[2],))) is None
+
+
+def test_cuda_that_is_not_there_is_left_out_with_its_reason(tiny_bundle):
+    measured = benchmark([only(subject(str(tiny_bundle)), "onnx")], providers=("cuda",), batches=(1,))
+    assert measured.rows == ()
+    assert "no cuda in this ONNX Runtime" in measured.left_out["tiny, onnx, cuda, 1 threads"]
+
+
+def test_an_ensemble_has_no_torch_rows(tiny_ensemble):
+    one = subject(str(tiny_ensemble))
+    assert dict(one.sizes).keys() == {"onnx"}
+    assert dict(one.left_out)["torch compiled"] == "an ensemble runs in ONNX Runtime only"
+
+
+def test_without_torch_the_table_says_so(tiny_bundle, monkeypatch):
+    monkeypatch.setattr(plan, "find_spec", lambda _: None)
+    assert (
+        dict(subject(str(tiny_bundle)).left_out)["torch"]
+        == "torch is not installed: pip install 'mien[train]'"
+    )
+
+
+def test_accuracies_on_ones_own_data(tiny_bundle):
+    (one,) = judged([subject(str(tiny_bundle))], lambda _: tiny_data(), "test")
+    expected = bundle.load(tiny_bundle).card.scores[0]["accuracy"]
+    assert dict(one.accuracies) == pytest.approx(
+        {"onnx": expected, "torch": expected, "torch compiled": expected}
+    )
+    assert one.accuracy_on == "test of synthetic"
+
+
+def test_two_models_of_one_name_are_told_apart(tiny_bundle, tmp_path):
+    shutil.copytree(tiny_bundle, tmp_path / "again", ignore=shutil.ignore_patterns("run"))
+    subjects = [only(subject(str(path)), "onnx") for path in (tiny_bundle, tmp_path / "again")]
+    measured = benchmark(subjects, batches=(1,), rounds=1, seconds=0.01)
+    assert [row.model for row in measured.rows] == [str(tiny_bundle), str(tmp_path / "again")]
+
+
+def test_the_clock():
+    calls = []
+    times = worker.timed(lambda: calls.append(1), 0.0, warm=True)
+    assert len(times) == 1
+    assert len(calls) > worker.WARM_CALLS
+    assert worker.peak_mib() > 20
+    np.testing.assert_array_less(0, times)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((["gpu"], [1], [1]), "unknown provider 'gpu': expected cpu, cuda"),
+        (
+            (["cpu"], [1], [1], ["tensorrt"]),
+            "unknown runtime 'tensorrt': expected torch, torch compiled, onnx, int8, fp16",
+        ),
+        ((["cpu"], [0], [1]), "--threads takes numbers from 1, such as 1,2; got 0"),
+        ((["cpu"], [1], [8, 0]), "--batch takes numbers from 1, such as 1,2; got 8,0"),
+    ],
+)
+def test_what_is_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        check_options(*options)
+
+
+def test_a_graph_that_nobody_explains(tmp_path):
+    (tmp_path / "peer.onnx").write_bytes(peer())
+    with pytest.raises(
+        BundleError, match=r"give them in a file, with --spec FILE or as peer\.spec\.toml beside it"
+    ):
+        subject(str(tmp_path / "peer.onnx"))

@@ -1,0 +1,52 @@
+"""Agreement of two runtimes, by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mien.export.agreement import BOUNDS, EXACT, compare, paired_interval
+
+LABELS = ("angry", "happy", "sad")
+REFERENCE = np.array(
+    [[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [0.4, 0.3, 0.3], [0.1, 0.1, 0.8]], np.float32
+)
+OTHER = REFERENCE.copy()
+OTHER[3] = [0.3, 0.4, 0.3]  # the answer changes from angry to happy
+TRUTH = np.array([0, 1, 2, 0, 1])
+
+
+def test_figures_by_hand():
+    found = compare(REFERENCE, OTHER, TRUTH, LABELS)
+    assert (found.n, found.equal_labels, found.accuracy) == (5, 0.8, 0.6)
+    assert found.change == pytest.approx(-0.2)
+    assert found.max_probability_difference == pytest.approx(0.1)
+    assert found.per_class_change == {"angry": -0.5, "happy": 0.0, "sad": 0.0}
+    low, high = found.change_interval_95
+    assert low == pytest.approx(-0.6, abs=0.01)
+    assert high == 0
+
+
+def test_breaches_come_with_their_figures():
+    found = compare(REFERENCE, OTHER, TRUTH, LABELS)
+    assert found.breaches(BOUNDS["int8"]) == [
+        "80.00% equal labels, promised at least 98.0%",
+        "accuracy falls by 20.00 points, promised at most 0.3",
+    ]
+    assert "probabilities differ by up to 0.1, promised at most 0.0001" in found.breaches(EXACT)
+    assert compare(REFERENCE, REFERENCE, TRUTH, LABELS).breaches(EXACT) == []
+    broken = np.full_like(REFERENCE, np.nan)
+    assert any("nan" in line for line in compare(REFERENCE, broken, None, LABELS).breaches(EXACT))
+
+
+def test_images_without_labels_have_no_accuracy():
+    found = compare(REFERENCE, OTHER, None, LABELS)
+    assert (found.accuracy, found.change, found.per_class_change) == (None, None, None)
+    assert found.breaches(BOUNDS["fp16"]) == ["80.00% equal labels, promised at least 99.5%"]
+
+
+def test_the_interval_is_that_of_the_plain_bootstrap():
+    gained = np.array([-1] * 13 + [0] * 300 + [1] * 5)
+    rng = np.random.default_rng(1)
+    means = [gained[rng.integers(0, len(gained), len(gained))].mean() for _ in range(4000)]
+    np.testing.assert_allclose(paired_interval(gained), np.percentile(means, (2.5, 97.5)), atol=0.0045)

@@ -1,0 +1,206 @@
+"""What leaves the house: made from the bundle's own graph, compared, and kept only if it keeps its promise."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from mien import bundle, files
+from mien.classifiers import load_classifier, probabilities
+from mien.data.synthetic import draw_dataset
+from mien.errors import BundleError, ConfigError, DataError, OutputError
+from mien.export import quantise, ship
+from mien.export.agreement import Bound
+from mien.preprocess import Preprocess
+
+DATA = draw_dataset(Preprocess(), {"train": 301, "test": 35}, seed=3)
+
+
+@pytest.fixture(autouse=True)
+def one_method(monkeypatch):
+    monkeypatch.setattr(quantise, "METHODS", {"minmax": quantise.METHODS["minmax"]})
+
+
+@pytest.fixture
+def tiny(tiny_bundle):
+    return bundle.load(tiny_bundle)
+
+
+@pytest.fixture(autouse=True)
+def lenient(monkeypatch):
+    """Two short epochs give answers near to a tie: the promise is tested apart."""
+    for target in ("int8", "fp16"):
+        monkeypatch.setitem(ship.BOUNDS, target, Bound(equal_labels=0.9, drop=0.05))
+
+
+@pytest.mark.parametrize("kind", ["tiny_bundle", "tiny_ensemble"])
+def test_int8_then_fp16_of_a_bundle_and_of_an_ensemble(kind, request, tmp_path):
+    source = bundle.load(request.getfixturevalue(kind))
+    ship.ship(source, "int8", tmp_path / "q", data=DATA, command="mien export x")
+    ship.ship(bundle.load(tmp_path / "q"), "fp16", tmp_path / "both", data=DATA)
+    made = bundle.load(tmp_path / "both")
+    assert {*source.contents, "model.int8.onnx", "model.fp16.onnx"} == set(made.contents)
+    assert made.read("model.onnx") == source.read("model.onnx")
+    assert len(made.graph("int8")) < 0.45 * len(made.graph("onnx"))
+    assert len(made.graph("fp16")) < 0.6 * len(made.graph("onnx"))
+    crops = draw_dataset(Preprocess(), {"other": 35}, seed=5).images
+    fp32 = probabilities(load_classifier(tmp_path / "both").logits(crops))
+    for backend, atol in (("int8", 0.1), ("fp16", 0.01)):
+        one = load_classifier(tmp_path / "both", backend=backend)
+        assert one.id.sha256 == files.sha256(made.graph(backend))
+        np.testing.assert_allclose(probabilities(one.logits(crops)), fp32, atol=atol)
+    facts = made.card.exports["int8"]
+    assert (facts["compared_on"]["split"], facts["calibration_n"], facts["held_out"]["n"]) == (
+        "train",
+        150,
+        151,
+    )
+    assert facts["onnx_sha256"] == source.id.sha256
+    assert facts["command"] == "mien export x"
+    assert [(s["split"], s["tta"]) for s in facts["scores"]] == [("test", "none"), ("test", "flip")]
+    moved = [one["mean_probability_difference"] for one in facts["candidates"]]
+    assert moved[0] == min(moved)
+    page = made.read("README.md").decode()
+    assert page.count("## Other graphs") == 1
+    assert "151 of `train`, `synthetic` | static, QDQ, U8S8, per channel, minmax" in page
+    assert page.index("## Other graphs") < page.index("| fp16 |") < page.index("## Training")
+
+
+def test_weighed_operators_work_in_int8_and_the_tail_of_an_ensemble_in_float(tiny_ensemble, tmp_path):
+    ship.ship(bundle.load(tiny_ensemble), "int8", tmp_path / "q", data=DATA)
+    nodes = onnx.load(tmp_path / "q" / "model.int8.onnx").graph.node
+    rounded = {name for node in nodes if node.op_type == "DequantizeLinear" for name in node.output}
+    for node in nodes:
+        if node.op_type in ("Softmax", "Log", "ReduceSum"):
+            assert not rounded & set(node.input), node.op_type
+    assert sum(node.op_type == "Conv" and node.input[0] in rounded for node in nodes) >= 12
+
+
+def test_one_graph_alone(tiny, tmp_path):
+    found = ship.ship(tiny, "onnx", tmp_path / "alone")
+    assert found.max_probability_difference == 0
+    crops = DATA.images[:11]
+    alone = load_classifier(tmp_path / "alone" / "model.onnx").logits(crops)
+    (tmp_path / "alone" / "model.onnx").unlink()
+    assert {path.name for path in (tmp_path / "alone").iterdir()} == {"model.spec.json", "README.md"}
+    ship.ship(tiny, "hub", tmp_path / "hub")
+    np.testing.assert_array_equal(load_classifier(tmp_path / "hub").logits(crops), alone)
+
+
+def test_worse_than_promised_is_not_kept(tiny, tmp_path, monkeypatch):
+    monkeypatch.setitem(ship.BOUNDS, "int8", Bound(equal_labels=1.01, drop=0.003))
+    with pytest.raises(
+        BundleError,
+        match=r"the int8 graph is worse than promised over 151 pictures of train: .*% equal labels, .* not kept",
+    ):
+        ship.ship(tiny, "int8", tmp_path / "q", data=DATA)
+    assert not (tmp_path / "q").exists()
+
+
+def test_a_calibration_split_that_is_too_small(tiny, tmp_path):
+    with pytest.raises(DataError, match=r"the split 'test' of synthetic has 35 pictures: .* needs 200"):
+        ship.ship(tiny, "int8", tmp_path / "q", data=DATA, split="test")
+
+
+def graph_of(operator: str, **attributes) -> bytes:
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 1, 48, 48])
+    out = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 1, 48, 48])
+    node = helper.make_node(operator, ["image"], ["logits"], **attributes)
+    graph = helper.make_graph([node], "g", [image], [out])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+    model.ir_version = 10
+    return model.SerializeToString()
+
+
+def test_operators_that_cannot_be_quantised(tiny, monkeypatch, tmp_path):
+    crops = DATA.images[:32]
+    with pytest.raises(
+        BundleError, match=r"none of this graph's operators \(Erf\) can be quantised, only Conv, Gemm"
+    ):
+        list(quantise._candidates(graph_of("Erf"), tiny.preprocess, crops, ["minmax"], tmp_path))
+
+    def refuses(*_, **__):
+        raise NotImplementedError("no quantiser for ConvTranspose3D")
+
+    monkeypatch.setattr(quantise, "quantize_static", refuses)
+    with pytest.raises(
+        BundleError,
+        match="cannot quantise this graph: no quantiser for ConvTranspose3D: ship it with --to onnx or",
+    ):
+        list(quantise._candidates(tiny.graph("onnx"), tiny.preprocess, crops, ["minmax"], tmp_path))
+
+
+def test_eight_bits_are_tried_only_where_they_would_show(monkeypatch):
+    for flags, bits in (
+        ("fma avx2", (7, 8)), ("avx2 avx512_vnni", (7,)), ("avx2 avx_vnni", (7,)), ("sse2", (7,)),
+    ):  # fmt: skip
+        text = f"model name: x\nflags\t\t: {flags}\n"
+        monkeypatch.setattr(quantise.Path, "read_text", lambda self, text=text, **_: text)
+        assert quantise.weight_bits() == bits
+
+
+def test_what_is_refused_before_anything_is_read(tiny, tmp_path):
+    for target, has_data, message in [
+        ("int4", True, r"unknown --to 'int4': expected onnx, int8, fp16, hub; did you mean int8\?"),
+        ("int8", False, "int8 is calibrated on pictures: give --data"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            ship.check_target(target, tmp_path / "q", has_data=has_data)
+    (tmp_path / "model.onnx").write_bytes(b"")
+    with pytest.raises(ConfigError, match="already holds a model: choose another --out"):
+        ship.check_target("onnx", tmp_path, has_data=False)
+
+
+def test_a_disk_that_fills_up_leaves_no_bundle(tiny, tmp_path, monkeypatch):
+    real, calls = os.fsync, []
+
+    def full(handle):
+        calls.append(handle)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        ship.ship(tiny, "fp16", tmp_path / "half")
+    with pytest.raises(BundleError, match=r"it has no config\.json"):
+        bundle.load(tmp_path / "half")
+
+
+class Hub:
+    """Stands for the client of the Hugging Face hub."""
+
+    def __init__(self, error=None):
+        self.error, self.calls = error, []
+
+    def __call__(self):
+        return self
+
+    def create_repo(self, repository, exist_ok):
+        if self.error:
+            raise self.error
+        return f"hub/{repository}"
+
+    def upload_folder(self, **words):
+        self.calls.append(words)
+
+
+def test_pushing(tmp_path, monkeypatch):
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(huggingface_hub, "HfApi", hub := Hub())
+    assert ship.push(tmp_path, "me/mine") == "hub/me/mine"
+    assert [(call["repo_id"], call["folder_path"]) for call in hub.calls] == [("me/mine", tmp_path)]
+    monkeypatch.setattr(huggingface_hub, "HfApi", Hub(OSError("401 Unauthorized")))
+    with pytest.raises(OutputError, match="cannot push .* to me/mine: 401 Unauthorized; the folder is whole"):
+        ship.push(tmp_path, "me/mine")
+
+
+def test_unlabelled_pictures_calibrate_too(tiny):
+    bare = replace(DATA, targets=np.zeros_like(DATA.targets))
+    assert ship.sample(tiny, bare, "train").truth is None
