@@ -83,7 +83,7 @@ def test_an_error_in_the_work_is_raised_in_its_place_and_the_rest_is_dropped():
         next(made)
 
 
-def test_each_worker_has_its_own_detector_and_one_of_the_users_is_asked_in_turn(tmp_path):
+def test_each_worker_has_its_own_detector_and_one_of_the_users_is_asked_in_turn(tmp_path, monkeypatch):
     paths = [tmp_path / f"{number}.jpg" for number in range(7)]
     for seed, path in enumerate(paths):
         path.write_bytes(jpeg(photo(seed)))
@@ -104,6 +104,15 @@ def test_each_worker_has_its_own_detector_and_one_of_the_users_is_asked_in_turn(
 
     shared = Pipeline(ConstantClassifier(), Busy(BOX))
     assert [len(result.faces) for result, _ in shared.each(paths, workers=3)] == [1] * 7
+    opened = []
+    monkeypatch.setattr("mien.pipeline.open_detector", lambda *_: opened.append(1) or Busy(BOX))
+    each_its_own = Pipeline(ConstantClassifier(), "yunet")
+    assert [len(result.faces) for result, _ in each_its_own.each(paths, workers=3)] == [1] * 7
+    assert 2 <= len(opened) <= 4
+    opened.clear()
+    monkeypatch.setattr(Busy, "spreads_itself", True, raising=False)
+    assert len(list(Pipeline(ConstantClassifier(), "haar").each(paths, workers=3))) == 7
+    assert len(opened) == 1
 
 
 def test_no_face_is_an_answer():

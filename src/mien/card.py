@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mien.bundle import Card
 
-GRAPHS, TRAINING = "## Other graphs", "## Training"
-
 _USES = """\
 ## Intended use
 
@@ -58,7 +56,8 @@ def render(card: Card) -> str:
             *_per_class(card.scores),
             "",
             *_calibration(card.calibration),
-            TRAINING,
+            *_graphs(card.exports),
+            "## Training",
             "",
             *(_members(card) if card.architecture == "ensemble" else _training(card)),
             "",
@@ -75,15 +74,13 @@ def render(card: Card) -> str:
     )
 
 
-def with_graphs(page: str, card: Card) -> str:
-    """Return a page with the table of the bundle's further graphs put in, in place of an earlier one.
-
-    The rest stays as it was written when the model was made, perhaps by an older version.
-    """
-    rows = [GRAPHS, "",
+def _graphs(exports: dict[str, dict[str, Any]]) -> list[str]:
+    if not exports:
+        return []
+    rows = ["## Other graphs", "",
             "| graph | size | equal labels | accuracy there, against model.onnx | pictures | how |",
             "|---|---|---|---|---|---|"]  # fmt: skip
-    for name, made in card.exports.items():
+    for name, made in exports.items():
         on, where = made["held_out"], made["compared_on"]
         change = "" if on["change"] is None else f"{100 * on['change']:+.2f} points"
         rows.append(
@@ -96,8 +93,7 @@ def with_graphs(page: str, card: Card) -> str:
             f"| {score['protocol']} |"
             for score in made["scores"]
         ]
-    before, heading, rest = page.partition(TRAINING)
-    return "\n".join([before.partition(GRAPHS)[0].rstrip("\n"), "", *rows, "", heading + rest])
+    return [*rows, ""]
 
 
 def _colour(card: Card) -> str:

@@ -119,8 +119,11 @@ class Pipeline:
         )
 
     def _detect(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:
-        """Ask this thread's own detector: OpenCV's are not made to be shared; one of the user's waits its turn."""
-        if not isinstance(self._detector, str):
+        """Ask this thread's own detector: OpenCV's are not made to be shared.
+
+        One of the user's waits its turn, and one that spreads a picture over the cores by itself.
+        """
+        if not isinstance(self._detector, str) or getattr(self.detector, "spreads_itself", False):
             with self._turn:
                 return self.detector.detect(image_rgb_u8)
         if not hasattr(self._own, "detector"):

@@ -140,8 +140,8 @@ def ship(
     }
     exports = {**source.card.exports, target: facts}
     renewed = source.card.model_copy(update={"exports": exports})
-    page = card.with_graphs(source.read(PAGE).decode(), renewed)
-    bundle.save(out, renewed, {**source.contents, bundle.GRAPHS[target]: graph, PAGE: page.encode()})
+    page = card.render(renewed).encode()
+    bundle.save(out, renewed, {**source.contents, bundle.GRAPHS[target]: graph, PAGE: page})
     return agreement
 
 

@@ -64,7 +64,10 @@ def save_calibrated(loaded: Bundle, data: FaceDataset, split: str, out: Path) ->
         "fingerprint": data.fingerprint(),
         **found.to_dict(),
     }
-    made = loaded.card.model_copy(update={"calibration": facts})
+    exports = {
+        name: {**made, "onnx_sha256": tempered.id.sha256} for name, made in loaded.card.exports.items()
+    }
+    made = loaded.card.model_copy(update={"calibration": facts, "exports": exports})
     contents["README.md"] = card.render(made).encode()
     bundle.save(out, made, contents)
     return found
