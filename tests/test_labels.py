@@ -50,3 +50,9 @@ def test_one_class_is_refused():
 def test_an_unknown_label_names_its_neighbour():
     with pytest.raises(DataError, match=r"label 'hapy' .* did you mean happy\?"):
         labels.index_map(("hapy",), labels.EMOTIONS_7)
+
+
+def test_a_label_too_many_names_the_way_out():
+    message = r"label 'contempt' of the data .*; leave it out with --labels angry,disgust,fear,happy,neutral,sad,sur"
+    with pytest.raises(DataError, match=message):
+        labels.index_map(labels.EMOTIONS_8, labels.EMOTIONS_7)

@@ -12,7 +12,7 @@ import pytest
 
 from mien.errors import ConfigError, ImageError
 from mien.pipeline import AHEAD, Pipeline, find_images, spread
-from mien.results import predictions_dict
+from mien.results import UNCERTAIN, predictions_dict
 from mien.vision import images
 from tests.fakes import ConstantClassifier, FixedDetector
 from tests.pictures import jpeg, photo, png
@@ -193,3 +193,11 @@ def test_folders_are_searched_and_files_kept(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="no pictures in the folder .*empty: expected files such as"):
         find_images([tmp_path / "empty"])
+
+
+@pytest.mark.parametrize(("bound", "label"), [(0.0, "happy"), (0.88, "happy"), (0.89, UNCERTAIN)])
+def test_below_the_bound_a_face_is_uncertain_and_keeps_its_probabilities(bound, label):
+    look = Pipeline(ConstantClassifier(), FixedDetector((0, 0, 9, 9)), uncertain_below=bound)
+    (face,) = look(np.zeros((11, 13, 3), np.uint8)).faces
+    assert face.label == label
+    assert face.scores["happy"] == pytest.approx(1 / (1 + np.exp(-2)))  # 0.8808
