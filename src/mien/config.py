@@ -221,7 +221,7 @@ class Recipe(_Section):
     seed: int = Field(0, ge=0)
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     """``auto``: bf16 where the device computes in it (most GPUs, CPUs with AVX512-BF16), elsewhere 32 bits. A CPU
-    without it only imitates bf16, and trained 12 times slower that way (docs/performance.md)."""
+    without it only imitates bf16, and trained 12 times slower that way (docs/LOG.md)."""
     train_split: str = "train"
     compile: bool = False
     """Compile the network (needs a C++ compiler on a CPU; gains or loses by network: measure)."""
