@@ -6,10 +6,7 @@ byte of it is used.
 
 from __future__ import annotations
 
-import http.client
 import os
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,13 +78,16 @@ def fetch(weights: Weights, url: str | None = None) -> Path:
         FetchError: no answer, or the wrong bytes (which are not kept).
         OutputError: the cache can't be written.
     """
+    from http.client import HTTPException  # loads TLS and mail parsing, which no prediction needs
+    from urllib.request import urlopen
+
     source = url or weights.url
     if not source.startswith(("https://", "http://")):
         raise FetchError(f"expected an http(s) address, got {source!r}; for a file use --detector-weights")
     try:
-        with urllib.request.urlopen(source, timeout=TIMEOUT_S) as answer:  # noqa: S310 - checked above
+        with urlopen(source, timeout=TIMEOUT_S) as answer:  # noqa: S310 - checked above
             data = answer.read(SIZE_LIMIT_BYTES + 1)
-    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
+    except (HTTPException, OSError, ValueError) as error:
         raise FetchError(f"cannot fetch {source}: {error}; nothing was kept") from error
     if (found := files.sha256(data)) != weights.sha256:
         raise FetchError(
