@@ -43,6 +43,11 @@ class Augment(_Section):
     """Greatest width of a Gaussian blur, drawn from nothing to this."""
     sharpness_fraction: float = Field(0.0, ge=0, le=4)
     """Up to this part of the difference from the mean of 3x3 pixels is added (sharper) or taken away (softer)."""
+    move_probability: float = Field(1.0, ge=0, le=1)
+    """Chance that a picture is turned, moved, scaled or cropped at all. Sampling it anew blurs it; the others stay
+    as sharp as the pictures a model is used on."""
+    interpolation: Literal["linear", "nearest", "cubic"] = "linear"
+    """How a moved picture is sampled. `nearest`, the default of torchvision's transforms, does not blur."""
     outside: Literal["grey", "black", "border", "reflection"] = "grey"
     """What is seen where a moved picture does not reach. Mid-grey is also what the zero padding of a
     convolution shows a network whose input has the mean 0.5."""

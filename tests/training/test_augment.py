@@ -17,16 +17,20 @@ def drawn(b: int = 3, seed: int = 0, **options) -> augment.Draws:
     return augment.draw(Augment(**{**NOTHING, **options}), b, torch.Generator().manual_seed(seed))
 
 
+def apply(images: torch.Tensor, draws: augment.Draws, **options) -> torch.Tensor:
+    return augment.apply(Augment(**options), images, draws)
+
+
 def pictures(b: int = 3) -> torch.Tensor:
     return (torch.rand(b, 1, 11, 13, generator=torch.Generator().manual_seed(1)) * 255).round()
 
 
 def test_nothing_asked_nothing_changed():
-    torch.testing.assert_close(augment.apply(pictures(), drawn()), pictures(), atol=2e-3, rtol=0)
+    torch.testing.assert_close(apply(pictures(), drawn()), pictures(), atol=2e-3, rtol=0)
 
 
 def test_flip_mirrors_left_and_right():
-    flipped = augment.apply(pictures(), drawn(flip_probability=1.0))
+    flipped = apply(pictures(), drawn(flip_probability=1.0))
     torch.testing.assert_close(flipped, pictures().flip(3), atol=2e-3, rtol=0)
 
 
@@ -41,12 +45,12 @@ def test_shift_moves_by_parts_of_the_side():
     assert draws.affine[:, :, 2].abs().max() > 0.49
     one = drawn(1)._replace(affine=torch.tensor([[[1.0, 0, 2 * 3 / 13], [0, 1.0, 0]]]))
     for outside, value in (("grey", 127.5), ("black", 0.0)):
-        moved = augment.apply(pictures(1), one, outside)
+        moved = apply(pictures(1), one, outside=outside)
         torch.testing.assert_close(moved[..., :-3], pictures(1)[..., 3:], atol=2e-3, rtol=0)
         assert ((moved[..., -3:] - value).abs() < 2e-3).all()
-    mirrored = augment.apply(pictures(1), one, "reflection")
+    mirrored = apply(pictures(1), one, outside="reflection")
     torch.testing.assert_close(mirrored[..., -3:], pictures(1).flip(3)[..., :3], atol=2e-3, rtol=0)
-    held = augment.apply(pictures(1), one, "border")
+    held = apply(pictures(1), one, outside="border")
     torch.testing.assert_close(held[..., -3:], pictures(1)[..., -1:].expand(-1, -1, -1, 3), atol=2e-3, rtol=0)
 
 
@@ -59,10 +63,30 @@ def test_rotation_and_scale_keep_their_bounds():
     assert 1.24 < size.max() <= 1.25 + 1e-6
 
 
+def test_some_pictures_stay_where_they_are():
+    """They are mirrored all the same, and every pixel keeps its value: nothing is sampled between two."""
+    strong = dict(rotation_deg=20.0, shift_fraction=0.2, scale_fraction=0.2, crop_fraction=0.2)
+    affine = drawn(2000, **strong, flip_probability=0.5, move_probability=0.25).affine
+    still = (affine.abs() == torch.eye(3)[:2]).flatten(1).all(1)
+    assert abs(still.float().mean() - 0.75) < 0.04
+    assert abs((affine[still, 0, 0] < 0).float().mean() - 0.5) < 0.05
+    assert torch.equal(drawn(50, **strong).affine, drawn(50, **strong, move_probability=1.0).affine)
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "linear", "cubic"])
+def test_an_edge_moved_by_half_a_pixel(interpolation):
+    edge = torch.tensor([0.0, 0, 0, 0, 255, 255, 255, 255]).repeat(8, 1)[None, None]
+    half = drawn(1)._replace(affine=torch.tensor([[[1.0, 0, 2 * 0.499 / 8], [0, 1.0, 0]]]))
+    row = apply(edge, half, interpolation=interpolation, outside="border")[0, 0, 4]
+    between = {"nearest": 0.0, "linear": 127.5, "cubic": 127.5}[interpolation]
+    expected = torch.tensor([0.0, 0, 0, between, 255, 255, 255, 255])  # what cubic overshoots is cut off
+    torch.testing.assert_close(row, expected, atol=0.7, rtol=0)
+
+
 def test_a_quarter_turn_by_hand():
     square = pictures(1)[..., :11]
     quarter = drawn(1)._replace(affine=torch.tensor([[[0.0, -1, 0], [1, 0, 0]]]))
-    torch.testing.assert_close(augment.apply(square, quarter), square.rot90(1, (2, 3)), atol=2e-3, rtol=0)
+    torch.testing.assert_close(apply(square, quarter), square.rot90(1, (2, 3)), atol=2e-3, rtol=0)
 
 
 def test_a_crop_stays_inside_the_picture():
@@ -75,7 +99,7 @@ def test_a_crop_stays_inside_the_picture():
 def test_brightness_and_contrast_by_hand():
     draws = drawn(1)._replace(contrast=torch.tensor([0.5]), brightness=torch.tensor([10.0]))
     grey = torch.full((1, 1, 5, 5), 27.5)
-    torch.testing.assert_close(augment.apply(grey, draws), torch.full_like(grey, 87.5))
+    torch.testing.assert_close(apply(grey, draws), torch.full_like(grey, 87.5))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -83,7 +107,7 @@ def test_nothing_leaves_the_range(seed):
     strong = dict(contrast_fraction=1.0, brightness_fraction=1.0, erase_probability=0.5, rotation_deg=180.0)
     strong |= dict(blur_sigma_px=2.0, sharpness_fraction=4.0, mixup_probability=0.5, cutmix_probability=0.5)
     draws = drawn(50, seed, **strong)
-    out, _ = augment.mix(augment.apply(pictures(50), draws), torch.eye(50), draws.mix)
+    out, _ = augment.mix(apply(pictures(50), draws), torch.eye(50), draws.mix)
     assert out.min() >= 0
     assert out.max() <= 255
 
@@ -92,7 +116,7 @@ def test_erasing_paints_one_rectangle_of_one_grey():
     draws = drawn(1, erase_probability=1.0)._replace(
         erase_box=torch.tensor([[0.5, 0.5, 0.25, 0.2]]), erase_value=torch.tensor([77.0])
     )
-    out = augment.apply(torch.zeros(1, 1, 20, 20), draws)
+    out = apply(torch.zeros(1, 1, 20, 20), draws)
     assert (out == 77).sum() == 10 * 8
     assert (out[0, 0, 6:14, 5:15] == 77).all()
 
@@ -107,13 +131,13 @@ def test_the_same_seed_draws_the_same_and_rows_are_shares():
     assert all(torch.equal(a, b) for a, b in zip(one[:8], two[:8], strict=True))
     assert not torch.equal(one.affine, drawn(6, seed=1, **strong).affine)
     x = pictures(6)
-    whole = augment.apply(x, one)
+    whole = apply(x, one)
     for rank in range(2):
-        assert torch.equal(augment.apply(x[rank::2], one.rows(rank, 2)), whole[rank::2])
+        assert torch.equal(apply(x[rank::2], one.rows(rank, 2)), whole[rank::2])
 
 
 def test_vertical_flip_turns_upside_down():
-    flipped = augment.apply(pictures(), drawn(vertical_flip_probability=1.0))
+    flipped = apply(pictures(), drawn(vertical_flip_probability=1.0))
     torch.testing.assert_close(flipped, pictures().flip(2), atol=2e-3, rtol=0)
 
 
@@ -122,7 +146,7 @@ def test_blur_by_hand():
     point = torch.zeros(1, 1, 15, 15)
     point[0, 0, 7, 7] = 200
     draws = drawn(1, blur_sigma_px=1.0)._replace(blur=augment._gaussian(torch.tensor([0.8]), 1.0))
-    out = augment.apply(point, draws)[0, 0]
+    out = apply(point, draws)[0, 0]
     assert float(out.sum()) == pytest.approx(200, rel=1e-3)
     assert float(out[7, 8] / out[7, 7]) == pytest.approx(math.exp(-0.5 / 0.64), rel=1e-3)
     assert float(out[8, 8] / out[7, 7]) == pytest.approx(math.exp(-1.0 / 0.64), rel=1e-3)
@@ -138,7 +162,7 @@ def test_blur_is_different_for_every_picture_and_bounded():
 
 def test_sharpness_adds_the_difference_from_the_local_mean():
     edge = torch.tensor([[60.0, 60, 60, 120, 120, 120]]).repeat(6, 1)[None, None]
-    out = augment.apply(edge, drawn(1, sharpness_fraction=1.0)._replace(sharpness=torch.tensor([0.5])))[0, 0]
+    out = apply(edge, drawn(1, sharpness_fraction=1.0)._replace(sharpness=torch.tensor([0.5])))[0, 0]
     assert out[3].round().tolist() == [60, 60, 50, 130, 120, 120]
 
 
@@ -148,7 +172,7 @@ def test_the_mean_picture_stays_centred():
     )
     spot = torch.zeros(1, 1, 21, 21)
     spot[..., 8:13, 8:13] = 255
-    mean = augment.apply(spot.expand(4000, -1, -1, -1), drawn(4000, **strong), "black").mean(0)[0]
+    mean = apply(spot.expand(4000, -1, -1, -1), drawn(4000, **strong), outside="black").mean(0)[0]
     axis = torch.arange(21.0) - 10
     assert abs(float((mean.sum(0) * axis).sum() / mean.sum())) < 0.15
     assert abs(float((mean.sum(1) * axis).sum() / mean.sum())) < 0.15

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 MID_GREY = 127.5
+_MODES = {"linear": "bilinear", "nearest": "nearest", "cubic": "bicubic"}
 
 
 class Draws(NamedTuple):
@@ -91,16 +92,16 @@ def draw(augment: Augment, b: int, generator: torch.Generator) -> Draws:
     return draws
 
 
-def apply(
-    images: Float32[Tensor, "b c h w"], draws: Draws, outside: str = "grey"
-) -> Float32[Tensor, "b c h w"]:
-    """Return the changed pictures; values stay in 0-255. `outside` is `Augment.outside`."""
+def apply(augment: Augment, images: Float32[Tensor, "b c h w"], draws: Draws) -> Float32[Tensor, "b c h w"]:
+    """Return the changed pictures; values stay in 0-255."""
     factor, offset = draws.contrast[:, None, None, None], draws.brightness[:, None, None, None]
     images = ((images - MID_GREY) * factor + (MID_GREY + offset)).clamp(0, 255)
     grid = _grid(draws.affine, *images.shape[2:])
-    ground = MID_GREY if outside == "grey" else 0.0
-    padding = outside if outside in ("border", "reflection") else "zeros"
-    images = functional.grid_sample(images - ground, grid, padding_mode=padding, align_corners=False) + ground
+    ground = MID_GREY if augment.outside == "grey" else 0.0
+    padding = augment.outside if augment.outside in ("border", "reflection") else "zeros"
+    mode = _MODES[augment.interpolation]
+    images = functional.grid_sample(images - ground, grid, mode, padding, align_corners=False)
+    images = (images + ground).clamp(0, 255)  # cubic sampling overshoots
     if draws.blur is not None:
         images = _convolved(_convolved(images, draws.blur, dim=2), draws.blur, dim=3)
     if draws.sharpness is not None:
@@ -139,6 +140,10 @@ def _affine(augment: Augment, uniform) -> Float32[Tensor, "b 2 3"]:  # type: ign
     flip = torch.where(uniform(0, 1) < augment.flip_probability, -1.0, 1.0)
     kept = 1 - uniform(0, augment.crop_fraction, 2)  # part of each side that the crop keeps
     offset = (1 - kept) * uniform(-1, 1, 2) + 2 * uniform(-augment.shift_fraction, augment.shift_fraction, 2)
+    if augment.move_probability < 1:
+        moved = uniform(0, 1) < augment.move_probability
+        angle, size = torch.where(moved, angle, 0.0), torch.where(moved, size, 1.0)
+        kept, offset = torch.where(moved[:, None], kept, 1.0), torch.where(moved[:, None], offset, 0.0)
     cos, sin = torch.cos(angle) / size, torch.sin(angle) / size
     across = torch.stack([kept[:, 0] * cos * flip, -kept[:, 1] * sin, offset[:, 0]], dim=1)
     down = torch.stack([kept[:, 0] * sin * flip, kept[:, 1] * cos, offset[:, 1]], dim=1)

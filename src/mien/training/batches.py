@@ -84,7 +84,7 @@ class Batches:
             share = slice(self.rank, None, self.world_size)
             if draws.mix is None:
                 rows, targets, draws = rows[share], targets[share], draws.rows(self.rank, self.world_size)
-            x = augment.apply(self.pictures(rows), draws, changes.outside)
+            x = augment.apply(changes, self.pictures(rows), draws)
             if draws.mix is not None:  # partners may belong to other processes
                 x, targets = (both[share] for both in augment.mix(x, targets, draws.mix))
             yield self.to_input(x), targets
@@ -116,7 +116,7 @@ def enlarged(data: FaceDataset, recipe: Recipe, device: torch.device | None = No
     for start in range(0, len(copied), COPY_BATCH):
         part = data.images[copied[start : start + COPY_BATCH]]
         x = torch.from_numpy(part).permute(0, 3, 1, 2).to(device).float()
-        changed = augment.apply(x, augment.draw(rule.copies, len(part), generator), rule.copies.outside)
+        changed = augment.apply(rule.copies, x, augment.draw(rule.copies, len(part), generator))
         copies.append(changed.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
     return data.joined(np.concatenate(copies), copied)
 

@@ -39,7 +39,7 @@ def examples(data: FaceDataset, recipe: Recipe) -> list[list[Sample]]:
     columns = [(images.float(), targets)]
     for _ in range(VERSIONS):
         draws = augment.draw(recipe.augment, len(images), generator)
-        made, shares = augment.apply(images.float(), draws, recipe.augment.outside), targets
+        made, shares = augment.apply(recipe.augment, images.float(), draws), targets
         if draws.mix is not None:
             made, shares = augment.mix(made, shares, draws.mix)
         columns.append((made, shares))
