@@ -177,16 +177,15 @@ def _members(card: Card) -> list[str]:
 
 
 def _start(run: dict[str, Any]) -> str:
-    start = f"From the weights {_named(run['started_from'])}" if "started_from" in run else "From scratch"
-    taught = " and ".join(_named(teacher) for teacher in run.get("teachers", ()))
-    taught = f", taught by {taught}," if taught else ""
-    share = run.get("votes_share")
-    return f"{start}{taught}" + (
-        f", {share:.0%} of each training target{' besides' if taught else ''} being what the votes of annotators say "
-        f"of the label,"
-        if share
-        else ""
-    )
+    parts = [f"From the weights {_named(run['started_from'])}" if "started_from" in run else "From scratch"]
+    if teachers := run.get("teachers"):
+        parts.append("taught by " + " and ".join(_named(teacher) for teacher in teachers))
+    if share := run.get("votes_share"):
+        rest = "the rest of " if teachers else ""
+        parts.append(
+            f"{share:.0%} of {rest}each training target being the label as annotators' votes predict it"
+        )
+    return ", ".join(parts) + ("," if len(parts) > 1 else "")
 
 
 def _named(weights: dict[str, str]) -> str:

@@ -72,6 +72,22 @@ def test_int8_then_fp16_of_a_bundle_and_of_an_ensemble(kind, request, tmp_path):
     assert page.index("## Other graphs") < page.index("| fp16 |") < page.index("## Training")
 
 
+def test_a_graph_is_judged_on_other_pictures_than_it_was_chosen_on(tiny_bundle, monkeypatch):
+    source, data = bundle.load(tiny_bundle), draw_dataset(Preprocess(), {"train": 301})
+    for name, n in (("CALIBRATION", 60), ("CHOOSING", 90), ("JUDGING", 120)):
+        monkeypatch.setattr(ship, name, n)
+    parts = ship.sample(source, data, "train")
+    seen = [
+        {image.tobytes() for image in part} for part in (parts.calibration, parts.choosing, parts.held_out)
+    ]
+    assert [len(part) for part in seen] == [60, 90, 120]
+    assert len(set.union(*seen)) == 270
+    monkeypatch.setattr(ship, "CHOOSING", 200)  # 41 would be left: too few to judge on
+    parts = ship.sample(source, data, "train")
+    assert np.array_equal(parts.held_out, parts.choosing)
+    assert len(parts.held_out) == len(parts.truth) == 200
+
+
 def test_weighed_operators_work_in_int8_and_the_tail_of_an_ensemble_in_float(tiny_ensemble, tmp_path):
     ship.ship(bundle.load(tiny_ensemble), "int8", tmp_path / "q", data=DATA)
     nodes = onnx.load(tmp_path / "q" / "model.int8.onnx").graph.node

@@ -54,7 +54,7 @@ METHODS = {
 }
 """How the range of an activation follows from what was seen of it."""
 FIRST_ROUND, FINALISTS = 256, 4
-"""Held-out images that every candidate answers, and how many of the best then answer all of them."""
+"""Images that every candidate answers, and how many of the best then answer all of them."""
 WEIGHED = ("Conv", "Gemm", "MatMul")
 BETWEEN = (
     "Add",
@@ -80,7 +80,7 @@ class Candidate:
     layers: str
     """``all``, ``inner`` (first and last weighed ones in float) or ``weighed`` (nothing between them)."""
     n: int
-    """Held-out images that it answered."""
+    """Images that it answered."""
     mean_probability_difference: float
     """Mean over images of half the sum of absolute differences: the share of probability that moved."""
     equal_labels: float
@@ -92,11 +92,11 @@ def quantise(
     labels: tuple[str, ...],
     preprocess: Preprocess,
     calibration: UInt8[np.ndarray, "m s s c"],
-    held_out: UInt8[np.ndarray, "n s s c"],
+    choosing: UInt8[np.ndarray, "n s s c"],
     *,
     methods: Sequence[str] | None = None,
 ) -> tuple[bytes, list[Candidate]]:
-    """Return the candidate that agrees best with `graph` on `held_out`, and all of them, best first.
+    """Return the candidate that agrees best with `graph` on `choosing`, and all of them, best first.
 
     Raises:
         BundleError: an operator of the graph can't be quantised.
@@ -106,8 +106,8 @@ def quantise(
     def ask(model: bytes, crops: UInt8[np.ndarray, "n s s c"]) -> Float32[np.ndarray, "n k"]:
         return probabilities(OnnxClassifier(identity, preprocess, model).logits(crops))
 
-    expected = ask(graph, held_out)
-    first, made = held_out[:FIRST_ROUND], {}
+    expected = ask(graph, choosing)
+    first, made = choosing[:FIRST_ROUND], {}
     with tempfile.TemporaryDirectory(prefix="mien-int8-") as folder, _quiet():
         for (method, bits, layers), model in _candidates(
             graph, preprocess, calibration, chosen, Path(folder)
@@ -118,7 +118,7 @@ def quantise(
             made[row] = content
     finalists = sorted(made, key=_distance)[:FINALISTS]
     again = {
-        _judge(row.method, row.weight_bits, row.layers, made[row], ask(made[row], held_out), expected): made[
+        _judge(row.method, row.weight_bits, row.layers, made[row], ask(made[row], choosing), expected): made[
             row
         ]
         for row in finalists
