@@ -1,6 +1,9 @@
-"""Precision: what `auto` stands for follows from the device."""
+"""Precision: what `auto` stands for follows from the device. Memory: what is freed is kept."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -31,3 +34,26 @@ def test_where_there_is_a_gpu_it_is_the_gpu_that_counts(gpu_has_bf16, monkeypatc
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: not gpu_has_bf16)
     assert launch._computes_in_bf16("auto") == launch._computes_in_bf16("cuda") == gpu_has_bf16
     assert launch._computes_in_bf16("cpu") != gpu_has_bf16
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="an allocator's own business elsewhere")
+def test_memory_that_was_freed_is_not_taken_from_the_kernel_again():
+    """Pages are counted as the kernel hands them over: 4 KiB each, unless it has large ones."""
+    program = """
+import resource, sys, torch
+from mien.training.launch import keep_freed_memory
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+for _ in range(3):
+    torch.ones(2**24).sum()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(3):
+    torch.ones(2**24).sum()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    given, kept = (
+        int(subprocess.run([sys.executable, "-c", program, how], capture_output=True, check=True).stdout)
+        for how in ("given", "kept")
+    )
+    assert kept < 100
+    assert given > 3 * kept

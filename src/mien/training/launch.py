@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 
 import torch
 from lightning.fabric import Fabric
 
 from mien.errors import ConfigError
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+"""Parameters of glibc's `mallopt`, from malloc.h."""
 
 
 def check_device(device: str) -> None:
@@ -42,7 +47,21 @@ def open_fabric(device: str, precision: str) -> Fabric:
         precision=precision,  # type: ignore[arg-type]
     )
     fabric.launch()
+    if fabric.device.type == "cpu":
+        keep_freed_memory()
     return fabric
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep what one step frees for the next one, for the rest of the process; elsewhere do nothing.
+
+    Else large tensors go back to the kernel, which clears their pages anew in every step: a tenth of its time.
+    """
+    if sys.platform != "linux" or not hasattr(library := ctypes.CDLL(None), "mallopt"):
+        return
+    library.mallopt(_M_MMAP_MAX, 0)
+    library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    library.mallopt(_M_TOP_PAD, 64 * 2**20)
 
 
 def _computes_in_bf16(device: str) -> bool:
