@@ -82,6 +82,8 @@ def test_a_graph_is_judged_on_other_pictures_than_it_was_chosen_on(tiny_bundle, 
     ]
     assert [len(part) for part in seen] == [60, 90, 120]
     assert len(set.union(*seen)) == 270
+    _, facts = ship._convert(source, "int8", parts)
+    assert facts["candidates"][0]["n"] == 90
     monkeypatch.setattr(ship, "CHOOSING", 200)  # 41 would be left: too few to judge on
     parts = ship.sample(source, data, "train")
     assert np.array_equal(parts.held_out, parts.choosing)
