@@ -129,9 +129,10 @@ def changed(row: int, pixels: str) -> str:
     ("content", "message"),
     [
         (changed(5, "1 2 3"), r"line 6 has 3 numbers, expected 144 as in the first row"),
-        (changed(5, " ".join(["300"] * 144)), r"pixel 0 of line 6 is 300: expected 0-255"),
-        (changed(5, " ".join(["7"] * 143 + ["-1"])), r"pixel 143 of line 6 is -1: expected 0-255"),
-        (changed(5, " ".join(["nan"] * 144)), r"pixel 0 of line 6 is nan: expected 0-255"),
+        (changed(5, " ".join(["300"] * 144)), r"pixel 0 of line 6 is 300: expected a whole number, 0-255"),
+        (changed(5, " ".join(["7"] * 143 + ["-1"])), r"pixel 143 of line 6 is -1: expected a whole number, 0-255"),
+        (changed(5, " ".join(["nan"] * 144)), r"pixel 0 of line 6 is nan: expected a whole number, 0-255"),
+        (changed(5, " ".join(["0.5"] * 144)), r"pixel 0 of line 6 is 0.5: expected a whole number, 0-255"),
         (changed(5, "a b c"), r"line 6 holds something else than numbers: 'a b c'"),
         (table(rows=[(0, np.arange(143), "Training")]), "143 values are no square picture: expected 2304 for 48x48"),
         (table(rows=[*pixel_rows(), (7, np.zeros(144, int), "Training")]),

@@ -302,6 +302,9 @@ def test_a_submission_and_what_it_refuses(tmp_path):
     )
     message = refused("predict", tmp_path / "x.npy", "--submission", "s.csv", "--out", tmp_path)
     assert "writes one CSV: leave out --out" in message
+    message = refused("predict", tmp_path / "x.npy", "--submission", "s.csv", "--uncertain-below", "0.9")
+    assert "leave out --uncertain-below" in message
+    assert "only a --submission has columns: leave out --numbers" in refused("predict", "sample", "--numbers")
     assert "unknown test-time augmentation 'flop'" in refused("predict", "sample", "--tta", "flop")
 
 

@@ -9,15 +9,13 @@ import numpy as np
 import pytest
 
 from mien.classifiers import load_classifier
-from mien.data.reading import ReadOptions
+from mien.data.sources import read_dataset
 from mien.errors import ConfigError, DataError
 from mien.evaluation.submission import read_rows, write_submission
 from mien.preprocess import Preprocess
 from tests.fakes import ConstantClassifier
 from tests.pictures import png, write_tree
 from tests.training.tiny import tiny_data
-
-NO_OPTIONS = ReadOptions()
 
 
 def written(path) -> list[list[str]]:
@@ -43,7 +41,7 @@ def test_row_by_row(form, crops, tiny_bundle, tmp_path):
     else:
         source.write_text("pixels\n" + "".join(" ".join(map(str, row)) + "\n" for row in flat.tolist()))
     classifier = load_classifier(tiny_bundle)
-    ids, read = read_rows(str(source), classifier.preprocess, NO_OPTIONS)
+    ids, read = read_rows(str(source), classifier.preprocess)
     np.testing.assert_array_equal(read, crops)
     expected = classifier.logits(crops).argmax(axis=1)
     assert len(set(expected.tolist())) > 1, "one answer to everything would prove no order"
@@ -57,6 +55,38 @@ def test_row_by_row(form, crops, tiny_bundle, tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("form", ["pixels", "numbered", "list"])
+def test_a_tables_own_ids(form, crops, tmp_path):
+    """Ids that are no count, a label here and there, a class in one split only: none of it is training's affair."""
+    flat, few = crops.reshape(len(crops), -1)[:4], crops[:4]
+    name = {"pixels": "pixels", "list": "path"}.get(form, ",".join(f"pixel{n}" for n in range(flat.shape[1])))
+    rows = [" ".join(map(str, row)) if form == "pixels" else ",".join(map(str, row)) for row in flat.tolist()]
+    if form == "list":
+        write_tree(
+            tmp_path, {f"{n}.png": cv2.imencode(".png", crop)[1].tobytes() for n, crop in enumerate(few)}
+        )
+        rows = [f"{n}.png" for n in range(4)]
+    usages, labels = ("Training", "Training", "PublicTest", ""), ("3", "0", "3", "")
+    for header, ids in (("ID", ["70", "9", "70", "x"]), ("other", ["0", "1", "2", "3"])):
+        lines = [
+            ",".join(cells) + "\n" for cells in zip(("70", "9", "70", "x"), labels, usages, rows, strict=True)
+        ]
+        (tmp_path / "t.csv").write_text(f"{header},emotion,Usage,{name}\n" + "".join(lines))
+        found, read = read_rows(str(tmp_path / "t.csv"), Preprocess())
+        assert found == (ids if header == "ID" or form != "list" else rows)
+        np.testing.assert_array_equal(read, few)
+
+
+def test_a_list_needs_no_labels(tmp_path):
+    write_tree(tmp_path, {"b.png": png(1), "a.png": png(2)})
+    (tmp_path / "t.csv").write_text("image\nb.png\na.png\nb.png\n")
+    ids, read = read_rows(str(tmp_path / "t.csv"), Preprocess())
+    assert ids == ["b.png", "a.png", "b.png"]
+    np.testing.assert_array_equal(read[0], read[2])
+    with pytest.raises(DataError, match="names b.png 2 times"):
+        read_dataset(tmp_path / "t.csv")
+
+
 def test_numbers_are_places_in_the_models_own_order(tmp_path):
     task_d = ConstantClassifier((0.0, 0.0, 1.0), ("angry", "happy", "neutral"))
     write_submission(tmp_path / "s.csv", ["7"], np.zeros((1, 48, 48, 1), np.uint8), task_d, numbers=True)
@@ -67,18 +97,18 @@ def test_a_folder_of_pictures_without_classes(tmp_path):
     write_tree(
         tmp_path / "faces", {"b.png": png(1), "a/10.png": png(2), "a/9.png": png(3), ".hidden.png": png(4)}
     )
-    ids, read = read_rows(str(tmp_path / "faces"), Preprocess(), NO_OPTIONS)
+    ids, read = read_rows(str(tmp_path / "faces"), Preprocess())
     assert ids == ["a/10.png", "a/9.png", "b.png"]
     np.testing.assert_array_equal(read[2, ..., 0], cv2.imdecode(np.frombuffer(png(1), np.uint8), 0))
-    assert read_rows(str(tmp_path / "faces" / "b.png"), Preprocess(), NO_OPTIONS)[0] == ["b.png"]
+    assert read_rows(str(tmp_path / "faces" / "b.png"), Preprocess())[0] == ["b.png"]
 
 
 def test_what_is_refused(tmp_path):
     write_tree(tmp_path / "faces", {"a.png": png(1), "b.png": b"nonsense"})
     with pytest.raises(DataError, match=r"b\.png.*: a submission needs an answer for every picture"):
-        read_rows(str(tmp_path / "faces"), Preprocess(), NO_OPTIONS)
+        read_rows(str(tmp_path / "faces"), Preprocess())
     with pytest.raises(DataError, match="no dataset at"):
-        read_rows(str(tmp_path / "nowhere.npy"), Preprocess(), NO_OPTIONS)
+        read_rows(str(tmp_path / "nowhere.npy"), Preprocess())
     with pytest.raises(ConfigError, match="a submission needs two columns, both are named 'x'"):
         write_submission(
             tmp_path / "s.csv",

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mien.results import ImageResult
 
 SAMPLE = "sample"
+_OF_PHOTOS = ("detector", "detector_weights", "uncertain_below", "out", "json_to", "workers")
+_OF_ROWS = ("id_column", "label_column", "numbers")
 
 
 def register(app: typer.Typer) -> None:
@@ -32,6 +34,7 @@ def predict(
         ),
     ],
     run: RunOptions,
+    context: typer.Context,
     model: Annotated[
         str, typer.Option(help="A bundle folder or a built-in name (see `mien models`).")
     ] = "default",
@@ -53,7 +56,10 @@ def predict(
         Path | None,
         typer.Option(help="Write a contest's CSV: one answer for every row, each picture a face."),
     ] = None,
-    id_column: Annotated[str, typer.Option(help="First column of the submission.")] = "Id",
+    id_column: Annotated[
+        str,
+        typer.Option(help="First column of the submission; a table's own column of this name gives the ids."),
+    ] = "Id",
     label_column: Annotated[str, typer.Option(help="Second column of the submission.")] = "Category",
     numbers: Annotated[
         bool, typer.Option("--numbers", help="In the submission, a label's number in the model's order.")
@@ -63,14 +69,15 @@ def predict(
     ] = None,
 ) -> None:
     """Find the faces in photos and name their expressions, or answer every row of a dataset."""
+    named = [_sample() if source == SAMPLE and not os.path.exists(source) else source for source in sources]  # noqa: PTH110
     if submission:
-        _refuse_with_submission(sources, detector, out, json_to)
-        _submit(sources[0], model, run, tta, submission, (id_column, label_column), numbers=numbers)
+        _refuse(context, _OF_PHOTOS, "--submission takes every picture as a face and writes one CSV")
+        _submit(named, model, run, tta, submission, (id_column, label_column), numbers=numbers)
         return
+    _refuse(context, _OF_ROWS, "only a --submission has columns")
     from mien.classifiers.combine import with_tta
     from mien.pipeline import Pipeline, find_images
 
-    named = [_sample() if source == SAMPLE and not os.path.exists(source) else source for source in sources]  # noqa: PTH110
     paths = find_images(named, skip=out)
     workers = workers or _cores(len(paths))
     classifier = with_tta(_load(model, run, workers), tta)
@@ -141,34 +148,31 @@ def _look_at(
     return [result for result, _ in seen], [picture for _, picture in seen if picture]
 
 
-def _refuse_with_submission(sources: list[str], detector: str, out: Path | None, json_to: str | None) -> None:
+def _refuse(context: typer.Context, names: tuple[str, ...], why: str) -> None:
+    """Refuse options that would be ignored, where the user gave them."""
     from mien.errors import ConfigError
 
-    if len(sources) != 1:
-        raise ConfigError(f"--submission answers the rows of one dataset, {len(sources)} are named")
-    for option, given in (
-        ("--out", out),
-        ("--json", json_to),
-        ("--detector", detector not in ("auto", "whole")),
-    ):
-        if given:
-            raise ConfigError(
-                f"--submission takes every picture as a face and writes one CSV: leave out {option}"
-            )
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        if option.name in names and source is not None and source.name == "COMMANDLINE":
+            raise ConfigError(f"{why}: leave out {option.opts[0]}")
 
 
 def _submit(
-    source: str, model: str, run: RunOptions, tta: str, path: Path, columns: tuple[str, str], *, numbers: bool
-) -> None:
+    sources: list[str], model: str, run: RunOptions, tta: str, path: Path, columns: tuple[str, str],
+    *, numbers: bool,
+) -> None:  # fmt: skip
     from collections import Counter
 
     from mien.classifiers import load_classifier
     from mien.classifiers.combine import with_tta
-    from mien.data.reading import ReadOptions
+    from mien.errors import ConfigError
     from mien.evaluation.submission import read_rows, write_submission
 
+    if len(sources) != 1:
+        raise ConfigError(f"--submission answers the rows of one dataset, {len(sources)} are named")
     classifier = with_tta(load_classifier(model, **vars(run)), tta)
-    ids, crops = read_rows(source, classifier.preprocess, ReadOptions())
+    ids, crops = read_rows(sources[0], classifier.preprocess, columns[0])
     answers = write_submission(path, ids, crops, classifier, columns=columns, numbers=numbers)
     counted = Counter(answers)
     for number, label in enumerate(classifier.id.labels):

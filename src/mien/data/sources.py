@@ -58,6 +58,22 @@ def read_dataset(
         )
 
 
+def read_pictures(path: str | Path, preprocess: Preprocess) -> FaceDataset:
+    """Read every picture in the source's own order, to be answered: its labels and splits are not looked at.
+
+    Raises:
+        DataError: nothing there, an unknown form, no pictures, or a corrupt one.
+    """
+    with ExitStack() as stack:
+        reading, _ = _open(path, preprocess, _DEFAULT, stack)
+        if not len(reading.ids):
+            raise DataError(f"no pictures in {path}")
+        bare = replace(
+            reading, splits=["all"] * len(reading.ids), targets=np.zeros_like(reading.targets), votes=None
+        )
+        return decode(bare, preprocess, split=None, skip_corrupt=False, allocate=_in_memory)
+
+
 @contextlib.contextmanager
 def opened(path: str | Path, split: str, options: ReadOptions = _DEFAULT) -> Iterator[Reading]:
     """Open one split of a dataset whose pictures are decoded as they are, one at a time, when asked for.

@@ -1,4 +1,4 @@
-"""Tables whose rows are pictures: pixels in a cell (``fer2013.csv`` and its kin), or a list of files."""
+"""Tables whose rows are pictures: pixels in a cell (``fer2013.csv`` and its kin) or in many, or a list of files."""
 
 from __future__ import annotations
 
@@ -29,17 +29,18 @@ _PATH = (
 )
 _BOX = ("x0", "y0", "x1", "y1")
 _ROWS_AT_ONCE = 256
+_PIXEL = re.compile(r"pixel[ _-]?\d+")
 _RAF_DB_ROW = re.compile(r"((?:train|test)_\w+\.\w+)\s+([1-7])")
 
 
 def is_pixels(header: Sequence[str]) -> bool:
-    """Say whether a table with this header has a column of pixels."""
-    return "pixels" in header
+    """Say whether a table with this header has a column of pixels, or one for each pixel beside others."""
+    return bool(_pixel_places(header))
 
 
 def is_list(header: Sequence[str]) -> bool:
-    """Say whether a table with this header lists picture files."""
-    return _column(header, _PATH) is not None and _column(header, _LABEL) is not None
+    """Say whether a table with this header lists picture files; a contest's test list has no labels."""
+    return _column(header, _PATH) is not None
 
 
 def is_raf_db(path: Path) -> bool:
@@ -50,24 +51,23 @@ def is_raf_db(path: Path) -> bool:
 def read_pixels(path: Path) -> Reading:
     """Read ``emotion,pixels,Usage`` in any order; a contest's test file has no emotion, others no usage.
 
-    Numbers in the emotion column have the meaning they have in ``fer2013.csv``.
+    Numbers in the emotion column have the meaning they have in ``fer2013.csv``. Beside a column for each pixel,
+    ``label,pixel0,pixel1...``, they are numbers only.
 
     Raises:
-        DataError: a row of another length, a pixel above 255, an unknown class number.
+        DataError: a row of another length, a pixel that is no whole number up to 255, an unknown class number.
     """
     blocks: list[UInt8[np.ndarray, "_ d"]] = []
-    names: list[str] = []
-    splits: list[str] = []
+    cells: list[list[str]] = []
     with open_table(path) as table:
-        if not is_pixels(table.header):
-            raise DataError(f"{table.name}: expected a column named pixels, got {', '.join(table.header)}")
-        pixels, label = table.header.index("pixels"), _column(table.header, _LABEL)
-        usage = _column(table.header, _SPLIT)
+        header, places = table.header, _pixel_places(table.header)
+        if not places:
+            raise DataError(f"{table.name}: expected a column named pixels, got {', '.join(header[:8])}")
+        others = [place for place in range(len(header)) if place not in set(places)]
         pending: list[tuple[int, str]] = []
         for number, row in table.rows:
-            pending.append((number, row[pixels].strip()))
-            names.append("" if label is None else row[label].strip())
-            splits.append("" if usage is None else row[usage].strip())
+            pending.append((number, " ".join([row[place].strip() for place in places])))
+            cells.append([row[place].strip() for place in others])
             if len(pending) == _ROWS_AT_ONCE:
                 blocks.append(_pixels(pending, table, blocks))
                 pending = []
@@ -76,21 +76,30 @@ def read_pixels(path: Path) -> Reading:
     if not blocks:
         raise DataError(f"{path} has a header and no rows")
     flat, shape = np.concatenate(blocks), flat_shape(blocks[0].shape[1], str(path))
-    classes, targets = _fer2013_targets(names, str(path))
-    ids = [f"row/{row:07d}" for row in range(len(names))]
+    names, splits, columns = _taken([header[place] for place in others], cells)
+    meant = _fer2013_targets if len(places) == 1 else class_targets
+    classes, targets = meant(names, str(path))
     return Reading(
-        str(path), ids, splits, classes, targets, lambda row: flat[row].reshape(shape), by_row=True
+        source=str(path),
+        ids=[f"row/{row:07d}" for row in range(len(cells))],
+        splits=splits,
+        classes=classes,
+        targets=targets,
+        picture=lambda row: flat[row].reshape(shape),
+        columns=columns,
+        by_row=True,
     )
 
 
 def read_list(path: Path) -> Reading:
     """Read a table that names picture files and their labels, or RAF-DB's ``train_00001.jpg 5``.
 
-    Files are looked for beside the table and in the folders that AffectNet and RAF-DB keep them in. Where there
-    are columns x0, y0, x1 and y1, in pixels, each row is a face in that box, and a file may have several rows.
+    Files are looked for beside the table and in the folders that AffectNet and RAF-DB keep them in. A list
+    without labels can be answered, but neither trained nor judged on. Where there are columns x0, y0, x1 and y1,
+    in pixels, each row is a face in that box, and a file may have several rows.
 
     Raises:
-        DataError: no columns for path and label, a file that is nowhere, or a box that is none.
+        DataError: no column for the path, a file that is nowhere, or a box that is none.
     """
     columns: dict[str, Shaped[np.ndarray, " n"]] = {}
     boxes = None
@@ -100,17 +109,16 @@ def read_list(path: Path) -> Reading:
         splits = [name.split("_")[0] for name in files]
     else:
         with open_table(path) as table:
-            file, label, split = (_column(table.header, known) for known in (_PATH, _LABEL, _SPLIT))
-            if file is None or label is None:
+            header, file = list(table.header), _column(table.header, _PATH)
+            if file is None:
                 raise DataError(
-                    f"{path}: expected columns such as path and label, got {', '.join(table.header[:8])}"
+                    f"{path}: expected columns such as path and label, got {', '.join(header[:8])}"
                 )
             cells = [[cell.strip() for cell in row] for _, row in table.rows]
-            header = table.header
-        files, splits = [row[file] for row in cells], ["" if split is None else row[split] for row in cells]
-        classes, targets = class_targets([row[label] for row in cells], str(path))
-        others = [place for place in range(len(header)) if place not in (file, label, split)]
-        columns = {header[place]: np.array([row[place] for row in cells], str) for place in others}
+        files = [row.pop(file) for row in cells]
+        header.pop(file)
+        names, splits, columns = _taken(header, cells)
+        classes, targets = class_targets(names, str(path))
         if (boxes := _boxes(columns, path)) is not None:
             columns["photo"] = np.array(files, str)
     found = _Finder(path.parent)
@@ -189,6 +197,28 @@ def _raf_db_rows(path: Path) -> list[tuple[str, str]]:
     return [(match[1], match[2]) for match in matches if match] if all(matches) else []
 
 
+def _taken(
+    header: Sequence[str], cells: list[list[str]]
+) -> tuple[list[str], list[str], dict[str, Shaped[np.ndarray, " n"]]]:
+    """Return the labels, the splits (empty where there are none) and all other columns by name."""
+    label, split = _column(header, _LABEL), _column(header, _SPLIT)
+    names, splits = (["" if place is None else row[place] for row in cells] for place in (label, split))
+    others = {
+        name: np.array([row[place] for row in cells], str)
+        for place, name in enumerate(header)
+        if place not in (label, split)
+    }
+    return names, splits, others
+
+
+def _pixel_places(header: Sequence[str]) -> list[int]:
+    """Return the columns that hold pixels; a table of nothing but such columns is an array with a title."""
+    if "pixels" in header:
+        return [header.index("pixels")]
+    each = [place for place, name in enumerate(header) if _PIXEL.fullmatch(name)]
+    return each if len(each) < len(header) else []
+
+
 def _column(header: Sequence[str], known: Sequence[str]) -> int | None:
     return next((header.index(name) for name in known if name in header), None)
 
@@ -198,11 +228,12 @@ def _pixels(
 ) -> UInt8[np.ndarray, "n d"]:
     """Parse the pixel cells of some rows."""
     values = numbers(pending, " ", table.name, blocks[0].shape[1] if blocks else 0)
-    wrong = ~((values >= 0) & (values <= 255))
+    wrong = ~((values >= 0) & (values <= 255) & (values == np.floor(values)))
     if wrong.any():
         row, place = np.argwhere(wrong)[0]
         raise DataError(
-            f"{table.name}: pixel {place} of line {pending[row][0]} is {values[row, place]:g}: expected 0-255"
+            f"{table.name}: pixel {place} of line {pending[row][0]} is {values[row, place]:g}: "
+            f"expected a whole number, 0-255"
         )
     return values.astype(np.uint8)
 

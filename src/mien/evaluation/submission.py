@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mien import files
-from mien.data.sources import read_dataset
+from mien.data.sources import read_pictures
 from mien.errors import ConfigError, DataError, ImageError
 from mien.pipeline import find_images
 from mien.vision import images
@@ -21,26 +21,28 @@ if TYPE_CHECKING:
     from jaxtyping import UInt8
 
     from mien.classifiers import Classifier
-    from mien.data.reading import ReadOptions
     from mien.preprocess import Preprocess
 
 
 def read_rows(
-    source: str, preprocess: Preprocess, options: ReadOptions
+    source: str, preprocess: Preprocess, id_column: str = "Id"
 ) -> tuple[list[str], UInt8[np.ndarray, "n s s c"]]:
-    """Return the id and the crop of every row: arrays and tables count from 0, pictures go by their paths.
+    """Return the id and the crop of every row, in the order of the source, whatever labels or splits it names.
 
-    A folder of pictures needs no classes; its pictures are taken as faces, sorted by path.
+    A table that has a column `id_column` (in any case) says the ids; else pictures go by their paths, and the rows
+    of arrays and tables count from 0. A folder of pictures needs no classes; they are faces, sorted by path.
 
     Raises:
         DataError: nothing that can be read there, or a picture that cannot be.
     """
     folder = Path(source)
-    if options.format == "auto" and _is_pictures(folder):
+    if _is_pictures(folder):
         paths = find_images([source])
         root = folder if folder.is_dir() else folder.parent
         return [path.relative_to(root).as_posix() for path in paths], _decoded(paths, preprocess)
-    data = read_dataset(source, preprocess, options=options)
+    data = read_pictures(source, preprocess)
+    if (given := data.columns.get(id_column.lower())) is not None:
+        return given.tolist(), data.images
     if any(Path(name).suffix.lower() in images.SUFFIXES for name in data.ids):
         return list(data.ids), data.images
     return [str(row) for row in range(len(data))], data.images
