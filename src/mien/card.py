@@ -157,7 +157,7 @@ def _training(card: Card) -> list[str]:
 def _members(card: Card) -> list[str]:
     run, rule = card.training, card.recipe["rule"]
     best = max(member["accuracy"] for member in card.recipe["members"])
-    worse = " **It is worse than its best member there.**" if run[rule] < best else ""
+    worse = " **It is worse than its best member there.**" if run["is_worse"] else ""
     rows = ["| member | architecture | weight | accuracy |", "|---|---|---|---|"]
     for member in card.recipe["members"]:
         figures = f"{member['weight']:.3f} | {100 * member['accuracy']:.1f} %"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.errors import DataError
-from mien.evaluation.mixture import combine, fit_weights, judge_mixture
+from mien.evaluation.mixture import RULES, combine, fit_weights, judge_mixture
 
 # three members, two pictures, two classes
 PROBS = np.array([[[0.9, 0.1], [0.4, 0.6]], [[0.2, 0.8], [0.3, 0.7]], [[0.4, 0.6], [0.8, 0.2]]], np.float32)
@@ -65,12 +67,15 @@ def test_the_report():
     assert report.mean == (probs.mean(axis=0).argmax(axis=1) == truth).mean()
     assert report.gain == pytest.approx(report.weighted_cross_validated - report.mean)
     assert report.weighted > report.mean, "one member is poor"
+    assert [report.accuracy(rule) for rule in RULES] == [report.mean, report.weighted, report.vote]
+    assert replace(report, mean=0.4, members=(0.3, 0.41)).is_worse("mean")
+    assert not replace(report, mean=0.4, members=(0.3, 0.4)).is_worse("mean")
     assert 0 < report.gain_standard_error < 0.05
 
 
 def test_a_class_with_too_few_pictures():
     probs, truth = drawn(20, k=5)
     with pytest.raises(
-        DataError, match="a class has 4 images on this split: cross-validating the weights needs 5"
+        DataError, match="20 images, 4 of the rarest class, are too few to judge what is fitted"
     ):
         judge_mixture(probs, truth)

@@ -53,6 +53,25 @@ def test_an_ensemble_joins_ensembles(members, tiny_ensemble, tmp_path):
     parts.append(probabilities(load_classifier(tmp_path / "both").logits(crops)) * 2 - parts[0])
     np.testing.assert_allclose(parts[1].sum(axis=1), 1, atol=1e-4)
     assert (parts[1] > -1e-4).all()
+    card = bundle.load(tmp_path / "both").card
+    assert (card.training["trained_on"], card.training["chosen_on"]) == (["train"], ["test"])
+    assert {score["split"] for score in card.scores} == {"test"}, "none of the pictures that members learnt"
+
+
+def test_what_an_ensemble_was_chosen_on_is_not_forgotten(members, tiny_ensemble, tmp_path):
+    data = tiny_data(70, 35)
+    other = replace(data, split=np.where(data.split == "test", "val", data.split))
+    save_ensemble([bundle.load(tiny_ensemble), members[0]], other, "val", tmp_path / "both")
+    card = bundle.load(tmp_path / "both").card
+    assert card.training["chosen_on"] == ["test", "val"], "the second one only here, the first by its members"
+
+
+def test_pictures_that_a_member_learnt_choose_nothing(members, tmp_path):
+    with pytest.raises(
+        ConfigError, match="tiny was trained on 100% of the pictures of train: what is chosen"
+    ):
+        save_ensemble(members, tiny_data(), "train", tmp_path / "joined")
+    assert not (tmp_path / "joined").exists()
 
 
 def test_the_card_says_when_the_best_member_is_better(members, tmp_path, monkeypatch):

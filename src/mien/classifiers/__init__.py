@@ -100,3 +100,8 @@ def probabilities(logits: Float32[np.ndarray, "n k"]) -> Float32[np.ndarray, "n 
     """Return the softmax of each row."""
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
     return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+def log_probabilities(probs: Float32[np.ndarray, "n k"]) -> Float32[np.ndarray, "n k"]:
+    """Return logits whose softmax these are, finite where a probability is nothing."""
+    return np.log(np.maximum(probs, np.finfo(np.float32).tiny))

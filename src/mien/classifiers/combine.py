@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from mien.classifiers import Classifier, probabilities
+from mien.classifiers import Classifier, log_probabilities, probabilities
 from mien.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ class ViewAverage:
     def logits(self, crops: UInt8[np.ndarray, "n s s c"]) -> Float32[np.ndarray, "n k"]:
         """Return the logarithm of the mean probabilities."""
         seen = [probabilities(self._inner.logits(view)) for view in self._views(crops)]
-        mean = sum(seen) / np.float32(len(seen))
-        return np.log(np.maximum(mean, np.finfo(np.float32).tiny))
+        return log_probabilities(np.mean(seen, axis=0))
 
 
 def flip(crops: Crops) -> Iterator[Crops]:

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mien import files
+from mien.classifiers import log_probabilities
 from mien.classifiers.onnx_runtime import BATCH_SIZE, open_session
 from mien.errors import BundleError, ConfigError
 from mien.preprocess import Preprocess
@@ -88,7 +89,7 @@ class SingleClassifier:
             (scores,) = self._session.run([self._output], {self._input: part})
             out[start : start + rows] = scores[:rows]
         if self._spec.output == "probabilities":
-            out = np.log(np.maximum(out, np.finfo(np.float32).tiny))
+            return log_probabilities(out)
         return out
 
 

@@ -46,10 +46,10 @@ def ensemble(
     words += ["--split", split, *flag_words(options), "--out", out.name, "--rule", rule]
     report = save_ensemble(loaded, dataset, split, out, rule=rule, command=shlex.join(words))
     _print(report, [one.id.name for one in loaded], split)
-    ours, best = getattr(report, rule), max(report.members)
-    if ours < best:
+    if report.is_worse(rule):
         print(
-            f"the ensemble ({ours:.2%}) is worse on {split} than its best member ({best:.2%})",
+            f"the ensemble ({report.accuracy(rule):.2%}) is worse on {split} than its best member "
+            f"({max(report.members):.2%})",
             file=sys.stderr,
         )
     print(out)

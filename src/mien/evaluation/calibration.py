@@ -9,16 +9,15 @@ import numpy as np
 
 from mien.classifiers import probabilities
 from mien.errors import DataError, needs
+from mien.evaluation.folds import folds
 from mien.evaluation.metrics import BINS, expected_calibration_error
 
 with needs("report"):
     from scipy.optimize import minimize_scalar
-    from sklearn.model_selection import StratifiedKFold
 
 if TYPE_CHECKING:
     from jaxtyping import Int, Num
 
-FOLDS = 5
 RANGE = (0.05, 20.0)
 """Where a temperature is looked for."""
 
@@ -61,14 +60,10 @@ def calibrate(logits: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> C
     Raises:
         DataError: fewer images than bins of the calibration error, or than folds in some class.
     """
-    counts = np.bincount(truth)
-    if len(truth) < BINS or counts[counts > 0].min() < FOLDS:
-        raise DataError(
-            f"{len(truth)} images, {counts[counts > 0].min()} of the rarest class, are too few to calibrate on: "
-            f"expected at least {BINS}, and {FOLDS} of each class"
-        )
+    if len(truth) < BINS:
+        raise DataError(f"{len(truth)} images are too few to calibrate on: expected at least {BINS}")
     held = np.empty(logits.shape, np.float64)
-    for fitted, judged in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(truth, truth):
+    for fitted, judged in folds(truth):
         held[judged] = logits[judged] / fit_temperature(logits[fitted], truth[fitted])
     before, after = probabilities(logits), probabilities(held.astype(np.float32))
     return Calibration(

@@ -7,16 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mien.errors import DataError, needs
-
-with needs("report"):
-    from sklearn.model_selection import StratifiedKFold
+from mien.evaluation.folds import folds
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, Int, Num
 
 RULES = ("mean", "weighted", "vote")
-FOLDS = 5
 _STEPS, _CLOSE = 1000, 1e-9
 TIE_BREAK = 0.01
 """Share of the mean in a vote: it decides ties and nothing else, with fewer than a hundred members."""
@@ -39,15 +35,24 @@ class MixtureReport:
     """...with the standard error of that paired difference."""
     weights: tuple[float, ...]
 
+    def accuracy(self, rule: str) -> float:
+        """Return the accuracy by one of `RULES`."""
+        return {"mean": self.mean, "weighted": self.weighted, "vote": self.vote}[rule]
+
+    def is_worse(self, rule: str) -> bool:
+        """Say whether the best member alone does better."""
+        return self.accuracy(rule) < max(self.members)
+
 
 def combine(
     probs: Float32[np.ndarray, "m n k"], rule: str, weights: Num[np.ndarray, " m"]
 ) -> Num[np.ndarray, "n k"]:
-    """Return an ensemble's probabilities from those of its members, by one of `RULES`."""
-    if rule == "weighted":
-        return np.einsum("mnk,m->nk", probs, weights)
-    mean = probs.mean(axis=0)
-    if rule == "mean":
+    """Return an ensemble's probabilities from those of its members, by one of `RULES`.
+
+    `weights` sum to one; they are equal unless the rule is ``weighted``, and a vote's ties are decided by them.
+    """
+    mean = np.einsum("mnk,m->nk", probs, weights)
+    if rule != "vote":
         return mean
     votes = np.eye(probs.shape[2])[probs.argmax(axis=2)].mean(axis=0)
     return (1 - TIE_BREAK) * votes + TIE_BREAK * mean
@@ -76,18 +81,15 @@ def judge_mixture(probs: Float32[np.ndarray, "m n k"], truth: Int[np.ndarray, " 
     Raises:
         DataError: fewer images of some class than folds.
     """
-    counts = np.bincount(truth)
-    if counts[counts > 0].min() < FOLDS:
-        raise DataError(
-            f"a class has {counts[counts > 0].min()} images on this split: cross-validating the weights needs {FOLDS}"
-        )
-    weights, even = fit_weights(probs, truth), np.ones(len(probs)) / len(probs)
-    hits = {rule: combine(probs, rule, weights).argmax(axis=1) == truth for rule in RULES}
+    fitted_weights = fit_weights(probs, truth)
+    hits = {
+        rule: combine(probs, rule, weights_of(rule, fitted_weights)).argmax(axis=1) == truth for rule in RULES
+    }
     held = np.empty(len(truth), bool)
-    for fitted, judged in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(truth, truth):
+    for fitted, judged in folds(truth):
         fold = fit_weights(probs[:, fitted], truth[fitted])
         held[judged] = combine(probs[:, judged], "weighted", fold).argmax(axis=1) == truth[judged]
-    difference = held.astype(float) - (combine(probs, "weighted", even).argmax(axis=1) == truth)
+    difference = held.astype(float) - hits["mean"]
     return MixtureReport(
         members=tuple((row.argmax(axis=1) == truth).mean().item() for row in probs),
         mean=hits["mean"].mean().item(),
@@ -96,5 +98,10 @@ def judge_mixture(probs: Float32[np.ndarray, "m n k"], truth: Int[np.ndarray, " 
         weighted_cross_validated=held.mean().item(),
         gain=difference.mean().item(),
         gain_standard_error=float(difference.std(ddof=1) / np.sqrt(len(truth))),
-        weights=tuple(weights.tolist()),
+        weights=tuple(fitted_weights.tolist()),
     )
+
+
+def weights_of(rule: str, fitted: Num[np.ndarray, " m"]) -> Num[np.ndarray, " m"]:
+    """Return the weights by which a rule joins its members: the fitted ones, or equal ones."""
+    return fitted if rule == "weighted" else np.full(len(fitted), 1 / len(fitted))

@@ -14,10 +14,10 @@ import numpy as np
 from mien import bundle, card, files
 from mien.classifiers import probabilities
 from mien.classifiers.onnx_runtime import OnnxClassifier
-from mien.data.twins import from_bytes, to_bytes
+from mien.data.twins import are_twins, from_bytes, to_bytes
 from mien.errors import BundleError, ConfigError, did_you_mean, needs
 from mien.evaluation.facts import READ_ONCE, data_facts, labelled_splits, scores, versions
-from mien.evaluation.mixture import RULES, TIE_BREAK, MixtureReport, combine, judge_mixture
+from mien.evaluation.mixture import RULES, TIE_BREAK, MixtureReport, combine, judge_mixture, weights_of
 from mien.export.metadata import describe
 from mien.results import ModelId
 
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 MAX_DIFFERENCE = 1e-4
 """Largest difference of any probability between the joined graph and its members, combined in NumPy."""
+MOST_SEEN = 0.5
+"""Largest part of the pictures that an ensemble is chosen on that a member may have been trained on."""
 
 
 def check_members(members: Sequence[Bundle], rule: str) -> None:
@@ -47,7 +49,7 @@ def check_members(members: Sequence[Bundle], rule: str) -> None:
         ConfigError: no such rule, fewer than two members, or members that answer or see something else.
     """
     if rule not in RULES:
-        raise ConfigError(f"unknown rule {rule!r}{did_you_mean(rule, RULES)}: expected {', '.join(RULES)}")
+        raise ConfigError(f"unknown rule {rule!r}: expected {', '.join(RULES)}{did_you_mean(rule, RULES)}")
     if len(members) < 2:
         raise ConfigError("an ensemble needs at least two bundles")
     first = members[0]
@@ -78,7 +80,7 @@ def save_ensemble(
     """Judge the members together on `split`, join them by `rule` and write the bundle into `out`.
 
     Raises:
-        ConfigError: `check_members`, or `out` holds a model.
+        ConfigError: `check_members`, `out` holds a model, or a member was trained on the pictures of `split`.
         DataError: no such split, pictures without a label, or too few of a class.
         BundleError: the joined graph differs from its members.
         OutputError: `out` cannot be written.
@@ -90,13 +92,16 @@ def save_ensemble(
     data = data.relabel(first.id.labels)
     rows = data.select(split)
     rows.check_labelled(np.arange(len(rows)))
+    for member in members:
+        _check_unseen(member, rows, split)
     singles = [OnnxClassifier(one.id, one.preprocess, one.read(bundle.GRAPH)) for one in members]
     probs = np.stack([probabilities(single.logits(rows.images)) for single in singles])
     report = judge_mixture(probs, rows.truth)
-    weights = np.array(report.weights) if rule == "weighted" else np.full(len(members), 1 / len(members))
+    weights = weights_of(rule, np.array(report.weights))
     graph = join(members, rule, weights)
     identity = ModelId(out.resolve().name, files.sha256(graph), first.id.labels)
     joined = OnnxClassifier(identity, first.preprocess, graph)
+    trained, chosen = _splits(members, split)
     difference = _check(joined, combine(probs, rule, weights), rows)
     made = bundle.Card(
         name=identity.name,
@@ -107,10 +112,13 @@ def save_ensemble(
         recipe={"rule": rule, "members": _facts(members, weights, report)},
         command=command,
         data=data_facts(data, data.fingerprint()),
-        training={"split": split, "onnx_max_probability_difference": difference, **asdict(report)},
+        training={
+            "split": split, "trained_on": sorted(trained), "chosen_on": sorted(chosen),
+            "onnx_max_probability_difference": difference, "is_worse": report.is_worse(rule), **asdict(report),
+        },
         versions=versions(),
-        scores=scores(joined, data, _protocols(members, data, split)),
-    )
+        scores=scores(joined, data, _protocols(data, trained, chosen)),
+    )  # fmt: skip
     contents = {bundle.GRAPH: graph, "README.md": card.render(made).encode()}
     if all(bundle.TRAINED_ON in member.contents for member in members):
         seen = [from_bytes(member.read(bundle.TRAINED_ON)) for member in members]
@@ -147,31 +155,34 @@ def join(members: Sequence[Bundle], rule: str, weights: Num[np.ndarray, " m"]) -
             make_node("Softmax", [model.graph.output[0].name], [f"{prefix}softmax"], axis=1),
             make_node("Unsqueeze", [f"{prefix}softmax", "first_axis"], [f"{prefix}probs"]),
         ]
-    constants += [
-        _constant("first_axis", np.array([0])),
-        _constant("weights", weights[:, None, None].astype(np.float32)),
-        _constant("tiny", np.finfo(np.float32).tiny),
-        _constant("classes", np.array(len(members[0].id.labels))),
-        _constant("off_on", np.array([0, 1], np.float32)),
-        _constant("vote_share", np.float32(1 - TIE_BREAK)),
-        _constant("mean_share", np.float32(TIE_BREAK)),
-    ]
-    nodes += [make_node("Concat", stacked, ["probs"], axis=0), *_combination(rule)]
-    graph = helper.make_graph(
-        nodes, "ensemble", first.graph.input, first.graph.output, _used(constants, nodes)
-    )
+    last, needed = _combination(rule, weights, len(members[0].id.labels))
+    nodes += [make_node("Concat", stacked, ["probs"], axis=0), *last]
+    graph = helper.make_graph(nodes, "ensemble", first.graph.input, first.graph.output, [*constants, *needed])
     model = helper.make_model(graph, opset_imports=first.opset_import, ir_version=first.ir_version)
     describe(model, members[0].id.labels, spec)
     return bytes(model.SerializeToString())
 
 
-def _combination(rule: str) -> list[onnx.NodeProto]:
-    """Return the nodes from ``probs`` [m, batch, k] to ``logits``: `mixture.combine`, its logarithm taken."""
+def _combination(
+    rule: str, weights: Num[np.ndarray, " m"], classes: int
+) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """Return nodes from ``probs`` [m, batch, k] to ``logits``, and their constants: the logarithm of `combine`."""
+    constants = [
+        _constant("first_axis", np.array([0])),
+        _constant("weights", weights[:, None, None].astype(np.float32)),
+        _constant("tiny", np.finfo(np.float32).tiny),
+    ]
     nodes = [
         make_node("Mul", ["probs", "weights"], ["weighted"]),
         make_node("ReduceSum", ["weighted", "first_axis"], ["mean"], keepdims=0),
     ]
     if rule == "vote":
+        constants += [
+            _constant("classes", np.array(classes)),
+            _constant("off_on", np.array([0, 1], np.float32)),
+            _constant("vote_share", np.float32(1 - TIE_BREAK)),
+            _constant("mean_share", np.float32(TIE_BREAK)),
+        ]
         nodes += [
             make_node("ArgMax", ["probs"], ["answers"], axis=2, keepdims=0),
             make_node("OneHot", ["answers", "classes", "off_on"], ["votes"], axis=-1),
@@ -180,20 +191,15 @@ def _combination(rule: str) -> list[onnx.NodeProto]:
             make_node("Mul", ["mean", "mean_share"], ["rest"]),
             make_node("Add", ["most", "rest"], ["mixed"]),
         ]
-    return [
-        *nodes,
+    nodes += [
         make_node("Max", ["mixed" if rule == "vote" else "mean", "tiny"], ["positive"]),
         make_node("Log", ["positive"], ["logits"]),
     ]
+    return nodes, constants
 
 
 def _constant(name: str, value: Any) -> onnx.TensorProto:
     return onnx.numpy_helper.from_array(np.asarray(value), name)
-
-
-def _used(constants: list[onnx.TensorProto], nodes: list[onnx.NodeProto]) -> list[onnx.TensorProto]:
-    wanted = {name for node in nodes for name in node.input}
-    return [constant for constant in constants if constant.name in wanted]
 
 
 def _check(joined: OnnxClassifier, expected: Num[np.ndarray, "n k"], rows: FaceDataset) -> float:
@@ -216,13 +222,32 @@ def _facts(
     ]  # fmt: skip
 
 
-def _protocols(members: Sequence[Bundle], data: FaceDataset, split: str) -> dict[str, str]:
-    trained = {one.card.recipe.get("train_split") for one in members}
-    chosen = {one.card.training.get("validation_split", one.card.training.get("split")) for one in members}
+def _check_unseen(member: Bundle, rows: FaceDataset, split: str) -> None:
+    """Refuse to choose on pictures that a member has learnt: twins of a few are no harm."""
+    if bundle.TRAINED_ON not in member.contents:
+        return
+    seen = are_twins(rows.images, from_bytes(member.read(bundle.TRAINED_ON))).mean()
+    if seen > MOST_SEEN:
+        raise ConfigError(
+            f"{member.id.name} was trained on {seen:.0%} of the pictures of {split}: what is chosen there is worth "
+            f"nothing elsewhere, choose on a split that no member was trained on"
+        )
+
+
+def _splits(members: Sequence[Bundle], split: str) -> tuple[set[str], set[str]]:
+    """Return the splits that members were trained on, and those on which anything was chosen."""
+    trained, chosen = set(), {split}
+    for one in members:
+        recipe, run = one.card.recipe, one.card.training
+        joined = one.card.architecture == bundle.ENSEMBLE
+        trained |= set(run["trained_on"] if joined else [recipe["train_split"]])
+        chosen |= set(run["chosen_on"] if joined else [run["validation_split"]])
+    return trained, chosen
+
+
+def _protocols(data: FaceDataset, trained: set[str], chosen: set[str]) -> dict[str, str]:
     return {
-        judged: "members or their weights were chosen on this split"
-        if judged in {split, *chosen}
-        else READ_ONCE
+        judged: "members or their weights were chosen on this split" if judged in chosen else READ_ONCE
         for judged in labelled_splits(data)
         if judged not in trained
     }

@@ -30,7 +30,7 @@ def check_trackers(names: Iterable[str]) -> None:
     for name in names:
         if name not in TRACKERS:
             raise ConfigError(
-                f"unknown tracker {name!r}{did_you_mean(name, TRACKERS)} (known: {', '.join(TRACKERS)})"
+                f"unknown tracker {name!r}: expected {', '.join(TRACKERS)}{did_you_mean(name, TRACKERS)}"
             )
 
 
