@@ -49,7 +49,7 @@ def test_settings_reach_every_depth_and_type():
         ("epochs.x=1", r"--set epochs\.x=1: epochs is a value, not a section"),
         ("seed=-1", r"option seed: Input should be greater than or equal to 0; got -1"),
         ("augment.erase_side_fraction=[0.9, 0.1]", r"erase_side_fraction needs 0 <= least <= greatest <= 1"),
-        ("input.mean=[0.1, 0.2]", r"option input: mean needs 1 or 1 values, got 2"),
+        ("input.mean=[0.1, 0.2]", r"option input: mean needs 1 value for channels = 1, got 2"),
     ],
 )
 def test_what_is_refused_and_how(setting, message):

@@ -56,7 +56,7 @@ def test_normalise_each_channel_with_its_own_numbers():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mean": (0.5, 0.5)}, "mean needs 1 or 1 values, got 2"),
+        ({"mean": (0.5, 0.5)}, "mean needs 1 value for channels = 1, got 2"),
         ({"std": (0.0,)}, "std must be positive"),
         ({"size_px": 4}, "greater than or equal to 8"),
         ({"colour": "grey"}, "Extra inputs"),

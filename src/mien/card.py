@@ -144,7 +144,7 @@ def _training(card: Card) -> list[str]:
     skipped = f" {len(data['skipped'])} corrupt pictures were left out." if data.get("skipped") else ""
     return [
         f"{_start(run)} on {images:,} images of `{data['name']}` (fingerprint `{data['fingerprint'][:12]}`), with no "
-        f"other pictures: {run['epochs']} of {recipe['epochs']} epochs, the median one in "
+        f"other pictures in this run: {run['epochs']} of {recipe['epochs']} epochs, the median one in "
         f"{run['median_epoch_seconds']:.0f} s, on {run['device']} ({run['machine']}, {run['threads']} threads, "
         f"processes: {run['processes']}). Epoch {run['kept_epoch']} was kept, with {kept} on "
         f"`{run['validation_split']}`; the last epoch had {last}.{skipped} ONNX Runtime and torch differ by at most "

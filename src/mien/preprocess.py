@@ -75,7 +75,10 @@ class Preprocess(BaseModel):
     def _per_channel(self) -> Preprocess:
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, self.channels):
-                raise ValueError(f"{name} needs 1 or {self.channels} values, got {len(values)}")
+                wanted = "1 value" if self.channels == 1 else f"1 value or {self.channels}"
+                raise ValueError(
+                    f"{name} needs {wanted} for channels = {self.channels}, got {len(values)}: mean and std must fit"
+                )
         if min(self.std) <= 0:
             raise ValueError("std must be positive")
         return self

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import save as to_safetensors
 
+from mien import bundle
+from mien.classifiers import load_classifier
+from mien.classifiers.torch_module import TorchClassifier
 from mien.errors import ConfigError
 from mien.export.onnx import check_parity, export_onnx
 from mien.networks import catalog
@@ -65,12 +70,21 @@ def test_deployment_folds_and_changes_nothing(name):
     )
 
 
-def test_onnx_agrees(name):
-    network = deploy(trained_a_little(name))
-    spec = Preprocess()
-    graph = export_onnx(network, spec, LABELS)
+def test_onnx_agrees_and_a_bundle_gives_it_back(name, tmp_path):
+    network, spec, crops = trained_a_little(name), Preprocess(), tiny_data().images
+    deployed = deploy(network)
+    graph = export_onnx(deployed, spec, LABELS)
     identity = ModelId(name, "0" * 64, LABELS)
-    assert check_parity(network, graph, identity, spec, tiny_data().images) < 1e-5
+    assert check_parity(deployed, graph, identity, spec, crops) < 1e-5
+    card = bundle.Card(
+        name="it", architecture=name, labels=LABELS, preprocess=spec, parameters=1, recipe={}, command="", data={},
+        training={}, versions={}, scores=[],
+    )  # fmt: skip
+    bundle.save(tmp_path, card, {bundle.GRAPH: graph, bundle.WEIGHTS: to_safetensors(network.state_dict())})
+    logits = TorchClassifier(identity, spec, deployed).logits(crops[:5])
+    for backend in ("onnx", "torch"):
+        again = load_classifier(tmp_path, backend=backend).logits(crops[:5])
+        np.testing.assert_allclose(again, logits, atol=1e-4, rtol=1e-4, err_msg=backend)
 
 
 def test_ours_is_plain_and_small():

@@ -52,8 +52,10 @@ def test_a_dataset_goes_through_convert_train_and_evaluate_with_the_same_options
     assert "48 pictures" in done.stdout
     assert "left out as corrupt: 1\n  train/sad/bad.png" in done.stdout
 
-    done = run("train", "nano", "--data", root, *options, "--out", tmp_path / "run", *TINY)
+    track = ["--track", "tensorboard"]
+    done = run("train", "nano", "--data", root, *options, "--out", tmp_path / "run", *track, *TINY)
     assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "run" / "run" / "tensorboard").glob("events.*"))
     assert "left out 1 corrupt pictures: train/sad/bad.png" in done.stderr
     card = bundle.load(tmp_path / "run").card
     assert card.labels == ("good", "bad")

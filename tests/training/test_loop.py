@@ -7,11 +7,15 @@ import errno
 import os
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from mien import bundle
 from mien.classifiers import load_classifier
 from mien.config import Recipe, read_recipe
+from mien.data.synthetic import draw_dataset
 from mien.errors import ConfigError, DataError, OutputError, TrainingError
 from mien.training import loop
 from mien.training.loop import train
@@ -90,6 +94,36 @@ def test_it_stops_early_and_keeps_the_best(tmp_path):
     assert len(rows) == 3
     card = bundle.load(tmp_path / "run").card
     assert (card.training["epochs"], card.training["kept_epoch"]) == (3, 1)
+
+
+def test_the_weights_of_the_best_epoch_are_kept(tmp_path, monkeypatch):
+    """The first of three epochs is called the best: what is saved is what a run of one epoch ends with."""
+    same = ["network=lenet", "ema.decay=0", "optim.schedule=constant", "optim.peak_lr=0.01"]
+    train(recipe(*same, "epochs=1"), tiny_data(), tmp_path / "one", device="cpu")
+    called = iter([(1.0, 0.9), (1.1, 0.8), (1.2, 0.7)])
+    monkeypatch.setattr(loop._Run, "judge", lambda _: next(called))
+    train(recipe(*same, "epochs=3"), tiny_data(), tmp_path / "three", device="cpu")
+    one, three = (load_file(tmp_path / name / bundle.WEIGHTS) for name in ("one", "three"))
+    assert all(torch.equal(three[name], one[name]) for name in one)
+    assert bundle.load(tmp_path / "three").card.training["kept_epoch"] == 1
+
+
+def test_colour_at_256_pixels_through_to_a_bundle(tmp_path):
+    settings = ["network=timm/resnet10t", "input.channels=3", "input.size_px=256", "input.mean=[0.4,0.5,0.6]",
+                "input.std=[0.2,0.3,0.4]", "augment.cutmix_probability=1", "epochs=1", "batch_size=7"]  # fmt: skip
+    seen = recipe(*settings)
+    grey = draw_dataset(seen.input, {"train": 7, "test": 7})
+    data = replace(grey, images=(grey.images * [0.3, 0.6, 0.9]).astype(np.uint8))
+    train(seen, data, tmp_path / "run", device="cpu")
+    crops = data.images[:5]
+    ours, theirs = (
+        load_classifier(tmp_path / "run", backend=name).logits(crops) for name in ("torch", "onnx")
+    )
+    assert crops.shape == (5, 256, 256, 3)
+    np.testing.assert_allclose(ours, theirs, atol=1e-3)
+    assert not np.allclose(
+        theirs, load_classifier(tmp_path / "run").logits(crops[..., ::-1].copy()), atol=1e-3
+    )
 
 
 def test_the_batch_size_of_validation_changes_no_figure(tmp_path):
@@ -194,6 +228,8 @@ def test_a_full_disk_during_training_is_one_line_and_keeps_the_last_epoch(tmp_pa
 def test_what_can_be_refused_leaves_no_folder(tmp_path):
     with pytest.raises(ConfigError, match="unknown device"):
         train(recipe(), tiny_data(), tmp_path / "run", device="gpu")
+    with pytest.raises(ConfigError, match=r"expected a file, a bundle or hub; got 'nowhere\.pth'"):
+        train(recipe("transfer.weights=nowhere.pth"), tiny_data(), tmp_path / "run", device="cpu")
     assert not (tmp_path / "run").exists()
 
 

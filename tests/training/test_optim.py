@@ -23,6 +23,21 @@ def test_decay_applies_to_filters_and_matrices_only(name):
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
 
 
+def test_decay_by_hand():
+    """One step of a weight of 1 at rate 0.1 with decay 0.5: in the gradient, which Adam then scales, or beside it."""
+    found = {}
+    for name, gradient in (("sgd", 0.0), ("adam", 0.0), ("adam", -1.0), ("adamw", 0.0), ("adamw", -1.0)):
+        layer = nn.Linear(1, 1)
+        nn.init.ones_(layer.weight)
+        layer.weight.grad, layer.bias.grad = torch.full((1, 1), gradient), torch.zeros(1)
+        build_optimizer(layer, Optim(name=name, peak_lr=0.1, momentum=0.0, weight_decay=0.5)).step()
+        found[name, gradient] = layer.weight.item()
+    assert found == pytest.approx({
+        ("sgd", 0.0): 1 - 0.1 * 0.5, ("adam", 0.0): 1 - 0.1, ("adam", -1.0): 1 + 0.1,
+        ("adamw", 0.0): 1 - 0.1 * 0.5, ("adamw", -1.0): 1 - 0.1 * 0.5 + 0.1,
+    }, abs=1e-5)  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("schedule", "progress", "rate"),
     [

@@ -58,6 +58,21 @@ def test_a_file_for_other_classes_and_colours(pretrained):
     assert torch.equal(colour["conv1.0.weight"], given["conv1.0.weight"])
 
 
+def test_a_vision_transformer_for_another_size(tmp_path):
+    torch.manual_seed(1)
+    made = catalog.build("timm/test_vit", 3, Preprocess(channels=3, size_px=160)).eval()
+    with torch.no_grad():
+        made.pos_embed.zero_()
+        made.pos_embed[:, 1:, 0] = torch.linspace(0, 1, 10).repeat(10)  # knows left from right
+    save_file(made.state_dict(), tmp_path / "vit.safetensors")
+    smaller = catalog.build("timm/test_vit", 3, Preprocess(channels=1, size_px=48))
+    load_start(smaller, recipe("network=timm/test_vit", f"transfer.weights={tmp_path / 'vit.safetensors'}"))
+    places = smaller.pos_embed[0, 1:, 0].reshape(3, 3)
+    assert (places.diff(dim=1) > 0.2).all(), "still left to right"
+    torch.testing.assert_close(places[0], places[2])
+    torch.testing.assert_close(smaller.head.weight, made.head.weight)
+
+
 def test_a_checkpoint_of_torch_with_its_wrappings(pretrained, tmp_path):
     given = load_file(pretrained)
     wrapped = {"epoch": 3, "state_dict": {f"module.{name}": value for name, value in given.items()}}

@@ -235,9 +235,11 @@ def check(recipe: Recipe, out: Path, *, device: str = "auto", resume: bool = Fal
     """Refuse what can be refused before any data is read.
 
     Raises:
-        ConfigError: unknown network, device not there, or `out` holds another run.
+        ConfigError: unknown network, weights that are not there or do not fit, device not there, or `out` holds
+            another run.
+        FetchError: the hub cannot be reached.
     """
-    catalog.build(recipe.network, 2, recipe.input, recipe.network_options)
+    load_start(catalog.build(recipe.network, 2, recipe.input, recipe.network_options), recipe)
     load_teachers(recipe)
     check_device(device)
     if (out / bundle.CONFIG).exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,9 +63,9 @@ def freeze(network: nn.Module, *, frozen: bool) -> None:
 
 
 def _load_fitting(network: nn.Module, given: dict[str, torch.Tensor], source: str) -> None:
-    """Load what fits; the head may be for other classes and the first layer for other colours."""
-    own = network.state_dict()
-    if missing := sorted(own.keys() - given.keys() - _names_of(network, head(network))):
+    """Load what fits; the head may be for other classes, the first layer for other colours, places for a size."""
+    own, answering = network.state_dict(), _names_of(network, head(network))
+    if missing := sorted(own.keys() - given.keys() - answering):
         raise ConfigError(
             f"{source} does not fit {type(network).__name__}: it lacks {len(missing)} of {len(own)} tensors, "
             f"such as {missing[0]}"
@@ -74,9 +75,11 @@ def _load_fitting(network: nn.Module, given: dict[str, torch.Tensor], source: st
         value = given[name]
         if name == first:
             value = _to_colours(value, own[name].shape[1])
+        elif name == "pos_embed" and hasattr(network, "patch_embed"):  # one of timm's vision transformers
+            value = _to_size(value, network)
         if value.shape == own[name].shape:
             own[name] = value
-        elif name not in _names_of(network, head(network)):
+        elif name not in answering:
             raise ConfigError(
                 f"{source} does not fit: its {name} is {list(value.shape)}, here {list(own[name].shape)}"
             )
@@ -88,6 +91,17 @@ def _to_colours(filters: torch.Tensor, channels: int) -> torch.Tensor:
     if filters.shape[1] == channels:
         return filters
     return filters.sum(1, keepdim=True).expand(-1, channels, -1, -1) / channels
+
+
+def _to_size(places: torch.Tensor, network: nn.Module) -> torch.Tensor:
+    """Resample what a vision transformer knows of the places of a picture for one of another size."""
+    from timm.layers.pos_embed import resample_abs_pos_embed
+
+    known = getattr(network, "num_prefix_tokens", 1)
+    side = math.isqrt(places.shape[1] - known)
+    if side * side + known != places.shape[1]:
+        return places
+    return resample_abs_pos_embed(places, list(network.patch_embed.grid_size), num_prefix_tokens=known)  # type: ignore[union-attr,arg-type]
 
 
 def _names_of(network: nn.Module, layer: nn.Module) -> set[str]:
