@@ -36,7 +36,7 @@ class Augment(_Section):
     scale_fraction: float = Field(0.0, ge=0, lt=1)
     """Enlarged or shrunk by up to this part, even in the logarithm."""
     vertical_flip_probability: float = Field(0.0, ge=0, le=1)
-    """Faces stand upright: off, but reference system B used it."""
+    """Faces stand upright: off, unless a picture may come in any position."""
     crop_fraction: float = Field(0.0, ge=0, lt=1)
     """Cut to a random rectangle missing up to this part of each side, then stretched back."""
     blur_sigma_px: float = Field(0.0, ge=0, le=8)
@@ -110,7 +110,8 @@ _SYSTEM_B_COPIES = Augment(
     blur_sigma_px=1.0,
     sharpness_fraction=1.0,
 )
-"""The kinds of change reference system B made, its crop among them; the other amounts are ours."""
+"""The kinds of change reference system B made, and its crop of .8 to 1, read as a part of each side; the other
+amounts are ours."""
 
 
 class Balance(_Section):
