@@ -71,6 +71,18 @@ class Card(BaseModel):
         """What the graphs divide the network's logits by, as their last step."""
         return float(self.calibration.get("temperature", 1.0))
 
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        """Splits whose pictures the model, or a member of it, has learnt."""
+        own = self.recipe.get("train_split")
+        return tuple(self.training.get("trained_on", [own] if own else []))
+
+    @property
+    def chosen_on(self) -> tuple[str, ...]:
+        """Splits on which its epoch, its members' or their weights were chosen."""
+        own = self.training.get("validation_split")
+        return tuple(self.training.get("chosen_on", [own] if own else []))
+
 
 class _Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")

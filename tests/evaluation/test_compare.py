@@ -89,7 +89,7 @@ def test_a_comparison_by_hand():
 def test_every_form_says_the_same(tmp_path):
     truth, first = noisy(3, 73)
     _, second = noisy(3, 73, skill=0.5)
-    past = Past("memory", None, "train", 0.5, "val", 0.625, HISTORY)
+    past = Past("memory", None, ("train",), ("val",), 0.5, "val", 0.625, HISTORY)
     contenders = (model("one <b>", ABC, first, past=past), model("two", ABC, second))
     found = compared(ABC, truth, *contenders)
     page = write_comparison(found, tmp_path / "out")
@@ -239,9 +239,9 @@ def test_a_model_that_knows_more_is_told_of():
 
 def test_what_flatters_a_model_is_said():
     truth, logits = noisy(3, 11)
-    trained = model("a", ABC, logits, past=Past("memory", train_split="test", validation_split="val"))
-    chosen = model("b", ABC, logits, past=Past("memory", train_split="train", validation_split="test"))
-    other = model("c", ABC, logits, past=Past("elsewhere", train_split="test", validation_split="test"))
+    trained = model("a", ABC, logits, past=Past("memory", trained_on=("test",), chosen_on=("val",)))
+    chosen = model("b", ABC, logits, past=Past("memory", trained_on=("train",), chosen_on=("val", "test")))
+    other = model("c", ABC, logits, past=Past("elsewhere", trained_on=("test",), chosen_on=("test",)))
     caveats = [m.caveats for m in compared(ABC, truth, trained, chosen, other).models]
     assert caveats == [
         ("was trained on test of a dataset of this name: its figures say nothing here",),
@@ -302,6 +302,7 @@ def test_who_may_enter(tmp_path, tiny_members, monkeypatch):
 def test_an_ensemble_enters_without_a_history(tiny_ensemble):
     joined = enter([str(tiny_ensemble), "mien_nano"])[0].past
     assert (joined.history, joined.train_accuracy, joined.validation_split) == ((), None, "test")
+    assert (joined.trained_on, joined.chosen_on) == (("train",), ("test",))
     assert joined.validation_accuracy == bundle.load(tiny_ensemble).card.training["mean"]
 
 

@@ -312,9 +312,9 @@ def letter(place: int) -> str:
 def _caveats(contender: Contender, rows: FaceDataset, split: str) -> tuple[str, ...]:
     past, found = contender.past, []
     if past.data == Path(rows.source).name:
-        if past.train_split == split:
+        if split in past.trained_on:
             found.append(f"was trained on {split} of a dataset of this name: its figures say nothing here")
-        elif past.validation_split == split:
+        elif split in past.chosen_on:
             found.append(f"was chosen on {split} of a dataset of this name: its figures are optimistic")
     extra = [label for label in contender.classifier.id.labels if label not in rows.labels]
     if extra:

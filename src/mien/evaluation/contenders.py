@@ -29,7 +29,10 @@ class Past:
     """Name of the dataset."""
     labels_option: str | None = None
     """The map of the data's classes that it was trained with."""
-    train_split: str | None = None
+    trained_on: tuple[str, ...] = ()
+    """Splits whose pictures it learnt..."""
+    chosen_on: tuple[str, ...] = ()
+    """...and on which anything of it was chosen."""
     train_accuracy: float | None = None
     """On the pictures as augmented, the mean over the kept epoch."""
     validation_split: str | None = None
@@ -147,7 +150,8 @@ def _past(card: Card, history: Path) -> Past:
     return Past(
         data=card.data.get("name"),
         labels_option=_option(card.command, "--labels"),
-        train_split=card.recipe.get("train_split"),
+        trained_on=card.trained_on,
+        chosen_on=card.chosen_on,
         train_accuracy=kept.train_accuracy if kept else training.get("kept_train_accuracy"),
         validation_split=training.get("validation_split", training.get("split", chosen)),
         validation_accuracy=kept.val_accuracy if kept else training.get(judged),

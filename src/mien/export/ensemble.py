@@ -101,7 +101,8 @@ def save_ensemble(
     graph = join(members, rule, weights)
     identity = ModelId(out.resolve().name, files.sha256(graph), first.id.labels)
     joined = OnnxClassifier(identity, first.preprocess, graph)
-    trained, chosen = _splits(members, split)
+    trained = {name for one in members for name in one.card.trained_on}
+    chosen = {split, *(name for one in members for name in one.card.chosen_on)}
     difference = _check(joined, combine(probs, rule, weights), rows)
     made = bundle.Card(
         name=identity.name,
@@ -232,17 +233,6 @@ def _check_unseen(member: Bundle, rows: FaceDataset, split: str) -> None:
             f"{member.id.name} was trained on {seen:.0%} of the pictures of {split}: what is chosen there is worth "
             f"nothing elsewhere, choose on a split that no member was trained on"
         )
-
-
-def _splits(members: Sequence[Bundle], split: str) -> tuple[set[str], set[str]]:
-    """Return the splits that members were trained on, and those on which anything was chosen."""
-    trained, chosen = set(), {split}
-    for one in members:
-        recipe, run = one.card.recipe, one.card.training
-        joined = one.card.architecture == bundle.ENSEMBLE
-        trained |= set(run["trained_on"] if joined else [recipe["train_split"]])
-        chosen |= set(run["chosen_on"] if joined else [run["validation_split"]])
-    return trained, chosen
 
 
 def _protocols(data: FaceDataset, trained: set[str], chosen: set[str]) -> dict[str, str]:
