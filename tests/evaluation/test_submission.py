@@ -107,6 +107,9 @@ def test_what_is_refused(tmp_path):
     write_tree(tmp_path / "faces", {"a.png": png(1), "b.png": b"nonsense"})
     with pytest.raises(DataError, match=r"b\.png.*: a submission needs an answer for every picture"):
         read_rows(str(tmp_path / "faces"), Preprocess())
+    (tmp_path / "t.csv").write_text("path\nfaces/b.png\n")
+    with pytest.raises(DataError, match=r"faces/b\.png.*; replace them$"):
+        read_rows(str(tmp_path / "t.csv"), Preprocess())
     with pytest.raises(DataError, match="no dataset at"):
         read_rows(str(tmp_path / "nowhere.npy"), Preprocess())
     with pytest.raises(ConfigError, match="a submission needs two columns, both are named 'x'"):

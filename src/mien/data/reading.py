@@ -191,13 +191,13 @@ def decode(
     preprocess: Preprocess,
     *,
     split: str | None,
-    skip_corrupt: bool,
+    skip_corrupt: bool | None,
     allocate: Callable[[tuple[int, int, int, int]], UInt8[np.ndarray, "n s s c"]],
 ) -> FaceDataset:
     """Decode and fit a prepared reading into the array that `allocate` makes for its shape.
 
     Raises:
-        DataError: no such split, or a picture is corrupt and `skip_corrupt` is off.
+        DataError: no such split, or a picture is corrupt and `skip_corrupt` is off (None: there is no such choice).
     """
     if split:
         check_split(split, list(dict.fromkeys(reading.splits)), reading.source)
@@ -215,9 +215,10 @@ def decode(
     if corrupt:
         if not skip_corrupt:
             name, reason = next(iter(corrupt.items()))
+            choice = "" if skip_corrupt is None else ", or leave them out with --skip-corrupt"
             raise DataError(
                 f"{len(corrupt)} corrupt of {len(reading.ids)} pictures in {reading.source}, first {name}: "
-                f"{reason}; replace them, or leave them out with --skip-corrupt"
+                f"{reason}; replace them{choice}"
             )
         if not kept:
             raise DataError(f"all {len(corrupt)} pictures in {reading.source} are corrupt")

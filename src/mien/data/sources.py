@@ -71,7 +71,7 @@ def read_pictures(path: str | Path, preprocess: Preprocess) -> FaceDataset:
         bare = replace(
             reading, splits=["all"] * len(reading.ids), targets=np.zeros_like(reading.targets), votes=None
         )
-        return decode(bare, preprocess, split=None, skip_corrupt=False, allocate=_in_memory)
+        return decode(bare, preprocess, split=None, skip_corrupt=None, allocate=_in_memory)
 
 
 @contextlib.contextmanager
