@@ -58,6 +58,15 @@ def test_shapes_and_gradients(name, channels):
         assert p.grad.abs().sum() > 0 or parameter.endswith("bias"), parameter
 
 
+def test_a_network_is_born_undecided(name):
+    """Its first loss is near the logarithm of the number of classes, so that training need not unlearn anything."""
+    torch.manual_seed(0)
+    network = catalog.build(name, 5, Preprocess())
+    with torch.no_grad():
+        loss = torch.nn.functional.cross_entropy(network(torch.randn(8, 1, 48, 48)), torch.arange(8) % 5)
+    assert loss < np.log(5) + 0.5
+
+
 def test_deployment_folds_and_changes_nothing(name):
     network = trained_a_little(name)
     deployed = deploy(network)
