@@ -38,6 +38,16 @@ def test_the_mean_of_what_each_would_answer_itself(tiny_members):
     assert not answers.requires_grad
 
 
+def test_a_teacher_that_knows_more_answers_as_if_there_were_no_other_labels(tiny_bundle):
+    plan, data = recipe(tiny_bundle), tiny_data()
+    some = (data.labels[4], data.labels[1])
+    teach = Teachers(load_teachers(plan), plan, some)
+    pictures = torch.from_numpy(data.images[:11]).permute(0, 3, 1, 2).float()
+    answers = teach(ToInput(plan.input, torch.device("cpu"))(pictures))
+    whole = probabilities(load_classifier(tiny_bundle).logits(data.images[:11]))[:, [4, 1]]
+    np.testing.assert_allclose(answers.numpy(), whole / whole.sum(axis=1, keepdims=True), atol=1e-5)
+
+
 def test_the_share_decides(tiny_bundle, tmp_path):
     """With no share a teacher changes nothing; with all of it the labels do not matter."""
 

@@ -38,18 +38,21 @@ def load_teachers(recipe: Recipe) -> list[TorchClassifier]:
 
 
 class Teachers(nn.Module):
-    """Input as the student gets it -> mean probabilities of the teachers, f32 [b, k]."""
+    """Input as the student gets it -> mean probabilities of the teachers, f32 [b, k].
+
+    A teacher that knows more labels than the data has answers as if there were no others.
+    """
 
     def __init__(self, teachers: Sequence[TorchClassifier], recipe: Recipe, labels: tuple[str, ...]) -> None:
         super().__init__()
-        for teacher in teachers:
-            if teacher.id.labels != labels:
-                raise ConfigError(
-                    f"teacher {teacher.id.name} answers {', '.join(teacher.id.labels)}; "
-                    f"the data has {', '.join(labels)}"
-                )
         self.networks = nn.ModuleList(teacher.network for teacher in teachers)
         for number, teacher in enumerate(teachers):
+            known = teacher.id.labels
+            if not set(labels) <= set(known):
+                raise ConfigError(
+                    f"teacher {teacher.id.name} answers {', '.join(known)}; the data has {', '.join(labels)}"
+                )
+            self.register_buffer(f"columns{number}", torch.tensor([known.index(label) for label in labels]))
             change = recipe.input.range_change(teacher.preprocess)
             for name, values in zip(("gain", "offset"), change, strict=True):
                 self.register_buffer(f"{name}{number}", torch.tensor(values)[:, None, None])
@@ -58,10 +61,10 @@ class Teachers(nn.Module):
     @torch.no_grad()
     def forward(self, x: Tensor) -> Float32[Tensor, "b k"]:
         """Return the mean of their probabilities for these very pictures, augmented and mixed as they are."""
-        answers = [
-            network(x * self.get_buffer(f"gain{n}") + self.get_buffer(f"offset{n}")).float().softmax(1)
-            for n, network in enumerate(self.networks)
-        ]
+        answers = []
+        for n, network in enumerate(self.networks):
+            logits = network(x * self.get_buffer(f"gain{n}") + self.get_buffer(f"offset{n}")).float()
+            answers.append(logits[:, self.get_buffer(f"columns{n}")].softmax(1))
         return torch.stack(answers).mean(0)
 
 
