@@ -67,6 +67,18 @@ def test_a_network_is_born_undecided(name):
     assert loss < np.log(5) + 0.5
 
 
+def test_a_transformer_is_born_seeing_where_a_patch_is():
+    """Its patches in other places change its features nearly as another picture does."""
+    torch.manual_seed(0)
+    features = catalog.build("vit", 5, Preprocess()).eval()[:-1]
+    pictures = torch.from_numpy(tiny_data().images[::5]).permute(0, 3, 1, 2).float() / 64 - 2
+    with torch.no_grad():
+        here, moved, other = (
+            features(x) for x in (pictures, pictures.roll((12, 18), (2, 3)), pictures.roll(1, 0))
+        )
+    assert (here - moved).norm(dim=1).mean() > 0.1 * (here - other).norm(dim=1).mean()
+
+
 def test_deployment_folds_and_changes_nothing(name):
     network = trained_a_little(name)
     deployed = deploy(network)
