@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -315,6 +316,11 @@ def test_two_models_become_one(tmp_path, tiny_members):
     assert done.returncode == 0, done.stderr
     assert "weighted, cross-validated" in done.stdout
     assert done.stdout.endswith(f"{joined}\n")
+    shown = dict(re.findall(r"^(\S.*?) +([\d.]+)%", done.stdout, re.MULTILINE))
+    best = max(float(shown["tiny"]), float(shown["lenet"]))
+    own = float(shown["weighted, fitted to these images"])
+    warning = f"the ensemble ({own:.2f}%) is worse on test than its best member ({best:.2f}%)\n"
+    assert done.stderr == (warning if own < best else "")
     page = (joined / "README.md").read_text()
     assert "mien ensemble tiny lenet --data synthetic --split test --out joined --rule weighted" in page
     assert run("evaluate", joined, "--data", "synthetic", "--split", "test").returncode == 0
