@@ -26,10 +26,14 @@ def name(request):
     return request.param
 
 
+OPTIONS = {"timm/vit_base_patch16_224": {"depth": 2}}
+"""Twelve equal blocks show no more than two, and take half a minute to export."""
+
+
 def trained_a_little(name: str, classes: int = 5) -> torch.nn.Module:
     """A network whose BatchNorm statistics are not those it was born with."""
     torch.manual_seed(0)
-    network = catalog.build(name, classes, Preprocess())
+    network = catalog.build(name, classes, Preprocess(), OPTIONS.get(name))
     network.train()
     for _ in range(3):
         network(torch.randn(7, 1, 48, 48) * 2 + 1)
@@ -98,8 +102,8 @@ def test_onnx_agrees_and_a_bundle_gives_it_back(name, tmp_path):
     identity = ModelId(name, "0" * 64, LABELS)
     assert check_parity(deployed, graph, identity, spec, crops) < 1e-5
     card = bundle.Card(
-        name="it", architecture=name, labels=LABELS, preprocess=spec, parameters=1, recipe={}, command="", data={},
-        training={}, versions={}, scores=[],
+        name="it", architecture=name, labels=LABELS, preprocess=spec, parameters=1,
+        recipe={"network_options": OPTIONS.get(name, {})}, command="", data={}, training={}, versions={}, scores=[],
     )  # fmt: skip
     bundle.save(tmp_path, card, {bundle.GRAPH: graph, bundle.WEIGHTS: to_safetensors(network.state_dict())})
     again = load_classifier(tmp_path, backend="torch").logits(crops)
