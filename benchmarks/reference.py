@@ -113,8 +113,9 @@ def training(card: Card, run: Path) -> dict:
 
 
 def runs_of(recipe: str, way: str) -> list[dict]:
-    """Return the recorded runs of a recipe."""
-    return [json.loads(path.read_text()) for path in sorted(FACTS.glob(f"{recipe}-{way}-*.json"))]
+    """Return the recorded runs of a recipe, by seed."""
+    runs = [json.loads(path.read_text()) for path in FACTS.glob(f"{recipe}-{way}-*.json")]
+    return sorted(runs, key=lambda run: run["seed"])
 
 
 def table() -> str:
