@@ -57,7 +57,14 @@ def test_no_other_weights_make_the_truth_likelier(seed, members):
         return np.log(np.einsum("mn,m->n", probs[:, np.arange(len(truth)), truth], weights)).sum()
 
     best = likelihood(fit_weights(probs, truth))
-    assert all(likelihood(other) <= best + 1e-6 for other in rng.dirichlet(np.ones(members), 50))
+    assert all(likelihood(other) <= best + 1e-3 for other in rng.dirichlet(np.ones(members), 50))
+
+
+def test_who_adds_nothing_weighs_nothing():
+    probs, truth = drawn(skill=(3.0, 3.0, 0.0))
+    weights = fit_weights(probs, truth)
+    assert weights[2] == 0
+    assert weights.sum() == pytest.approx(1)
 
 
 def test_the_report():

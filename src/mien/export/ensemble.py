@@ -79,6 +79,8 @@ def save_ensemble(
 ) -> MixtureReport:
     """Judge the members together on `split`, join them by `rule` and write the bundle into `out`.
 
+    A member of weight zero is named in the card and left out of the graph.
+
     Raises:
         ConfigError: `check_members`, `out` holds a model, or a member was trained on the pictures of `split`.
         DataError: no such split, pictures without a label, or too few of a class.
@@ -98,7 +100,8 @@ def save_ensemble(
     probs = np.stack([probabilities(single.logits(rows.images)) for single in singles])
     report = judge_mixture(probs, rows.truth)
     weights = weights_of(rule, np.array(report.weights))
-    graph = join(members, rule, weights)
+    used = [one for one, weight in zip(members, weights, strict=True) if weight]
+    graph = join(used, rule, weights[weights > 0])
     identity = ModelId(out.resolve().name, files.sha256(graph), first.id.labels)
     joined = OnnxClassifier(identity, first.preprocess, graph)
     trained = {name for one in members for name in one.card.trained_on}
@@ -109,7 +112,7 @@ def save_ensemble(
         architecture=bundle.ENSEMBLE,
         labels=data.labels,
         preprocess=first.preprocess,
-        parameters=sum(one.card.parameters for one in members),
+        parameters=sum(one.card.parameters for one in used),
         recipe={"rule": rule, "members": _facts(members, weights, report)},
         command=command,
         data=data_facts(data, data.fingerprint()),
@@ -120,10 +123,7 @@ def save_ensemble(
         versions=versions(),
         scores=scores(joined, data, _protocols(data, trained, chosen)),
     )  # fmt: skip
-    contents = {bundle.GRAPH: graph, "README.md": card.render(made).encode()}
-    if all(bundle.TRAINED_ON in member.contents for member in members):
-        seen = [from_bytes(member.read(bundle.TRAINED_ON)) for member in members]
-        contents[bundle.TRAINED_ON] = to_bytes(np.concatenate(seen))
+    contents = {bundle.GRAPH: graph, "README.md": card.render(made).encode(), **_learnt(members)}
     bundle.save(out, made, contents)
     return report
 
@@ -221,6 +221,14 @@ def _facts(
          "weight": float(weight), "accuracy": accuracy, "command": one.card.command}
         for one, weight, accuracy in zip(members, weights, report.members, strict=True)
     ]  # fmt: skip
+
+
+def _learnt(members: Sequence[Bundle]) -> dict[str, bytes]:
+    """Return the keys of the pictures that members learnt, as a bundle keeps them; nothing if some are unknown."""
+    if not all(bundle.TRAINED_ON in member.contents for member in members):
+        return {}
+    seen = [from_bytes(member.read(bundle.TRAINED_ON)) for member in members]
+    return {bundle.TRAINED_ON: to_bytes(np.concatenate(seen))}
 
 
 def _check_unseen(member: Bundle, rows: FaceDataset, split: str) -> None:
