@@ -41,16 +41,19 @@ def test_the_joined_graph_is_its_members_combined(rule, members, tiny_members, t
     assert "chosen on this split" in scores["test", "none"]["protocol"]
 
 
-def test_a_member_of_weight_zero_is_left_out(members, tiny_members, tmp_path, monkeypatch):
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)], ids=["same range", "another range"])
+def test_a_member_of_weight_zero_is_left_out(order, members, tiny_members, tmp_path, monkeypatch):
+    """The first of them, too, whose number range is then no longer the joined graph's."""
     weights = (0.0, 0.4, 0.6)
     judged = ensemble.judge_mixture
     monkeypatch.setattr(ensemble, "judge_mixture", lambda *given: replace(judged(*given), weights=weights))
-    save_ensemble(members, tiny_data(), "test", tmp_path / "joined", rule="weighted")
+    ordered = [members[place] for place in order]
+    save_ensemble(ordered, tiny_data(), "test", tmp_path / "joined", rule="weighted")
     joined, crops = bundle.load(tmp_path / "joined"), tiny_data().images[:11]
-    probs = np.stack([probabilities(load_classifier(path).logits(crops)) for path in tiny_members])
+    probs = np.stack([probabilities(load_classifier(tiny_members[place]).logits(crops)) for place in order])
     ours = probabilities(load_classifier(tmp_path / "joined").logits(crops))
     np.testing.assert_allclose(ours, combine(probs, "weighted", np.array(weights)), atol=1e-5)
-    assert joined.card.parameters == sum(one.card.parameters for one in members[1:])
+    assert joined.card.parameters == sum(one.card.parameters for one in ordered[1:])
     assert [one["weight"] for one in joined.card.recipe["members"]] == list(weights)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 RULES = ("mean", "weighted", "vote")
 _STEPS, _CLOSE = 1000, 1e-9
 NEGLIGIBLE = 0.001
-"""A smaller fitted weight costs a whole model's time for nothing that could be seen."""
+"""A smaller part of the largest fitted weight costs a whole model's time for nothing that could be seen."""
 TIE_BREAK = 0.01
 """Share of the mean in a vote: it decides ties and nothing else, with fewer than a hundred members."""
 
@@ -65,7 +65,7 @@ def fit_weights(probs: Float32[np.ndarray, "m n k"], truth: Int[np.ndarray, " n"
 
     Expectation-maximisation for the shares of a mixture (Dempster et al. 1977): the likelihood is concave, so
     the fixed point is the best there is. Likelihood, not accuracy, because it is hard to fit by chance.
-    Who adds nothing gets none: below `NEGLIGIBLE` a weight is zero.
+    Who adds nothing gets none: below `NEGLIGIBLE` of the largest, a weight is zero.
     """
     given = probs[:, np.arange(len(truth)), truth].astype(np.float64).clip(min=1e-12)
     weights = np.full(len(probs), 1 / len(probs))
@@ -75,7 +75,7 @@ def fit_weights(probs: Float32[np.ndarray, "m n k"], truth: Int[np.ndarray, " n"
         if np.abs(updated - weights).max() < _CLOSE:
             break
         weights = updated
-    weights[weights < NEGLIGIBLE] = 0
+    weights[weights < NEGLIGIBLE * weights.max()] = 0
     return weights / weights.sum()
 
 

@@ -90,8 +90,7 @@ def save_ensemble(
     check_members(members, rule)
     if (out / bundle.CONFIG).exists():
         raise ConfigError(f"{out} already holds a finished model: choose another --out")
-    first = members[0]
-    data = data.relabel(first.id.labels)
+    data = data.relabel(members[0].id.labels)
     rows = data.select(split)
     rows.check_labelled(np.arange(len(rows)))
     for member in members:
@@ -102,8 +101,8 @@ def save_ensemble(
     weights = weights_of(rule, np.array(report.weights))
     used = [one for one, weight in zip(members, weights, strict=True) if weight]
     graph = join(used, rule, weights[weights > 0])
-    identity = ModelId(out.resolve().name, files.sha256(graph), first.id.labels)
-    joined = OnnxClassifier(identity, first.preprocess, graph)
+    identity = ModelId(out.resolve().name, files.sha256(graph), data.labels)
+    joined = OnnxClassifier(identity, used[0].preprocess, graph)
     trained = {name for one in members for name in one.card.trained_on}
     chosen = {split, *(name for one in members for name in one.card.chosen_on)}
     difference = _check(joined, combine(probs, rule, weights), rows)
@@ -111,7 +110,7 @@ def save_ensemble(
         name=identity.name,
         architecture=bundle.ENSEMBLE,
         labels=data.labels,
-        preprocess=first.preprocess,
+        preprocess=used[0].preprocess,
         parameters=sum(one.card.parameters for one in used),
         recipe={"rule": rule, "members": _facts(members, weights, report)},
         command=command,
