@@ -154,6 +154,18 @@ def test_operators_that_cannot_be_quantised(tiny, monkeypatch, tmp_path):
         list(quantise._candidates(tiny.graph("onnx"), tiny.preprocess, crops, ["minmax"], tmp_path))
 
 
+def test_an_unknown_operator_leaves_nothing_behind(tiny, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(BundleError, match=r"operators \(Nonsense\) can be quantised"):
+        list(
+            quantise._candidates(
+                graph_of("Nonsense"), tiny.preprocess, DATA.images[:32], ["minmax"], tmp_path
+            )
+        )
+    assert not list((tmp_path / "here").iterdir())
+
+
 def test_eight_bits_are_tried_only_where_they_would_show(monkeypatch):
     for flags, bits in (
         ("fma avx2", (7, 8)), ("avx2 avx512_vnni", (7,)), ("avx2 avx_vnni", (7,)), ("sse2", (7,)),

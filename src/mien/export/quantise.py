@@ -219,10 +219,8 @@ def _prepared(graph: bytes, folder: Path) -> Path:
     with _as_bundle_error():
         given = folder / "given.onnx"
         given.write_bytes(graph)
-        try:
-            quant_pre_process(given, source)
-        except Exception:  # it raises plain ones; what shapes it cannot follow, the optimiser may
-            quant_pre_process(given, source, skip_symbolic_shape=True)
+        # Symbolic shapes add none the rounding needs; where they fail, a file is left in the working directory.
+        quant_pre_process(given, source, skip_symbolic_shape=True)
     model = onnx.load(source)
     for number, node in enumerate(model.graph.node):
         node.name = node.name or f"node{number}"
