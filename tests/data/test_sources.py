@@ -42,15 +42,6 @@ def test_pictures_of_any_size_and_colour_are_fitted(tmp_path):
     assert data.images.shape == (6, 13, 13, 3)
 
 
-def test_the_public_archive_as_it_is(shared):
-    data = read_dataset(shared / "data" / "fer2013.zip")
-    assert data.images.shape == (32298, 48, 48, 1)
-    train, test = data.select("train"), data.select("test")
-    assert np.bincount(train.truth).tolist() == [3995, 436, 4097, 7215, 4965, 4830, 3171]
-    assert np.bincount(test.truth).tolist() == [467, 56, 496, 895, 607, 653, 415]
-    assert data.fingerprint().startswith("2cf22fae")
-
-
 def test_a_name_too_long_for_the_system():
     with pytest.raises(DataError, match="no dataset at aaa"):
         read_dataset("a" * 300)

@@ -187,27 +187,36 @@ SMALL = [
 SMALL += ["--device", "cpu"]
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_run_goes_on(tmp_path, how):
-    out, log = tmp_path / "run", tmp_path / "log"
-    words = ["train", "nano", "--data", "synthetic", "--out", out, *SMALL]
+def interrupt(words, log, epoch, how) -> str:
+    """Send the signal once this epoch is through; return what was printed."""
     with log.open("w") as file:
         running = subprocess.Popen(
             [*MIEN, *map(str, words)], stdout=file, stderr=file,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
         )  # fmt: skip
         deadline = time.monotonic() + 200
-        while "epoch   1/3" not in log.read_text() and running.poll() is None:
+        while f"epoch   {epoch}/3" not in log.read_text() and running.poll() is None:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         running.send_signal(how)
-        assert running.wait(60) == (130 if how == signal.SIGINT else -signal.SIGKILL)
-    assert ("the same command with --resume goes on" in log.read_text()) == (how == signal.SIGINT)
+        assert running.wait(60) == (130 if how == signal.SIGINT else -how)
     assert "Traceback" not in log.read_text()
+    return log.read_text()
+
+
+def test_an_interrupted_run_goes_on(tmp_path):
+    """Ctrl-C in the second epoch, killed in the third."""
+    out, log, advice = tmp_path / "run", tmp_path / "log", "the same command with --resume goes on"
+    words = ["train", "nano", "--data", "synthetic", "--out", out, *SMALL]
+    assert advice in interrupt(words, log, 1, signal.SIGINT)
     assert "already holds an unfinished run" in refused(*words)
-    done = run(*words, "--resume")
+    words += ["--resume"]
+    killed = interrupt(words, log, 2, signal.SIGKILL)
+    assert advice not in killed
+    assert "epoch   1/3" not in killed
+    done = run(*words)
     assert (done.returncode, done.stdout) == (0, f"{out}\n")
-    assert "epoch   1/3" not in done.stderr
+    assert "epoch   2/3" not in done.stderr
     assert "epoch   3/3" in done.stderr
     report = run("evaluate", out, "--data", "synthetic", "--split", "test", "--tta", "flip")
     assert "350 images, tta flip" in report.stdout

@@ -40,6 +40,7 @@ def test_info_needs_no_torch_and_counts_real_faces(shared):
     assert report["imbalance_ratio"]["train"] == pytest.approx(1.81)
     text = run("data", "info", path).stdout
     assert "train   3995      436  4097   7215     4965  4830      3171         0       16.6" in text
+    assert "test     467       56   496    895      607   653       415         0" in text
     assert "fingerprint 2cf22fae" in text
 
 
