@@ -49,12 +49,21 @@ def test_settings_reach_every_depth_and_type():
         ("epochs.x=1", r"--set epochs\.x=1: epochs is a value, not a section"),
         ("seed=-1", r"option seed: Input should be greater than or equal to 0; got -1"),
         ("augment.erase_side_fraction=[0.9, 0.1]", r"erase_side_fraction needs 0 <= least <= greatest <= 1"),
+        ("balance.copies.mixup_probability=1", r"option balance\.copies: mixup_probability is for batches"),
         ("input.mean=[0.1, 0.2]", r"option input: mean needs 1 value for channels = 1, got 2"),
     ],
 )
 def test_what_is_refused_and_how(setting, message):
     with pytest.raises(ConfigError, match=message):
         read_recipe("mien/nano", [setting])
+
+
+def test_one_setting_of_the_copies_leaves_the_others():
+    default, turned = (
+        read_recipe("nano", s).balance.copies for s in ([], ["balance.copies.rotation_deg=30"])
+    )
+    assert turned == default.model_copy(update={"rotation_deg": 30})
+    assert default.shift_fraction == 0.1
 
 
 def test_an_unknown_recipe_names_its_neighbour():

@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mien.errors import ConfigError, did_you_mean
 from mien.preprocess import Preprocess
@@ -122,7 +122,20 @@ class Balance(_Section):
     enlarge_to_ratio: float = Field(0.0, ge=0, le=1)
     """Randomly changed copies join the images of each class until it has this part of the largest; 0: none."""
     copies: Augment = _SYSTEM_B_COPIES
-    """How a copy differs from its original. Copies are made once, before training."""
+    """How a copy differs from its original. Copies are made once, before training, each of one picture."""
+
+    @field_validator("copies", mode="before")
+    @classmethod
+    def _with_defaults(cls, copies: object) -> object:
+        return {**_SYSTEM_B_COPIES.model_dump(), **copies} if isinstance(copies, dict) else copies
+
+    @field_validator("copies")
+    @classmethod
+    def _of_one_picture(cls, copies: Augment) -> Augment:
+        for name in ("mixup_probability", "cutmix_probability", "copies_per_image", "ramp_start_fraction"):
+            if getattr(copies, name) != getattr(_SYSTEM_B_COPIES, name):
+                raise ValueError(f"{name} is for batches: copies are made once, each of one picture")
+        return copies
 
 
 class Optim(_Section):
@@ -160,8 +173,8 @@ class Loss(_Section):
     effective_beta: float = Field(0.999, ge=0, lt=1)
     """A class of n images counts as (1 - beta^n) / (1 - beta) (Cui et al. 2019, arXiv:1901.05555)."""
     logit_adjustment_tau: float = Field(0.0, ge=0)
-    """While training, tau times the logarithm of a class's share is added to its logit (Menon et al. 2021,
-    arXiv:2007.07314); 1 aims at the mean recall of the classes."""
+    """While training, tau times the logarithm of a class's share of what is shown is added to its logit (Menon et al.
+    2021, arXiv:2007.07314); 1 aims at the mean recall of the classes."""
     drawn_targets: bool = False
     """Draw one label from an image's votes each time it is seen (Barsoum et al. 2016, arXiv:1608.01041)."""
 

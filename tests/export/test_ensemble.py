@@ -10,7 +10,7 @@ import pytest
 from mien import bundle
 from mien.classifiers import load_classifier, probabilities
 from mien.data.synthetic import draw_dataset
-from mien.errors import BundleError, ConfigError
+from mien.errors import BundleError, ConfigError, DataError
 from mien.evaluation.mixture import RULES, combine
 from mien.export import ensemble
 from mien.export.ensemble import check_members, save_ensemble
@@ -83,9 +83,7 @@ def test_what_an_ensemble_was_chosen_on_is_not_forgotten(members, tiny_ensemble,
 
 
 def test_pictures_that_a_member_learnt_choose_nothing(members, tmp_path):
-    with pytest.raises(
-        ConfigError, match="tiny was trained on 100% of the pictures of train: what is chosen"
-    ):
+    with pytest.raises(DataError, match="tiny was trained on 100% of the images of 'train', and is better"):
         save_ensemble(members, tiny_data(), "train", tmp_path / "joined")
     assert not (tmp_path / "joined").exists()
 

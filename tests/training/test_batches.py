@@ -143,6 +143,16 @@ def test_class_counts_are_those_before_any_enlargement():
     assert batches(data=uneven(), balance=Balance(enlarge_to_ratio=1.0)).counts.tolist() == [10, 2, 1]
 
 
+def test_what_is_drawn_is_after_enlargement_and_even_with_the_weighted_sampler():
+    made = {
+        (sampler, ratio): batches(
+            data=uneven(), balance=Balance(sampler=sampler, enlarge_to_ratio=ratio)
+        ).drawn
+        for sampler, ratio in [("shuffled", 0.0), ("shuffled", 0.5), ("weighted", 0.0)]
+    }
+    assert [drawn.tolist() for drawn in made.values()] == [[10, 2, 1], [10, 5, 5], [1, 1, 1]]
+
+
 def test_drawn_targets_follow_the_votes():
     data = replace(uneven(), targets=np.tile(np.float32([0.7, 0.3, 0.0]), (16, 1)))
     made = batches(data=data, loss=Loss(drawn_targets=True), batch_size=13)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -57,3 +59,38 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
     )
     assert kept < 100
     assert given > 3 * kept
+
+
+def test_processes_agree_on_what_decides_and_differ_in_dropout(tmp_path):
+    """Each has BatchNorm's statistics of its own rows, which must not make it a judge of its own."""
+    program = tmp_path / "program.py"
+    program.write_text("""
+import os, sys, torch
+from pathlib import Path
+from mien.config import read_recipe
+from mien.training.loop import train
+from tests.training.tiny import tiny_data
+
+def note(row):
+    if row.epoch == 2:
+        figures = f"{row.val_loss} {torch.initial_seed()}"
+        (Path(sys.argv[1]) / f"rank{os.environ['RANK']}").write_text(figures)
+        torch.distributed.barrier()
+        os._exit(0)
+
+settings = ["network=mynet_v1", "epochs=3", "batch_size=16", "ema.decay=0"]
+train(read_recipe("nano", settings), tiny_data(), Path(sys.argv[1]) / "run", device="cpu", on_epoch=note)
+""")
+    launch = ["torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "GLOO_SOCKET_IFNAME": "lo",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    words = [sys.executable, "-m", *launch, str(program), str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr
+    one, two = ((tmp_path / f"rank{rank}").read_text().split() for rank in range(2))
+    assert one[0] == two[0]
+    assert one[1] != two[1]

@@ -85,6 +85,11 @@ def test_it_learns(tmp_path):
     assert not (tmp_path / "run" / "run" / "checkpoint.pt").exists()
 
 
+def test_the_training_images_never_choose(tmp_path):
+    with pytest.raises(ConfigError, match="validation.split is test, the training images: name another"):
+        train(recipe("train_split=test"), tiny_data(), tmp_path / "run", device="cpu")
+
+
 def test_it_stops_early_and_keeps_the_best(tmp_path):
     """At a rate that is no rate, nothing gets better: the first epoch is the best, two more are waited for."""
     rows = []

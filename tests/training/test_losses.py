@@ -25,13 +25,13 @@ def batch(b: int = 11) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_with_every_option_off_it_is_cross_entropy(smoothing):
     logits, targets = batch()
-    ours = objective(Loss(label_smoothing=smoothing), COUNTS, CPU)(logits, targets)
+    ours = objective(Loss(label_smoothing=smoothing), COUNTS, COUNTS, CPU)(logits, targets)
     torch.testing.assert_close(ours, functional.cross_entropy(logits, targets, label_smoothing=smoothing))
 
 
 def test_class_weights_make_a_rare_class_count_more():
     logits = torch.zeros(1, 3)
-    weigh = objective(Loss(class_weights="inverse_frequency"), COUNTS, CPU)
+    weigh = objective(Loss(class_weights="inverse_frequency"), COUNTS, COUNTS, CPU)
     losses = [float(weigh(logits, torch.eye(3)[k : k + 1])) for k in range(3)]
     assert losses == pytest.approx([math.log(3) * 100 / 3 / n for n in (70, 20, 10)])
     mean = sum(n * loss for n, loss in zip(COUNTS, losses, strict=True)) / 100
@@ -40,23 +40,26 @@ def test_class_weights_make_a_rare_class_count_more():
 
 def test_focal_loss_by_hand():
     logits = torch.tensor([[math.log(8), 0.0, 0.0]])
-    focal = objective(Loss(focal_gamma=2.0), COUNTS, CPU)
+    focal = objective(Loss(focal_gamma=2.0), COUNTS, COUNTS, CPU)
     assert float(focal(logits, torch.eye(3)[:1])) == pytest.approx(0.2**2 * -math.log(0.8))
     assert float(focal(logits, torch.eye(3)[1:2])) == pytest.approx(0.9**2 * -math.log(0.1))
 
 
 def test_logit_adjustment_adds_the_logarithm_of_the_share():
     logits, targets = batch()
-    adjusted = objective(Loss(logit_adjustment_tau=1.0), COUNTS, CPU)(logits, targets)
+    adjusted = objective(Loss(logit_adjustment_tau=1.0), COUNTS, COUNTS, CPU)(logits, targets)
     shares = torch.tensor([0.7, 0.2, 0.1])
     torch.testing.assert_close(adjusted, functional.cross_entropy(logits + shares.log(), targets))
+    even = objective(Loss(logit_adjustment_tau=1.0), COUNTS, np.array([1, 1, 1]), CPU)(logits, targets)
+    torch.testing.assert_close(even, functional.cross_entropy(logits, targets))  # nothing is left to adjust
 
 
-def test_every_option_gives_every_logit_a_finite_gradient():
+@pytest.mark.parametrize("gamma", [2.0, 0.5])
+def test_every_option_gives_every_logit_a_finite_gradient(gamma):
     loss = Loss(
-        focal_gamma=2.0, class_weights="effective_number", logit_adjustment_tau=1.0, label_smoothing=0.1
+        focal_gamma=gamma, class_weights="effective_number", logit_adjustment_tau=1.0, label_smoothing=0.1
     )
     logits, targets = (torch.tensor([[60.0, -60.0, 0.0]], requires_grad=True), torch.eye(3)[1:2])
-    objective(loss, COUNTS, CPU)(logits, targets).backward()
+    objective(loss, COUNTS, COUNTS, CPU)(logits, targets).backward()
     assert torch.isfinite(logits.grad).all()
     assert (logits.grad != 0).any()

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from mien import bundle, files
 from mien.config import Recipe, read_recipe
-from mien.errors import ConfigError, FetchError
+from mien.data.synthetic import draw_dataset
+from mien.data.twins import picture_keys
+from mien.errors import ConfigError, DataError, FetchError
+from mien.evaluation.facts import CHOSEN, keys_learnt
+from mien.labels import EMOTIONS_7
 from mien.networks import catalog
 from mien.preprocess import Preprocess
 from mien.training import loop
+from mien.training.finish import CHOSEN_BEFORE
 from mien.training.loop import train
 from mien.training.transfer import freeze, head, load_start
 from tests.training.tiny import tiny_data
@@ -34,11 +41,11 @@ def pretrained(tmp_path_factory):
     return path
 
 
-def started(source, network=BACKBONE, classes=7, channels=1):
+def started(source, network=BACKBONE, classes=7, channels=1, labels=()):
     settings = [f"network={network}", f"transfer.weights={source}", f"input.channels={channels}"]
     made = catalog.build(network, classes, Preprocess(channels=channels))
     before = {name: value.clone() for name, value in made.state_dict().items()}
-    load_start(made, recipe(*settings))
+    load_start(made, recipe(*settings), labels)
     return before, made.state_dict()
 
 
@@ -88,6 +95,35 @@ def test_a_bundle_gives_its_head_where_the_classes_agree(tiny_bundle):
     before, fewer = started(tiny_bundle, "mien_nano", classes=3)
     last = max(name for name in given if name.endswith("weight") and given[name].shape[0] == 7)
     assert torch.equal(fewer[last], before[last])
+    turned = EMOTIONS_7[3:] + EMOTIONS_7[:3]
+    _, moved = started(tiny_bundle, "mien_nano", labels=turned)
+    assert torch.equal(moved[last], given[last].roll(-3, 0)), "a class keeps its row, wherever it stands"
+    before, others = started(tiny_bundle, "mien_nano", labels=("contempt", *EMOTIONS_7[1:]))
+    assert torch.equal(others[last], before[last]), "as many classes, but other ones"
+
+
+def test_what_a_start_has_learnt_and_was_chosen_on_is_not_forgotten(tiny_bundle, tmp_path):
+    """Other training pictures of a dataset of the same name, and a split of its own to choose on."""
+    data = draw_dataset(Preprocess(), {"train": 70, "test": 35, "val": 35}, seed=1)
+    plan = recipe(f"transfer.weights={tiny_bundle}", "epochs=1")
+    child = bundle.load(train(plan, data, tmp_path / "child", device="cpu"))
+    assert (child.card.trained_on, child.card.chosen_on) == (("train",), ("test", "val"))
+    said = {row["split"]: row["protocol"] for row in child.card.scores}
+    assert said == {"test": CHOSEN_BEFORE, "val": CHOSEN}
+    own = picture_keys(data.images[data.rows("train")])
+    assert set(keys_learnt(child)) == {*own, *keys_learnt(bundle.load(tiny_bundle))}
+    named = replace(data, source="other.zip")
+    taught = recipe(f"distillation.teachers=['{tiny_bundle}']", "epochs=1")
+    other = bundle.load(train(taught, named, tmp_path / "other", device="cpu"))
+    assert other.card.chosen_on == ("val",), "test of another dataset"
+    assert len(keys_learnt(other)) == 140, "what a teacher learnt"
+
+
+def test_a_start_that_knows_the_images_that_choose(tiny_bundle, tmp_path):
+    plan = recipe(f"transfer.weights={tiny_bundle}", "validation.split=holdout")
+    with pytest.raises(DataError, match="tiny was trained on 100% of the images of 'holdout', and is better"):
+        train(plan, tiny_data(), tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
 
 
 def test_frozen_first_then_all_of_it(pretrained, tmp_path, monkeypatch):

@@ -117,12 +117,9 @@ def evaluate(
 def _trained_on(model: str) -> Int[np.ndarray, " m"] | None:
     """Return the keys of the images a model was trained on, if it keeps them."""
     from mien import bundle
-    from mien.data.twins import from_bytes
+    from mien.evaluation.facts import keys_learnt
 
-    if model.endswith(".onnx"):
-        return None
-    content = bundle.load(model).contents.get(bundle.TRAINED_ON)
-    return None if content is None else from_bytes(content)
+    return None if model.endswith(".onnx") else keys_learnt(bundle.load(model))
 
 
 def _find(data: str, split: str, options: ReadOptions, preprocess: Preprocess, parts: Parts) -> Found:

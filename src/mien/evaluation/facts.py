@@ -7,17 +7,25 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mien import __version__
+from mien import __version__, bundle
+from mien.data.twins import are_twins, from_bytes
+from mien.errors import DataError
 from mien.evaluation.evaluate import evaluate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
+    import numpy as np
+    from jaxtyping import Int
+
+    from mien.bundle import Bundle
     from mien.classifiers import Classifier
     from mien.data.dataset import FaceDataset
 
 CHOSEN = "the epoch was chosen on this split"
 READ_ONCE = "read once; nothing was chosen on it"
+MOST_SEEN = 0.5
+"""Largest part of the pictures that something is chosen or fitted on that a model may have learnt."""
 _TTA = ("none", "flip")
 _VERSIONED = ("torch", "lightning", "onnx", "onnxruntime", "numpy", "opencv-python-headless")
 _KEPT = (
@@ -56,6 +64,32 @@ def scores(classifier: Classifier, data: FaceDataset, protocols: Mapping[str, st
             report = evaluate(classifier, data, split, tta=tta).to_dict()
             rows.append({"protocol": protocol, **{name: report[name] for name in _KEPT}})
     return rows
+
+
+def protocols(data: FaceDataset, trained: Collection[str], chosen: Mapping[str, str]) -> dict[str, str]:
+    """Return how each split that was not learnt is judged: what was `chosen` on it, or that nothing was."""
+    return {split: chosen.get(split, READ_ONCE) for split in labelled_splits(data) if split not in trained}
+
+
+def keys_learnt(model: Bundle) -> Int[np.ndarray, " m"] | None:
+    """Return the keys of the pictures a model has learnt, itself or through others, if it keeps them."""
+    content = model.contents.get(bundle.TRAINED_ON)
+    return None if content is None else from_bytes(content)
+
+
+def check_unseen(model: Bundle, rows: FaceDataset, split: str) -> None:
+    """Refuse to choose or fit on pictures that a model has learnt: twins of a few are no harm.
+
+    Raises:
+        DataError: it has learnt most of them.
+    """
+    keys = keys_learnt(model)
+    seen = 0.0 if keys is None else float(are_twins(rows.images, keys).mean())
+    if seen > MOST_SEEN:
+        raise DataError(
+            f"{model.id.name} was trained on {seen:.0%} of the images of {split!r}, and is better and surer there "
+            f"than elsewhere: what is chosen on them says nothing, choose a split that it has not seen"
+        )
 
 
 def versions() -> dict[str, str]:

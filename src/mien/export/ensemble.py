@@ -14,9 +14,9 @@ import numpy as np
 from mien import bundle, card, files
 from mien.classifiers import probabilities
 from mien.classifiers.onnx_runtime import OnnxClassifier
-from mien.data.twins import are_twins, from_bytes, to_bytes
+from mien.data.twins import to_bytes
 from mien.errors import BundleError, ConfigError, did_you_mean, needs
-from mien.evaluation.facts import READ_ONCE, data_facts, labelled_splits, scores, versions
+from mien.evaluation.facts import check_unseen, data_facts, keys_learnt, protocols, scores, versions
 from mien.evaluation.mixture import RULES, TIE_BREAK, MixtureReport, combine, judge_mixture, weights_of
 from mien.export.metadata import describe
 from mien.results import ModelId
@@ -38,8 +38,7 @@ if TYPE_CHECKING:
 
 MAX_DIFFERENCE = 1e-4
 """Largest difference of any probability between the joined graph and its members, combined in NumPy."""
-MOST_SEEN = 0.5
-"""Largest part of the pictures that an ensemble is chosen on that a member may have been trained on."""
+CHOSEN_IN_PART = "members or their weights were chosen on this split"
 
 
 def check_members(members: Sequence[Bundle], rule: str) -> None:
@@ -82,8 +81,8 @@ def save_ensemble(
     A member of weight zero is named in the card and left out of the graph.
 
     Raises:
-        ConfigError: `check_members`, `out` holds a model, or a member was trained on the pictures of `split`.
-        DataError: no such split, pictures without a label, or too few of a class.
+        ConfigError: `check_members`, or `out` holds a model.
+        DataError: no such split, pictures without a label, too few of a class, or a member was trained on them.
         BundleError: the joined graph differs from its members.
         OutputError: `out` cannot be written.
     """
@@ -94,7 +93,7 @@ def save_ensemble(
     rows = data.select(split)
     rows.check_labelled(np.arange(len(rows)))
     for member in members:
-        _check_unseen(member, rows, split)
+        check_unseen(member, rows, split)
     singles = [OnnxClassifier(one.id, one.preprocess, one.read(bundle.GRAPH)) for one in members]
     probs = np.stack([probabilities(single.logits(rows.images)) for single in singles])
     report = judge_mixture(probs, rows.truth)
@@ -120,7 +119,7 @@ def save_ensemble(
             "onnx_max_probability_difference": difference, "is_worse": report.is_worse(rule), **asdict(report),
         },
         versions=versions(),
-        scores=scores(joined, data, _protocols(data, trained, chosen)),
+        scores=scores(joined, data, protocols(data, trained, dict.fromkeys(chosen, CHOSEN_IN_PART))),
     )  # fmt: skip
     contents = {bundle.GRAPH: graph, "README.md": card.render(made).encode(), **_learnt(members)}
     bundle.save(out, made, contents)
@@ -224,27 +223,5 @@ def _facts(
 
 def _learnt(members: Sequence[Bundle]) -> dict[str, bytes]:
     """Return the keys of the pictures that members learnt, as a bundle keeps them; nothing if some are unknown."""
-    if not all(bundle.TRAINED_ON in member.contents for member in members):
-        return {}
-    seen = [from_bytes(member.read(bundle.TRAINED_ON)) for member in members]
-    return {bundle.TRAINED_ON: to_bytes(np.concatenate(seen))}
-
-
-def _check_unseen(member: Bundle, rows: FaceDataset, split: str) -> None:
-    """Refuse to choose on pictures that a member has learnt: twins of a few are no harm."""
-    if bundle.TRAINED_ON not in member.contents:
-        return
-    seen = are_twins(rows.images, from_bytes(member.read(bundle.TRAINED_ON))).mean()
-    if seen > MOST_SEEN:
-        raise ConfigError(
-            f"{member.id.name} was trained on {seen:.0%} of the pictures of {split}: what is chosen there is worth "
-            f"nothing elsewhere, choose on a split that no member was trained on"
-        )
-
-
-def _protocols(data: FaceDataset, trained: set[str], chosen: set[str]) -> dict[str, str]:
-    return {
-        judged: "members or their weights were chosen on this split" if judged in chosen else READ_ONCE
-        for judged in labelled_splits(data)
-        if judged not in trained
-    }
+    seen = [keys for member in members if (keys := keys_learnt(member)) is not None]
+    return {bundle.TRAINED_ON: to_bytes(np.concatenate(seen))} if len(seen) == len(members) else {}

@@ -10,10 +10,10 @@ import numpy as np
 from mien import bundle, card, files
 from mien.classifiers import probabilities
 from mien.classifiers.onnx_runtime import OnnxClassifier
-from mien.data.twins import are_twins, from_bytes
-from mien.errors import BundleError, ConfigError, DataError, needs
+from mien.errors import BundleError, ConfigError, needs
 from mien.evaluation.calibration import Calibration, calibrate
 from mien.evaluation.evaluate import answers
+from mien.evaluation.facts import check_unseen
 from mien.results import ModelId
 
 with needs("export"):
@@ -43,7 +43,7 @@ def save_calibrated(loaded: Bundle, data: FaceDataset, split: str, out: Path) ->
     check_place(loaded, out)
     classifier = OnnxClassifier(loaded.id, loaded.preprocess, loaded.read(bundle.GRAPH))
     rows, logits = answers(classifier, data, split)
-    _refuse_training_images(loaded, rows, split)
+    check_unseen(loaded, rows, split)
     raw = logits * np.float32(loaded.card.temperature)
     found = calibrate(raw, rows.truth)
     contents = {
@@ -107,14 +107,3 @@ def with_temperature(graph: bytes, temperature: float) -> bytes:
         model.graph.node.append(make_node("Mul", [_RAW, _FACTOR], ["logits"]))
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
-
-
-def _refuse_training_images(loaded: Bundle, rows: FaceDataset, split: str) -> None:
-    if bundle.TRAINED_ON not in loaded.contents:
-        return
-    seen = are_twins(rows.images, from_bytes(loaded.read(bundle.TRAINED_ON)))
-    if seen.mean() > 0.5:
-        raise DataError(
-            f"{seen.mean():.0%} of the images of {split!r} are images that {loaded.card.name} was trained on, where "
-            f"it is surer than elsewhere: calibrate on a split that it has not seen"
-        )

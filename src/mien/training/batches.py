@@ -57,6 +57,9 @@ class Batches:
         if recipe.balance.enlarge_to_ratio:
             data = enlarged(data, recipe, device)
             rows = data.rows(recipe.train_split)
+        self.drawn = class_counts(data.truth[rows], len(data.labels))
+        if recipe.balance.sampler == "weighted":
+            self.drawn = self.drawn.clip(max=1)
         self._truth = torch.from_numpy(data.truth).to(device)
         if recipe.distillation.votes_share:
             data = taught_by_votes(data, rows, recipe.distillation.votes_share)

@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors.torch import save as to_safetensors
 
 from mien import bundle, card, files
 from mien.classifiers.onnx_runtime import OnnxClassifier
 from mien.data.twins import picture_keys, to_bytes
-from mien.evaluation.facts import CHOSEN, READ_ONCE, data_facts, labelled_splits, scores, versions
+from mien.evaluation.facts import CHOSEN, data_facts, keys_learnt, protocols, scores, versions
 from mien.export.onnx import check_parity, export_onnx
 from mien.networks.plain import deploy
 from mien.results import ModelId
 from mien.training.history import EpochRow, best_epoch, write_plot
-from mien.training.transfer import origin
+from mien.training.transfer import origin, parents
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from mien.data.dataset import FaceDataset
 
 PARITY_IMAGES = 512
+CHOSEN_BEFORE = "a model that this one learnt from was chosen on this split"
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,11 @@ def save_bundle(out: Path, network: nn.Module, data: FaceDataset, run: Provenanc
         BundleError: the exported graph differs from the network.
         OutputError: `out` can't be written.
     """
-    recipe, preprocess = run.recipe, run.recipe.input
+    recipe, preprocess, before = run.recipe, run.recipe.input, parents(run.recipe)
+    here = [one.card for one in before if one.card.data.get("name") == Path(data.source).name]
+    trained = {recipe.train_split, *(name for past in here for name in past.trained_on)}
+    chosen = {name: CHOSEN_BEFORE for past in here for name in past.chosen_on}
+    chosen[run.validation_split] = CHOSEN
     kept, title = (
         best_epoch(run.history, recipe.validation.monitor),
         f"{recipe.network} on {Path(data.source).name}",
@@ -76,15 +82,20 @@ def save_bundle(out: Path, network: nn.Module, data: FaceDataset, run: Provenanc
         recipe=recipe.model_dump(mode="json"),
         command=run.command,
         data=data_facts(data, run.fingerprint),
-        training=_training_facts(run, difference),
+        training={
+            **_training_facts(run, difference),
+            **({"trained_on": sorted(trained), "chosen_on": sorted(chosen)} if here else {}),
+        },
         versions=versions(),
-        scores=scores(OnnxClassifier(identity, preprocess, graph), data, _protocols(run, data)),
+        scores=scores(OnnxClassifier(identity, preprocess, graph), data, protocols(data, trained, chosen)),
     )
     weights = to_safetensors({name: value.contiguous() for name, value in network.state_dict().items()})
+    own = picture_keys(data.images[data.rows(recipe.train_split)])
+    learnt = [own, *(keys for one in before if (keys := keys_learnt(one)) is not None)]
     contents = {
         bundle.WEIGHTS: weights,
         bundle.GRAPH: graph,
-        bundle.TRAINED_ON: to_bytes(picture_keys(data.images[data.rows(recipe.train_split)])),
+        bundle.TRAINED_ON: to_bytes(np.concatenate(learnt)),
         "README.md": card.render(made).encode(),
     }
     bundle.save(out, made, contents)
@@ -112,8 +123,3 @@ def _training_facts(run: Provenance, difference: float) -> dict[str, Any]:
         "machine": f"{platform.system()} {platform.machine()}",
         "onnx_max_probability_difference": difference,
     }
-
-
-def _protocols(run: Provenance, data: FaceDataset) -> dict[str, str]:
-    judged = [split for split in labelled_splits(data) if split != run.recipe.train_split]
-    return {split: CHOSEN if split == run.validation_split else READ_ONCE for split in judged}

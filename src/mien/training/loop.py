@@ -20,6 +20,7 @@ from torch.nn import functional
 from mien import bundle, files
 from mien.data.dataset import HOLDOUT
 from mien.errors import ConfigError, TrainingError
+from mien.evaluation.facts import check_unseen
 from mien.networks import catalog
 from mien.training.batches import Batches, epoch_seed
 from mien.training.checkpoint import Checkpoint, Weights
@@ -29,7 +30,7 @@ from mien.training.history import EpochRow, best_epoch, out_of_patience, write_c
 from mien.training.launch import check_device, open_fabric
 from mien.training.losses import objective
 from mien.training.optim import build_optimizer, learning_rate, moving_average, set_learning_rate
-from mien.training.transfer import freeze, load_start
+from mien.training.transfer import freeze, load_start, start_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +77,7 @@ def train(
 
     Raises:
         ConfigError: unknown network, device not there, or `out` holds another run.
-        DataError: a split is missing or too small.
+        DataError: a split is missing or too small, or the weights to start from know the images that choose.
         TrainingError: the loss is no longer a number.
         OutputError: `out` can't be written.
     """
@@ -86,18 +87,15 @@ def train(
     if resume and (out / bundle.CONFIG).exists():
         _check_same_data(out, fingerprint)
         return out
+    data, judge_split = _with_judges(recipe, data)
     checkpoint = Checkpoint(files.make_folder(out / "run") / CHECKPOINT, recipe, fingerprint)
-    judge_split = validation_split(recipe, data)
-    if judge_split == HOLDOUT:
-        rule = recipe.validation
-        data = data.hold_out(rule.holdout_fraction, rule.holdout_seed, split=recipe.train_split)
 
     run = _Run(recipe, data, judge_split, open_fabric(device, recipe.precision))
     history, best = checkpoint.load(run.parts) if resume and checkpoint.exists() else ([], {})
     while len(history) < recipe.epochs and not out_of_patience(history, recipe.validation):
         started = time.perf_counter()
         train_loss, train_accuracy = run.train_epoch(history, on_step)
-        val_loss, val_accuracy = run.judge()
+        val_loss, val_accuracy = run.fabric.broadcast(run.judge())  # one process decides for all
         seconds = time.perf_counter() - started
         figures = (run.rate, train_loss, train_accuracy, val_loss, val_accuracy, seconds)
         history.append(row := EpochRow(len(history) + 1, *figures))
@@ -133,10 +131,10 @@ class _Run:
             data, recipe, fabric.device, rank=fabric.global_rank, world_size=fabric.world_size
         )
         self._judged = torch.from_numpy(judged).to(fabric.device)
-        self._loss = objective(recipe.loss, self.batches.counts, fabric.device)
+        self._loss = objective(recipe.loss, self.batches.counts, self.batches.drawn, fabric.device)
         torch.manual_seed(epoch_seed(recipe.seed, _START))
         self.raw = catalog.build(recipe.network, len(data.labels), recipe.input, recipe.network_options)
-        load_start(self.raw, recipe)
+        load_start(self.raw, recipe, data.labels)
         self.raw.to(memory_format=torch.channels_last)
         called: nn.Module = torch.compile(self.raw) if recipe.compile else self.raw  # type: ignore[assignment]
         optimizer = build_optimizer(
@@ -176,7 +174,7 @@ class _Run:
             TrainingError: the loss is no longer a number.
         """
         recipe, steps, epoch = self.recipe, len(self.batches), len(history)
-        torch.manual_seed(epoch_seed(recipe.seed, epoch))  # for dropout
+        torch.manual_seed(epoch_seed(recipe.seed, epoch) + self.fabric.global_rank)  # for dropout
         self.network.train()
         freeze(self.raw, frozen=epoch < recipe.transfer.frozen_epochs)
         sums = torch.zeros(2, device=self.fabric.device)
@@ -226,9 +224,21 @@ class _Run:
 def validation_split(recipe: Recipe, data: FaceDataset) -> str:
     """Return the split that chooses the epoch; what ``auto`` stands for depends on the data."""
     split = recipe.validation.split
-    if split != "auto":
-        return split
-    return "val" if "val" in data.splits else "test"
+    if split == "auto":
+        split = "val" if "val" in data.splits else "test"
+    if split == recipe.train_split:
+        raise ConfigError(f"validation.split is {split}, the training images: name another, or holdout")
+    return split
+
+
+def _with_judges(recipe: Recipe, data: FaceDataset) -> tuple[FaceDataset, str]:
+    """Return the data with the split that chooses the epoch, and its name."""
+    split, rule = validation_split(recipe, data), recipe.validation
+    if split == HOLDOUT:
+        data = data.hold_out(rule.holdout_fraction, rule.holdout_seed, split=recipe.train_split)
+    if start := start_bundle(recipe):
+        check_unseen(start, data.select(split), split)
+    return data, split
 
 
 def check(recipe: Recipe, out: Path, *, device: str = "auto", resume: bool = False) -> None:

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 
 def objective(
-    loss: Loss, counts: Int[np.ndarray, " k"], device: torch.device
+    loss: Loss, counts: Int[np.ndarray, " k"], drawn: Int[np.ndarray, " k"], device: torch.device
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """Return the mean loss of a batch as a function of logits f32 [b, k] and targets f32 [b, k].
 
-    `counts` are the training images of each class. With every option off it is the cross-entropy of
-    `torch.nn.functional`, soft targets and label smoothing included.
+    `counts` are the training images of each class, `drawn` how often an epoch shows each, up to a factor. With
+    every option off it is the cross-entropy of `torch.nn.functional`, soft targets and label smoothing included.
     """
     weights = torch.from_numpy(class_weights(counts, loss.class_weights, loss.effective_beta)).to(device)
-    shares = torch.from_numpy(counts / counts.sum()).float().clamp(min=1e-12).to(device)
+    shares = torch.from_numpy(drawn / drawn.sum()).float().clamp(min=1e-12).to(device)
     shift = loss.logit_adjustment_tau * shares.log()
 
     def of(logits: Tensor, targets: Tensor) -> Tensor:
@@ -35,7 +35,8 @@ def objective(
         targets = targets * (1 - smoothing) + smoothing / targets.shape[1]
         logs = torch.log_softmax(logits.float() + shift, dim=1)
         if loss.focal_gamma:
-            targets = targets * (1 - logs.exp()).clamp(min=0) ** loss.focal_gamma
+            # at zero the slope of a power below one is infinite
+            targets = targets * (1 - logs.exp()).clamp(min=1e-6) ** loss.focal_gamma
         return -(targets * weights * logs).sum(dim=1).mean()
 
     return of

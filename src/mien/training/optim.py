@@ -87,8 +87,9 @@ def moving_average(network: nn.Module, decay: float) -> AveragedModel:
     """
 
     def follow(averages: Sequence[Tensor], values: Sequence[Tensor], steps: Tensor | int) -> None:
-        kept = min(decay, (1 + float(steps)) / (10 + float(steps)))
         if averages[0].is_floating_point():
+            done = float(steps)  # waits for the device
+            kept = min(decay, (1 + done) / (10 + done))
             torch._foreach_lerp_(list(averages), list(values), 1 - kept)
         else:  # BatchNorm's count of batches
             torch._foreach_copy_(list(averages), list(values))

@@ -17,6 +17,7 @@ from mien.errors import BundleError, ConfigError, FetchError
 from mien.networks import catalog
 
 if TYPE_CHECKING:
+    from mien.bundle import Bundle
     from mien.config import Recipe
 
 HUB = "hub"
@@ -30,8 +31,8 @@ def head(network: nn.Module) -> nn.Linear:
     return linear[-1]
 
 
-def load_start(network: nn.Module, recipe: Recipe) -> None:
-    """Put the weights that the recipe starts from into `network`.
+def load_start(network: nn.Module, recipe: Recipe, labels: tuple[str, ...] = ()) -> None:
+    """Put the weights that the recipe starts from into `network`, which answers `labels`.
 
     Raises:
         ConfigError: no such file or bundle, it is damaged, or of another architecture.
@@ -41,7 +42,26 @@ def load_start(network: nn.Module, recipe: Recipe) -> None:
     if not source:
         return
     given = _from_hub(network, recipe) if source == HUB else _from_disk(source)
+    if labels and (start := start_bundle(recipe)):
+        for name in _names_of(network, head(network)) & given.keys():
+            known = start.card.labels
+            if set(known) == set(labels):
+                given[name] = given[name][[known.index(label) for label in labels]]
+            else:
+                del given[name]
     _load_fitting(network, given, source)
+
+
+def start_bundle(recipe: Recipe) -> Bundle | None:
+    """Return the bundle whose weights the recipe starts from, if it is one."""
+    source = recipe.transfer.weights
+    return None if source in ("", HUB) or Path(source).is_file() else bundle.load(source)
+
+
+def parents(recipe: Recipe) -> list[Bundle]:
+    """Return the bundles that a run learns from: where it starts, and its teachers."""
+    start = start_bundle(recipe)
+    return [*([start] if start else []), *map(bundle.load, recipe.distillation.teachers)]
 
 
 def origin(source: str) -> dict[str, str]:
