@@ -36,7 +36,7 @@ def ensemble(
     from mien import bundle
     from mien.data.sources import read_dataset
 
-    with needs("train"):
+    with needs("export"):
         from mien.export.ensemble import check_members, save_ensemble
 
     loaded = [bundle.load(member) for member in members]

@@ -1,4 +1,4 @@
-"""``mien fetch``: the one command that uses the network, because it is asked to."""
+"""``mien fetch``: weights of a detector, from the network, because it is asked to."""
 
 from __future__ import annotations
 
