@@ -79,9 +79,10 @@ class Card(BaseModel):
 
     @property
     def chosen_on(self) -> tuple[str, ...]:
-        """Splits on which its epoch, its members' or their weights were chosen."""
-        own = self.training.get("validation_split")
-        return tuple(self.training.get("chosen_on", [own] if own else []))
+        """Splits on which its epoch, its members' or their weights were chosen, or its temperature fitted."""
+        own, fitted = self.training.get("validation_split"), self.calibration.get("split")
+        chosen = self.training.get("chosen_on", [own] if own else [])
+        return tuple(dict.fromkeys([*chosen, *([fitted] if fitted else [])]))
 
 
 class _Config(BaseModel):

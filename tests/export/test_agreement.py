@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mien.export.agreement import BOUNDS, EXACT, compare, paired_interval
+from mien.export.agreement import BOUNDS, EXACT, Bound, compare, paired_interval
 
 LABELS = ("angry", "happy", "sad")
 REFERENCE = np.array(
@@ -37,6 +37,10 @@ def test_breaches_come_with_their_figures():
     assert compare(REFERENCE, REFERENCE, TRUTH, LABELS).breaches(EXACT) == []
     broken = np.full_like(REFERENCE, np.nan)
     assert any("nan" in line for line in compare(REFERENCE, broken, None, LABELS).breaches(EXACT))
+    lenient = Bound(equal_labels=0.0, drop=1.0)
+    assert compare(REFERENCE, broken, None, LABELS).breaches(lenient) == [
+        "some probabilities are not numbers"
+    ]
 
 
 def test_images_without_labels_have_no_accuracy():

@@ -74,6 +74,7 @@ def test_int8_then_fp16_of_a_bundle_and_of_an_ensemble(kind, request, tmp_path):
 
 def test_a_graph_is_judged_on_other_pictures_than_it_was_chosen_on(tiny_bundle, monkeypatch):
     source, data = bundle.load(tiny_bundle), draw_dataset(Preprocess(), {"train": 301})
+    data = data.take(np.argsort(data.truth, kind="stable"))
     for name, n in (("CALIBRATION", 60), ("CHOOSING", 90), ("JUDGING", 120)):
         monkeypatch.setattr(ship, name, n)
     parts = ship.sample(source, data, "train")
@@ -84,8 +85,12 @@ def test_a_graph_is_judged_on_other_pictures_than_it_was_chosen_on(tiny_bundle, 
     assert len(set.union(*seen)) == 270
     _, facts = ship._convert(source, "int8", parts)
     assert facts["candidates"][0]["n"] == 90
+    first = data.truth[[data.images.tolist().index(one.tolist()) for one in parts.choosing[:21]]]
+    assert set(first) == set(range(7)), "of every class, though the data may be sorted by class"
+    assert not parts.chose
     monkeypatch.setattr(ship, "CHOOSING", 200)  # 41 would be left: too few to judge on
     parts = ship.sample(source, data, "train")
+    assert parts.chose
     assert np.array_equal(parts.held_out, parts.choosing)
     assert len(parts.held_out) == len(parts.truth) == 200
 

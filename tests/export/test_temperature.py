@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mien import bundle
 from mien.classifiers import load_classifier, probabilities
+from mien.data.synthetic import draw_dataset
 from mien.errors import BundleError, ConfigError, DataError, OutputError
+from mien.export import quantise, ship
+from mien.export.agreement import Bound
 from mien.export.temperature import save_calibrated, with_temperature
+from mien.preprocess import Preprocess
 from tests.training.tiny import tiny_data
 
 DATA = tiny_data(test=63)
@@ -47,6 +52,32 @@ def test_a_second_temperature_takes_the_place_of_the_first(copy):
     assert second.temperature == pytest.approx(first.temperature, rel=1e-3)
     assert second.log_loss == pytest.approx(first.log_loss, rel=1e-4), "before is without any temperature"
     np.testing.assert_allclose(load_classifier(copy).logits(DATA.images[:7]), once, rtol=1e-3)
+
+
+@pytest.mark.parametrize("target", ["int8", "fp16"])
+def test_graphs_made_after_a_temperature_take_the_next_one_too(copy, tmp_path, monkeypatch, target):
+    monkeypatch.setattr(quantise, "METHODS", {"minmax": quantise.METHODS["minmax"]})
+    monkeypatch.setitem(ship.BOUNDS, target, Bound(equal_labels=0.9, drop=0.05))
+    first = save_calibrated(bundle.load(copy), DATA, "test", copy)
+    more = draw_dataset(Preprocess(), {"train": 201}, seed=3)
+    ship.ship(bundle.load(copy), target, tmp_path / "out", data=more)
+    crops = DATA.images[:35]
+    before = {one: load_classifier(tmp_path / "out", backend=one).logits(crops) for one in ("onnx", target)}
+    np.testing.assert_allclose(before[target], before["onnx"], atol=0.3)
+    other = replace(DATA, targets=np.roll(DATA.targets, 1, axis=0))
+    second = save_calibrated(bundle.load(tmp_path / "out"), other, "test", tmp_path / "out")
+    assert abs(second.temperature / first.temperature - 1) > 0.1, "otherwise this test shows nothing"
+    for one, logits in before.items():
+        after = load_classifier(tmp_path / "out", backend=one).logits(crops)
+        np.testing.assert_allclose(
+            after, logits * (first.temperature / second.temperature), rtol=1e-3, atol=1e-4
+        )
+
+
+def test_a_fit_counts_as_a_choice(copy):
+    other = replace(DATA, split=np.where(DATA.split == "test", "val", DATA.split))
+    save_calibrated(bundle.load(copy), other, "val", copy)
+    assert bundle.load(copy).card.chosen_on == ("test", "val")
 
 
 def test_a_copy_leaves_the_original(tiny_bundle, tmp_path):

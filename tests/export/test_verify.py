@@ -9,6 +9,7 @@ import pytest
 
 from mien import bundle
 from mien.classifiers.onnx_runtime import OnnxClassifier
+from mien.errors import BundleError
 from mien.export import verify as module
 from mien.export.half import halve
 from mien.export.verify import verify, ways_in
@@ -58,6 +59,12 @@ def test_a_graph_that_answers_otherwise_fails(tiny_bundle, tiny_members, tmp_pat
     assert not proof.passed
     assert "equal labels, promised at least 98.0%" in rows(proof)["int8"].breaches[0]
     assert rows(proof)["torch"].breaches == ()
+
+
+def test_a_graph_that_cannot_be_loaded_is_not_left_out(tiny_bundle, tmp_path):
+    path = with_graph(tiny_bundle, tmp_path / "broken", "fp16", b"nonsense")
+    with pytest.raises(BundleError):
+        verify(path, tiny_data(), "test")
 
 
 def test_a_pipeline_that_prepares_otherwise_fails(tiny_bundle, monkeypatch):

@@ -102,9 +102,10 @@ def _print(agreement: Agreement, to: str, card: Card | None) -> None:
         print(
             f"kept: {made['method']}; {made['size_bytes']:,} bytes (model.onnx: {made['onnx_size_bytes']:,})"
         )
+    chose = ", which also chose the candidate" if made and made["compared_on"]["chose"] and candidates else ""
     accuracy = "" if agreement.change is None else f", accuracy {100 * agreement.change:+.2f} points"
     print(
-        f"against model.onnx on {agreement.n:,} held-out pictures: {agreement.equal_labels:.2%} equal labels"
+        f"against model.onnx on {agreement.n:,} pictures{chose}: {agreement.equal_labels:.2%} equal labels"
         f"{accuracy}, probabilities differ by up to {agreement.max_probability_difference:.2g}"
     )
     for score in made.get("scores", ()):

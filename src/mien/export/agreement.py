@@ -55,6 +55,8 @@ class Agreement:
     def breaches(self, bound: Bound) -> list[str]:
         """Say what breaks `bound`, with the figures; nothing if it holds."""
         found = []
+        if not np.isfinite(self.max_probability_difference):
+            found.append("some probabilities are not numbers")
         if self.equal_labels < bound.equal_labels:
             found.append(f"{self.equal_labels:.2%} equal labels, promised at least {bound.equal_labels:.1%}")
         most = bound.probability_difference

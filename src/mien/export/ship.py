@@ -20,6 +20,7 @@ from mien.data.synthetic import draw_dataset
 from mien.errors import BundleError, ConfigError, DataError, OutputError, did_you_mean, needs
 from mien.evaluation.facts import READ_ONCE, labelled_splits, scores, versions
 from mien.export.agreement import BOUNDS, EXACT, Agreement, Bound, compare
+from mien.export.temperature import with_temperature, without_temperature
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +56,8 @@ class Sample:
     held_out: UInt8[np.ndarray, "n s s c"]
     truth: Int[np.ndarray, " n"] | None
     """Labels of the held-out ones; None where they have none."""
+    chose: bool = False
+    """Whether they are the same ones that candidates are ranked on."""
 
 
 def check_target(target: str, out: Path, *, has_data: bool) -> None:
@@ -94,12 +97,12 @@ def sample(source: Bundle, data: FaceDataset, split: str) -> Sample:
     order = np.random.default_rng(0).permutation(len(rows))
     first = min(CALIBRATION, len(rows) // 2)
     parts = np.split(order[: first + CHOOSING + JUDGING], [first, first + CHOOSING])
-    calibrating, choosing, judging = (np.sort(part) for part in parts)
-    if len(judging) < len(choosing):
+    calibrating, choosing, judging = parts  # as drawn: the first of them are of every class, too
+    if seen := len(judging) < min(LEAST, len(choosing)):
         judging = choosing
     truth = rows.truth[judging] if rows.targets[judging].any(axis=1).all() else None
     images = rows.images
-    return Sample(data.source, split, images[calibrating], images[choosing], images[judging], truth)
+    return Sample(data.source, split, images[calibrating], images[choosing], images[judging], truth, seen)
 
 
 def drawn_sample(source: Bundle) -> Sample:
@@ -136,7 +139,11 @@ def ship(
     agreement = _check(source, target, graph, pictures, BOUNDS[target])
     facts = {
         **made,
-        "compared_on": {"data": pictures.source.rpartition("/")[2], "split": pictures.split},
+        "compared_on": {
+            "data": pictures.source.rpartition("/")[2],
+            "split": pictures.split,
+            "chose": pictures.chose,
+        },
         "held_out": agreement.to_dict(),
         "promised": asdict(BOUNDS[target]),
         "size_bytes": len(graph),
@@ -154,12 +161,13 @@ def ship(
 
 
 def _convert(source: Bundle, target: str, pictures: Sample) -> tuple[bytes, dict[str, Any]]:
-    """Return the graph and how it was made."""
-    graph = source.graph("onnx")
+    """Return the graph, with the temperature of its source, and how it was made."""
+    graph, temperature = without_temperature(source.graph("onnx")), source.card.temperature
     if target == "fp16":
         from mien.export.half import halve
 
-        return halve(graph, source.id.labels, source.preprocess), {"method": "fp16, input and output fp32"}
+        made = halve(graph, source.id.labels, source.preprocess)
+        return _tempered(made, temperature), {"method": "fp16, input and output fp32"}
     from mien.export.quantise import quantise, weight_bits
 
     made, ranked = quantise(
@@ -168,7 +176,11 @@ def _convert(source: Bundle, target: str, pictures: Sample) -> tuple[bytes, dict
     best = ranked[0]
     method = f"static, QDQ, U8S8, per channel, {best.method}, {best.weight_bits}-bit weights, layers: {best.layers}"
     facts = {"method": method, "calibration_n": len(pictures.calibration), "weight_bits_tried": weight_bits()}
-    return made, {**facts, "candidates": [asdict(one) for one in ranked]}
+    return _tempered(made, temperature), {**facts, "candidates": [asdict(one) for one in ranked]}
+
+
+def _tempered(graph: bytes, temperature: float) -> bytes:
+    return graph if temperature == 1 else with_temperature(graph, temperature)
 
 
 def _check(source: Bundle, name: str, graph: bytes, pictures: Sample, bound: Bound) -> Agreement:

@@ -77,7 +77,7 @@ def verify(model: str | Path, data: FaceDataset | None = None, split: str = "") 
     """Run everything that a bundle can be run by on one split, or on drawn faces and the shipped photo.
 
     Raises:
-        BundleError: missing, damaged or foreign.
+        BundleError: missing, damaged or foreign, or one of its graphs is.
         DataError: no such split, or labels the model does not know.
     """
     loaded = bundle.load(model)
@@ -94,6 +94,9 @@ def verify(model: str | Path, data: FaceDataset | None = None, split: str = "") 
         try:
             ours = _runtime(name, model, reference)(crops)
         except (BundleError, MissingExtra) as error:
+            needed = bundle.GRAPHS.get(name, bundle.WEIGHTS)
+            if isinstance(error, BundleError) and needed in loaded.contents:
+                raise  # it is there, and damaged or foreign
             left_out[name] = str(error)
             continue
         agreement = compare(expected, ours, truth, loaded.id.labels)
