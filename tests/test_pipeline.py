@@ -190,6 +190,11 @@ def test_folders_are_searched_and_files_kept(tmp_path):
         "c.webp",
         "missing.jpg",
     ]
+    (tmp_path / "b.faces.jpg").write_bytes(png())
+    beside = [p.name for p in find_images([tmp_path], skip=tmp_path)]
+    assert beside == ["a.JPG", "b.png", "a.faces.jpg", "c.webp"], "only what lies where results go is one"
+    above = [p.name for p in find_images([tmp_path / "sub"], skip=tmp_path)]
+    assert above == ["c.webp"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="no pictures in the folder .*empty: expected files such as"):
         find_images([tmp_path / "empty"])

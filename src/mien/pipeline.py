@@ -37,6 +37,8 @@ Made = TypeVar("Made")
 DATA_URI = "data:"
 AHEAD = 2
 """Pictures begun for each worker before their turn comes: enough to keep it busy, little memory."""
+RESULT = ".faces.jpg"
+"""How the names of annotated pictures end."""
 
 
 class Pipeline:
@@ -180,8 +182,8 @@ def _from_uri(uri: str) -> bytes:
 def find_images(sources: Sequence[str | Path], skip: Path | None = None) -> list[Path]:
     """Return the picture files that `sources` name: files as they are, folders searched throughout.
 
-    A missing file stays in the list, to be reported in its place. Hidden files and what lies under the folder
-    `skip`, where results go, are passed over.
+    A missing file stays in the list, to be reported in its place. Hidden files and the results in the folder `skip`
+    are passed over.
 
     Raises:
         ConfigError: a folder without a picture.
@@ -202,4 +204,9 @@ def _is_picture(path: Path, root: Path, skip: Path | None) -> bool:
     if path.suffix.lower() not in images.SUFFIXES or not path.is_file():
         return False
     hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-    return not hidden and (skip is None or skip.resolve() not in path.resolve().parents)
+    return not hidden and not (skip and _is_result(path.resolve(), root.resolve(), skip.resolve()))
+
+
+def _is_result(path: Path, root: Path, out: Path) -> bool:
+    """Say whether a picture below `root` is what an earlier run wrote into `out`, which may be `root` itself."""
+    return out in path.parents if root in out.parents else out == path.parent and path.name.endswith(RESULT)

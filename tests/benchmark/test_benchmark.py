@@ -68,6 +68,14 @@ def test_cuda_that_is_not_there_is_left_out_with_its_reason(tiny_bundle):
     assert "no cuda in this ONNX Runtime" in measured.left_out["tiny, onnx, cuda, 1 threads"]
 
 
+def test_what_breaks_at_one_batch_size_is_left_out_there(tiny_bundle):
+    """No machine has the memory for so many faces."""
+    measured = benchmark([only(subject(str(tiny_bundle)), "onnx")], batches=(1, 10**12))
+    assert [row.batch for row in measured.rows] == [1]
+    assert "allocate" in measured.left_out["tiny, onnx, cpu, 1 threads, batch 1000000000000"]
+    json.dumps(measured.to_dict(), allow_nan=False)
+
+
 def test_an_ensemble_has_no_torch_rows(tiny_ensemble):
     one = subject(str(tiny_ensemble))
     assert dict(one.sizes).keys() == {"onnx"}

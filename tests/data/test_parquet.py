@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import weakref
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from mien.data import parquet as parquet_module
 from mien.data.sources import read_dataset
 from mien.errors import DataError
 from tests.pictures import png
@@ -35,6 +38,44 @@ def test_a_folder_of_the_hub(tmp_path):
     assert [data.labels[k] for k in data.select("train").truth] == ["sad", "happy"] * 5
     again = read_dataset(write(tmp_path / "train.parquet", metadata=HUB))
     assert (again.images == data.select("train").images).all()  # across row groups, in order
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("csv-train", "csv-test"),
+        ("training", "testing"),
+        ("fer2013_train", "fer2013_test"),
+        ("test/train", "test/test"),
+    ],
+)
+def test_the_split_is_a_word_of_the_files_name(tmp_path, train, test):
+    for split in (train, test):
+        write(tmp_path / f"{split}.parquet", metadata=HUB)
+    assert dict(Counter(read_dataset(tmp_path).split.tolist())) == {"train": 10, "test": 10}
+
+
+def test_a_column_named_set(tmp_path):
+    data = read_dataset(
+        write(tmp_path / "faces.parquet", ["joy", "sad"] * 5, set=["train"] * 6 + ["test"] * 4)
+    )
+    assert list(data.split).count("test") == 4
+
+
+def test_one_row_group_is_in_memory_at_a_time(tmp_path, monkeypatch):
+    read, real = [], parquet_module._Part.pictures
+
+    def pictures(part, group):
+        assert sum(one() is not None for one in read) <= 1, "those before the last one have gone"
+        column = real(part, group)
+        read.append(weakref.ref(column))
+        return column
+
+    monkeypatch.setattr(parquet_module._Part, "pictures", pictures)
+    for split in ("train", "test"):
+        write(tmp_path / f"{split}.parquet", metadata=HUB)
+    assert len(read_dataset(tmp_path)) == 20
+    assert len(read) == 8
 
 
 @pytest.mark.parametrize("struct", [True, False])

@@ -14,7 +14,7 @@ import pytest
 from mien.data.reading import ReadOptions
 from mien.data.sources import convert, opened, read_dataset
 from mien.errors import DataError
-from mien.labels import FER2013_CSV_ORDER
+from mien.labels import EMOTIONS_7, FER2013_CSV_ORDER
 from mien.preprocess import Preprocess
 from tests.pictures import png, write_tree
 
@@ -308,3 +308,12 @@ def test_boxes_that_are_none(tmp_path, box, message):
     lines = [f"a.png,happy,{box}", "b.png,sad,0,0,9,9", "a.png,sad,0,0,9,9", "b.png,happy,0,0,9,9"]
     with pytest.raises(DataError, match=message):
         read(tmp_path / "faces.csv", listed("path,label,x0,y0,x1,y1", lines), val_fraction=0.5)
+
+
+def test_class_numbers_that_pandas_wrote_as_floats(tmp_path):
+    """It does where a cell of the column is empty, as those of unlabelled test rows are."""
+    want = read(tmp_path / "plain.csv", table())
+    assert read(tmp_path / "floats.csv", table(line="{0}.0,{1},{2}")).labels == want.labels == EMOTIONS_7
+    rows = "".join(f"{number}.0,{row % 7}" + ",9" * 63 + "\n" for row, number in enumerate((3, 5) * 9))
+    header = "label," + ",".join(f"pixel{n}" for n in range(64))
+    assert read(tmp_path / "columns.csv", f"{header}\n{rows}").labels == ("3", "5")

@@ -226,7 +226,7 @@ def benchmark(
             listen(f"{device}, {number} thread{'s' if number > 1 else ''}")
             workers = _start(subjects, device, number, left_out)
             try:
-                rows += _measure(workers, sorted(batches), rounds, seconds, listen)
+                rows += _measure(workers, sorted(batches), rounds, seconds, listen, left_out)
             finally:
                 for worker in workers:
                     worker.close()
@@ -241,7 +241,7 @@ def _start(subjects: Sequence[Subject], device: str, threads: int, left_out: dic
         for runtime, size in one.sizes:
             worker = _Worker(one, runtime, device, threads, size)
             if worker.error:
-                left_out[f"{one.name}, {runtime}, {device}, {threads} threads"] = worker.error
+                left_out[worker.name] = worker.error
                 worker.close()
             else:
                 workers.append(worker)
@@ -254,6 +254,7 @@ def _measure(
     rounds: int,
     seconds: float,
     listen: Callable[[str], None],
+    left_out: dict[str, str],
 ) -> list[Timing]:
     rows = []
     for batch in batches:
@@ -262,7 +263,11 @@ def _measure(
         for turn in range(rounds):
             for worker, found in zip(workers, times, strict=True):
                 found += worker.time(batch, seconds, warm=turn == 0)
-        rows += [worker.row(batch, found) for worker, found in zip(workers, times, strict=True)]
+        for worker, found in zip(workers, times, strict=True):
+            if worker.error:
+                left_out[f"{worker.name}, batch {batch}"], worker.error = worker.error, ""
+            else:
+                rows.append(worker.row(batch, found))
     return rows
 
 
@@ -271,6 +276,7 @@ class _Worker:
 
     def __init__(self, one: Subject, runtime: str, device: str, threads: int, size: int) -> None:
         self.subject, self.runtime, self.device, self.threads, self.size = one, runtime, device, threads, size
+        self.name = f"{one.name}, {runtime}, {device}, {threads} threads"
         self.peak: float | None = None
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         self._process = subprocess.Popen(
@@ -283,15 +289,15 @@ class _Worker:
         self.error, self.load_s = said.get("error", ""), said.get("load_s", 0.0)
 
     def time(self, batch: int, seconds: float, *, warm: bool) -> list[float]:
-        """Return milliseconds of calls; none from a process that broke down."""
+        """Return milliseconds of calls; none, and an `error`, where they failed."""
         said = self._ask({"batch": batch, "seconds": seconds, "warm": warm})
-        self.peak = said.get("peak_mib", self.peak)
+        self.peak, self.error = said.get("peak_mib", self.peak), said.get("error", self.error)
         return list(said.get("ms", ()))
 
     def row(self, batch: int, ms: list[float]) -> Timing:
         """Return what was measured at one batch size."""
-        p50, p95, p99 = (float(value) for value in np.percentile(ms or [np.nan], (50, 95, 99)))
-        rate = 1000 * batch * len(ms) / sum(ms) if ms else float("nan")
+        p50, p95, p99 = (float(value) for value in np.percentile(ms, (50, 95, 99)))
+        rate = 1000 * batch * len(ms) / sum(ms)
         accuracy = dict(self.subject.accuracies).get(self.runtime)
         return Timing(
             self.subject.name, self.runtime, self.device, self.threads, batch, len(ms), p50, p95, p99, rate,

@@ -35,13 +35,18 @@ def main() -> None:
         except Exception as error:  # whatever a model, a compiler or a driver raises leaves this row out
             print(json.dumps({"error": f"{error}" or type(error).__name__}), file=answer, flush=True)
             return
-        said = {"load_s": time.perf_counter() - started, "device": getattr(classifier, "device", "cpu")}
-        print(json.dumps(said), file=answer, flush=True)
+        print(json.dumps({"load_s": time.perf_counter() - started}), file=answer, flush=True)
         for line in ask:
-            wanted = json.loads(line)
-            crops = faces(classifier, wanted["batch"])
-            times = timed(partial(classifier.logits, crops), wanted["seconds"], wanted["warm"])
-            print(json.dumps({"ms": times, "peak_mib": peak_mib()}), file=answer, flush=True)
+            print(json.dumps(_answer(classifier, json.loads(line))), file=answer, flush=True)
+
+
+def _answer(classifier: Classifier, wanted: dict[str, Any]) -> dict[str, Any]:
+    try:
+        crops = faces(classifier, wanted["batch"])
+        times = timed(partial(classifier.logits, crops), wanted["seconds"], wanted["warm"])
+    except Exception as error:  # such as a batch too large for a device
+        return {"error": f"{error}" or type(error).__name__}
+    return {"ms": times, "peak_mib": peak_mib()}
 
 
 def open_row(row: dict[str, Any]) -> Classifier:

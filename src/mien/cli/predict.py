@@ -188,10 +188,12 @@ def _sample() -> str:
 
 def _picture_names(paths: list[Path]) -> dict[Path, str]:
     """Return a different output name for each picture, even where folders hold the same names."""
+    from mien.pipeline import RESULT
+
     taken: dict[str, Path] = {}
     for path in paths:
         stem, number = path.stem, 1
-        while taken.setdefault(f"{stem}.faces.jpg", path) != path:
+        while taken.setdefault(f"{stem}{RESULT}", path) != path:
             number += 1
             stem = f"{path.stem}-{number}"
     return {path: name for name, path in taken.items()}

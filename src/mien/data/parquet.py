@@ -6,13 +6,14 @@ hub leaves in the file's metadata. The split is a column, or the file's name.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mien.data.reading import Reading, class_targets, split_name
+from mien.data.reading import SPLIT_COLUMNS, Reading, class_targets, split_name
 from mien.errors import DataError, needs
 from mien.vision import images
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 _IMAGE = ("image", "img", "picture", "pixels", "jpg", "png", "bytes")
 _LABEL = ("label", "emotion", "labels", "expression", "class", "target")
-_SPLIT = ("split", "usage", "subset")
-_FILE_SPLIT = re.compile(r"^(train|val|valid|validation|dev|test)(?![a-z])", re.IGNORECASE)
 
 
 def read_parquet(path: Path) -> Reading:
@@ -46,9 +45,18 @@ def read_parquet(path: Path) -> Reading:
     classes, targets = class_targets(names, str(path))
     starts = np.cumsum([0, *(len(part.labels) for part in parts)])
 
+    @functools.lru_cache(maxsize=1)
+    def pictures(part: int, group: int) -> pa.ChunkedArray:
+        return parts[part].pictures(group)
+
     def picture(row: int) -> UInt8[np.ndarray, "h w c"]:
         part = int(np.searchsorted(starts, row, side="right")) - 1
-        return images.decode_dataset_image(parts[part].picture(row - int(starts[part])))
+        group, place = parts[part].place(row - int(starts[part]))
+        value = pictures(part, group)[place].as_py()
+        data = value["bytes"] if isinstance(value, dict) else value
+        if not isinstance(data, bytes):
+            raise DataError("no bytes in this row: pictures outside the file are not followed")
+        return images.decode_dataset_image(data)
 
     splits = [split for part in parts for split in part.splits]
     ids = [f"{split or 'row'}/{row:07d}" for row, split in enumerate(splits)]
@@ -63,13 +71,13 @@ class _Part:
             self.file = parquet.ParquetFile(path, memory_map=True)
             schema = self.file.schema_arrow
             self.image, label = _column(schema, _IMAGE, path), _column(schema, _LABEL, path)
-            split = next((name for name in schema.names if name.lower() in _SPLIT), None)
+            split = next((name for name in schema.names if name.lower() in SPLIT_COLUMNS), None)
             columns = self.file.read(columns=[label, *([split] if split else [])])
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{path} is a damaged Parquet file ({error}): download it again") from error
         self.labels = ["" if value is None else str(value) for value in columns[label].to_pylist()]
-        of_file = _FILE_SPLIT.match(path.name)
-        here = of_file[1].lower() if of_file else path.parent.name if split_name(path.parent.name) else ""
+        words = (*re.split(r"[-_. ]", path.stem), path.parent.name)
+        here = next((word for word in words if split_name(word)), "")
         self.splits = (
             ["" if value is None else str(value) for value in columns[split].to_pylist()]
             if split
@@ -78,18 +86,15 @@ class _Part:
         self.class_names = _class_names(schema, label)
         sizes = [self.file.metadata.row_group(group).num_rows for group in range(self.file.num_row_groups)]
         self.starts = np.cumsum([0, *sizes])
-        self._loaded: tuple[int, Any] = (-1, None)
 
-    def picture(self, row: int) -> bytes:
-        """Return the encoded picture of a row."""
+    def place(self, row: int) -> tuple[int, int]:
+        """Return the row group of a row, and where it stands in it."""
         group = int(np.searchsorted(self.starts, row, side="right")) - 1
-        if self._loaded[0] != group:
-            self._loaded = (group, self.file.read_row_group(group, columns=[self.image])[self.image])
-        value = self._loaded[1][row - int(self.starts[group])].as_py()
-        data = value["bytes"] if isinstance(value, dict) else value
-        if not isinstance(data, bytes):
-            raise DataError("no bytes in this row: pictures outside the file are not followed")
-        return data
+        return group, row - int(self.starts[group])
+
+    def pictures(self, group: int) -> pa.ChunkedArray:
+        """Read the encoded pictures of a row group."""
+        return self.file.read_row_group(group, columns=[self.image])[self.image]
 
 
 def _column(schema: pa.Schema, known: tuple[str, ...], path: Path) -> str:

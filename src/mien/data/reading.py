@@ -6,6 +6,7 @@ follows is the same for all of them: choosing labels, splitting, checking, decod
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -33,6 +34,9 @@ WORDS = {
 CLASS_LIMIT = 1000
 """More classes than this are taken for a mistaken column."""
 
+_WHOLE = re.compile(r"(\d+)\.0+")
+SPLIT_COLUMNS = ("usage", "split", "subset", "set")
+"""What tables call the column that names the split."""
 _SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev", "publictest", "public_test"), "val"),
@@ -142,6 +146,7 @@ def class_targets(names: Sequence[str], source: str) -> tuple[tuple[str, ...], F
     Raises:
         DataError: too many different classes for this to be a column of them.
     """
+    names = whole_numbers(names)
     found = dict.fromkeys(name for name in names if name)
     if not found:
         return ("0", "1"), np.zeros((len(names), 2), np.float32)
@@ -154,6 +159,12 @@ def class_targets(names: Sequence[str], source: str) -> tuple[tuple[str, ...], F
     place = {name: number for number, name in enumerate(classes)}
     truth = np.array([place[str(int(name)) if numbered else name] if name else -1 for name in names], int)
     return classes, one_hot(truth, len(classes)) * (truth >= 0)[:, None].astype(np.float32)
+
+
+def whole_numbers(names: Sequence[str]) -> list[str]:
+    """Return class numbers without the ``.0`` that pandas writes where a cell of the column is empty."""
+    plain = [match[1] if (match := _WHOLE.fullmatch(name)) else name for name in names]
+    return plain if all(name.isdecimal() or not name for name in plain) else list(names)
 
 
 def prepare(reading: Reading, options: ReadOptions) -> Reading:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mien.data.arrays import flat_shape
-from mien.data.reading import Reading, class_targets
+from mien.data.reading import SPLIT_COLUMNS, Reading, class_targets, whole_numbers
 from mien.data.text import Table, numbers, open_table
 from mien.errors import DataError
 from mien.labels import FER2013_CSV_ORDER, RAF_DB_ORDER
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from jaxtyping import Float32, Shaped, UInt8
 
 _LABEL = ("emotion", "label", "expression", "class", "target")
-_SPLIT = ("usage", "split", "subset", "set")
 _PATH = (
     *("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "image_name"),
     *("img", "img_path", "img_name", "pth", "subdirectory_filepath", "name"),
@@ -201,7 +200,7 @@ def _taken(
     header: Sequence[str], cells: list[list[str]]
 ) -> tuple[list[str], list[str], dict[str, Shaped[np.ndarray, " n"]]]:
     """Return the labels, the splits (empty where there are none) and all other columns by name."""
-    label, split = _column(header, _LABEL), _column(header, _SPLIT)
+    label, split = _column(header, _LABEL), _column(header, SPLIT_COLUMNS)
     names, splits = (["" if place is None else row[place] for row in cells] for place in (label, split))
     others = {
         name: np.array([row[place] for row in cells], str)
@@ -240,6 +239,7 @@ def _pixels(
 
 def _fer2013_targets(names: list[str], source: str) -> tuple[tuple[str, ...], Float32[np.ndarray, "n k"]]:
     """Return classes and targets, numbers read as ``fer2013.csv`` means them."""
+    names = whole_numbers(names)
     if not all(name.isdecimal() or not name for name in names):
         return class_targets(names, source)
     for row, name in enumerate(names):

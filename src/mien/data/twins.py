@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from jaxtyping import Bool, Int, UInt8
 
 _BYTES = 5
 
 
-def picture_keys(images: UInt8[np.ndarray, "n h w c"]) -> Int[np.ndarray, " n"]:
-    """Return the key of each fitted picture."""
+def picture_keys(images: Iterable[UInt8[np.ndarray, "h w c"]]) -> Int[np.ndarray, " n"]:
+    """Return the key of each fitted picture; they may come one by one."""
     digests = (hashlib.sha256(np.ascontiguousarray(image).data).digest()[:_BYTES] for image in images)
     return np.array([int.from_bytes(digest) for digest in digests], np.int64)
 

@@ -90,7 +90,7 @@ def save_bundle(out: Path, network: nn.Module, data: FaceDataset, run: Provenanc
         scores=scores(OnnxClassifier(identity, preprocess, graph), data, protocols(data, trained, chosen)),
     )
     weights = to_safetensors({name: value.contiguous() for name, value in network.state_dict().items()})
-    own = picture_keys(data.images[data.rows(recipe.train_split)])
+    own = picture_keys(data.images[row] for row in data.rows(recipe.train_split))  # may be larger than memory
     learnt = [own, *(keys for one in before if (keys := keys_learnt(one)) is not None)]
     contents = {
         bundle.WEIGHTS: weights,
