@@ -161,6 +161,13 @@ def test_class_folders_without_splits_are_divided_alike_for_the_same_seed(tmp_pa
     assert again.fingerprint() == data.fingerprint() != other.fingerprint()
 
 
+@pytest.mark.parametrize("option", [{"val_fraction": 0.2}, {"split_seed": 1}])
+def test_what_has_splits_is_not_divided(tmp_path, option):
+    root = write_tree(tmp_path, tree())
+    with pytest.raises(ConfigError, match=r"names its splits \(test, train\): leave out --val-fraction and"):
+        read_dataset(root, options=ReadOptions(**option))
+
+
 def test_a_split_that_would_be_empty(tmp_path):
     root = write_tree(tmp_path, {f"{label}/{i}.png": png(i) for label in ("happy", "sad") for i in range(3)})
     message = r"0\.1 of the 3 pictures of 'happy' would leave val without one: change --val-fraction"

@@ -39,6 +39,11 @@ REFUSED = {
     "data without a split": (["verify", "default", "--data", "synthetic"], "--data needs --split: they name"),
     "a split without data": (["benchmark", "default", "--split", "test"], "--split needs --data"),
     "numbers that are none": (["benchmark", "default", "--batch", "1,x"], "--batch takes numbers with commas"),
+    "a spec of nothing": (["benchmark", "default", "--spec", "x.toml"], "--spec explains a single .onnx file"),
+    "a detector of nothing": (
+        ["evaluate", "default", "--data", "synthetic", "--split", "test", "--detector", "haar"],
+        "a detector is for photos: add --end-to-end",
+    ),
     "no such spec": (["benchmark", "{graph}", "--spec", "gone.toml"], "cannot read the spec gone.toml"),
     "threads": (["predict", "sample", "--threads", "0"], "threads must be at least 1, got 0"),
     "a graph not there": (["predict", "sample", "--backend", "fp16"], "has no model.fp16.onnx: `mien export`"),

@@ -53,6 +53,8 @@ def benchmark(
     from mien.files import make_folder, write
 
     check_pair(data, split)
+    if spec and not any(model.endswith(".onnx") for model in models):
+        raise ConfigError("--spec explains a single .onnx file: none is among the models")
     places, counts, sizes = providers.split(","), _numbers("--threads", threads), _numbers("--batch", batch)
     ways = runtimes.split(",")
     plan.check_options(places, counts, sizes, ways)

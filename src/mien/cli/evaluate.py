@@ -46,10 +46,16 @@ class Parts(NamedTuple):
     detector: str
     detector_weights: Path | None
 
-    def refuse_without_out(self) -> None:
-        """Refuse parts of the whole report where none is written."""
+    def refuse_ignored(self, out: Path | None) -> None:
+        """Refuse a detector where no faces are looked for, and parts of the whole report where none is written."""
         from mien.errors import ConfigError
 
+        if not self.end_to_end and (self.detector != "auto" or self.detector_weights):
+            raise ConfigError(
+                "a detector is for photos: add --end-to-end, or leave out --detector and its weights"
+            )
+        if out:
+            return
         for name in ("slice", "corruptions", "end_to_end"):
             if getattr(self, name):
                 option = f"--{name.replace('_', '-')}"
@@ -83,8 +89,7 @@ def evaluate(
 
     classifier = load_classifier(model, **vars(run))
     with_tta(classifier, tta)  # refuses an unknown name before a picture is read
-    if out is None:
-        parts.refuse_without_out()
+    parts.refuse_ignored(out)
     photos = _find(data, split, options, classifier.preprocess, parts) if parts.end_to_end else None
     dataset = (
         photos.found if photos else read_dataset(data, classifier.preprocess, split=split, options=options)

@@ -271,6 +271,11 @@ def split_name(name: str) -> str | None:
 def _named_splits(reading: Reading, options: ReadOptions) -> list[str]:
     if not any(reading.splits):
         return _stratified(reading, options)
+    if (options.val_fraction, options.split_seed) != (ReadOptions.val_fraction, ReadOptions.split_seed):
+        raise ConfigError(
+            f"{reading.source} names its splits ({', '.join(sorted(set(reading.splits)))}): leave out --val-fraction "
+            f"and --split-seed, which divide what names none; validation.split=holdout takes a part of train"
+        )
     named = [split_name(split) or split.strip().lower() for split in reading.splits]
     if not all(named):
         raise DataError(
