@@ -7,6 +7,7 @@ jaxtyping; here they are made visible to the hook, which reads annotations as te
 from __future__ import annotations
 
 import builtins
+import functools
 import os
 from pathlib import Path
 
@@ -34,6 +35,14 @@ def shared() -> Path:
 def yunet_weights(shared: Path) -> Path:
     """Return YuNet's weights file."""
     return shared / "models" / "face_detection_yunet_2023mar.onnx"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_table_of_operators() -> None:
+    """Let torch's exporter build its table of ONNX operators once, not for every export, a second each."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))
 
 
 @pytest.fixture(autouse=True)

@@ -245,25 +245,11 @@ def test_two_processes_train_one_model(tmp_path):
     assert card.scores[0]["accuracy"] > 0.25  # chance: 0.14
 
 
-BAD_TRAINING = {
-    "unknown recipe key": (
-        ["--set", "optim.peek_lr=1"],
-        "unknown option optim.peek_lr; did you mean optim.peak_lr?",
-    ),
-    "unknown device": (["--device", "gpu"], "unknown device 'gpu': expected one of auto, cpu, cuda, mps"),
-    "wrong split name": (
-        ["--set", "validation.split=tset"],
-        "no split 'tset' in synthetic: expected one of train, test",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", BAD_TRAINING)
-def test_training_refuses(name, tmp_path):
-    words, message = BAD_TRAINING[name]
-    line = refused("train", "nano", "--data", "synthetic", "--out", tmp_path / "run", *words)
-    assert line.startswith("mien train: ")
-    assert message in line
+def test_training_refuses(tmp_path):
+    words = ["train", "nano", "--data", "synthetic", "--out", tmp_path / "run"]
+    line = refused(*words, "--set", "optim.peek_lr=1")
+    assert line.startswith("mien train: unknown option optim.peek_lr; did you mean optim.peak_lr?")
+    assert not (tmp_path / "run").exists()
 
 
 BAD_DATA = {
