@@ -76,7 +76,7 @@ def record(recipe: str, run: Path) -> Path:
     facts = {
         "recipe": recipe,
         "network": card.architecture,
-        "parameters": card.parameters,
+        "parameters": parameters(card),
         "labels": list(card.labels),
         **trained,
         "input": f"{card.preprocess.size_px} px, {'grey' if card.preprocess.channels == 1 else 'colour'}",
@@ -94,6 +94,17 @@ def record(recipe: str, run: Path) -> Path:
     path = FACTS / f"{recipe}-{facts['way']}-{facts['seed']}.json"
     path.write_text(json.dumps(facts, indent=2) + "\n")
     return path
+
+
+def parameters(card: Card) -> int:
+    """Return the count as trained, which is the published one: deployment folds some of a network's away."""
+    from mien.networks.catalog import build
+
+    if card.architecture == ENSEMBLE:
+        return card.parameters
+    options = card.recipe.get("network_options")
+    network = build(card.architecture, len(card.labels), card.preprocess, options)
+    return sum(weights.numel() for weights in network.parameters())
 
 
 def training(card: Card, run: Path) -> dict:
