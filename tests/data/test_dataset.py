@@ -47,6 +47,25 @@ def test_a_holdout_is_stratified_and_repeatable():
     assert len(data.select("test")) == 7
 
 
+def test_other_classes_have_no_say_in_a_holdout():
+    data = dataset()
+    without_angry = data.take(np.flatnonzero(data.truth != 0))
+    fewer = without_angry.hold_out(0.1, seed=0).select("holdout")
+    whole = data.hold_out(0.1, seed=0).select("holdout")
+    assert fewer.ids == tuple(name for name, label in zip(whole.ids, whole.truth, strict=True) if label != 0)
+
+
+def test_twins_are_held_out_together():
+    data = dataset()
+    first = data.hold_out(0.1, seed=0).rows("holdout")[0]
+    twin = next(row for row in range(70) if row != first)
+    data.images[twin] = data.images[first]
+    data.images[100] = data.images[first]  # of the test split: it stays there
+    held = data.hold_out(0.1, seed=0)
+    assert (held.split[twin], held.split[100]) == ("holdout", "test")
+    assert not set(map(bytes, held.select("holdout").images)) & set(map(bytes, held.select("train").images))
+
+
 def test_an_empty_holdout_is_refused():
     with pytest.raises(
         DataError, match="a holdout of 0.001 of 'train' in memory is empty: raise the fraction"

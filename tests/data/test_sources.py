@@ -150,15 +150,19 @@ def test_what_the_splits_are_called(tmp_path):
 
 
 def test_class_folders_without_splits_are_divided_alike_for_the_same_seed(tmp_path):
-    files = {f"{label}/{i}.png": png(i) for label, n in (("happy", 20), ("sad", 10)) for i in range(n)}
+    files = {
+        f"{label}/{i}.png": png(i) for label, n in (("happy", 20), ("sad", 10), ("zeal", 5)) for i in range(n)
+    }
     root = write_tree(tmp_path / "set", files)
     data = read_dataset(root, options=ReadOptions(val_fraction=0.2))
-    assert data.splits == ("train", "val")
-    assert np.bincount(data.select("val").truth).tolist() == [4, 2]
+    assert set(data.splits) == {"train", "val"}
+    assert np.bincount(data.select("val").truth).tolist() == [4, 2, 1]
     assert data.ids[0] == "happy/0.png"
     again = read_dataset(root, options=ReadOptions(val_fraction=0.2))
     other = read_dataset(root, options=ReadOptions(val_fraction=0.2, split_seed=1))
     assert again.fingerprint() == data.fingerprint() != other.fingerprint()
+    alone = read_dataset(root, options=ReadOptions(val_fraction=0.2, labels="zeal,sad")).select("val")
+    assert set(alone.ids) == {name for name in data.select("val").ids if not name.startswith("happy")}
 
 
 @pytest.mark.parametrize("option", [{"val_fraction": 0.2}, {"split_seed": 1}])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mien import labels as names
+from mien.data.twins import picture_keys
 from mien.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
@@ -109,22 +110,29 @@ class FaceDataset:
             )
 
     def hold_out(self, fraction: float, seed: int, *, split: str = "train") -> FaceDataset:
-        """Move a stratified part of `split` into the split ``holdout``: the same rows for the same seed."""
-        self.rows(split)
+        """Move a stratified part of `split`, and the twins of its pictures, into the split ``holdout``.
+
+        The same rows for the same seed, whatever other classes are chosen: what one model held out, a later one of
+        fewer classes holds out, too.
+        """
         if any(name.startswith(COPY) for name in self.ids):
             raise DataError(
                 f"{self.source} holds copies that a recipe made: a holdout would share pictures with the rest; "
                 f"hold out from the dataset without them"
             )
         moved = self.split.astype(f"<U{max(len(HOLDOUT), self.split.dtype.itemsize // 4)}")
-        rng = np.random.default_rng(seed)
-        for label in range(len(self.labels)):
-            rows = np.flatnonzero((self.split == split) & (self.truth == label))
-            moved[rng.permutation(rows)[: round(fraction * len(rows))]] = HOLDOUT
-        if not (moved == HOLDOUT).any():
+        rows = self.rows(split)
+        parts = [
+            drawn(rows[self.truth[rows] == number], fraction, seed, label)
+            for number, label in enumerate(self.labels)
+        ]
+        held = np.isin(rows, np.concatenate(parts))
+        if not held.any():
             raise DataError(
                 f"a holdout of {fraction:g} of {split!r} in {self.source} is empty: raise the fraction"
             )
+        keys = picture_keys(self.images[row] for row in rows)
+        moved[rows[np.isin(keys, keys[held])]] = HOLDOUT
         return replace(self, split=moved)
 
     def relabel(self, labels: Sequence[str]) -> FaceDataset:
@@ -148,6 +156,13 @@ class FaceDataset:
         if self.votes is not None:
             digest.update(np.ascontiguousarray(self.votes).data)
         return digest.hexdigest()
+
+
+def drawn(rows: Int[np.ndarray, " n"], fraction: float, seed: int, label: str) -> Int[np.ndarray, " m"]:
+    """Return a random part of the rows of one class; no other class has a say in it."""
+    rng = np.random.default_rng([seed, *label.encode()])
+    part: Int[np.ndarray, " m"] = rng.permutation(rows)[: round(fraction * len(rows))]
+    return part
 
 
 def check_split(split: str, splits: Sequence[str], source: str) -> None:

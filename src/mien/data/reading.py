@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mien.data.dataset import FaceDataset, check_split, one_hot
+from mien.data.dataset import FaceDataset, check_split, drawn, one_hot
 from mien.errors import ConfigError, DataError
 from mien.labels import choose_labels
 
@@ -286,18 +286,17 @@ def _named_splits(reading: Reading, options: ReadOptions) -> list[str]:
 
 def _stratified(reading: Reading, options: ReadOptions) -> list[str]:
     """Return ``train`` or ``val`` for each row, the same part of every class."""
-    rng, splits = np.random.default_rng(options.split_seed), np.full(len(reading.ids), "train")
+    splits = np.full(len(reading.ids), "train")
     truth = np.where(reading.targets.any(axis=1), reading.targets.argmax(axis=1), -1)
     for label in np.unique(truth):
-        rows = rng.permutation(np.flatnonzero(truth == label))
-        part = round(options.val_fraction * len(rows))
-        if not 0 < part < len(rows):
-            name = reading.classes[label] if label >= 0 else "(no label)"
+        rows, name = np.flatnonzero(truth == label), reading.classes[label] if label >= 0 else "(no label)"
+        part = drawn(rows, options.val_fraction, options.split_seed, name)
+        if not 0 < len(part) < len(rows):
             raise DataError(
                 f"{reading.source} names no splits, and {options.val_fraction:g} of the {len(rows)} pictures of "
-                f"{name!r} would leave {'val' if part == 0 else 'train'} without one: change --val-fraction"
+                f"{name!r} would leave {'train' if len(part) else 'val'} without one: change --val-fraction"
             )
-        splits[rows[:part]] = "val"
+        splits[part] = "val"
     names: list[str] = splits.tolist()
     return names
 
