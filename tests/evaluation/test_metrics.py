@@ -13,8 +13,10 @@ from mien.evaluation.metrics import (
     average_precisions,
     check_probabilities,
     confidence_bins,
+    difference,
     expected_calibration_error,
     headline,
+    share,
 )
 
 
@@ -72,6 +74,17 @@ def test_the_interval_is_that_of_a_share():
     assert accuracy.high == pytest.approx(accuracy.value + 1.96 * error, abs=0.006)
     assert headline(probs, truth)["accuracy"] == accuracy, "the same seed, the same interval"
     assert headline(probs, truth, seed=1)["accuracy"] != accuracy
+
+
+def test_a_share_of_a_few_that_are_all_right_is_not_certain():
+    assert share(np.array([True] * 5)) == pytest.approx((1, 5 / (5 + 1.96**2), 1), abs=1e-4)
+    assert share(np.array([False] * 5)) == pytest.approx((0, 0, 1.96**2 / (5 + 1.96**2)), abs=1e-4)
+
+
+def test_the_difference_of_two_shares():
+    """56 of 70 and 48 of 80, example (a) of Newcombe 1998, Statistics in Medicine 17, 873-890."""
+    ones, others = np.arange(70) < 56, np.arange(80) < 48
+    assert difference(share(ones), share(others)) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
 
 
 def test_one_image_one_class_and_perfection():

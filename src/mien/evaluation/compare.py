@@ -18,8 +18,8 @@ from mien.evaluation.contenders import check_labels
 from mien.evaluation.evaluate import answers, report
 from mien.evaluation.figures import GRID
 from mien.evaluation.latency import latencies_ms
-from mien.evaluation.metrics import INTERVAL, RESAMPLES, Figure
-from mien.evaluation.paired import Resampled, compare_pairs, interval, pareto, resample
+from mien.evaluation.metrics import INTERVAL, RESAMPLES, Figure, interval
+from mien.evaluation.paired import Resampled, compare_pairs, pareto, resample
 from mien.results import COMPARISON_SCHEMA
 
 if TYPE_CHECKING:
@@ -289,18 +289,19 @@ def _judged(
     caveats: tuple[str, ...],
 ) -> Judged:
     accuracy, macro_f1 = interval(resampled.accuracy[place]), interval(resampled.macro_f1[place])
-    assert accuracy is not None
-    assert macro_f1 is not None
     per_class = {
-        label: ClassFigures(
-            *(interval(draws[place, :, number]) for draws in (resampled.f1, resampled.recall))
-        )
+        label: ClassFigures(*(_known(draws[place, :, number]) for draws in (resampled.f1, resampled.recall)))
         for number, label in enumerate(labels)
     }
     return Judged(
         letter(place), contender.name, contender.architecture, contender.parameters, latency_ms, accuracy,
         macro_f1, per_class, own.report, contender.past, caveats,
     )  # fmt: skip
+
+
+def _known(draws: Num[np.ndarray, " r"]) -> Figure | None:
+    """Return a figure, or None where there is no image of the class and no such answer."""
+    return None if np.isnan(draws[0]) else interval(draws)
 
 
 def letter(place: int) -> str:

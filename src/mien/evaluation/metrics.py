@@ -9,6 +9,7 @@ import numpy as np
 from mien.errors import DataError, needs
 
 with needs("report"):
+    from scipy.stats import binomtest
     from sklearn.metrics import average_precision_score
 
 if TYPE_CHECKING:
@@ -25,23 +26,34 @@ _AT_ONCE = 50
 
 
 class Figure(NamedTuple):
-    """One figure with its 95 % bootstrap interval over the images."""
+    """One figure with its 95 % interval over the images."""
 
     value: float
     low: float
     high: float
 
 
-def interval(value: float, draws: Num[np.ndarray, " d"]) -> Figure:
-    """Return a value with the middle 95 % of what resamples gave."""
+def interval(draws: Num[np.ndarray, " r"]) -> Figure:
+    """Return the first figure with the interval that holds 95 % of the others, those of resamples."""
     tail = 100 * (1 - INTERVAL) / 2
-    return Figure(value, *np.percentile(draws, (tail, 100 - tail)).tolist())
+    return Figure(float(draws[0]), *np.nanpercentile(draws[1:], (tail, 100 - tail)).tolist())
 
 
-def share(hits: Bool[np.ndarray, " n"], *, seed: int = 0) -> Figure:
-    """Return how many of at least one image are true; resampled images of yes and no are binomial draws."""
-    n, value = len(hits), float(hits.mean())
-    return interval(value, np.random.default_rng(seed).binomial(n, value, RESAMPLES) / n)
+def share(hits: Bool[np.ndarray, " n"]) -> Figure:
+    """Return how many of at least one image are true, with Wilson's interval.
+
+    Of a few images that are all right, resamples are all right, too: they say nothing of the next one.
+    """
+    low, high = binomtest(int(hits.sum()), len(hits)).proportion_ci(INTERVAL, "wilson")
+    return Figure(float(hits.mean()), float(low), float(high))
+
+
+def difference(one: Figure, other: Figure) -> Figure:
+    """Return the difference of two independent shares (Newcombe 1998, method 10)."""
+    value = one.value - other.value
+    low = value - np.hypot(one.value - one.low, other.high - other.value)
+    high = value + np.hypot(one.high - one.value, other.value - other.low)
+    return Figure(value, float(low), float(high))
 
 
 def check_probabilities(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " m"]) -> None:
@@ -85,7 +97,7 @@ def headline(
         drawn = np.stack([np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(some)])
         totals.append(drawn.astype(np.float64) @ parts)
     figures = _figures(np.concatenate(totals), n, k)
-    return {name: interval(float(values[0]), values[1:]) for name, values in figures.items()}
+    return {name: interval(values) for name, values in figures.items()}
 
 
 def _parts(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> Num[np.ndarray, "n p"]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mien.errors import needs
-from mien.evaluation.metrics import INTERVAL, RESAMPLES, Figure
+from mien.evaluation.metrics import RESAMPLES, Figure, interval
 
 with needs("report"):
     from scipy.stats import binom
@@ -87,14 +87,6 @@ def resample(
     return Resampled(right.sum(axis=2) / n, np.nanmean(f1, axis=2), f1, recall)
 
 
-def interval(draws: Num[np.ndarray, " r"]) -> Figure | None:
-    """Return the first figure with the interval that holds 95 % of the others; None where there is no figure."""
-    if np.isnan(draws[0]):
-        return None
-    tail = 100 * (1 - INTERVAL) / 2
-    return Figure(float(draws[0]), *np.nanpercentile(draws[1:], (tail, 100 - tail)).tolist())
-
-
 def mcnemar(only_first: int, only_second: int) -> tuple[float, float]:
     """Return the two-sided exact and mid-p probabilities that equally good models differ at least this much.
 
@@ -134,8 +126,6 @@ def compare_pairs(
         accuracy, macro_f1 = (
             interval(draws[a] - draws[b]) for draws in (resampled.accuracy, resampled.macro_f1)
         )
-        assert accuracy is not None
-        assert macro_f1 is not None
         only_first, only_second = _disagreeing(hits[a], hits[b])
         agreement = float((answers[a] == answers[b]).mean())
         meaning = _meaning(

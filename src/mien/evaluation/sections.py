@@ -8,7 +8,7 @@ import numpy as np
 
 from mien.errors import ConfigError, DataError, did_you_mean
 from mien.evaluation import figures
-from mien.evaluation.metrics import RESAMPLES, Figure, headline, interval, share
+from mien.evaluation.metrics import Figure, difference, headline, share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,13 +76,13 @@ def slices(probs: Num[np.ndarray, "n k"], rows: FaceDataset, column: str) -> Sec
     groups = {value or "(none)": values == value for value in sorted(set(values.tolist()))}
     table = []
     for value, part in groups.items():
-        of = headline(probs[part], rows.truth[part])
-        table.append((value, int(part.sum()), of["accuracy"], of["macro_f1"]))
-    compared = {value: hits[part] for value, part in groups.items() if part.sum() >= FEW}
+        macro_f1 = headline(probs[part], rows.truth[part])["macro_f1"]
+        table.append((value, int(part.sum()), share(hits[part]), macro_f1))
+    compared = {value: accuracy for value, n, accuracy, _ in table if n >= FEW}
     text, facts = f"Accuracy by {column}.", dict[str, Any](column=column, gap=None)
     if len(compared) > 1:
-        worst, best = (pick(compared, key=lambda name: compared[name].mean()) for pick in (min, max))
-        gap = _difference(compared[best], compared[worst])
+        worst, best = (pick(compared, key=lambda name: compared[name].value) for pick in (min, max))
+        gap = difference(compared[best], compared[worst])
         facts["gap"] = {"best": best, "worst": worst, **gap._asdict()}
         text = (
             f"Best {best}, worst {worst}: {100 * gap.value:.1f} points of accuracy apart (95 % interval "
@@ -145,13 +145,6 @@ def end_to_end(
     header = ("faces", "labelled", "missed", "found", "accuracy of the found", "accuracy end to end")
     facts = {"photos": photos, "extra": extra, "missed_ids": list(missed.ids)}
     return Section("end_to_end", "From photo to label", text, header, table, facts)
-
-
-def _difference(ones: Bool[np.ndarray, " n"], others: Bool[np.ndarray, " m"]) -> Figure:
-    """Return the difference of two independent shares with its bootstrap interval."""
-    rng = np.random.default_rng(0)
-    draws = [rng.binomial(len(part), part.mean(), RESAMPLES) / len(part) for part in (ones, others)]
-    return interval(float(ones.mean() - others.mean()), draws[0] - draws[1])
 
 
 def check_found(found: FaceDataset, source: str) -> None:
