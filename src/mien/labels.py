@@ -22,9 +22,6 @@ FER2013_CSV_ORDER = ("angry", "disgust", "fear", "happy", "sad", "surprise", "ne
 RAF_DB_ORDER = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")
 """What the numbers 1-7 of RAF-DB mean (Li et al. 2017, doi:10.1109/CVPR.2017.277)."""
 
-KAGGLE_3_ORDER = ("angry", "happy", "neutral")
-"""What 0, 1, 2 mean in the three-class competition of reference system D."""
-
 FERPLUS_VOTE_ORDER = (
     *("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt"),
     *("unknown", "not_a_face"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mien.data.reading import ReadOptions
-from mien.data.sources import read_dataset, survey
+from mien.data.sources import opened, read_dataset, survey
 from mien.errors import ConfigError, DataError
 from mien.preprocess import Preprocess
 from tests.pictures import jpeg, photo, png, tree, write_tree, write_zip
@@ -278,6 +278,7 @@ def test_labels_that_do_not_fit_the_set(tmp_path, labels, message):
     [
         ({"format": "cvs"}, "unknown --format 'cvs': expected one of auto, folders, pixels"),
         ({"vote_rule": "mean"}, "unknown --vote-rule 'mean': expected one of majority, distribution"),
+        ({"vote_rule": "beside"}, "--vote-rule and --vote-unknown say how votes are read: add --votes"),
         ({"split_seed": -1}, "--split-seed must not be negative, got -1"),
         ({"val_fraction": 1.5}, r"--val-fraction must be between 0 and 1, got 1\.5"),
     ],
@@ -285,6 +286,15 @@ def test_labels_that_do_not_fit_the_set(tmp_path, labels, message):
 def test_options_that_make_no_sense(options, message):
     with pytest.raises(ConfigError, match=message):
         ReadOptions(**options)
+
+
+def test_what_is_decoded_later_cannot_be_left_out_as_corrupt(tmp_path):
+    root = write_tree(tmp_path, tree())
+    with (
+        pytest.raises(ConfigError, match="photos are read whole"),
+        opened(root, "train", ReadOptions(skip_corrupt=True)),
+    ):
+        pass
 
 
 def test_a_survey_counts_everything(tmp_path):

@@ -77,8 +77,9 @@ def test_packed_in_every_usual_way(tmp_path):
     def tar() -> bytes:
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-            for name, content in (("fer2013/README.txt", b"hello"), ("fer2013/fer2013.csv", text)):
-                info = tarfile.TarInfo(name)
+            inside = {"README.txt": b"hello", "._fer2013.csv": b"\0\5\x16\7 macOS", "fer2013.csv": text}
+            for name, content in inside.items():
+                info = tarfile.TarInfo(f"./fer2013/{name}")
                 info.size = len(content)
                 archive.addfile(info, io.BytesIO(content))
         return buffer.getvalue()
@@ -88,6 +89,7 @@ def test_packed_in_every_usual_way(tmp_path):
         (
             {"fer2013.csv": text},
             {"a/fer2013.csv": text, "a/example_submission.csv": b"x"},
+            {"a/faces.csv": text, "a/._faces.csv": b"x", "__MACOSX/a/faces.csv": b"x"},
             {"fer2013.tar.gz": tar()},
         )
     ):

@@ -35,7 +35,7 @@ def read_folder(root: Path) -> Reading:
     entries, folders = [], []
     seen: set[str] = set()
     for place, below, files in os.walk(root, followlinks=True):
-        below[:] = sorted(name for name in below if not name.startswith((".", "__MACOSX")))
+        below[:] = sorted(name for name in below if not is_debris(PurePosixPath(name)))
         if os.path.realpath(place) in seen:  # a link to a folder above
             below.clear()
             continue
@@ -88,11 +88,14 @@ def check_member(info: zipfile.ZipInfo, path: Path, *, limit_bytes: int = MEMBER
 
 
 def is_picture(name: str) -> bool:
-    """Say whether a file's name is that of a picture, and not a system's own debris."""
+    """Say whether a file's name is that of a picture."""
     parts = PurePosixPath(name.replace("\\", "/"))
-    return parts.suffix.lower() in images.SUFFIXES and not any(
-        part.startswith((".", "__MACOSX")) for part in parts.parts
-    )
+    return parts.suffix.lower() in images.SUFFIXES and not is_debris(parts)
+
+
+def is_debris(parts: PurePosixPath) -> bool:
+    """Say whether a file or folder is a system's own, as those that macOS adds to archives."""
+    return any(part.startswith((".", "__macosx")) for part in map(str.lower, parts.parts))
 
 
 def _reading(entries: list[_Entry], folders: list[tuple[str, ...]], source: str) -> Reading:

@@ -69,13 +69,20 @@ class ReadOptions:
         """Check what a command line may get wrong.
 
         Raises:
-            ConfigError: an unknown word or a fraction out of range.
+            ConfigError: an unknown word, a fraction out of range, or rules for votes without any.
         """
         for name, known in WORDS.items():
             if getattr(self, name) not in known:
                 raise ConfigError(
                     f"unknown --{name.replace('_', '-')} {getattr(self, name)!r}: expected one of {', '.join(known)}"
                 )
+        if not self.votes and (self.vote_rule, self.vote_unknown) != (
+            ReadOptions.vote_rule,
+            ReadOptions.vote_unknown,
+        ):
+            raise ConfigError(
+                "--vote-rule and --vote-unknown say how votes are read: add --votes, or leave them out"
+            )
         if not 0 < self.val_fraction < 1:
             raise ConfigError(f"--val-fraction must be between 0 and 1, got {self.val_fraction:g}")
         if self.split_seed < 0:

@@ -20,7 +20,7 @@ from mien.data.reading import Reading, ReadOptions, decode, prepare
 from mien.data.synthetic import SYNTHETIC, draw_dataset
 from mien.data.text import SUFFIXES, open_table
 from mien.data.votes import with_votes
-from mien.errors import DataError
+from mien.errors import ConfigError, DataError
 from mien.preprocess import Preprocess
 from mien.results import DatasetReport
 
@@ -79,8 +79,11 @@ def opened(path: str | Path, split: str, options: ReadOptions = _DEFAULT) -> Ite
     """Open one split of a dataset whose pictures are decoded as they are, one at a time, when asked for.
 
     Raises:
+        ConfigError: corrupt ones are to be left out, which shows only later.
         DataError: as `read_dataset`.
     """
+    if options.skip_corrupt:
+        raise ConfigError("--skip-corrupt leaves out face pictures; photos are read whole: leave it out")
     with ExitStack() as stack:
         reading = prepare(_open(path, Preprocess(), options, stack)[0], options)
         check_split(split, list(dict.fromkeys(reading.splits)), reading.source)

@@ -14,11 +14,12 @@ import tarfile
 import warnings
 import zipfile
 import zlib
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mien.data.folders import BOMB_RATIO, check_member
+from mien.data.folders import BOMB_RATIO, check_member, is_debris
 from mien.errors import DataError
 
 if TYPE_CHECKING:
@@ -194,16 +195,23 @@ def _in_tar(
     """Open the table in a ``.tar.gz``, which is read from its start to its end only."""
     archive = stack.enter_context(tarfile.open(fileobj=packed, mode="r|gz"))  # noqa: SIM115
     for member in archive:
-        if member.isfile() and member.name.lower().endswith(SUFFIXES) and "readme" not in member.name.lower():
+        if member.isfile() and _is_table(member.name):
             inner = archive.extractfile(member)
             assert inner is not None
             return f"{path}:{member.name}", inner, limit
     raise DataError(f"{path} holds no table: expected a .csv file in it")
 
 
+def _is_table(name: str) -> bool:
+    """Say whether a member of an archive is a table, and not a readme or a system's own debris."""
+    parts = PurePosixPath(name)
+    plain = parts.name.lower()
+    return plain.endswith(SUFFIXES) and "readme" not in plain and not is_debris(parts)
+
+
 def _the_table(names: list[str], path: Path) -> str:
     """Return the one member of an archive that is the dataset."""
-    tables = [name for name in names if name.lower().endswith(SUFFIXES) and not name.startswith("__MACOSX")]
+    tables = [name for name in names if _is_table(name)]
     usual = [name for known in _USUAL for name in tables if name.rsplit("/", 1)[-1] == known]
     if usual or len(tables) == 1:
         return (usual or tables)[0]
