@@ -99,6 +99,15 @@ def test_accuracies_on_ones_own_data(tiny_bundle):
     assert one.accuracy_on == "test of synthetic"
 
 
+@pytest.mark.parametrize(("name", "found"), [("synthetic", 0.25), ("elsewhere.zip", None)])
+def test_an_exports_accuracy_counts_where_it_is_of_the_same_pictures(tiny_bundle, tmp_path, name, found):
+    whole = bundle.load(tiny_bundle)
+    score = {**whole.card.scores[0], "accuracy": 0.25}
+    exports = {"int8": {"compared_on": {"data": name}, "scores": [score]}}
+    bundle.save(tmp_path, whole.card.model_copy(update={"exports": exports}), whole.contents)
+    assert dict(subject(str(tmp_path)).accuracies).get("int8") == found
+
+
 def test_two_models_of_one_name_are_told_apart(tiny_bundle, tmp_path):
     shutil.copytree(tiny_bundle, tmp_path / "again", ignore=shutil.ignore_patterns("run"))
     subjects = [only(subject(str(path)), "onnx") for path in (tiny_bundle, tmp_path / "again")]

@@ -154,6 +154,8 @@ def _from_card(card: bundle.Card) -> tuple[dict[str, float], str]:
         return {}, ""
     found = dict.fromkeys(("torch", "torch compiled", "onnx"), float(plain["accuracy"]))
     for runtime, made in card.exports.items():
+        if made["compared_on"]["data"] != card.data["name"]:  # a split of that name, of other pictures
+            continue
         for score in made["scores"]:
             if (score["split"], score["tta"]) == (plain["split"], "none"):
                 found[runtime] = float(score["accuracy"])
