@@ -9,11 +9,14 @@ import pytest
 
 from mien import bundle
 from mien.classifiers import load_classifier, probabilities
+from mien.classifiers.onnx_runtime import OnnxClassifier
 from mien.data.synthetic import draw_dataset
 from mien.errors import BundleError, ConfigError, DataError
 from mien.evaluation.mixture import RULES, combine
 from mien.export import ensemble
 from mien.export.ensemble import check_members, save_ensemble
+from mien.export.half import halve
+from mien.export.temperature import with_temperature
 from mien.preprocess import Preprocess
 from tests.training.tiny import tiny_data
 
@@ -102,6 +105,17 @@ def test_the_card_says_when_the_best_member_is_better(members, tmp_path, monkeyp
 def test_no_torch_behind_it(tiny_ensemble):
     with pytest.raises(BundleError, match="model joined is an ensemble: it runs in ONNX Runtime only"):
         load_classifier(tiny_ensemble, backend="torch")
+
+
+def test_members_that_are_sure_leave_finite_logits(members):
+    sure = [
+        replace(one, contents={**one.contents, bundle.GRAPH: with_temperature(one.graph("onnx"), 1e-4)})
+        for one in members
+    ]
+    graph, first = ensemble.join(sure, "mean", np.full(3, 1 / 3)), members[0]
+    for made in (graph, halve(graph, first.id.labels, first.preprocess)):
+        logits = OnnxClassifier(first.id, first.preprocess, made).logits(tiny_data().images)
+        assert logits.min() == pytest.approx(-87.3, abs=0.1)
 
 
 def altered(one, **changes):

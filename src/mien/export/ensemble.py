@@ -169,7 +169,7 @@ def _combination(
     constants = [
         _constant("first_axis", np.array([0])),
         _constant("weights", weights[:, None, None].astype(np.float32)),
-        _constant("tiny", np.finfo(np.float32).tiny),
+        _constant("least", np.log(np.finfo(np.float32).tiny)),
     ]
     nodes = [
         make_node("Mul", ["probs", "weights"], ["weighted"]),
@@ -191,8 +191,8 @@ def _combination(
             make_node("Add", ["most", "rest"], ["mixed"]),
         ]
     nodes += [
-        make_node("Max", ["mixed" if rule == "vote" else "mean", "tiny"], ["positive"]),
-        make_node("Log", ["positive"], ["logits"]),
+        make_node("Log", ["mixed" if rule == "vote" else "mean"], ["logarithm"]),
+        make_node("Max", ["logarithm", "least"], ["logits"]),  # in FP16, too, where the least mean is zero
     ]
     return nodes, constants
 
