@@ -86,7 +86,7 @@ def record(recipe: str, run: Path) -> Path:
             name: scores["none"][name]
             for name in ("accuracy", "macro_f1", "balanced_accuracy", "top_k_accuracy")
         },
-        "accuracy_flip": scores["flip"]["accuracy"],
+        **{f"{name}_flip": scores["flip"][name] for name in ("accuracy", "macro_f1")},
         "command": card.command,
         "versions": card.versions,
     }
@@ -118,9 +118,14 @@ def training(card: Card, run: Path) -> dict:
         "epochs": card.training["epochs"],
         "kept_epoch": card.training["kept_epoch"],
         "minutes": round(card.training["epochs"] * card.training["median_epoch_seconds"] / 60, 1),
-        "hardware": f"{card.training['device']}, {card.training['threads']} threads",
+        "hardware": f"{card.training['device']}, {counted(card.training['threads'], 'thread')}",
         "train_accuracy": float(kept["train_accuracy"]),
     }
+
+
+def counted(n: int, what: str) -> str:
+    """Return ``1 thread``, ``2 threads``."""
+    return f"{n} {what}{'' if n == 1 else 's'}"
 
 
 def runs_of(recipe: str, way: str) -> list[dict]:
@@ -143,7 +148,7 @@ def table() -> str:
             cells = ["", "", row.published, row.why_not, "", "", "", "", ""]
         else:
             first = ran[0]
-            flip = f"{theirs[0]['accuracy_flip']:.1%}" if theirs and row.figure == "accuracy" else ""
+            flip = f"{theirs[0][f'{row.figure}_flip']:.1%}" if theirs else ""
             cells = [
                 f"{first['parameters']:,}", f"{first['input']}, {len(first['labels'])}", row.published,
                 shown([run[row.figure] for run in theirs[:1]]), flip, shown([run[row.figure] for run in clean]),

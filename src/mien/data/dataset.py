@@ -112,8 +112,8 @@ class FaceDataset:
     def hold_out(self, fraction: float, seed: int, *, split: str = "train") -> FaceDataset:
         """Move a stratified part of `split`, and the twins of its pictures, into the split ``holdout``.
 
-        The same rows for the same seed, whatever other classes are chosen: what one model held out, a later one of
-        fewer classes holds out, too.
+        The same rows for the same seed, whatever other classes are chosen (twins with another label aside): what one
+        model held out, a later one of fewer classes holds out, too.
         """
         if any(name.startswith(COPY) for name in self.ids):
             raise DataError(
