@@ -55,6 +55,15 @@ def test_other_classes_have_no_say_in_a_holdout():
     assert fewer.ids == tuple(name for name, label in zip(whole.ids, whole.truth, strict=True) if label != 0)
 
 
+def test_a_class_by_another_name_holds_out_the_same_pictures():
+    data = dataset()
+    renamed = replace(data, labels=tuple(f"my_{name}" for name in data.labels))
+    assert (
+        renamed.hold_out(0.1, seed=0).select("holdout").ids
+        == data.hold_out(0.1, seed=0).select("holdout").ids
+    )
+
+
 def test_twins_are_held_out_together():
     data = dataset()
     first = data.hold_out(0.1, seed=0).rows("holdout")[0]

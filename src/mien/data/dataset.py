@@ -123,8 +123,7 @@ class FaceDataset:
         moved = self.split.astype(f"<U{max(len(HOLDOUT), self.split.dtype.itemsize // 4)}")
         rows = self.rows(split)
         parts = [
-            drawn(rows[self.truth[rows] == number], fraction, seed, label)
-            for number, label in enumerate(self.labels)
+            drawn(rows[self.truth[rows] == number], fraction, seed) for number in range(len(self.labels))
         ]
         held = np.isin(rows, np.concatenate(parts))
         if not held.any():
@@ -158,10 +157,9 @@ class FaceDataset:
         return digest.hexdigest()
 
 
-def drawn(rows: Int[np.ndarray, " n"], fraction: float, seed: int, label: str) -> Int[np.ndarray, " m"]:
-    """Return a random part of the rows of one class; no other class has a say in it."""
-    rng = np.random.default_rng([seed, *label.encode()])
-    part: Int[np.ndarray, " m"] = rng.permutation(rows)[: round(fraction * len(rows))]
+def drawn(rows: Int[np.ndarray, " n"], fraction: float, seed: int) -> Int[np.ndarray, " m"]:
+    """Return a random part of the rows of one class; neither another class nor a name has a say in it."""
+    part: Int[np.ndarray, " m"] = np.random.default_rng(seed).permutation(rows)[: round(fraction * len(rows))]
     return part
 
 

@@ -297,7 +297,7 @@ def _stratified(reading: Reading, options: ReadOptions) -> list[str]:
     truth = np.where(reading.targets.any(axis=1), reading.targets.argmax(axis=1), -1)
     for label in np.unique(truth):
         rows, name = np.flatnonzero(truth == label), reading.classes[label] if label >= 0 else "(no label)"
-        part = drawn(rows, options.val_fraction, options.split_seed, name)
+        part = drawn(rows, options.val_fraction, options.split_seed)
         if not 0 < len(part) < len(rows):
             raise DataError(
                 f"{reading.source} names no splits, and {options.val_fraction:g} of the {len(rows)} pictures of "
