@@ -206,8 +206,8 @@ class Validation(_Section):
     split: str = "auto"
     """A split of the dataset, or ``holdout``: a stratified part of the training images. ``auto`` is ``val``
     where the dataset has it, else ``test``."""
-    monitor: Literal["accuracy", "loss"] = "accuracy"
-    """What makes an epoch the best one."""
+    monitor: Literal["accuracy", "macro_f1", "loss"] = "accuracy"
+    """What makes an epoch the best one. ``macro_f1`` counts every class alike, however rare."""
     patience_epochs: int = Field(0, ge=0)
     """Stop early after so many epochs without a better one; 0: never. The best one is kept in any case."""
     batch_size: int = Field(512, ge=1)

@@ -7,7 +7,10 @@ import pytest
 from mien.errors import DataError
 from mien.training.history import EpochRow, read_csv, write_csv
 
-ROWS = [EpochRow(1, 0.05, 1.5, 0.25, 1.75, 0.375, 3.5), EpochRow(2, 0.1, 1.25, 0.5, 1.5, 0.4375, 3.25)]
+ROWS = [
+    EpochRow(1, 0.05, 1.5, 0.25, 1.75, 0.375, 0.3125, 3.5),
+    EpochRow(2, 0.1, 1.25, 0.5, 1.5, 0.4375, 0.25, 3.25),
+]
 
 
 def test_a_history_is_read_as_it_was_written(tmp_path):
@@ -22,8 +25,8 @@ BAD = {
     ),
     "no table": ("", "no history of a run"),
     "not text": (b"\x89PNG\r\n\x1a\n\x00", "no history of a run"),
-    "a word": ("{header}\n1,0.1,x,0.5,1,0.5,3\n", "line 2: expected 7 numbers .*could not convert.*'x'"),
-    "a short line": ("{header}\n1,0.1,1,0.5,1,0.5,3\n2,0.1\n", "line 3: expected 7 numbers"),
+    "a word": ("{header}\n1,0.1,x,0.5,1,0.5,0.5,3\n", "line 2: expected 8 numbers .*could not convert.*'x'"),
+    "a short line": ("{header}\n1,0.1,1,0.5,1,0.5,0.5,3\n2,0.1\n", "line 3: expected 8 numbers"),
 }
 
 

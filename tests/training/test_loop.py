@@ -79,6 +79,7 @@ def test_it_learns(tmp_path):
     assert card.training["kept_train_accuracy"] == kept.train_accuracy
     assert [(s["split"], s["tta"]) for s in card.scores] == [("test", "none"), ("test", "flip")]
     assert card.scores[0]["accuracy"] == pytest.approx(card.training["kept_val_accuracy"], abs=0.011)
+    assert card.scores[0]["macro_f1"] == pytest.approx(card.training["kept_val_macro_f1"], abs=0.02)
     with (tmp_path / "run" / "run" / "history.csv").open() as file:
         assert [int(row["epoch"]) for row in csv.DictReader(file)] == list(range(1, 11))
     assert (tmp_path / "run" / "run" / "history.png").read_bytes().startswith(b"\x89PNG")
@@ -106,13 +107,22 @@ def test_it_stops_early_and_keeps_the_best(tmp_path):
     assert (card.training["epochs"], card.training["kept_epoch"]) == (3, 1)
 
 
-def test_the_weights_of_the_best_epoch_are_kept(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("monitor", "judged"),
+    [
+        ("accuracy", [(1.0, 0.9, 0.7), (0.9, 0.8, 0.8), (0.8, 0.7, 0.9)]),
+        ("macro_f1", [(1.0, 0.7, 0.9), (0.9, 0.8, 0.8), (0.8, 0.9, 0.7)]),
+        ("loss", [(0.8, 0.7, 0.7), (0.9, 0.8, 0.8), (1.0, 0.9, 0.9)]),
+    ],
+)
+def test_the_weights_of_the_best_epoch_are_kept(tmp_path, monkeypatch, monitor, judged):
     """The first of three epochs is called the best: what is saved is what a run of one epoch ends with."""
     same = ["network=lenet", "ema.decay=0", "optim.schedule=constant", "optim.peak_lr=0.01"]
     train(recipe(*same, "epochs=1"), tiny_data(), tmp_path / "one", device="cpu")
-    called = iter([(1.0, 0.9), (1.1, 0.8), (1.2, 0.7)])
+    called = iter(judged)
     monkeypatch.setattr(loop._Run, "judge", lambda _: next(called))
-    train(recipe(*same, "epochs=3"), tiny_data(), tmp_path / "three", device="cpu")
+    settings = [*same, "epochs=3", f"validation.monitor={monitor}"]
+    train(recipe(*settings), tiny_data(), tmp_path / "three", device="cpu")
     one, three = (load_file(tmp_path / name / bundle.WEIGHTS) for name in ("one", "three"))
     assert all(torch.equal(three[name], one[name]) for name in one)
     assert bundle.load(tmp_path / "three").card.training["kept_epoch"] == 1

@@ -70,7 +70,7 @@ def test_they_end_at_the_final_rate(schedule):
 
 def rows(*val_losses: float, accuracies=()) -> list[EpochRow]:
     return [
-        EpochRow(number, 0.1, 1.0, 0.5, loss, accuracy, 1.0)
+        EpochRow(number, 0.1, 1.0, 0.5, loss, accuracy, (1 - accuracy) / 2, 1.0)
         for number, (loss, accuracy) in enumerate(
             zip(val_losses, accuracies or [0.5] * 99, strict=False), start=1
         )
@@ -97,6 +97,7 @@ def test_patience_and_the_best_epoch():
     history = rows(1.0, 0.8, 0.9, 0.9, accuracies=(0.5, 0.5, 0.6, 0.5))
     assert best_epoch(history).epoch == 3
     assert best_epoch(history, "loss").epoch == 2
+    assert best_epoch(history, "macro_f1").epoch == 2  # of three equal ones, that of the least loss
     assert not out_of_patience(history, Validation())
     assert not out_of_patience([], Validation(patience_epochs=1))
     assert out_of_patience(history, Validation(patience_epochs=1))

@@ -12,7 +12,7 @@ from mien.training.history import EpochRow
 from mien.training.track import check_trackers, tracker
 
 RECIPE = read_recipe("nano", ["epochs=2"])
-ROWS = [EpochRow(1, 0.1, 1.9, 0.2, 1.8, 0.25, 3.0), EpochRow(2, 0.05, 1.5, 0.4, 1.6, 0.35, 3.0)]
+ROWS = [EpochRow(1, 0.1, 1.9, 0.2, 1.8, 0.25, 0.2, 3.0), EpochRow(2, 0.05, 1.5, 0.4, 1.6, 0.35, 0.3, 3.0)]
 
 
 @pytest.fixture(autouse=True)

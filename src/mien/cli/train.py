@@ -141,5 +141,6 @@ class _Progress:
         self.say(
             f"epoch {row.epoch:3}/{self._epochs}  "
             f"train loss {row.train_loss:.3f} accuracy {row.train_accuracy:6.1%}  "
-            f"val loss {row.val_loss:.3f} accuracy {row.val_accuracy:6.1%}  {row.seconds:.1f} s"
+            f"val loss {row.val_loss:.3f} accuracy {row.val_accuracy:6.1%} "
+            f"macro-F1 {row.val_macro_f1:.3f}  {row.seconds:.1f} s"
         )

@@ -114,6 +114,7 @@ def _training_facts(run: Provenance, difference: float) -> dict[str, Any]:
         "kept_epoch": best.epoch,
         "kept_train_accuracy": best.train_accuracy,
         "kept_val_accuracy": best.val_accuracy,
+        "kept_val_macro_f1": best.val_macro_f1,
         "last_val_accuracy": last.val_accuracy,
         "median_epoch_seconds": round(statistics.median(row.seconds for row in run.history), 1),
         "device": run.device,

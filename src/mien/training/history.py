@@ -33,14 +33,16 @@ class EpochRow:
     val_loss: float
     val_accuracy: float
     """Of the weights that would ship: the moving average where there is one."""
+    val_macro_f1: float
+    """Mean over the classes, so that a rare one counts as much as any."""
     seconds: float
 
 
 def best_epoch(history: Sequence[EpochRow], monitor: str = "accuracy") -> EpochRow:
-    """Return the epoch of highest validation accuracy, of equal ones the one of lower loss; or of lowest loss."""
+    """Return the epoch of highest accuracy or macro-F1, of equal ones the one of lower loss; or of lowest loss."""
     if monitor == "loss":
         return min(history, key=lambda row: row.val_loss)
-    return max(history, key=lambda row: (row.val_accuracy, -row.val_loss))
+    return max(history, key=lambda row: (getattr(row, f"val_{monitor}"), -row.val_loss))
 
 
 def out_of_patience(history: Sequence[EpochRow], rule: Validation) -> bool:

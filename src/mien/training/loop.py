@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from sklearn.metrics import f1_score
 from torch import nn
 from torch.nn import functional
 
@@ -95,9 +96,9 @@ def train(
     while len(history) < recipe.epochs and not out_of_patience(history, recipe.validation):
         started = time.perf_counter()
         train_loss, train_accuracy = run.train_epoch(history, on_step)
-        val_loss, val_accuracy = run.fabric.broadcast(run.judge())  # one process decides for all
+        judged = run.fabric.broadcast(run.judge())  # one process decides for all
         seconds = time.perf_counter() - started
-        figures = (run.rate, train_loss, train_accuracy, val_loss, val_accuracy, seconds)
+        figures = (run.rate, train_loss, train_accuracy, *judged, seconds)
         history.append(row := EpochRow(len(history) + 1, *figures))
         if best_epoch(history, recipe.validation.monitor) is row:
             best = run.weights()
@@ -211,14 +212,15 @@ class _Run:
         return torch.stack([loss.detach(), hits])
 
     @torch.inference_mode()
-    def judge(self) -> tuple[float, float]:
-        """Return (cross-entropy, accuracy) on the validation images, in full precision, as they are."""
+    def judge(self) -> tuple[float, float, float]:
+        """Return (cross-entropy, accuracy, macro-F1) on the validation images, in full precision, as they are."""
         network, batches = self.judged.eval(), self.batches
         parts = torch.split(self._judged, self.recipe.validation.batch_size)
         logits = torch.cat([network(batches.to_input(batches.pictures(part))) for part in parts])
         targets = batches.targets[self._judged]
         loss = functional.cross_entropy(logits, targets)
-        return float(loss), float((logits.argmax(1) == targets.argmax(1)).float().mean())
+        answers, truth = logits.argmax(1).cpu().numpy(), targets.argmax(1).cpu().numpy()
+        return float(loss), float((answers == truth).mean()), float(f1_score(truth, answers, average="macro"))
 
 
 def validation_split(recipe: Recipe, data: FaceDataset) -> str:
