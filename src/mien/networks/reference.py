@@ -76,8 +76,8 @@ def mish_cnn(
     spec: Preprocess,
     *,
     activation: str = "mish",
-    dropout: float = 0.25,
-    head_dropout: float = 0.5,
+    dropout: float = 0.1,
+    head_dropout: float = 0.3,
 ) -> nn.Sequential:
     """Four stages of one convolution and a hidden layer (reference system B; the amounts of dropout are ours).
 
