@@ -275,10 +275,10 @@ def test_a_resume_with_another_recipe_or_dataset_is_refused(tmp_path):
     [
         (["network=mynet_v3"], "cpu", ConfigError, r"unknown network 'mynet_v3'; did you mean mynet_v"),
         (
-            ["validation.split=val"],
+            ["validation.split=hold-out"],
             "cpu",
             DataError,
-            "no split 'val' in synthetic: expected one of train, test",
+            r"no split 'hold-out' in synthetic: expected one of train, test, holdout; did you mean holdout\?",
         ),
         (["batch_size=71"], "cpu", DataError, "70 training images do not fill a batch of 71"),
         (

@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from mien import bundle, files
-from mien.data.dataset import HOLDOUT
+from mien.data.dataset import HOLDOUT, check_split
 from mien.errors import ConfigError, TrainingError
 from mien.evaluation.facts import check_unseen
 from mien.networks import catalog
@@ -236,6 +236,7 @@ def validation_split(recipe: Recipe, data: FaceDataset) -> str:
 def _with_judges(recipe: Recipe, data: FaceDataset) -> tuple[FaceDataset, str]:
     """Return the data with the split that chooses the epoch, and its name."""
     split, rule = validation_split(recipe, data), recipe.validation
+    check_split(split, (*data.splits, HOLDOUT), data.source)
     if split == HOLDOUT:
         data = data.hold_out(rule.holdout_fraction, rule.holdout_seed, split=recipe.train_split)
     if start := start_bundle(recipe):
