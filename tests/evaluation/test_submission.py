@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 
 import cv2
 import numpy as np
@@ -93,19 +94,30 @@ def test_numbers_are_places_in_the_models_own_order(tmp_path):
     assert written(tmp_path / "s.csv") == [["Id", "Category"], ["7", "2"]]
 
 
-def test_a_folder_of_pictures_without_classes(tmp_path):
+@pytest.mark.parametrize("zipped", [False, True])
+def test_pictures_without_classes(tmp_path, zipped):
+    """In a folder or a zip, flat or not; a notes table or an empty folder beside them changes nothing."""
+    faces = tmp_path / "faces"
     write_tree(
-        tmp_path / "faces", {"b.png": png(1), "a/10.png": png(2), "a/9.png": png(3), ".hidden.png": png(4)}
+        faces, {"b.png": png(1), "a/10.png": png(2), "a/9.png": png(3), ".hidden.png": png(4), "n.csv": b"x"}
     )
-    ids, read = read_rows(str(tmp_path / "faces"), Preprocess())
+    (faces / "empty").mkdir()
+    source = shutil.make_archive(str(faces), "zip", faces) if zipped else str(faces)
+    ids, read = read_rows(source, Preprocess())
     assert ids == ["a/10.png", "a/9.png", "b.png"]
     np.testing.assert_array_equal(read[2, ..., 0], cv2.imdecode(np.frombuffer(png(1), np.uint8), 0))
-    assert read_rows(str(tmp_path / "faces" / "b.png"), Preprocess())[0] == ["b.png"]
+    with pytest.raises(DataError, match="1 of 3 pictures lie in no class folder, first b.png"):
+        read_dataset(source)
+
+
+def test_a_single_picture(tmp_path):
+    write_tree(tmp_path, {"b.png": png(1)})
+    assert read_rows(str(tmp_path / "b.png"), Preprocess())[0] == ["b.png"]
 
 
 def test_what_is_refused(tmp_path):
     write_tree(tmp_path / "faces", {"a.png": png(1), "b.png": b"nonsense"})
-    with pytest.raises(DataError, match=r"b\.png.*: a submission needs an answer for every picture"):
+    with pytest.raises(DataError, match=r"1 corrupt of 2 pictures .*first b\.png: .*; replace them$"):
         read_rows(str(tmp_path / "faces"), Preprocess())
     (tmp_path / "t.csv").write_text("path\nfaces/b.png\n")
     with pytest.raises(DataError, match=r"faces/b\.png.*; replace them$"):

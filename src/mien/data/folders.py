@@ -31,7 +31,9 @@ class _Entry:
 
 
 def read_folder(root: Path) -> Reading:
-    """Read the class folders below `root`; links to folders are followed."""
+    """Read the class folders below `root`, which may be a single picture; links to folders are followed."""
+    if not root.is_dir():
+        return _reading([_Entry((root.name,), partial(images.read_file, root))], [], str(root))
     entries, folders = [], []
     seen: set[str] = set()
     for place, below, files in os.walk(root, followlinks=True):
@@ -101,27 +103,16 @@ def is_debris(parts: PurePosixPath) -> bool:
 def _reading(entries: list[_Entry], folders: list[tuple[str, ...]], source: str) -> Reading:
     """Find the classes: the folders below those with a split's name or, where there is none, below their common one.
 
-    Raises:
-        DataError: pictures beside the classes, which belong to none; a class folder without any.
+    Pictures beside the classes, which belong to none, or a class folder without any, are a flaw.
     """
     depths = [_split_depth(entry.parts) for entry in entries]
     named, shared = any(depth is not None for depth in depths), _shared_depth(entries)
     tops = [(-1 if depth is None else depth + 1) if named else shared for depth in depths]
     placed = list(zip(entries, tops, strict=True))
-    stray = [entry for entry, top in placed if top < 0 or len(entry.parts) < top + 2]
-    if stray:
-        raise DataError(
-            f"{source}: {len(stray)} of {len(entries)} pictures lie in no class folder, first "
-            f"{'/'.join(stray[0].parts)}: expected train/<class>/* and test/<class>/*, or only <class>/*"
-        )
-    roots = {entry.parts[:top] for entry, top in placed}
-    filled = {entry.parts[: top + 1] for entry, top in placed}
-    for folder in folders:
-        if folder and folder[:-1] in roots and folder not in filled:
-            raise DataError(
-                f"{source}: the class folder {'/'.join(folder)} holds no pictures: fill or remove it"
-            )
-    classes, targets = class_targets([entry.parts[top] for entry, top in placed], source)
+    flaw = _flaw(placed, folders)
+    if flaw:
+        placed, named = [(entry, 0) for entry in entries], False
+    classes, targets = class_targets(["" if flaw else entry.parts[top] for entry, top in placed], source)
     return Reading(
         source=source,
         ids=["/".join(entry.parts[top - named :]) for entry, top in placed],
@@ -129,7 +120,22 @@ def _reading(entries: list[_Entry], folders: list[tuple[str, ...]], source: str)
         classes=classes,
         targets=targets,
         picture=lambda row: images.decode_dataset_image(entries[row].read()),
+        flaw=f"{source}: {flaw}" if flaw else "",
     )
+
+
+def _flaw(placed: list[tuple[_Entry, int]], folders: list[tuple[str, ...]]) -> str:
+    """Say what is wrong with the class folders, at these depths; empty: nothing is."""
+    stray = [entry for entry, top in placed if top < 0 or len(entry.parts) < top + 2]
+    if stray:
+        return (
+            f"{len(stray)} of {len(placed)} pictures lie in no class folder, first "
+            f"{'/'.join(stray[0].parts)}: expected train/<class>/* and test/<class>/*, or only <class>/*"
+        )
+    roots = {entry.parts[:top] for entry, top in placed}
+    filled = {entry.parts[: top + 1] for entry, top in placed}
+    empty = [folder for folder in folders if folder and folder[:-1] in roots and folder not in filled]
+    return f"the class folder {'/'.join(empty[0])} holds no pictures: fill or remove it" if empty else ""
 
 
 def _split_depth(parts: tuple[str, ...]) -> int | None:

@@ -112,6 +112,8 @@ class Reading:
     ``photo`` then names the picture, which may have more faces."""
     by_row: bool = False
     """Rows stand as the source has them, so that another table may go row by row with them."""
+    flaw: str = ""
+    """Why the pictures have no classes, for those who need them; who only looks at pictures does not."""
     left_out: int = 0
     """Pictures of the source whose votes gave no target."""
     skipped: tuple[str, ...] = ()
@@ -186,6 +188,8 @@ def prepare(reading: Reading, options: ReadOptions) -> Reading:
         raise DataError(
             f"no pictures in {reading.source}: expected files such as train/happy/1.jpg and test/happy/2.jpg"
         )
+    if reading.flaw:
+        raise DataError(reading.flaw)
     _check_unique(reading.ids, reading.source)
     labels, places = choose_labels(options.labels, reading.classes, reading.source)
     moved = np.zeros((len(places), len(labels)), np.float32)

@@ -205,6 +205,8 @@ def _recognised(path: Path) -> str:
         if any(path.rglob("*.parquet")):
             return "parquet"
         return _recognised_folder(path)
+    if folders.is_picture(path.name):
+        return "folders"
     with path.open("rb") as file:
         start = file.read(6)
     if start.startswith(b"PAR1"):
@@ -272,7 +274,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _folders(path: Path, _: ReadOptions, stack: ExitStack) -> Reading:
-    if path.is_dir():
+    if path.is_dir() or folders.is_picture(path.name):
         return folders.read_folder(path)
     if not zipfile.is_zipfile(path):
         raise DataError(f"{path} is neither a folder nor a zip: expected train/<class>/* in one")

@@ -7,17 +7,15 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from mien import files
 from mien.data.sources import read_pictures
-from mien.errors import ConfigError, DataError, ImageError
-from mien.pipeline import find_images
+from mien.errors import ConfigError
 from mien.vision import images
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from jaxtyping import UInt8
 
     from mien.classifiers import Classifier
@@ -30,16 +28,11 @@ def read_rows(
     """Return the id and the crop of every row, in the order of the source, whatever labels or splits it names.
 
     A table that has a column `id_column` (in any case) says the ids; else pictures go by their paths, and the rows
-    of arrays and tables count from 0. A folder of pictures needs no classes; they are faces, sorted by path.
+    of arrays and tables count from 0. A folder or zip of pictures needs no classes; they are faces, sorted by path.
 
     Raises:
         DataError: nothing that can be read there, or a picture that cannot be.
     """
-    folder = Path(source)
-    if _is_pictures(folder):
-        paths = find_images([source])
-        root = folder if folder.is_dir() else folder.parent
-        return [path.relative_to(root).as_posix() for path in paths], _decoded(paths, preprocess)
     data = read_pictures(source, preprocess)
     if (given := data.columns.get(id_column.lower())) is not None:
         return given.tolist(), data.images
@@ -75,19 +68,3 @@ def write_submission(
     writer.writerows(zip(ids, answers, strict=True))
     files.write(path, text.getvalue())
     return answers
-
-
-def _is_pictures(path: Path) -> bool:
-    if path.suffix.lower() in images.SUFFIXES and path.is_file():
-        return True
-    return path.is_dir() and any(p.suffix.lower() in images.SUFFIXES for p in path.rglob("*"))
-
-
-def _decoded(paths: Sequence[Path], preprocess: Preprocess) -> UInt8[np.ndarray, "n s s c"]:
-    crops = np.empty((len(paths), preprocess.size_px, preprocess.size_px, preprocess.channels), np.uint8)
-    for row, path in enumerate(paths):
-        try:
-            crops[row] = preprocess.fit(images.read(path))
-        except ImageError as error:
-            raise DataError(f"{path}: {error}: a submission needs an answer for every picture") from error
-    return crops
