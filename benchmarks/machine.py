@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import statistics
 from importlib.metadata import version
-from pathlib import Path
+
+from mien.benchmark.plan import machine
 
 
 def describe(*packages: str) -> str:
-    """Return one line: processor, cores in use, system, Python and package versions."""
-    cpuinfo = Path("/proc/cpuinfo")
-    names = (
-        [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        if cpuinfo.exists()
-        else []
-    )
-    processor = names[0].split(":")[1].strip() if names else platform.processor() or platform.machine()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    """Return one line: cores in use, processor, system, Python and package versions."""
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
-    return (
-        f"{cores} cores of {processor}, {platform.system()}, Python {platform.python_version()}, {versions}"
-    )
+    return f"{machine()}, Python {platform.python_version()}, {versions}"
 
 
 def spread(values: list[float], digits: int = 2) -> str:

@@ -62,6 +62,20 @@ def test_a_bundle_and_a_peer_beside_each_other(tiny_bundle, tmp_path):
     assert draw(replace(measured, rows=(measured.rows[2],))) is None
 
 
+@pytest.mark.parametrize(
+    ("cpuinfo", "named"),
+    [
+        ("model name\t: CPU: 3 GHz\nflags\t: avx2 avx512_vnni\n\nprocessor\t: 1\n", "CPU: 3 GHz (AVX2, AVX512-VNNI)"),
+        ("model name\t: Old CPU\nflags\t\t: fpu avx2_else\n", "Old CPU,"),
+        ("Features\t: fp asimddp\n", "(dot product)"),
+        ("", "cores of"),
+    ],
+)  # fmt: skip
+def test_the_machine_is_named_with_what_its_ratios_depend_on(cpuinfo, named, tmp_path):
+    (tmp_path / "cpuinfo").write_text(cpuinfo)
+    assert named in plan.machine(tmp_path / "cpuinfo")
+
+
 def test_cuda_that_is_not_there_is_left_out_with_its_reason(tiny_bundle):
     measured = benchmark([only(subject(str(tiny_bundle)), "onnx")], providers=("cuda",), batches=(1,))
     assert measured.rows == ()
