@@ -60,19 +60,15 @@ def save_bundle(out: Path, network: nn.Module, data: FaceDataset, run: Provenanc
     trained = {recipe.train_split, *(name for past in here for name in past.trained_on)}
     chosen = {name: CHOSEN_BEFORE for past in here for name in past.chosen_on}
     chosen[run.validation_split] = CHOSEN
-    kept, title = (
-        best_epoch(run.history, recipe.validation.monitor),
-        f"{recipe.network} on {Path(data.source).name}",
-    )
+    kept = best_epoch(run.history, recipe.validation.monitor)
+    title = f"{recipe.network} on {Path(data.source).name}"
     write_plot(out / "run" / "history.png", run.history, kept, title)
     deployed = deploy(network)
     graph = export_onnx(deployed, preprocess, data.labels)
     identity = ModelId(out.resolve().name, files.sha256(graph), data.labels)
     rows = data.rows(run.validation_split)
-    crops = data.images[
-        rows[:: max(1, len(rows) // PARITY_IMAGES)]
-    ]  # sources sort by class: take some of each
-    difference = check_parity(deployed, graph, identity, preprocess, crops)
+    some = rows[:: max(1, len(rows) // PARITY_IMAGES)]  # sources sort by class: take some of each
+    difference = check_parity(deployed, graph, identity, preprocess, data.images[some])
     made = bundle.Card(
         name=identity.name,
         architecture=recipe.network,
