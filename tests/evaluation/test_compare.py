@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +23,7 @@ from mien.evaluation.latency import ROUNDS, latencies_ms
 from mien.training.history import EpochRow
 from tests.evaluation.test_report import Fixed, Page, noisy, rows_of
 from tests.fakes import ConstantClassifier
+from tests.training.tiny import tiny_data
 
 FIGURES = {
     "accuracy", "differences", "agreement", "accuracy_parameters", "accuracy_latency_ms", "per_class",
@@ -248,6 +250,25 @@ def test_what_flatters_a_model_is_said():
         ("was chosen on test of a dataset of this name: its figures are optimistic",),
         (),
     ]
+
+
+def test_what_a_model_has_learnt_is_told_by_its_keys(tiny_bundle, tmp_path):
+    """By the pictures themselves: a renamed file does not hide them, a file of the same name is no reproach."""
+    trained = tiny_data()
+    shutil.copytree(tiny_bundle, tmp_path / "twin")
+    pair = enter([str(tiny_bundle), str(tmp_path / "twin")])
+    found = compare(pair, lambda _: replace(trained, source="x/renamed.zip"), "train")
+    assert found.models[0].caveats == ("has learnt 100% of these images: its figures say nothing here",)
+    rows, fresh = trained.rows("train"), trained.images.copy()
+    for share, caveats in (
+        (0.2, ("has learnt 20% of these images: its figures are optimistic",)),
+        (0.1, ()),
+    ):
+        changed = rows[round(share * len(rows)) :]
+        fresh[changed] = 255 - trained.images[changed]
+        seen = replace(trained, images=fresh)
+        found = compare(pair, lambda _, seen=seen: seen, "train")
+        assert found.models[0].caveats == caveats
 
 
 def test_disputed_pictures_take_turns_by_class():

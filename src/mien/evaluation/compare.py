@@ -13,9 +13,11 @@ import numpy as np
 
 from mien.classifiers import probabilities
 from mien.classifiers.combine import with_tta
+from mien.data.twins import are_twins
 from mien.errors import DataError
 from mien.evaluation.contenders import check_labels
 from mien.evaluation.evaluate import answers, report
+from mien.evaluation.facts import MOST_SEEN
 from mien.evaluation.figures import GRID
 from mien.evaluation.latency import latencies_ms
 from mien.evaluation.metrics import INTERVAL, RESAMPLES, Figure, interval
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 PICTURES = GRID[0] * GRID[1]
 NOISE = 1.05
 """What a quick measurement of latency can't tell apart."""
+MANY_SEEN = 0.1
+"""Part of the pictures that a model may have learnt and still be compared without a word: twins are fewer."""
 _TIMED_CROPS = 16
 
 
@@ -192,6 +196,8 @@ class _Answered(NamedTuple):
     confidence: Float32[np.ndarray, " n"]
     crops: UInt8[np.ndarray, "_ s s c"]
     """A few, for timing."""
+    seen: float | None
+    """Part of the pictures that the model has learnt, where it says which it has."""
 
 
 def _look(preprocess: Preprocess) -> str:
@@ -211,8 +217,9 @@ def _check_same_rows(first: FaceDataset, again: FaceDataset) -> None:
 def _answer(contender: Contender, rows: FaceDataset, split: str, tta: str) -> _Answered:
     known, logits = answers(contender.classifier, rows, split, tta=tta)
     judged = report(known.truth, logits, model=contender.classifier.id, data=known, split=split, tta=tta)
-    crops = np.array(known.images[:_TIMED_CROPS])
-    return _Answered(judged, logits.argmax(axis=1), probabilities(logits).max(axis=1), crops)
+    crops, keys = np.array(known.images[:_TIMED_CROPS]), contender.learnt
+    seen = None if keys is None else float(are_twins(known.images, keys).mean())
+    return _Answered(judged, logits.argmax(axis=1), probabilities(logits).max(axis=1), crops, seen)
 
 
 def _weigh(
@@ -237,7 +244,7 @@ def _weigh(
     timed = [with_tta(one.one_thread, tta) for one in contenders]
     times = latencies_ms(timed, [own.crops for own in answered], clock=clock)
     models = tuple(
-        _judged(place, one, own, resampled, labels, ms, _caveats(one, rows, split))
+        _judged(place, one, own, resampled, labels, ms, _caveats(one, own.seen, rows, split))
         for place, (one, own, ms) in enumerate(zip(contenders, answered, times, strict=True))
     )
     names, accuracies = [one.name for one in contenders], [model.accuracy.value for model in models]
@@ -310,13 +317,16 @@ def letter(place: int) -> str:
     return string.ascii_uppercase[rest] + (str(turn) if turn else "")
 
 
-def _caveats(contender: Contender, rows: FaceDataset, split: str) -> tuple[str, ...]:
+def _caveats(contender: Contender, seen: float | None, rows: FaceDataset, split: str) -> tuple[str, ...]:
     past, found = contender.past, []
-    if past.data == Path(rows.source).name:
-        if split in past.trained_on:
-            found.append(f"was trained on {split} of a dataset of this name: its figures say nothing here")
-        elif split in past.chosen_on:
-            found.append(f"was chosen on {split} of a dataset of this name: its figures are optimistic")
+    named_alike = past.data == Path(rows.source).name
+    if seen is not None and seen > MANY_SEEN:
+        what = "say nothing here" if seen > MOST_SEEN else "are optimistic"
+        found.append(f"has learnt {seen:.0%} of these images: its figures {what}")
+    elif seen is None and named_alike and split in past.trained_on:
+        found.append(f"was trained on {split} of a dataset of this name: its figures say nothing here")
+    elif named_alike and split in past.chosen_on:
+        found.append(f"was chosen on {split} of a dataset of this name: its figures are optimistic")
     extra = [label for label in contender.classifier.id.labels if label not in rows.labels]
     if extra:
         found.append(f"also knows {', '.join(extra)}, which no image here shows: such an answer is a mistake")

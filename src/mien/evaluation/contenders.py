@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 from mien import bundle
 from mien.classifiers import load_classifier
 from mien.errors import ConfigError, DataError
-from mien.evaluation.facts import CHOSEN
+from mien.evaluation.facts import CHOSEN, keys_learnt
 from mien.training.history import EpochRow, read_csv
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    import numpy as np
+    from jaxtyping import Int
 
     from mien.bundle import Card
     from mien.classifiers import Classifier
@@ -52,6 +55,8 @@ class Contender:
     architecture: str
     parameters: int
     past: Past = Past()
+    learnt: Int[np.ndarray, " m"] | None = None
+    """Keys of the pictures it has learnt, sorted."""
 
 
 def enter(models: Sequence[str]) -> tuple[Contender, ...]:
@@ -71,19 +76,19 @@ def enter(models: Sequence[str]) -> tuple[Contender, ...]:
         if count > 1:
             same = [model for model, found in zip(models, folders, strict=True) if found == folder]
             raise ConfigError(f"{' and '.join(same)} are one model, named {count} times: name each once")
-    cards = [bundle.load(model).card for model in models]
+    bundles = [bundle.load(model) for model in models]
+    names = distinct_names([one.card for one in bundles], folders)
     return tuple(
         Contender(
             name,
             load_classifier(model),
             load_classifier(model, threads=1),
-            card.architecture,
-            card.parameters,
-            _past(card, folder / bundle.RUN / "history.csv"),
+            one.card.architecture,
+            one.card.parameters,
+            _past(one.card, folder / bundle.RUN / "history.csv"),
+            keys_learnt(one),
         )
-        for name, model, card, folder in zip(
-            distinct_names(cards, folders), models, cards, folders, strict=True
-        )
+        for name, model, one, folder in zip(names, models, bundles, folders, strict=True)
     )
 
 
