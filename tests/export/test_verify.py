@@ -75,7 +75,8 @@ def test_a_pipeline_that_prepares_otherwise_fails(tiny_bundle, monkeypatch):
     monkeypatch.setattr("mien.classifiers.onnx_runtime.OnnxClassifier", Brighter)
     proof = verify(tiny_bundle, tiny_data(), "test")
     assert not proof.passed
-    assert "probabilities differ by up to" in rows(proof)["pipeline"].breaches[0]
+    found = rows(proof)["pipeline"].breaches  # on some processors a label changes, too
+    assert any("probabilities differ by up to" in breach for breach in found)
 
 
 def test_an_ensemble_has_no_torch_and_says_so(tiny_ensemble):
