@@ -21,7 +21,7 @@ def test_a_history_is_read_as_it_was_written(tmp_path):
 BAD = {
     "another table": (
         "a,b\n1,2\n",
-        "no history of a run: expected the columns epoch, learning_rate, train_loss",
+        "no history of a run of this version: expected the columns epoch, learning_rate, train_loss",
     ),
     "no table": ("", "no history of a run"),
     "not text": (b"\x89PNG\r\n\x1a\n\x00", "no history of a run"),

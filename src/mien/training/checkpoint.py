@@ -60,7 +60,8 @@ class Checkpoint:
         """Put the saved states into `parts`; return the history and the best weights so far.
 
         Raises:
-            ConfigError: the file is damaged, or the run was begun with another recipe or other data.
+            ConfigError: the file is damaged or of another version, or the run was begun with another recipe or other
+                data.
         """
         try:
             content = torch.load(self.path, weights_only=True, map_location="cpu")
@@ -72,9 +73,16 @@ class Checkpoint:
                     f"{self.path.parent} was begun with another {what}: "
                     f"resume with the same one, or choose another --out"
                 )
+        try:
+            history = [EpochRow(**row) for row in content["history"]]
+        except TypeError as error:
+            raise ConfigError(
+                f"{self.path} was written by another version of mien: go on with that one, or remove "
+                f"{self.path.parent} to start anew"
+            ) from error
         for name, part in parts.items():
             part.load_state_dict(content["parts"][name])
-        return [EpochRow(**row) for row in content["history"]], content["best"]
+        return history, content["best"]
 
     def remove(self) -> None:
         """Remove the file: the run is finished."""

@@ -71,7 +71,10 @@ def read_csv(path: Path) -> list[EpochRow]:
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         lines = csv.DictReader(file)
         if lines.fieldnames != names:
-            raise DataError(f"{path} is no history of a run: expected the columns {', '.join(names)}")
+            raise DataError(
+                f"{path} is no history of a run of this version: expected the columns {', '.join(names)}; move the "
+                f"file away to go on without a history"
+            )
         try:
             return [
                 EpochRow(int(line["epoch"]), *(float(line[name]) for name in names[1:])) for line in lines
