@@ -53,7 +53,7 @@ def draw(measured: Benchmark) -> bytes | None:
     axes.legend(fontsize=8)
     axes.set_xlabel(f"ms a face at batch {least}, median; the line ends at p95")
     axes.set_ylabel(f"accuracy, %, on {measured.accuracy_on}")
-    axes.set_title(f"{', '.join(models)}: {measured.machine}", fontsize=9)
+    axes.set_title(f"{', '.join(models)}\n{measured.machine}", fontsize=9, wrap=True)
     axes.grid(alpha=0.3)
     out = io.BytesIO()
     figure.savefig(out, format="png")
