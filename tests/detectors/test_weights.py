@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import http.server
+import re
 import threading
 
 import pytest
 
-from mien.detectors.weights import YUNET, Weights, fetch
+from mien.detectors.weights import YUNET, Weights, cache_folder, fetch
 from mien.errors import FetchError
 from mien.files import sha256
 
@@ -69,3 +70,15 @@ def test_no_answer(server, no_cache, url, message):
 
 def test_the_pinned_hash_is_that_of_the_published_file(yunet_weights):
     assert sha256(yunet_weights.read_bytes()) == YUNET.sha256
+
+
+def test_the_address_names_a_commit_and_not_a_branch():
+    assert re.search(r"/raw/[0-9a-f]{40}/", YUNET.url)
+
+
+def test_the_cache_is_the_systems_own_folder_unless_named(monkeypatch, tmp_path):
+    platformdirs = pytest.importorskip("platformdirs")
+    monkeypatch.setenv("MIEN_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path
+    monkeypatch.delenv("MIEN_CACHE")
+    assert cache_folder() == platformdirs.user_cache_path("mien", appauthor=False)

@@ -33,9 +33,11 @@ class Weights:
         return path if path.is_file() else None
 
 
+OPENCV_ZOO = "https://github.com/opencv/opencv_zoo/raw/f12e12798e8314f7c074a6656816c048dcc95b7a"
+"""A commit, so that the address keeps its content."""
 YUNET = Weights(
     name="yunet",
-    url="https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/face_detection_yunet_2023mar.onnx",
+    url=f"{OPENCV_ZOO}/models/face_detection_yunet/face_detection_yunet_2023mar.onnx",
     file="face_detection_yunet_2023mar.onnx",
     sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
     licence="MIT",
@@ -43,10 +45,12 @@ YUNET = Weights(
 
 
 def cache_folder() -> Path:
-    """Return ``$MIEN_CACHE``, else ``mien`` in the user's cache folder."""
+    """Return ``$MIEN_CACHE``, else this system's folder for caches of the user's `mien`."""
     if own := os.environ.get("MIEN_CACHE"):
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mien"
+    from platformdirs import user_cache_path
+
+    return user_cache_path("mien", appauthor=False)
 
 
 def verified(weights: Weights, path: Path | None) -> bytes:
