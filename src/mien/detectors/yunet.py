@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from mien.detectors.shrink import shrunk
+from mien.detectors.shrink import search
 from mien.results import Face
 from mien.vision.crop import FrameRule
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class YuNet:
     """OpenCV's `FaceDetectorYN`; one object serves one thread at a time."""
 
+    name = "yunet"
     frame = FrameRule(side="width", scale=1.30, shift_x=-0.01, shift_y=0.02)
     """Median over 1,000 faces of FER2013, measured by `benchmarks/crop_rule.py`."""
     longest_side_px = 1280
@@ -33,14 +34,16 @@ class YuNet:
 
     def detect(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:
         """Return the faces from left to right with their scores."""
-        small, factor = shrunk(image_rgb_u8, self.longest_side_px)
-        below, beside = (max(0, self.least_side_px - side) for side in small.shape[:2])
-        padded = cv2.copyMakeBorder(small, 0, below, 0, beside, cv2.BORDER_CONSTANT)
+        return search(image_rgb_u8, self.longest_side_px, self._find)
+
+    def _find(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:
+        below, beside = (max(0, self.least_side_px - side) for side in image_rgb_u8.shape[:2])
+        padded = cv2.copyMakeBorder(image_rgb_u8, 0, below, 0, beside, cv2.BORDER_CONSTANT)
         self._net.setInputSize((padded.shape[1], padded.shape[0]))
         _, rows = self._net.detect(cv2.cvtColor(padded, cv2.COLOR_RGB2BGR))
         faces = []
         for row in np.empty((0, 15)) if rows is None else np.asarray(rows, float):
-            x, y, w, h = (row[:4] * factor).tolist()
+            x, y, w, h = row[:4].tolist()
             box = (x, y, x + w, y + h)
-            faces.append(Face(box, float(row[-1]), "yunet", self.frame.place(box)))
-        return sorted(faces, key=lambda face: face.box_xyxy_px)
+            faces.append(Face(box, float(row[-1]), self.name, self.frame.place(box)))
+        return faces
