@@ -14,15 +14,15 @@ import mien
 
 SOURCE = Path(mien.__file__).parent
 FLOORS = [
-    {"labels", "errors", "files"},
-    {"config", "bundle", "preprocess", "results", "card"},
+    {"labels", "errors", "files", "options"},
+    {"config", "bundle", "preprocess", "results", "card", "workers"},
     {"data", "networks", "vision"},
     {"classifiers", "detectors"},
-    {"training", "evaluation", "export", "benchmark", "pipeline"},
+    {"training", "evaluation", "export", "benchmark", "pipeline", "predictions", "sinks"},
     {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-TORCH_FREE = {"data", "vision", "detectors", "evaluation", "pipeline", "cli", *FLOORS[0], *FLOORS[1]}
+TORCH_FREE = {"data", "vision", "detectors", "evaluation", "pipeline", "predictions", "sinks", "cli", *FLOORS[0], *FLOORS[1]}
 
 
 def modules() -> dict[str, Path]:
