@@ -14,7 +14,7 @@ import mien
 
 SOURCE = Path(mien.__file__).parent
 FLOORS = [
-    {"labels", "errors", "files"},
+    {"labels", "errors", "files", "palette"},
     {"config", "bundle", "preprocess", "results", "card"},
     {"data", "networks", "vision"},
     {"classifiers", "detectors"},
