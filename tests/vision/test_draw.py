@@ -9,6 +9,7 @@ from PIL import Image
 from mien.palette import EMOTIONS_RGB, UNCERTAIN_RGB
 from mien.results import UNCERTAIN, FaceResult
 from mien.vision.draw import annotate, contact_sheet, layout
+from mien.vision.placing import leader
 from mien.vision.tags import painted, tags
 
 PROBS = {"angry": 0.02, "happy": 0.61, "sad": 0.3, "surprise": 0.07}
@@ -61,6 +62,7 @@ def test_a_large_face_with_room_gets_three_bars_and_a_tiny_one_name_and_percenta
     ]  # fmt: skip
     assert [(row.name.text, row.percent.text) for row in tiny.rows] == [("happy", "61%")]
     assert large.font_px == tiny.font_px
+    assert plan.places[0].box_xyxy_px[0] >= 330  # at its side: above, the bars would cover hair
 
 
 def test_an_uncertain_face_says_so_above_its_bars():
@@ -81,13 +83,21 @@ def test_a_face_that_fills_the_image_has_its_label_inside():
     assert place.box_xyxy_px[1] > 467 * 0.8  # low, where no eyes are
 
 
-def test_a_label_of_a_face_without_a_neighbouring_place_has_a_line_to_it():
-    around = [(70, 80, 130, 110), (70, 112, 95, 138), (105, 112, 130, 138), (70, 140, 130, 170)]
-    plan = layout((401, 307), [face((97, 115, 103, 135)), *map(face, around)])
-    assert plan.places[0].how == "leader"
+def test_a_label_without_a_place_beside_its_face_has_a_line_to_it_that_crosses_no_face():
+    shut_in = face((97, 121, 103, 129))
+    corridor = [face(box) for box in ((60, 80, 231, 119), (60, 131, 231, 170), (60, 119, 95, 131))]
+    place = layout((401, 307), [shut_in, *corridor]).places[0]
+    assert place.how == "leader"
+    assert place.box_xyxy_px[0] > 231  # nearer places above and below have the long boxes in between
+    y = leader((97, 121, 103, 129), place.box_xyxy_px)[0][1]
     image = np.zeros((307, 401, 3), np.uint8)
-    faces = [face((97, 115, 103, 135)), *map(face, around)]
-    assert (annotate(image, faces) != 0).any()
+    assert tuple(annotate(image, [shut_in, *corridor])[y, 180]) == EMOTIONS_RGB["happy"]
+    assert annotate(image, corridor)[y, 180].max() == 0
+
+
+def test_a_leader_joins_the_nearest_points():
+    assert leader((10, 10, 20, 20), (30, 5, 50, 17)) == ((20, 13), (30, 13))
+    assert leader((10, 10, 20, 20), (1, 31, 7, 40)) == ((10, 20), (7, 31))
 
 
 @pytest.mark.parametrize("box", [(20, 40, 90, 110), (-30, -20, 30, 40), (150, 0, 260, 90), (3, 3, 3, 3)])

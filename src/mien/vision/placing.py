@@ -18,6 +18,9 @@ Size = tuple[int, int]
 Corners = tuple[int, int, int, int]
 """Left, top, right, bottom in whole pixels."""
 
+_AT_ONCE, _LINES_TRIED = 1000, 40
+"""Places that are examined together, and how many of those that are free are tried for a line to the face."""
+
 
 class Place(NamedTuple):
     """Where one label goes."""
@@ -146,12 +149,16 @@ def _away(room: Room, face: int, size: int, size_wh: Size, within: int | None = 
     nearest = np.argsort(distance, kind="stable")
     if within is not None:
         nearest = nearest[distance[nearest] <= within]
-    nearest = nearest[_is_free(room, candidates[nearest], face)]
-    free = candidates[nearest]
-    for candidate in free[:200]:
-        if not _crosses(room, face, candidate):
-            return Place(_corners(candidate), size, "leader")
-    return Place(_corners(free[0]), size, "leader") if len(free) else None
+    second_best = None
+    for start in range(0, len(nearest), _AT_ONCE):
+        some = candidates[nearest[start : start + _AT_ONCE]]
+        free = some[_is_free(room, some, face)][:_LINES_TRIED]
+        clear = free[~_crosses(room, face, free)]
+        if len(clear):
+            return Place(_corners(clear[0]), size, "leader")
+        if second_best is None and len(free):
+            second_best = Place(_corners(free[0]), size, "leader")
+    return second_best
 
 
 def _inside(room: Room, face: int, size: int, size_wh: Size) -> Place | None:
@@ -187,12 +194,13 @@ def _is_free(room: Room, candidates: Int[np.ndarray, "c 4"], face: int = -1) -> 
     return np.array(within.all(axis=1) & ~_touch(candidates, taken, room.gap).any(axis=1))
 
 
-def _crosses(room: Room, face: int, label: Int[np.ndarray, " 4"]) -> bool:
-    """Say whether the line from a face to its label runs over another face or label."""
-    start, end = np.array(leader(_corners(room.faces[face]), _corners(label)))
-    points = start + np.linspace(0, 1, 24)[:, None] * (end - start)
+def _crosses(room: Room, face: int, labels: Int[np.ndarray, "c 4"]) -> Bool[np.ndarray, " c"]:
+    """Say from which labels the line to the face would run over another face or label."""
+    ends = [leader(_corners(room.faces[face]), _corners(label)) for label in labels]
+    start, end = np.array(ends, int).reshape(-1, 2, 1, 2).transpose(1, 0, 2, 3)
+    points = (start + np.linspace(0, 1, 24)[:, None] * (end - start)).reshape(-1, 2)
     others = np.concatenate([np.delete(room.faces, face, axis=0), _labels(room, face)])
-    return bool(_touch(np.concatenate([points, points], axis=1), others, 1).any())
+    return np.array(_touch(np.tile(points, 2), others, 1).any(axis=1).reshape(-1, 24).any(axis=1))
 
 
 def _labels(room: Room, but: int) -> Int[np.ndarray, "m 4"]:
