@@ -18,7 +18,9 @@ Size = tuple[int, int]
 Corners = tuple[int, int, int, int]
 """Left, top, right, bottom in whole pixels."""
 
-_AT_ONCE, _LINES_TRIED = 1000, 40
+LONGEST_LINE = 10
+"""Between a label and its face, in heights of the label."""
+_AT_ONCE, _LINES_TRIED = 500, 250
 """Places that are examined together, and how many of those that are free are tried for a line to the face."""
 
 
@@ -109,7 +111,7 @@ def _grown(room: Room, face: int, size: int, size_wh: Size) -> Place | None:
         if size_wh[0] <= 0.5 * wide and size_wh[1] <= 0.2 * high:
             return _inside(room, face, size, size_wh)
     if now is not None and now.how == "leader":
-        return _away(room, face, size, size_wh, within=2 * size_wh[1])
+        return _away(room, face, size, size_wh, heights=2)
     return None
 
 
@@ -138,8 +140,8 @@ def _heads(faces: Int[np.ndarray, "n 4"]) -> Int[np.ndarray, "n 4"]:
     return faces + np.stack([-wide // 5, -high // 2, wide // 5, high // 10], axis=1)
 
 
-def _away(room: Room, face: int, size: int, size_wh: Size, within: int | None = None) -> Place | None:
-    """Return the nearest free place whose line to the face crosses nothing, if there is one."""
+def _away(room: Room, face: int, size: int, size_wh: Size, heights: int = LONGEST_LINE) -> Place | None:
+    """Return the nearest free place whose line to the face crosses nothing, else the nearest that is free."""
     step = max(2, size_wh[1] // 2)
     across, down = (np.arange(0, room.resolution_wh[axis] - size_wh[axis] + 1, step) for axis in (0, 1))
     candidates = _rectangles(np.stack(np.meshgrid(across, down), axis=-1).reshape(-1, 2), size_wh)
@@ -147,8 +149,7 @@ def _away(room: Room, face: int, size: int, size_wh: Size, within: int | None = 
     off = np.maximum(np.maximum(candidates[:, :2] - own[2:], own[:2] - candidates[:, 2:]), 0)
     distance = np.hypot(*off.T)
     nearest = np.argsort(distance, kind="stable")
-    if within is not None:
-        nearest = nearest[distance[nearest] <= within]
+    nearest = nearest[distance[nearest] <= heights * size_wh[1]]
     second_best = None
     for start in range(0, len(nearest), _AT_ONCE):
         some = candidates[nearest[start : start + _AT_ONCE]]
@@ -179,8 +180,8 @@ def _inside(room: Room, face: int, size: int, size_wh: Size) -> Place | None:
     candidates = _rectangles(clipped, size_wh)
     own, others = room.faces[face], np.delete(room.faces, face, axis=0)
     within = (candidates[:, :2] >= own[:2]).all(axis=1) & (candidates[:, 2:] <= own[2:]).all(axis=1)
-    clear = ~_touch(candidates, others, 0).any(axis=1)
-    free = ~_touch(candidates, _labels(room, face), 0).any(axis=1)
+    clear = ~_covers(candidates, others, 0)
+    free = ~_covers(candidates, _labels(room, face), 0)
     for allowed in (free & clear, free & within):
         if allowed.any():
             return Place(_corners(candidates[allowed][0]), size, "inside")
@@ -191,7 +192,7 @@ def _is_free(room: Room, candidates: Int[np.ndarray, "c 4"], face: int = -1) -> 
     """Say which candidates lie inside the image, over no face and over no label of a face other than `face`."""
     within = (candidates[:, :2] >= 0) & (candidates[:, 2:] <= room.resolution_wh)
     taken = np.concatenate([room.faces, _labels(room, face)])
-    return np.array(within.all(axis=1) & ~_touch(candidates, taken, room.gap).any(axis=1))
+    return np.array(within.all(axis=1) & ~_covers(candidates, taken, room.gap))
 
 
 def _crosses(room: Room, face: int, labels: Int[np.ndarray, "c 4"]) -> Bool[np.ndarray, " c"]:
@@ -200,12 +201,21 @@ def _crosses(room: Room, face: int, labels: Int[np.ndarray, "c 4"]) -> Bool[np.n
     start, end = np.array(ends, int).reshape(-1, 2, 1, 2).transpose(1, 0, 2, 3)
     points = (start + np.linspace(0, 1, 24)[:, None] * (end - start)).reshape(-1, 2)
     others = np.concatenate([np.delete(room.faces, face, axis=0), _labels(room, face)])
-    return np.array(_touch(np.tile(points, 2), others, 1).any(axis=1).reshape(-1, 24).any(axis=1))
+    return np.array(_covers(np.tile(points, 2), others, 1).reshape(-1, 24).any(axis=1))
 
 
 def _labels(room: Room, but: int) -> Int[np.ndarray, "m 4"]:
     kept = [one.box_xyxy_px for number, one in enumerate(room.places) if one and number != but]
     return np.array(kept, int).reshape(-1, 4)
+
+
+def _covers(candidates: np.ndarray, others: np.ndarray, gap: int) -> Bool[np.ndarray, " c"]:
+    """Say which candidates come nearer than `gap` to one of the others."""
+    if not len(candidates):
+        return np.zeros(0, bool)
+    hull = np.concatenate([candidates[:, :2].min(axis=0), candidates[:, 2:].max(axis=0)])
+    near = others[_touch(hull[None], others, gap)[0]]
+    return np.array(_touch(candidates, near, gap).any(axis=1))
 
 
 def _touch(a: np.ndarray, b: np.ndarray, gap: int) -> Bool[np.ndarray, "n m"]:
