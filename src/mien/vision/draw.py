@@ -25,6 +25,7 @@ RIM, RIM_OPACITY = (0, 0, 0), 100
 SCALES = (1.0, 0.85, 0.7)
 """Of the font, tried in this order until every label has a good place."""
 LEAST_FONT_PX = 7
+CAPTION_PX, LINE_PX = 11, 13
 PAPER, RULE, DARK = (245, 245, 245), (200, 200, 200), (32, 33, 36)
 
 
@@ -163,34 +164,45 @@ def contact_sheet(
 
     The first column holds the originals: it has a heading, stands apart, and shows the colour of its caption.
     """
-    gap, strip, apart = 6, 20, 12
+    gap, heading_px, apart = 6, 20, 12
+    captions = [[_two_lines(caption, side_px) for _, caption in line] for line in lines]
+    strip = 20 + LINE_PX * any(len(caption) > 1 for line in captions for caption in line)
     down, across = side_px + strip + gap, side_px + gap
-    size = len(lines[0]) * across + gap + apart, strip + len(lines) * down + gap
+    size = len(lines[0]) * across + gap + apart, heading_px + len(lines) * down + gap
     sheet = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(sheet)
     columns = [gap + column * across + apart * (column > 0) for column in range(len(lines[0]))]
     for x, heading in zip(columns, ("original", "augmented"), strict=False):
-        _caption(draw, heading, (x, strip - 2), side_px, stroke=0.4)
+        _write(draw, [heading], (x, heading_px - 2), side_px, stroke=0.4)
     colour = colours(line[0][1] for line in lines)
     for row, line in enumerate(lines):
-        y = strip + gap + row * down
-        for x, (image, caption) in zip(columns, line, strict=True):
+        y = heading_px + gap + row * down
+        for x, (image, _), caption in zip(columns, line, captions[row], strict=True):
             large = cv2.resize(image, (side_px, side_px), interpolation=cv2.INTER_NEAREST)
             tile = np.empty((side_px, side_px, 3), np.uint8)
             tile[:] = large.reshape(side_px, side_px, -1)
             sheet.paste(Image.fromarray(tile), (x, y))
-            _caption(draw, caption, (x, y + side_px + 15), side_px)
+            _write(draw, caption, (x, y + side_px + 15), side_px)
         draw.rectangle((gap, y + side_px, gap + side_px - 1, y + side_px + 2), colour[line[0][1]])
     rule = gap + side_px + (gap + apart) // 2
     draw.line((rule, gap, rule, sheet.height - gap), RULE)
     return np.array(sheet)
 
 
-def _caption(
-    draw: ImageDraw.ImageDraw, words: str, baseline: tuple[int, int], wide: int, stroke: float = 0
+def _two_lines(caption: str, wide: int) -> list[str]:
+    """Break a caption that is too wide at the space nearest to its middle."""
+    spaces = [place for place, one in enumerate(caption) if one == " "]
+    if not spaces or text(caption, CAPTION_PX).wide <= wide:
+        return [caption]
+    middle = min(spaces, key=lambda place: abs(2 * place - len(caption)))
+    return [caption[:middle], caption[middle + 1 :]]
+
+
+def _write(
+    draw: ImageDraw.ImageDraw, lines: list[str], baseline: tuple[int, int], wide: int, stroke: float = 0
 ) -> None:
-    """Write a text in the largest size that fits a width, shortened if none does."""
-    shown = next(
-        (one for px in (12, 11, 10, 9) if (one := text(words, px)).wide <= wide), text(words, 9, wide)
-    )
-    draw.text(baseline, shown.text, DARK, shown.font, anchor="ls", stroke_width=stroke)
+    """Write lines of text; one that is still too wide is shortened."""
+    for number, line in enumerate(lines):
+        shown = text(line, CAPTION_PX, wide)
+        place = baseline[0], baseline[1] + number * LINE_PX
+        draw.text(place, shown.text, DARK, shown.font, anchor="ls", stroke_width=stroke)
