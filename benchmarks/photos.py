@@ -78,7 +78,7 @@ def stages(paths: list[Path], name: str, weights: Path | None, model: str) -> tu
             classifier.logits(crops)
             marks.append(time.perf_counter())
             result = ImageResult(str(path), 640, 480, ())
-            (Path(out) / path.name).write_bytes(images.encode_jpeg(annotate(image, result)))
+            (Path(out) / path.name).write_bytes(images.encode_jpeg(annotate(image, result.faces)))
             marks.append(time.perf_counter())
             spent += np.diff(marks)
             found += len(faces)

@@ -14,7 +14,7 @@ import mien
 
 SOURCE = Path(mien.__file__).parent
 FLOORS = [
-    {"labels", "errors", "files", "options"},
+    {"labels", "errors", "files", "options", "palette"},
     {"config", "bundle", "preprocess", "results", "card", "workers"},
     {"data", "networks", "vision"},
     {"classifiers", "detectors"},

@@ -141,7 +141,7 @@ def _look_at(
         from mien.vision.draw import annotate
         from mien.vision.images import encode_jpeg
 
-        write(out / names[path], encode_jpeg(annotate(image, result)))
+        write(out / names[path], encode_jpeg(annotate(image, result.faces)))
         return result, out / names[path]
 
     seen = list(spread(look, paths, workers))
