@@ -118,7 +118,7 @@ def test_an_exports_accuracy_counts_where_it_is_of_the_same_pictures(tiny_bundle
     whole = bundle.load(tiny_bundle)
     score = {**whole.card.scores[0], "accuracy": 0.25}
     exports = {"int8": {"compared_on": {"data": name}, "scores": [score]}}
-    bundle.save(tmp_path, whole.card.model_copy(update={"exports": exports}), whole.contents)
+    bundle.save(tmp_path, whole.card.model_copy(update={"exports": exports}), {}, base=whole)
     assert dict(subject(str(tmp_path)).accuracies).get("int8") == found
 
 

@@ -86,7 +86,7 @@ def test_proof_and_benchmark_without_torch(tmp_path):
 
 def test_a_proof_that_fails_has_status_1(tiny_bundle, tiny_members, tmp_path):
     loaded, other = bundle.load(tiny_bundle), bundle.load(tiny_members[1])
-    bundle.save(tmp_path / "mixed", loaded.card, {**loaded.contents, "model.int8.onnx": other.graph("onnx")})
+    bundle.save(tmp_path / "mixed", loaded.card, {"model.int8.onnx": other.graph("onnx")}, base=loaded)
     done = run("verify", tmp_path / "mixed", "--data", "synthetic", "--split", "test")
     assert done.returncode == 1
     assert "int8: " in done.stdout

@@ -107,10 +107,10 @@ def test_no_torch_behind_it(tiny_ensemble):
         load_classifier(tiny_ensemble, backend="torch")
 
 
-def test_members_that_are_sure_leave_finite_logits(members):
+def test_members_that_are_sure_leave_finite_logits(members, tmp_path):
     sure = [
-        replace(one, contents={**one.contents, bundle.GRAPH: with_temperature(one.graph("onnx"), 1e-4)})
-        for one in members
+        altered(one, tmp_path / str(n), with_temperature(one.graph("onnx"), 1e-4))
+        for n, one in enumerate(members)
     ]
     graph, first = ensemble.join(sure, "mean", np.full(3, 1 / 3)), members[0]
     for made in (graph, halve(graph, first.id.labels, first.preprocess)):
@@ -118,8 +118,9 @@ def test_members_that_are_sure_leave_finite_logits(members):
         assert logits.min() == pytest.approx(-87.3, abs=0.1)
 
 
-def altered(one, **changes):
-    return bundle.Bundle(one.card.model_copy(update=changes), {**one.contents, "model.onnx": b"another"})
+def altered(one, folder, graph=b"another", **changes):
+    bundle.save(folder, one.card.model_copy(update=changes), {bundle.GRAPH: graph})
+    return bundle.load(folder)
 
 
 def test_what_is_refused(members, tmp_path, monkeypatch):
@@ -130,12 +131,12 @@ def test_what_is_refused(members, tmp_path, monkeypatch):
         ([first, other], "median", r"unknown rule 'median'.*: expected mean, weighted, vote"),
         ([first, first], "mean", "tiny is named twice: a member counts once"),
         (
-            [first, altered(other, labels=("happy", "sad"))],
+            [first, altered(other, tmp_path / "labels", labels=("happy", "sad"))],
             "mean",
             "lenet answers happy, sad; tiny answers angry",
         ),
         (
-            [first, altered(other, preprocess=spec.model_copy(update={"size_px": 64}))],
+            [first, altered(other, tmp_path / "size", preprocess=spec.model_copy(update={"size_px": 64}))],
             "mean",
             "lenet takes other pictures than tiny: size_px = 64, here 48: members of an ensemble must see the same",
         ),

@@ -147,8 +147,8 @@ def subject(model: str, spec: Path | None = None) -> Subject:
             absent_from[runtime] = "an ensemble runs in ONNX Runtime only"
         elif torch and find_spec("torch") is None:
             absent_from[runtime] = "torch is not installed: pip install 'mien[train]'"
-        elif (file := "model.safetensors" if torch else bundle.GRAPHS[runtime]) in loaded.contents:
-            sizes[runtime] = len(loaded.contents[file])
+        elif (file := "model.safetensors" if torch else bundle.GRAPHS[runtime]) in loaded.sha256:
+            sizes[runtime] = len(loaded.read(file))
         else:
             absent_from[runtime] = f"the bundle has no {file}: `mien export --to {runtime}` makes it"
     accuracies, where = _from_card(loaded.card)

@@ -73,8 +73,7 @@ def protocols(data: FaceDataset, trained: Collection[str], chosen: Mapping[str, 
 
 def keys_learnt(model: Bundle) -> Int[np.ndarray, " m"] | None:
     """Return the keys of the pictures a model has learnt, itself or through others, if it keeps them."""
-    content = model.contents.get(bundle.TRAINED_ON)
-    return None if content is None else from_bytes(content)
+    return from_bytes(model.read(bundle.TRAINED_ON)) if bundle.TRAINED_ON in model.sha256 else None
 
 
 def check_unseen(model: Bundle, rows: FaceDataset, split: str) -> None:

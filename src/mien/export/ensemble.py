@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mien import bundle, card, files
+from mien import bundle, files
 from mien.classifiers import probabilities
 from mien.classifiers.onnx_runtime import OnnxClassifier
 from mien.data.twins import to_bytes
@@ -121,8 +121,7 @@ def save_ensemble(
         versions=versions(),
         scores=scores(joined, data, protocols(data, trained, dict.fromkeys(chosen, CHOSEN_IN_PART))),
     )  # fmt: skip
-    contents = {bundle.GRAPH: graph, "README.md": card.render(made).encode(), **_learnt(members)}
-    bundle.save(out, made, contents)
+    bundle.save(out, made, {bundle.GRAPH: graph, **_learnt(members)})
     return report
 
 

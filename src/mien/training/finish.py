@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from safetensors.torch import save as to_safetensors
 
-from mien import bundle, card, files
+from mien import bundle, files
 from mien.classifiers.onnx_runtime import OnnxClassifier
 from mien.data.twins import picture_keys, to_bytes
 from mien.evaluation.facts import CHOSEN, data_facts, keys_learnt, protocols, scores, versions
@@ -92,7 +92,6 @@ def save_bundle(out: Path, network: nn.Module, data: FaceDataset, run: Provenanc
         bundle.WEIGHTS: weights,
         bundle.GRAPH: graph,
         bundle.TRAINED_ON: to_bytes(np.concatenate(learnt)),
-        "README.md": card.render(made).encode(),
     }
     bundle.save(out, made, contents)
 
