@@ -42,7 +42,7 @@ def test_everything_it_must_hold(tiny_bundle):
     assert card.parameters == 296_583
     assert card.recipe["batch_size"] == 16
     assert {"torch", "onnxruntime", "mien"} <= set(card.versions)
-    assert card.training["onnx_max_probability_difference"] <= 1e-4
+    assert card.training.onnx_max_probability_difference <= 1e-4
     page = loaded.read("README.md").decode()
     for needed in (
         card.command,

@@ -16,10 +16,12 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 
 from mien import __version__, files
+from mien.card import ENSEMBLE as ENSEMBLE
+from mien.card import Card as Card
 from mien.card import render
 from mien.errors import BundleError, MienWarning, OutputError, did_you_mean
 from mien.preprocess import Preprocess
@@ -41,57 +43,8 @@ NEW = ".new"
 """Ends the name of a file that `save` has written and not yet renamed."""
 RUN = "run"
 """The folder beside them in which a run keeps its checkpoint and history."""
-ENSEMBLE = "ensemble"
-"""The architecture of a bundle that joins others; it has a graph and no weights of torch's."""
 DEFAULT_MODEL = "mien_nano"
 """The built-in bundle that answers to the name ``default``."""
-
-
-class Card(BaseModel):
-    """Everything a bundle says about itself, beside the hashes of its files."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    architecture: str
-    """A name in the catalog of networks."""
-    labels: tuple[str, ...] = Field(min_length=2)
-    preprocess: Preprocess
-    parameters: int
-    """As deployed."""
-    recipe: dict[str, Any]
-    """Every option of the run."""
-    command: str
-    """Rebuilds the bundle, given the data."""
-    data: dict[str, Any]
-    """Name, fingerprint and counts of what it was trained and judged on."""
-    training: dict[str, Any]
-    """Epochs, the chosen one, wall time, machine."""
-    versions: dict[str, str]
-    scores: list[dict[str, Any]]
-    """Evaluation reports, each with its split, test-time augmentation and protocol."""
-    exports: dict[str, dict[str, Any]] = {}
-    """How each further graph was made and how it fared against `model.onnx`, by its backend's name."""
-    calibration: dict[str, Any] = {}
-    """Temperature, the split it was fitted to and what it did there; empty where there is none."""
-
-    @property
-    def temperature(self) -> float:
-        """What the graphs divide the network's logits by, as their last step."""
-        return float(self.calibration.get("temperature", 1.0))
-
-    @property
-    def trained_on(self) -> tuple[str, ...]:
-        """Splits whose pictures the model, or a member of it, has learnt."""
-        own = self.recipe.get("train_split")
-        return tuple(self.training.get("trained_on", [own] if own else []))
-
-    @property
-    def chosen_on(self) -> tuple[str, ...]:
-        """Splits on which its epoch, its members' or their weights were chosen, or its temperature fitted."""
-        own, fitted = self.training.get("validation_split"), self.calibration.get("split")
-        chosen = self.training.get("chosen_on", [own] if own else [])
-        return tuple(dict.fromkeys([*chosen, *([fitted] if fitted else [])]))
 
 
 class _Config(BaseModel):
@@ -247,7 +200,7 @@ def save(folder: Path, card: Card, contents: Mapping[str, bytes], base: Bundle |
         contents |= {name: base.read(name) for name in kept}
     hashes = {**kept, **{name: files.sha256(content) for name, content in contents.items()}}
     config = _Config(format="mien.bundle/1", card=card, sha256=hashes)
-    text = json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
+    text = json.dumps(config.model_dump(mode="json", exclude_none=True), indent=2) + "\n"
     with files.locked(folder):
         _settle(folder, contents)
         if base and in_place and _read_config(folder).sha256 != base.sha256:

@@ -97,7 +97,7 @@ def test_export_then_run_then_benchmark(tiny_bundle, tmp_path):
     done = run("export", tiny_bundle, "--to", "fp16", "--out", tmp_path / "half")
     assert done.returncode == 0, done.stderr
     assert "100.00% equal labels" in done.stdout
-    command = bundle.load(tmp_path / "half").card.exports["fp16"]["command"]
+    command = bundle.load(tmp_path / "half").card.exports["fp16"].command
     assert command == "mien export tiny --to fp16 --out half"
     done = run("evaluate", tmp_path / "half", "--data", "synthetic", "--split", "test", "--backend", "fp16")
     assert "350 images" in done.stdout

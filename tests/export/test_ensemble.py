@@ -38,10 +38,10 @@ def test_the_joined_graph_is_its_members_combined(rule, members, tiny_members, t
     card = bundle.load(out).card
     assert card.parameters == sum(one.card.parameters for one in members)
     assert [one["weight"] for one in card.recipe["members"]] == pytest.approx(list(weights))
-    scores = {(s["split"], s["tta"]): s for s in card.scores}
+    scores = {(s.split, s.tta): s for s in card.scores}
     assert set(scores) == {("test", "none"), ("test", "flip")}
-    assert scores["test", "none"]["accuracy"] == pytest.approx(getattr(report, rule))
-    assert "chosen on this split" in scores["test", "none"]["protocol"]
+    assert scores["test", "none"].accuracy == pytest.approx(getattr(report, rule))
+    assert "chosen on this split" in scores["test", "none"].protocol
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)], ids=["same range", "another range"])
@@ -73,8 +73,8 @@ def test_an_ensemble_joins_ensembles(members, tiny_ensemble, tmp_path):
     np.testing.assert_allclose(parts[1].sum(axis=1), 1, atol=1e-4)
     assert (parts[1] > -1e-4).all()
     card = bundle.load(tmp_path / "both").card
-    assert (card.training["trained_on"], card.training["chosen_on"]) == (["train"], ["test"])
-    assert {score["split"] for score in card.scores} == {"test"}, "none of the pictures that members learnt"
+    assert (card.training.trained_on, card.training.chosen_on) == (("train",), ("test",))
+    assert {score.split for score in card.scores} == {"test"}, "none of the pictures that members learnt"
 
 
 def test_what_an_ensemble_was_chosen_on_is_not_forgotten(members, tiny_ensemble, tmp_path):
@@ -82,7 +82,7 @@ def test_what_an_ensemble_was_chosen_on_is_not_forgotten(members, tiny_ensemble,
     other = replace(data, split=np.where(data.split == "test", "val", data.split))
     save_ensemble([bundle.load(tiny_ensemble), members[0]], other, "val", tmp_path / "both")
     card = bundle.load(tmp_path / "both").card
-    assert card.training["chosen_on"] == ["test", "val"], "the second one only here, the first by its members"
+    assert card.training.chosen_on == ("test", "val"), "the second one only here, the first by its members"
 
 
 def test_pictures_that_a_member_learnt_choose_nothing(members, tmp_path):

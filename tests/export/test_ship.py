@@ -56,15 +56,15 @@ def test_int8_then_fp16_of_a_bundle_and_of_an_ensemble(kind, request, tmp_path):
         assert one.id.sha256 == files.sha256(made.graph(backend))
         np.testing.assert_allclose(probabilities(one.logits(crops)), fp32, atol=atol)
     facts = made.card.exports["int8"]
-    assert (facts["compared_on"]["split"], facts["calibration_n"], facts["held_out"]["n"]) == (
+    assert (facts.compared_on.split, facts.calibration_n, facts.held_out.n) == (
         "train",
         150,
         151,
     )
-    assert facts["onnx_sha256"] == source.id.sha256
-    assert facts["command"] == "mien export x"
-    assert [(s["split"], s["tta"]) for s in facts["scores"]] == [("test", "none"), ("test", "flip")]
-    moved = [one["mean_probability_difference"] for one in facts["candidates"]]
+    assert facts.onnx_sha256 == source.id.sha256
+    assert facts.command == "mien export x"
+    assert [(s.split, s.tta) for s in facts.scores] == [("test", "none"), ("test", "flip")]
+    moved = [one["mean_probability_difference"] for one in facts.candidates]
     assert moved[0] == min(moved)
     page = made.read("README.md").decode()
     assert page.count("## Other graphs") == 1

@@ -152,7 +152,7 @@ def ship(
         "versions": versions(),
         "command": command,
     }
-    exports = {**source.card.exports, target: facts}
+    exports = {**source.card.exports, target: card.Export.model_validate(facts)}
     renewed = source.card.model_copy(update={"exports": exports})
     bundle.save(out, renewed, {bundle.GRAPHS[target]: graph}, base=source)
     return agreement
@@ -200,11 +200,11 @@ def _check(source: Bundle, name: str, graph: bytes, pictures: Sample, bound: Bou
     return agreement
 
 
-def _scores(source: Bundle, graph: bytes, data: FaceDataset | None, split: str) -> list[dict[str, Any]]:
+def _scores(source: Bundle, graph: bytes, data: FaceDataset | None, split: str) -> tuple[card.Score, ...]:
     """Judge the new graph on the labelled splits that the bundle's own scores name."""
     if data is None:
-        return []
-    protocols = {score["split"]: score["protocol"] for score in source.card.scores}
+        return ()
+    protocols = {score.split: score.protocol for score in source.card.scores}
     judged = {
         name: protocols.get(name, READ_ONCE)
         for name in labelled_splits(data)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mien import bundle, files
+from mien import bundle, card, files
 from mien.classifiers import probabilities
 from mien.classifiers.onnx_runtime import OnnxClassifier
 from mien.errors import BundleError, ConfigError, needs
@@ -56,16 +56,10 @@ def save_calibrated(loaded: Bundle, data: FaceDataset, split: str, out: Path) ->
     }
     for name, graph in graphs.items():
         _check(loaded, name, graph, rows.images[::_EVERY], found.temperature)
-    facts = {
-        "split": split,
-        "data": Path(data.source).name,
-        "fingerprint": data.fingerprint(),
-        **found.to_dict(),
-    }
-    exports = {
-        name: {**made, "onnx_sha256": files.sha256(graphs[bundle.GRAPH])}
-        for name, made in loaded.card.exports.items()
-    }
+    where = {"split": split, "data": Path(data.source).name, "fingerprint": data.fingerprint()}
+    facts = card.Calibration(**where, **found.to_dict())
+    renewed = {"onnx_sha256": files.sha256(graphs[bundle.GRAPH])}
+    exports = {name: export.model_copy(update=renewed) for name, export in loaded.card.exports.items()}
     made = loaded.card.model_copy(update={"calibration": facts, "exports": exports})
     bundle.save(out, made, graphs, base=loaded)
     return found

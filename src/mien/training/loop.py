@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from mien import bundle, files
+from mien.config import facts_of
 from mien.data.dataset import HOLDOUT, check_split
 from mien.errors import ConfigError, TrainingError
 from mien.evaluation.facts import check_unseen
@@ -258,7 +259,7 @@ def check(recipe: Recipe, out: Path, *, device: str = "auto", resume: bool = Fal
     if (out / bundle.CONFIG).exists():
         if not resume:
             raise ConfigError(f"{out} already holds a finished model: choose another --out")
-        if bundle.load(out).card.recipe != recipe.model_dump(mode="json"):
+        if bundle.load(out).card.recipe != facts_of(recipe):
             raise ConfigError(f"{out} holds a model finished with another recipe: choose another --out")
     elif (out / "run" / CHECKPOINT).exists() and not resume:
         raise ConfigError(
@@ -267,5 +268,5 @@ def check(recipe: Recipe, out: Path, *, device: str = "auto", resume: bool = Fal
 
 
 def _check_same_data(out: Path, fingerprint: str) -> None:
-    if bundle.load(out).card.data["fingerprint"] != fingerprint:
+    if bundle.load(out).card.data.fingerprint != fingerprint:
         raise ConfigError(f"{out} holds a model finished with another dataset: choose another --out")
