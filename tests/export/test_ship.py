@@ -239,3 +239,26 @@ def test_pushing(tmp_path, monkeypatch):
 def test_unlabelled_pictures_calibrate_too(tiny):
     bare = replace(DATA, targets=np.zeros_like(DATA.targets))
     assert ship.sample(tiny, bare, "train").truth is None
+
+
+@pytest.mark.parametrize("target", ["onnx", "fp16"])
+def test_an_export_that_was_killed_can_be_repeated(tiny, tmp_path, monkeypatch, target):
+    real, calls = files.write, []
+
+    def killed(path, content):
+        calls.append(path)
+        if len(calls) == 3:
+            raise SystemExit
+        real(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write", killed)
+        patch.setattr(bundle, "_settle", lambda *_: None)  # a killed process clears nothing away
+        with pytest.raises(SystemExit):
+            ship.ship(tiny, target, tmp_path / "out")
+    assert len(list((tmp_path / "out").iterdir())) >= 2, "otherwise this test shows nothing"
+    ship.ship(tiny, target, tmp_path / "out")
+    where = tmp_path / "out" / ("model.onnx" if target == "onnx" else "")
+    assert load_classifier(where).logits(DATA.images[:3]).shape == (3, 7)
+    with pytest.raises(ConfigError, match="already holds a model"):
+        ship.ship(tiny, target, tmp_path / "out")

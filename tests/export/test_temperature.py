@@ -131,3 +131,11 @@ def test_a_full_disk_leaves_the_bundle_as_it_was(copy, monkeypatch):
     monkeypatch.undo()
     assert bundle.load(copy).id == before
     assert not [path for path in copy.iterdir() if path.name.startswith(".")]
+
+
+def test_of_two_at_once_the_second_is_refused(copy):
+    first, second = bundle.load(copy), bundle.load(copy)
+    found = save_calibrated(first, DATA, "test", copy)
+    with pytest.raises(OutputError, match="another command has changed .* since this one read it"):
+        save_calibrated(second, DATA, "test", copy)
+    assert bundle.load(copy).card.temperature == found.temperature

@@ -10,7 +10,7 @@ import numpy as np
 from mien import bundle, card, files
 from mien.classifiers import probabilities
 from mien.classifiers.onnx_runtime import OnnxClassifier
-from mien.errors import BundleError, ConfigError, needs
+from mien.errors import BundleError, ConfigError, OutputError, needs
 from mien.evaluation.calibration import Calibration, calibrate
 from mien.evaluation.evaluate import answers
 from mien.evaluation.facts import check_unseen
@@ -88,8 +88,13 @@ def check_place(loaded: Bundle, out: Path) -> None:
 
     Raises:
         ConfigError: `out` holds one.
+        OutputError: `out` is the place of this one, and another command has changed it.
     """
     if (out / bundle.CONFIG).exists() and bundle.load(out).id.sha256 != loaded.id.sha256:
+        if out.resolve() == loaded.folder.resolve():
+            raise OutputError(
+                f"another command has changed {out} since this one read it: nothing was changed; repeat this one"
+            )
         raise ConfigError(f"{out} already holds another model: choose another --out")
 
 
