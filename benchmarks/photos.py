@@ -22,11 +22,11 @@ import numpy as np
 
 from machine import describe
 from mien.classifiers import load_classifier
+from mien.detectors import open_detector
 from mien.pipeline import Pipeline
 from mien.results import ImageResult
 from mien.vision import images
 from mien.vision.crop import crop_faces
-from mien.vision.detect import open_detector
 from mien.vision.draw import annotate
 
 STAGES = ("decode", "detect", "crop", "classify", "write")

@@ -17,12 +17,12 @@ FLOORS = [
     {"labels", "errors", "files"},
     {"config", "bundle", "preprocess", "results", "card"},
     {"data", "networks", "vision"},
-    {"classifiers"},
+    {"classifiers", "detectors"},
     {"training", "evaluation", "export", "benchmark", "pipeline"},
     {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-TORCH_FREE = {"data", "vision", "evaluation", "pipeline", "cli", *FLOORS[0], *FLOORS[1]}
+TORCH_FREE = {"data", "vision", "detectors", "evaluation", "pipeline", "cli", *FLOORS[0], *FLOORS[1]}
 
 
 def modules() -> dict[str, Path]:

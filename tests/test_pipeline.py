@@ -29,10 +29,8 @@ def test_labels_and_scores_by_hand():
     assert (result.width, result.height, len(result.faces)) == (330, 210, 2)
     face = result.faces[0]
     assert face.label == "happy"
-    assert face.scores == pytest.approx(
-        {"sad": 1 / (1 + np.e**2), "happy": np.e**2 / (1 + np.e**2)}, rel=1e-5
-    )
-    assert face.face.box_xyxy_px == BOX
+    assert face.probs == pytest.approx({"sad": 1 / (1 + np.e**2), "happy": np.e**2 / (1 + np.e**2)}, rel=1e-5)
+    assert face.box_xyxy_px == BOX
 
 
 def test_a_data_uri_gives_the_same_and_is_no_source():
@@ -205,4 +203,4 @@ def test_below_the_bound_a_face_is_uncertain_and_keeps_its_probabilities(bound, 
     look = Pipeline(ConstantClassifier(), FixedDetector((0, 0, 9, 9)), uncertain_below=bound)
     (face,) = look(np.zeros((11, 13, 3), np.uint8)).faces
     assert face.label == label
-    assert face.scores["happy"] == pytest.approx(1 / (1 + np.exp(-2)))  # 0.8808
+    assert face.probs["happy"] == pytest.approx(1 / (1 + np.exp(-2)))  # 0.8808

@@ -18,11 +18,11 @@ import cv2
 import numpy as np
 
 from mien.classifiers import Classifier, load_classifier, probabilities
+from mien.detectors import FaceDetector, open_detector
 from mien.errors import ConfigError, ImageError
 from mien.results import UNCERTAIN, Face, FaceResult, ImageResult
 from mien.vision import images
 from mien.vision.crop import crop_faces
-from mien.vision.detect import FaceDetector, open_detector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -93,8 +93,9 @@ class Pipeline:
         for face, probs in zip(faces, probabilities(self.classifier.logits(crops)), strict=True):
             scores = dict(zip(labels, probs.tolist(), strict=True))
             best = labels[int(probs.argmax())]
+            label = best if scores[best] >= self.uncertain_below else UNCERTAIN
             results.append(
-                FaceResult(face, best if scores[best] >= self.uncertain_below else UNCERTAIN, scores)
+                FaceResult(face.box_xyxy_px, label, scores, face.detector, face.score, face.frame_xyxy_px)
             )
         height, width = image_rgb_u8.shape[:2]
         return ImageResult(source, width, height, tuple(results))
@@ -125,7 +126,7 @@ class Pipeline:
 
         One of the user's waits its turn, and one that spreads a picture over the cores by itself.
         """
-        if not isinstance(self._detector, str) or getattr(self.detector, "spreads_itself", False):
+        if not isinstance(self._detector, str) or getattr(self.detector, "one_at_a_time", False):
             with self._turn:
                 return self.detector.detect(image_rgb_u8)
         if not hasattr(self._own, "detector"):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mien.results import Face, FaceResult, ImageResult
+from mien.results import FaceResult, ImageResult
 from mien.vision.draw import annotate
 
 
 def result(*boxes, label="happy") -> ImageResult:
-    return ImageResult("x", 0, 0, tuple(FaceResult(Face(box), label, {label: 0.91}) for box in boxes))
+    return ImageResult("x", 0, 0, tuple(FaceResult(box, label, {label: 0.91}) for box in boxes))
 
 
 @pytest.mark.parametrize("box", [(20, 40, 90, 110), (-30, -20, 30, 40), (150, 0, 260, 90), (3, 3, 6, 6)])

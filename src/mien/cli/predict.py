@@ -211,9 +211,9 @@ def _print_table(results: list[ImageResult]) -> None:
                 (name, "-", "-", "-", "error" if result.error else "no face found", result.error or "")
             )
         for number, face in enumerate(result.faces, start=1):
-            box = " ".join(f"{side:.0f}" for side in face.face.box_xyxy_px)
-            best = sorted(face.scores.items(), key=lambda item: -item[1])[:3]
+            box = " ".join(f"{side:.0f}" for side in face.box_xyxy_px)
+            best = sorted(face.probs.items(), key=lambda item: -item[1])[:3]
             scores = ", ".join(f"{label} {score:.1%}" for label, score in best)
-            seen = "-" if face.face.score is None else f"{face.face.score:.2f}"
+            seen = "-" if face.detection_score is None else f"{face.detection_score:.2f}"
             rows.append((name, str(number), box, seen, face.label, scores))
     print_table(("picture", "face", "box x0 y0 x1 y1, px", "detection", "label", "scores"), rows)

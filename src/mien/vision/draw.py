@@ -34,11 +34,9 @@ def annotate(image_rgb_u8: UInt8[np.ndarray, "h w 3"], result: ImageResult) -> U
     line = max(2, round(max(canvas.shape[:2]) / 400))
     for face in result.faces:
         colour = _COLOURS_RGB.get(face.label, _OTHER_RGB)
-        left, top, right, bottom = (round(side) for side in face.face.box_xyxy_px)
+        left, top, right, bottom = (round(side) for side in face.box_xyxy_px)
         cv2.rectangle(canvas, (left, top), (right, bottom), colour, line, cv2.LINE_AA)
-        _tag(
-            canvas, f"{face.label} {max(face.scores.values()):.0%}", (left, top, right, bottom), colour, line
-        )
+        _tag(canvas, f"{face.label} {max(face.probs.values()):.0%}", (left, top, right, bottom), colour, line)
     return canvas
 
 
