@@ -17,7 +17,7 @@ from mien.benchmark.plan import benchmark, check_options, judged, subject
 from mien.benchmark.plot import draw
 from mien.cli.benchmark import render
 from mien.errors import BundleError, ConfigError
-from tests.classifiers.test_single import SPEC, peer
+from tests.classifiers.peers import SPEC, peer
 from tests.training.tiny import tiny_data
 
 

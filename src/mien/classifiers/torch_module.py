@@ -11,6 +11,7 @@ from safetensors.torch import load
 from torch import nn
 
 from mien.bundle import ENSEMBLE
+from mien.classifiers.inputs import check_crops
 from mien.errors import BundleError, ConfigError
 from mien.networks import catalog
 from mien.networks.plain import deploy
@@ -18,9 +19,10 @@ from mien.networks.plain import deploy
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jaxtyping import Float32, UInt8
+    from jaxtyping import Float32
 
     from mien.bundle import Bundle
+    from mien.classifiers import Crops
     from mien.preprocess import Preprocess
     from mien.results import ModelId
 
@@ -74,8 +76,13 @@ class TorchClassifier:
         return cls(bundle.id, bundle.preprocess, placed, threads=threads)
 
     @torch.inference_mode()
-    def logits(self, crops: UInt8[np.ndarray, "n s s c"]) -> Float32[np.ndarray, "n k"]:
-        """Return one row of logits a crop; n may be zero."""
+    def logits(self, crops: Crops) -> Float32[np.ndarray, "n k"]:
+        """Return one row of logits a crop; n may be zero.
+
+        Raises:
+            DataError: not crops of `preprocess`.
+        """
+        check_crops(crops, self.preprocess)
         device = next(self.network.parameters()).device
         parts = [np.empty((0, len(self.id.labels)), np.float32)]
         with _threads(self._threads):
