@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 
 from mien import bundle
+from mien.classifiers.formats import check_format
 from mien.errors import ConfigError, did_you_mean, needs
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def load_classifier(
         return open_file(path, options, Path(spec) if isinstance(spec, str) else spec)
     if spec is not None:
         raise ConfigError(f"a spec is for a single .onnx file, and {model} is none: leave the spec out")
+    check_format(path)
     loaded = bundle.load(model)
     if backend != "torch":
         identity, graph = loaded.identity(backend), loaded.graph(backend)
