@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -101,14 +102,23 @@ def _device(name: str) -> str:
     return "cuda" if there and name != "cpu" else "cpu"
 
 
+_one_at_a_time = threading.Lock()
+
+
 @contextlib.contextmanager
 def _threads(number: int | None) -> Iterator[None]:
-    """Bound torch's threads, which are a setting of the whole process, for the time of one call."""
-    before = torch.get_num_threads()
-    if number is not None:
-        torch.set_num_threads(number)
-    try:
+    """Bound torch's threads for the time of one call.
+
+    The number is a setting of the whole process, so calls that ask for one wait for each other; those that leave it
+    to torch change nothing and do not wait.
+    """
+    if number is None:
         yield
-    finally:
-        if number is not None:
+        return
+    with _one_at_a_time:
+        before = torch.get_num_threads()
+        torch.set_num_threads(number)
+        try:
+            yield
+        finally:
             torch.set_num_threads(before)
