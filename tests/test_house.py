@@ -22,7 +22,18 @@ FLOORS = [
     {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-TORCH_FREE = {"data", "vision", "detectors", "evaluation", "pipeline", "predictions", "sinks", "cli", *FLOORS[0], *FLOORS[1]}
+TORCH_FREE = {
+    "data",
+    "vision",
+    "detectors",
+    "evaluation",
+    "pipeline",
+    "predictions",
+    "sinks",
+    "cli",
+    *FLOORS[0],
+    *FLOORS[1],
+}
 
 
 def modules() -> dict[str, Path]:

@@ -4,7 +4,7 @@
 
     MienError                 one line for the user, exit status 2
     ├── ConfigError           a recipe, an option or a name is wrong; nothing has run yet
-    ├── DataError             a dataset cannot be read as asked
+    ├── DataError             a dataset or an array of crops is not what was asked for
     ├── ImageError            one picture cannot be read
     ├── BundleError           a model bundle is missing, damaged, foreign or at odds with itself
     ├── TrainingError         a run cannot go on
@@ -36,7 +36,7 @@ class ConfigError(MienError):
 
 
 class DataError(MienError):
-    """A dataset cannot be read as asked."""
+    """A dataset or an array of crops is not what was asked for."""
 
 
 class ImageError(MienError):

@@ -83,7 +83,9 @@ class Pipeline:
         self._classifier = self._load(threads=threads) if self._load else cast("Classifier", model)
         self._one_thread: Classifier | None = None
         weights = None if detector_weights is None else Path(detector_weights)
-        self._detectors = Lent(lambda: open_detector(detector, weights) if isinstance(detector, str) else detector)
+        self._detectors = Lent(
+            lambda: open_detector(detector, weights) if isinstance(detector, str) else detector
+        )
         shared = not isinstance(detector, str) or getattr(self._detectors.first, "one_at_a_time", False)
         self._detector_turn = threading.Lock() if shared else contextlib.nullcontext()
         self._classifier_turn = contextlib.nullcontext() if self._load else threading.Lock()
@@ -120,7 +122,9 @@ class Pipeline:
         """
         found = list(frames(source))
         if len(found) != 1:
-            raise ConfigError(f"expected one image, got {len(found)}: use pipeline.stream(...), or mien.predict(...)")
+            raise ConfigError(
+                f"expected one image, got {len(found)}: use pipeline.stream(...), or mien.predict(...)"
+            )
         found[0].image_rgb_u8  # noqa: B018 - raises what is wrong with it
         (result,) = self.stream(found, workers=1)
         if result.error is not None:
@@ -192,7 +196,9 @@ class Pipeline:
         """Return the probability of each label for each face, the mean over its views; n may be zero."""
         return self._probs(crops, self.classifier)
 
-    def _probs(self, crops: UInt8[np.ndarray, "n v s s c"], classifier: Classifier) -> Float32[np.ndarray, "n k"]:
+    def _probs(
+        self, crops: UInt8[np.ndarray, "n v s s c"], classifier: Classifier
+    ) -> Float32[np.ndarray, "n k"]:
         n, v = crops.shape[:2]
         with self._classifier_turn:
             logits = classifier.logits(np.ascontiguousarray(crops.reshape(n * v, *crops.shape[2:])))
@@ -213,7 +219,9 @@ class Pipeline:
         except ImageError as error:
             return frame, str(error)
 
-    def _named(self, group: list[tuple[Frame, list[Face] | str]], classifier: Classifier) -> list[ImageResult]:
+    def _named(
+        self, group: list[tuple[Frame, list[Face] | str]], classifier: Classifier
+    ) -> list[ImageResult]:
         """Name the faces of several frames in one call of the classifier."""
         crops = []
         for number, (frame, faces) in enumerate(group):

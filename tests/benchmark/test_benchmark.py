@@ -18,7 +18,7 @@ from mien.benchmark.plot import draw
 from mien.card import ComparedOn, Export
 from mien.cli.benchmark import render
 from mien.errors import BundleError, ConfigError
-from tests.classifiers.test_single import SPEC, peer
+from tests.classifiers.peers import SPEC, peer
 from tests.training.tiny import tiny_data
 
 

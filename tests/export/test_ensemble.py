@@ -9,7 +9,7 @@ import pytest
 
 from mien import bundle
 from mien.classifiers import load_classifier, probabilities
-from mien.classifiers.onnx_runtime import OnnxClassifier
+from mien.classifiers.onnx_runtime import open_graph
 from mien.data.synthetic import draw_dataset
 from mien.errors import BundleError, ConfigError, DataError
 from mien.evaluation.mixture import RULES, combine
@@ -114,7 +114,7 @@ def test_members_that_are_sure_leave_finite_logits(members, tmp_path):
     ]
     graph, first = ensemble.join(sure, "mean", np.full(3, 1 / 3)), members[0]
     for made in (graph, halve(graph, first.id.labels, first.preprocess)):
-        logits = OnnxClassifier(first.id, first.preprocess, made).logits(tiny_data().images)
+        logits = open_graph(first.id, first.preprocess, made).logits(tiny_data().images)
         assert logits.min() == pytest.approx(-87.3, abs=0.1)
 
 

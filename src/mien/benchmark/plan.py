@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mien import bundle
-from mien.classifiers import RunOptions, load_classifier
+from mien.classifiers import load_classifier
 from mien.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -132,9 +132,7 @@ def subject(model: str, spec: Path | None = None) -> Subject:
         ConfigError: a wrong spec.
     """
     if model.endswith(".onnx"):
-        from mien.classifiers.single import load_single
-
-        name = load_single(model, RunOptions(), spec).id.name
+        name = load_classifier(model, spec=spec).id.name
         absent = tuple((runtime, "one graph only") for runtime in RUNTIMES if runtime != "onnx")
         size = (("onnx", Path(model).stat().st_size),)
         return Subject(name, model, str(spec or ""), size, absent)
@@ -188,21 +186,13 @@ def judged(
         for runtime, _ in one.sizes:
             if runtime.startswith("torch"):
                 continue
-            classifier = _open(one, runtime)
+            classifier = load_classifier(one.model, backend=runtime, spec=one.spec or None)
             rows, logits = answers(classifier, data(classifier), split)
             found[runtime] = float((logits.argmax(axis=1) == rows.truth).mean())
             source = rows.source
         found |= dict.fromkeys(("torch", "torch compiled"), found["onnx"])
         made.append(replace(one, accuracies=tuple(found.items()), accuracy_on=f"{split} of {source}"))
     return made
-
-
-def _open(one: Subject, runtime: str) -> Classifier:
-    if one.spec:
-        from mien.classifiers.single import load_single
-
-        return load_single(one.model, RunOptions(), Path(one.spec))
-    return load_classifier(one.model, backend=runtime)
 
 
 def benchmark(

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mien import bundle, card, files
-from mien.classifiers import RunOptions, probabilities
-from mien.classifiers.onnx_runtime import OnnxClassifier
-from mien.classifiers.single import Spec, load_single
+from mien.classifiers import load_classifier, probabilities
+from mien.classifiers.onnx_runtime import open_graph
+from mien.classifiers.spec import of_ours
 from mien.data.synthetic import draw_dataset
 from mien.errors import BundleError, ConfigError, DataError, OutputError, did_you_mean, needs
 from mien.evaluation.facts import READ_ONCE, labelled_splits, scores, versions
@@ -188,7 +188,7 @@ def _check(source: Bundle, name: str, graph: bytes, pictures: Sample, bound: Bou
         BundleError: worse than promised.
     """
     reference, ours = (
-        probabilities(OnnxClassifier(source.id, source.preprocess, one).logits(pictures.held_out))
+        probabilities(open_graph(source.id, source.preprocess, one).logits(pictures.held_out))
         for one in (source.graph("onnx"), graph)
     )
     agreement = compare(reference, ours, pictures.truth, source.id.labels)
@@ -210,17 +210,17 @@ def _scores(source: Bundle, graph: bytes, data: FaceDataset | None, split: str) 
         for name in labelled_splits(data)
         if name not in (split, training_split(source))
     }
-    return scores(OnnxClassifier(source.id, source.preprocess, graph), data, judged)
+    return scores(open_graph(source.id, source.preprocess, graph), data, judged)
 
 
 def _ship_graph(source: Bundle, out: Path, pictures: Sample) -> Agreement:
     """Write one graph with a spec beside it, read it back and compare."""
-    spec = Spec(labels=source.id.labels, preprocess=source.preprocess)
+    spec = of_ours(source.id.name, source.id.labels, source.preprocess)
     agreement = _check(source, "onnx", source.graph("onnx"), pictures, EXACT)
     files.write(out / "model.spec.json", json.dumps(spec.model_dump(mode="json"), indent=2) + "\n")
     files.write(out / bundle.PAGE, card.render(source.card))
     files.write(out / bundle.GRAPH, source.graph("onnx"))  # last: where it is, all is (`check_target`)
-    load_single(out / bundle.GRAPH, RunOptions())
+    load_classifier(out / bundle.GRAPH)
     return agreement
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from mien import bundle, card, files
 from mien.classifiers import probabilities
-from mien.classifiers.onnx_runtime import OnnxClassifier
+from mien.classifiers.onnx_runtime import open_graph
 from mien.errors import BundleError, ConfigError, OutputError, needs
 from mien.evaluation.calibration import Calibration, calibrate
 from mien.evaluation.evaluate import answers
@@ -44,7 +44,7 @@ def save_calibrated(loaded: Bundle, data: FaceDataset, split: str, out: Path) ->
         OutputError: `out` cannot be written, or another command changes it.
     """
     check_place(loaded, out)
-    classifier = OnnxClassifier(loaded.id, loaded.preprocess, loaded.read(bundle.GRAPH))
+    classifier = open_graph(loaded.id, loaded.preprocess, loaded.read(bundle.GRAPH))
     rows, logits = answers(classifier, data, split)
     check_unseen(loaded, rows, split)
     raw = logits * np.float32(loaded.card.temperature)
@@ -74,7 +74,7 @@ def _check(
         BundleError: they differ by more than the temperature.
     """
     before, after = (
-        OnnxClassifier(loaded.id, loaded.preprocess, one).logits(crops) for one in (loaded.read(name), graph)
+        open_graph(loaded.id, loaded.preprocess, one).logits(crops) for one in (loaded.read(name), graph)
     )
     wanted = probabilities(before * np.float32(loaded.card.temperature / temperature))
     if not np.abs(probabilities(after) - wanted).max() <= _MAX_DIFFERENCE:

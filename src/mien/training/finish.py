@@ -14,7 +14,7 @@ from safetensors.torch import save as to_safetensors
 
 from mien import bundle, files
 from mien.card import Training
-from mien.classifiers.onnx_runtime import OnnxClassifier
+from mien.classifiers.onnx_runtime import open_graph
 from mien.config import facts_of
 from mien.data.twins import picture_keys, to_bytes
 from mien.evaluation.facts import CHOSEN, data_facts, keys_learnt, protocols, scores, versions
@@ -85,7 +85,7 @@ def save_bundle(out: Path, network: nn.Module, data: FaceDataset, run: Provenanc
             **({"trained_on": sorted(trained), "chosen_on": sorted(chosen)} if here else {}),
         ),
         versions=versions(),
-        scores=scores(OnnxClassifier(identity, preprocess, graph), data, protocols(data, trained, chosen)),
+        scores=scores(open_graph(identity, preprocess, graph), data, protocols(data, trained, chosen)),
     )
     weights = to_safetensors({name: value.contiguous() for name, value in network.state_dict().items()})
     own = picture_keys(data.images[row] for row in data.rows(recipe.train_split))  # may be larger than memory
