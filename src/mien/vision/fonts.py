@@ -6,7 +6,6 @@ import shutil
 import subprocess
 from functools import lru_cache
 from importlib.util import find_spec
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -30,6 +29,8 @@ FIRST_TRIED = (
     *("dejavusans", "notosans-regular", "notosanscjk-regular"),  # Linux
 )
 MOST_FILES = 400
+"""Font files that are opened in search of a character."""
+_SUFFIXES = {".ttf", ".ttc", ".otf"}
 _ABSENT = "\U0010ffff"
 """No font has this code point, so it is drawn as the font's mark for a missing glyph."""
 
@@ -100,15 +101,10 @@ def _installed(characters: str) -> Iterator[_Source]:
         if inside.is_file():
             yield _Source(str(inside))
     if not matcher:
-        folders = (Path(folder) for folder in FOLDERS)
-        files = (
-            file for folder in folders for file in folder.glob("**/*") if file.suffix.lower() in _SUFFIXES
-        )
-        for file in sorted(islice(files, MOST_FILES), key=_likeliest):
+        files = [file for folder in FOLDERS for file in Path(folder).glob("**/*")]
+        likely = sorted((file for file in files if file.suffix.lower() in _SUFFIXES), key=_likeliest)
+        for file in likely[:MOST_FILES]:
             yield _Source(str(file))
-
-
-_SUFFIXES = {".ttf", ".ttc", ".otf"}
 
 
 def _likeliest(file: Path) -> tuple[bool, int, str]:
