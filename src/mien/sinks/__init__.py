@@ -19,8 +19,9 @@ from mien.errors import ConfigError
 from mien.predictions import images_of
 from mien.sinks.tables import Table, read_rows
 from mien.vision.crop import around, cut
-from mien.vision.frames import RESULT_SUFFIX, Frames
+from mien.vision.frames import Frames
 from mien.vision.images import encode_jpeg, encode_png
+from mien.vision.listing import RESULT_SUFFIX
 from mien.workers import ordered
 
 if TYPE_CHECKING:
