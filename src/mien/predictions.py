@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SHOWN_PX = 1024
 """Longest side of a picture in a notebook."""
+SMALL_PX = 256
+"""Longest side of an image that may be a crop of a face."""
 COLUMNS = (
     *("source", "index", "time_s", "width", "height", "error", "face", "x0_px", "y0_px", "x1_px", "y1_px"),
     *("detector", "detection_score", "label", "confidence"),
@@ -49,6 +51,11 @@ class ImageResult:
     error: str | None = None
     frame: Frame | None = field(default=None, repr=False, compare=False)
     """Where the pixels come from."""
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the image is as small as crops of faces are."""
+        return max(self.width, self.height) <= SMALL_PX
 
     @property
     def image_rgb_u8(self) -> UInt8[np.ndarray, "h w 3"]:
