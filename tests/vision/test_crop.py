@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mien.preprocess import Preprocess
 from mien.results import Face
-from mien.vision.crop import FrameRule, around, crop_faces, cut
+from mien.vision.crop import DEFAULT_VIEWS, VIEWS, FrameRule, around, crop_faces, cut
 
 number = st.floats(-500, 500)
 side = st.floats(1, 500)
@@ -73,3 +73,10 @@ def test_a_cut_keeps_the_channels():
     image = np.random.default_rng(0).integers(0, 256, (11, 13, 1), np.uint8)
     assert cut(image, (-2.4, -1, 5, 6)).shape == (7, 7, 1)
     assert (cut(image, (2, 3, 7, 8)) == image[3:8, 2:7]).all()
+
+
+def test_the_views_of_a_number_are_that_many_and_hold_the_frame_as_it_is():
+    for number, zooms in VIEWS.items():
+        assert number == (1 if number == 1 else 2 * len(set(zooms)))
+        assert 1.0 in zooms
+    assert DEFAULT_VIEWS in VIEWS

@@ -15,6 +15,21 @@ if TYPE_CHECKING:
     from mien.preprocess import Preprocess
     from mien.results import Box, Face
 
+VIEWS: dict[int, tuple[float, ...]] = {
+    1: (1.0,),
+    2: (1.0,),
+    6: (0.91, 1.0, 1.11),
+    10: (0.91, 0.95, 1.0, 1.05, 1.11),
+}
+"""Number of views of a face -> their zooms; every crop comes with its mirror image, except for the single view.
+
+A wider range of zooms lost accuracy and log loss on photos of another world.
+"""
+DEFAULT_VIEWS = 1
+"""More views gained nothing (`benchmarks/views.py --photos other_world.zip --yunet WEIGHTS`; `mien_nano`, 7 classes):
+on YuNet's 459 faces 65.6 % with 1 view, then -0.2 +- 1.2 points with 2, -0.9 +- 1.2 with 6, -1.1 +- 1.2 with 10; on
+the cascade's 446 faces 66.1 %, -1.1 +- 1.1, +0.9 +- 1.1, +1.3 +- 1.2. Six views take three times the time of one."""
+
 
 VIEWS = {1: (1.0,), 2: (1.0,), 6: (0.87, 1.0, 1.18), 10: (0.87, 0.93, 1.0, 1.08, 1.18)}
 """Numbers of views of a face, each with its zooms; two and more show every zoom and its mirror image."""
