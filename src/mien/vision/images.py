@@ -75,8 +75,8 @@ PIXEL_LIMIT = 64_000_000
 """Largest picture decoded, in pixels: 192 MB as RGB; above every phone camera's default."""
 SCAN_LIMIT = 100
 """Most scans of one JPEG: progressive ones have about 10, and each scan costs a pass over the whole picture."""
-DARKEST_16_BIT = 64
-"""A 16-bit picture in which no value reaches this times 256 is refused: it may hold 8 to 14 bits in 16."""
+DARKEST_16_BIT = 65
+"""A 16-bit picture must have a value that gives this in 8 bits: 14 bits in 16, the most that is common, give 64."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -218,7 +218,7 @@ def _upright(image: Image.Image, pixel_limit: int, modes: tuple[str, ...]) -> Im
     if width * height > pixel_limit:
         raise ImageError(f"picture of {width}x{height} pixels is over the limit of {pixel_limit:,} pixels")
     try:
-        deep = image.format in ("PNG", "TIFF", None) and ";16" in f"{image.mode} {getattr(image, 'tile', '')}"
+        deep = _is_deep(image)
         image.load()
         turn = _TURNS.get(_orientation(image.info))
         image = _eight_bits(image, deep)
@@ -230,12 +230,30 @@ def _upright(image: Image.Image, pixel_limit: int, modes: tuple[str, ...]) -> Im
         raise ImageError(f"damaged or truncated picture: {error}") from error
 
 
+def _is_deep(image: Image.Image) -> bool:
+    """Say whether an image that is not loaded yet has 16-bit pixels of unstated range.
+
+    JPEG 2000 and AVIF state it, and so does a PPM, unless its range is just that of the type, 65,535.
+    """
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        tags = image.tag_v2
+        inverted = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
+        separate = tags.get(TiffImagePlugin.PLANAR_CONFIGURATION) == 2
+        if max(tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,))) > 8 and (inverted or separate):
+            # Pillow does not invert the one and misreads the other
+            raise ImageError("16-bit TIFF with inverted grey or separate planes: save it as 8 bits")
+    tiles = getattr(image, "tile", None)
+    layout = str(tiles[0].args) if tiles else ""
+    wide = ";16" in f"{image.mode} {layout}" or (image.format == "PPM" and "65535" in layout)
+    return wide and image.format in ("PNG", "TIFF", "PPM", None)
+
+
 def _eight_bits(image: Image.Image, deep: bool) -> Image.Image:
     """Bring an image to 8 bits per channel, without transparency.
 
-    16 bits lose their lower 8. PNG and TIFF do not state the range of 16-bit pixels, and files that hold 8, 10, 12 or
-    14 bits in 16 are common. So such a picture (`deep`) is refused if its brightest value is below a quarter of the
-    range: read as it is, it would be nearly black. Floats must lie from 0 to 1. 32-bit integers have no usual range.
+    16 bits lose their lower 8. Files that hold 8, 10, 12 or 14 bits in 16 are common, so a picture of unstated range
+    (`deep`) is refused if its brightest value is below `DARKEST_16_BIT`: read as it is, it would be nearly black.
+    Floats must lie from 0 to 1. 32-bit integers have no usual range.
     """
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))  # PPM: Pillow scales to 16 bits
