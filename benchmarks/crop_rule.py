@@ -21,8 +21,8 @@ import numpy as np
 
 from mien.classifiers import load_classifier
 from mien.data.sources import read_dataset
+from mien.detectors import open_detector
 from mien.vision.crop import crop_faces
-from mien.vision.detect import open_detector
 
 ENLARGE = 4
 FRAME_FRACTION = 0.75  # of the enlarged face, on every side

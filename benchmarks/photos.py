@@ -22,11 +22,11 @@ import numpy as np
 
 from machine import describe
 from mien.classifiers import load_classifier
+from mien.detectors import open_detector
 from mien.pipeline import Pipeline
 from mien.results import ImageResult
 from mien.vision import images
 from mien.vision.crop import crop_faces
-from mien.vision.detect import open_detector
 from mien.vision.draw import annotate
 
 STAGES = ("decode", "detect", "crop", "classify", "write")
@@ -78,7 +78,7 @@ def stages(paths: list[Path], name: str, weights: Path | None, model: str) -> tu
             classifier.logits(crops)
             marks.append(time.perf_counter())
             result = ImageResult(str(path), 640, 480, ())
-            (Path(out) / path.name).write_bytes(images.encode_jpeg(annotate(image, result)))
+            (Path(out) / path.name).write_bytes(images.encode_jpeg(annotate(image, result.faces)))
             marks.append(time.perf_counter())
             spent += np.diff(marks)
             found += len(faces)

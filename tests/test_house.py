@@ -14,15 +14,26 @@ import mien
 
 SOURCE = Path(mien.__file__).parent
 FLOORS = [
-    {"labels", "errors", "files"},
-    {"config", "bundle", "preprocess", "results", "card"},
+    {"labels", "errors", "files", "options", "palette"},
+    {"config", "bundle", "preprocess", "results", "card", "workers"},
     {"data", "networks", "vision"},
-    {"classifiers"},
-    {"training", "evaluation", "export", "benchmark", "pipeline"},
+    {"classifiers", "detectors"},
+    {"training", "evaluation", "export", "benchmark", "pipeline", "predictions", "sinks"},
     {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-TORCH_FREE = {"data", "vision", "evaluation", "pipeline", "cli", *FLOORS[0], *FLOORS[1]}
+TORCH_FREE = {
+    "data",
+    "vision",
+    "detectors",
+    "evaluation",
+    "pipeline",
+    "predictions",
+    "sinks",
+    "cli",
+    *FLOORS[0],
+    *FLOORS[1],
+}
 
 
 def modules() -> dict[str, Path]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from mien.preprocess import CropRule, Preprocess
+from mien.preprocess import Preprocess
 
 
 def test_grey_by_hand():
@@ -67,20 +67,23 @@ def test_wrong_numbers_are_refused(options, message):
         Preprocess(**options)
 
 
-def test_one_side_grows_while_the_other_shrinks_linearly():
-    """OpenCV's area mode would repeat whole pixels of the side that grows."""
-    image = np.repeat(np.array([[0], [200]], np.uint8)[..., None], 100, axis=1)
-    column = Preprocess(size_px=8).fit(image)[:, 0, 0].astype(int)
-    assert (np.diff(column) >= 0).all()
-    assert len(set(column.tolist())) > 3
+def test_shape_is_kept_and_the_edge_continues():
+    image = np.repeat(np.arange(0, 100, 10, dtype=np.uint8)[None, :, None], 26, axis=0)
+    fitted = Preprocess(size_px=26).fit(image)[:, :, 0]
+    assert (fitted == [*[0] * 8, *range(0, 100, 10), *[90] * 8]).all()
+    half = Preprocess(size_px=13).fit(image)[:, :, 0]
+    assert (half == [*[5] * 4, 5, 25, 45, 65, 85, *[85] * 4]).all()
 
 
-def test_a_crop_rule_that_is_not_named_keeps_its_default():
-    spec = Preprocess(crops={"haar": CropRule(scale=2.0)})
-    assert spec.crops["haar"].scale == 2.0
-    assert spec.crops["yunet"] == Preprocess().crops["yunet"]
+def test_old_rules_for_detectors_are_dropped_only_where_they_say_what_the_detectors_say():
+    old = {"haar": {"side": "width", "scale": 1.04, "shift_x": 0.0, "shift_y": 0.01},
+           "yunet": {"side": "width", "scale": 1.3, "shift_x": -0.01, "shift_y": 0.02}}  # fmt: skip
+    assert Preprocess.model_validate({"size_px": 64, "crops": old}) == Preprocess(size_px=64)
+    old["haar"]["scale"] = 2.0
+    with pytest.raises(ValidationError, match="a model no longer holds rules for each detector"):
+        Preprocess.model_validate({"crops": old})
 
 
 def test_json_round_trip():
-    spec = Preprocess(channels=3, crops={"haar": CropRule(side="height", scale=1.2)})
+    spec = Preprocess(channels=3, margin=0.1)
     assert Preprocess.model_validate(json.loads(spec.model_dump_json())) == spec

@@ -13,6 +13,8 @@
     └── MissingExtra          an optional dependency is not installed
 
 A message says what was expected, what came, and what to do. Anything else that escapes is a bug of ours.
+
+`MienWarning` is the category of every warning: something was left aside or is odd, and the work goes on.
 """
 
 from __future__ import annotations
@@ -59,6 +61,10 @@ class FetchError(MienError):
 
 class MissingExtra(MienError):  # noqa: N818 - named for what the user lacks
     """An optional dependency is not installed."""
+
+
+class MienWarning(UserWarning):
+    """Something in the input was left aside or is odd; the work goes on. The command line prints it as one line."""
 
 
 @contextlib.contextmanager

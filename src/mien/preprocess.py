@@ -2,16 +2,16 @@
 
 Training, evaluation and prediction all call `Preprocess.fit` (any picture -> the u8 crop a network was
 trained on) and `Preprocess.normalise` (u8 crops -> f32 input). It knows pixels and numbers, not files,
-detectors or networks; `crops` only states, for each detector, where the training crop lies in its box.
+detectors or networks. Which square of a photo is the face is the detector's business (`mien.results.Face`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, UInt8
@@ -24,26 +24,11 @@ _INTERPOLATIONS = {
 }
 
 
-class CropRule(BaseModel):
-    """Where the training crop lies in a detector's box: a square around the box's shifted centre."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    side: Literal["width", "height"] = "width"
-    """The side of the box that varies least between faces, on which the square is based."""
-    scale: float = Field(1.0, gt=0)
-    """Side of the square in units of that side."""
-    shift_x: float = 0.0
-    """Shift of the centre to the right, in units of that side."""
-    shift_y: float = 0.0
-    """Shift of the centre downwards, in units of that side."""
-
-
-FER2013_CROPS = {
-    "haar": CropRule(side="width", scale=1.04, shift_y=0.01),
-    "yunet": CropRule(side="width", scale=1.30, shift_x=-0.01, shift_y=0.02),
+_OLD_CROPS: dict[str, dict[str, float | str]] = {
+    "haar": {"side": "width", "scale": 1.04, "shift_x": 0.0, "shift_y": 0.01},
+    "yunet": {"side": "width", "scale": 1.30, "shift_x": -0.01, "shift_y": 0.02},
 }
-"""Medians over 1,000 FER2013 faces, measured by `benchmarks/crop_rule.py`."""
+"""What models of version 0.1 say of the detectors' boxes; the detectors themselves say it now."""
 
 
 class Preprocess(BaseModel):
@@ -63,13 +48,19 @@ class Preprocess(BaseModel):
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.25,)
     """One value, or one per channel."""
-    crops: dict[str, CropRule] = FER2013_CROPS
-    """A detector not named keeps its rule."""
+    margin: float = Field(0.0, gt=-0.5, le=2)
+    """Context around the face frame on every side, as a fraction of the frame's side."""
 
-    @field_validator("crops")
+    @model_validator(mode="before")
     @classmethod
-    def _with_defaults(cls, crops: dict[str, CropRule]) -> dict[str, CropRule]:
-        return {**FER2013_CROPS, **crops}
+    def _without_old_crops(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or "crops" not in given:
+            return given
+        if given["crops"] != _OLD_CROPS:
+            raise ValueError(
+                "crops: a model no longer holds rules for each detector: take them out, and set margin instead"
+            )
+        return {name: value for name, value in given.items() if name != "crops"}
 
     @model_validator(mode="after")
     def _per_channel(self) -> Preprocess:
@@ -84,16 +75,20 @@ class Preprocess(BaseModel):
         return self
 
     def fit(self, image: UInt8[np.ndarray, "h w _"]) -> UInt8[np.ndarray, "s s c"]:
-        """Bring one picture (1 grey or 3 RGB channels, any size) to the colour and size of the input."""
+        """Bring one image (1 grey or 3 RGB channels, any size) to the colour and size of the input.
+
+        The shape is kept: an image that is not square is continued by its edge pixels, the same on both sides.
+        """
+        size, (height, width) = self.size_px, image.shape[:2]
+        if (height, width) != (size, size):
+            factor = size / max(height, width)
+            method = "linear" if factor > 1 and self.interpolation == "area" else self.interpolation
+            sides = [max(1, round(factor * side)) for side in (width, height)]
+            image = cv2.resize(image, sides, interpolation=_INTERPOLATIONS[method])
+            image = _squared(image.reshape(sides[1], sides[0], -1))
         if image.shape[2] != self.channels:
             image = self._to_grey(image) if self.channels == 1 else np.repeat(image, 3, axis=2)
-        size = self.size_px
-        if image.shape[:2] == (size, size):
-            return np.ascontiguousarray(image)
-        grows = min(image.shape[:2]) < size
-        method = "linear" if grows and self.interpolation == "area" else self.interpolation
-        resized = cv2.resize(image, (size, size), interpolation=_INTERPOLATIONS[method])
-        return resized.reshape(size, size, self.channels)
+        return np.ascontiguousarray(image)
 
     def gain_offset(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return per-channel (gain, offset): the network's input is ``pixel * gain - offset``."""
@@ -121,3 +116,11 @@ class Preprocess(BaseModel):
     def _to_grey(self, image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 1"]:
         grey = image.astype(np.float32) @ np.asarray(self.grey_weights_rgb, np.float32)
         return np.rint(grey).clip(0, 255).astype(np.uint8)[..., None]
+
+
+def _squared(image: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "s s c"]:
+    height, width, channels = image.shape
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    borders = (top, side - height - top, left, side - width - left)
+    return cv2.copyMakeBorder(image, *borders, cv2.BORDER_REPLICATE).reshape(side, side, channels)

@@ -5,61 +5,60 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-PREDICTIONS_SCHEMA = "mien.predictions/1"
 EVALUATION_SCHEMA = "mien.evaluation/1"
 REPORT_SCHEMA = "mien.report/1"
 COMPARISON_SCHEMA = "mien.comparison/1"
 DATASET_SCHEMA = "mien.dataset-info/1"
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels, counted from the left upper corner of the image."""
 UNCERTAIN = "uncertain"
 """The label of a face whose probabilities are all below the bound that the user set."""
 
 
 @dataclass(frozen=True)
 class Face:
-    """One detected face."""
+    """One face that a detector found."""
 
-    box_xyxy_px: tuple[float, float, float, float]
-    """Left, top, right, bottom; may reach beyond the picture."""
+    box_xyxy_px: Box
+    """Left, top, right, bottom; may reach beyond the image."""
     score: float | None = None
-    """The detector's confidence; None where it gives none."""
-    detector: str = "whole"
-    """Who found it: selects the crop rule of a model's preprocessing."""
+    """The detector's confidence from 0 to 1; None where it gives none."""
+    detector: str = ""
+    """Name of the detector that found it."""
+    frame_xyxy_px: Box | None = None
+    """The face frame: the square that an image of FER2013 would show of this face. A detector states it, because each
+    draws its boxes differently; None stands for the square around the box."""
 
 
 @dataclass(frozen=True)
 class FaceResult:
     """A face with its expression."""
 
-    face: Face
+    box_xyxy_px: Box
     label: str
-    scores: dict[str, float]
-    """Probability of every label; sums to one."""
+    probs: dict[str, float]
+    """Probability of every label, in the model's order; they sum to one."""
+    detector: str = ""
+    detection_score: float | None = None
+    frame_xyxy_px: Box | None = None
+    """The square that was classified; None where the detector stated none."""
+    track: int | None = None
+    """Number of the person in a video; None in images."""
+
+    @property
+    def confidence(self) -> float:
+        """The highest probability."""
+        return max(self.probs.values())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the face as the predictions schema has it."""
         return {
-            "box_xyxy_px": [round(side, 1) for side in self.face.box_xyxy_px],
-            "detection_score": None if self.face.score is None else round(self.face.score, 4),
+            "box_xyxy_px": [round(side, 1) for side in self.box_xyxy_px],
+            "detector": self.detector,
+            "detection_score": None if self.detection_score is None else round(self.detection_score, 4),
             "label": self.label,
-            "scores": {label: round(score, 6) for label, score in self.scores.items()},
+            "probs": {label: round(prob, 6) for label, prob in self.probs.items()},
         }
-
-
-@dataclass(frozen=True)
-class ImageResult:
-    """A picture with its faces, or why it could not be read."""
-
-    source: str
-    width: int = 0
-    height: int = 0
-    faces: tuple[FaceResult, ...] = ()
-    error: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the picture as the predictions schema has it."""
-        faces = [face.to_dict() for face in self.faces]
-        size = {"width": self.width or None, "height": self.height or None}
-        return {"source": self.source, **size, "faces": faces, "error": self.error}
 
 
 @dataclass(frozen=True)
@@ -74,15 +73,6 @@ class ModelId:
     def to_dict(self) -> dict[str, Any]:
         """Return name, hash and labels."""
         return {**asdict(self), "labels": list(self.labels)}
-
-
-def predictions_dict(model: ModelId, images: list[ImageResult]) -> dict[str, Any]:
-    """Return the predictions document for a set of pictures."""
-    return {
-        "schema": PREDICTIONS_SCHEMA,
-        "model": model.to_dict(),
-        "images": [image.to_dict() for image in images],
-    }
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mien.detectors import FaceDetector, open_detector
 from mien.vision import images
-from mien.vision.detect import FaceDetector, open_detector
 
 
 @pytest.fixture(params=["auto", "haar", "yunet", "whole"])

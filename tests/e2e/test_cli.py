@@ -123,10 +123,8 @@ def test_the_built_in_model_on_the_public_test_images(shared):
     report = json.loads(done.stdout)
     assert (report["schema"], report["n"], report["split"]) == ("mien.evaluation/1", 3589, "test")
     assert report["accuracy"] >= 0.68
-    (claimed,) = [s for s in bundle.load("default").card.scores if (s["split"], s["tta"]) == ("test", "none")]
-    assert report["accuracy"] == pytest.approx(
-        claimed["accuracy"], abs=0.001
-    )  # another CPU may round otherwise
+    (claimed,) = [s for s in bundle.load("default").card.scores if (s.split, s.tta) == ("test", "none")]
+    assert report["accuracy"] == pytest.approx(claimed.accuracy, abs=0.001)  # another CPU may round otherwise
     assert np.array(report["confusion"]).sum() == 3589
 
 
@@ -217,7 +215,7 @@ def test_an_interrupted_run_goes_on(tmp_path):
     assert (done.returncode, done.stdout) == (0, f"{out}\n")
     assert "epoch   2/3" not in done.stderr
     assert "epoch   3/3" in done.stderr
-    assert bundle.load(out).card.training["epochs"] == 3
+    assert bundle.load(out).card.training.epochs == 3
 
 
 def test_two_processes_train_one_model(tmp_path):
@@ -238,9 +236,9 @@ def test_two_processes_train_one_model(tmp_path):
     assert done.stdout.count(str(tmp_path / "run")) == 1
     assert done.stderr.count("epoch   3/3") == 1
     card = bundle.load(tmp_path / "run").card
-    assert card.training["processes"] == 2
+    assert card.training.processes == 2
     assert card.command.startswith("torchrun --nproc-per-node=2 -m mien train nano")
-    assert card.scores[0]["accuracy"] > 0.25  # chance: 0.14
+    assert card.scores[0].accuracy > 0.25  # chance: 0.14
 
 
 def test_training_refuses(tmp_path):

@@ -65,7 +65,7 @@ def test_a_dataset_goes_through_convert_train_and_evaluate_with_the_same_options
         "mien train nano --data faces --labels good=happy,bad=angry+sad --skip-corrupt"
     )
     assert "1 corrupt pictures were left out" in (tmp_path / "run" / "README.md").read_text()
-    assert card.data["fingerprint"] == read_dataset(tmp_path / "faces.npz").fingerprint()
+    assert card.data.fingerprint == read_dataset(tmp_path / "faces.npz").fingerprint()
 
     judged = [
         run("evaluate", tmp_path / "run", "--split", "test", "--json", "-", "--data", data, *more).stdout

@@ -86,7 +86,7 @@ def test_proof_and_benchmark_without_torch(tmp_path):
 
 def test_a_proof_that_fails_has_status_1(tiny_bundle, tiny_members, tmp_path):
     loaded, other = bundle.load(tiny_bundle), bundle.load(tiny_members[1])
-    bundle.save(tmp_path / "mixed", loaded.card, {**loaded.contents, "model.int8.onnx": other.graph("onnx")})
+    bundle.save(tmp_path / "mixed", loaded.card, {"model.int8.onnx": other.graph("onnx")}, base=loaded)
     done = run("verify", tmp_path / "mixed", "--data", "synthetic", "--split", "test")
     assert done.returncode == 1
     assert "int8: " in done.stdout
@@ -97,7 +97,7 @@ def test_export_then_run_then_benchmark(tiny_bundle, tmp_path):
     done = run("export", tiny_bundle, "--to", "fp16", "--out", tmp_path / "half")
     assert done.returncode == 0, done.stderr
     assert "100.00% equal labels" in done.stdout
-    command = bundle.load(tmp_path / "half").card.exports["fp16"]["command"]
+    command = bundle.load(tmp_path / "half").card.exports["fp16"].command
     assert command == "mien export tiny --to fp16 --out half"
     done = run("evaluate", tmp_path / "half", "--data", "synthetic", "--split", "test", "--backend", "fp16")
     assert "350 images" in done.stdout

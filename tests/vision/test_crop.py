@@ -7,22 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mien.preprocess import CropRule, Preprocess
+from mien.preprocess import Preprocess
 from mien.results import Face
-from mien.vision.crop import crop_box, crop_faces
+from mien.vision.crop import FrameRule, around, crop_faces, cut
 
 number = st.floats(-500, 500)
 side = st.floats(1, 500)
 
 
 def test_a_rule_by_hand():
-    rule = CropRule(side="height", scale=0.5, shift_x=0.1, shift_y=-0.2)
-    assert crop_box((10, 20, 30, 60), rule) == (14, 22, 34, 42)  # centre 20, 40; base 40; side 20
+    rule = FrameRule(side="height", scale=0.5, shift_x=0.1, shift_y=-0.2)
+    assert rule.place((10, 20, 30, 60)) == (14, 22, 34, 42)  # centre 20, 40; base 40; side 20
 
 
 @given(number, number, side, side, st.sampled_from(["width", "height"]), st.floats(0.2, 3))
-def test_every_crop_is_a_square_around_the_centre(x, y, w, h, base, scale):
-    box = crop_box((x, y, x + w, y + h), CropRule(side=base, scale=scale))
+def test_every_frame_is_a_square_around_the_centre(x, y, w, h, base, scale):
+    box = FrameRule(side=base, scale=scale).place((x, y, x + w, y + h))
     assert box[2] - box[0] == pytest.approx(box[3] - box[1], abs=1e-6)
     assert (box[0] + box[2]) / 2 == pytest.approx(x + w / 2, abs=1e-6)
     assert (box[1] + box[3]) / 2 == pytest.approx(y + h / 2, abs=1e-6)
@@ -50,10 +50,26 @@ def test_no_face_gives_no_crop():
     assert crop_faces(np.zeros((9, 9, 3), np.uint8), [], Preprocess()).shape == (0, 48, 48, 1)
 
 
-def test_each_face_is_cut_by_the_rule_of_its_detector():
+def test_without_a_frame_a_face_is_the_square_around_its_box():
+    assert around((10, 20, 30, 60)) == (0, 20, 40, 60)
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    spec = Preprocess(size_px=16, channels=3, crops={"haar": CropRule(scale=2.0)})
-    box = (24.0, 24.0, 40.0, 40.0)
-    by_rule, whole = crop_faces(image, [Face(box, detector="haar"), Face(box)], spec)
-    assert (whole == image[24:40, 24:40]).all()
-    assert (by_rule == spec.fit(image[16:48, 16:48])).all()
+    spec = Preprocess(size_px=16, channels=3)
+    stated, square = crop_faces(
+        image, [Face((0, 0, 9, 9), None, "x", (24, 24, 40, 40)), Face((10, 8, 30, 40))], spec
+    )
+    assert (stated == image[24:40, 24:40]).all()
+    assert (square == spec.fit(image[8:40, 4:36])).all()
+
+
+def test_margin_and_zoom_change_the_side_around_the_same_centre():
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    face = [Face((24, 24, 40, 40))]
+    wide = Preprocess(size_px=16, channels=3, margin=0.25)  # 16 + 2 * 4 = 24
+    assert (crop_faces(image, face, wide)[0] == wide.fit(image[20:44, 20:44])).all()
+    assert (crop_faces(image, face, wide, zoom=1.5)[0] == image[24:40, 24:40]).all()
+
+
+def test_a_cut_keeps_the_channels():
+    image = np.random.default_rng(0).integers(0, 256, (11, 13, 1), np.uint8)
+    assert cut(image, (-2.4, -1, 5, 6)).shape == (7, 7, 1)
+    assert (cut(image, (2, 3, 7, 8)) == image[3:8, 2:7]).all()

@@ -78,9 +78,11 @@ def png_header(width: int, height: int) -> bytes:
 
 
 def test_a_picture_over_the_limit_is_refused_by_its_header():
-    for width, message in ((12_000, "picture of 12000x8000 pixels is over"), (90_000, "picture is over")):
+    for width in (12_000, 90_000):  # Pillow itself would warn of the first and refuse the second
         data = png_header(width, 8_000) + b"\0\0\0\0IDAT" + bytes(8)
-        with pytest.raises(ImageError, match=f"{message} the limit of 64,000,000 pixels"):
+        with pytest.raises(
+            ImageError, match=f"picture of {width}x8000 pixels is over the limit of 64,000,000"
+        ):
             images.decode(data)
     with pytest.raises(ImageError, match="over the limit of 34 pixels"):
         images.decode(encoded(Image.fromarray(RGB), "PNG"), pixel_limit=34)

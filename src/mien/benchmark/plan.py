@@ -145,8 +145,8 @@ def subject(model: str, spec: Path | None = None) -> Subject:
             absent_from[runtime] = "an ensemble runs in ONNX Runtime only"
         elif torch and find_spec("torch") is None:
             absent_from[runtime] = "torch is not installed: pip install 'mien[train]'"
-        elif (file := "model.safetensors" if torch else bundle.GRAPHS[runtime]) in loaded.contents:
-            sizes[runtime] = len(loaded.contents[file])
+        elif (file := "model.safetensors" if torch else bundle.GRAPHS[runtime]) in loaded.sha256:
+            sizes[runtime] = len(loaded.read(file))
         else:
             absent_from[runtime] = f"the bundle has no {file}: `mien export --to {runtime}` makes it"
     accuracies, where = _from_card(loaded.card)
@@ -157,17 +157,17 @@ def subject(model: str, spec: Path | None = None) -> Subject:
 
 def _from_card(card: bundle.Card) -> tuple[dict[str, float], str]:
     """Return accuracies by runtime as the card has them, and on what."""
-    plain = next((score for score in card.scores if score["tta"] == "none"), None)
+    plain = next((score for score in card.scores if score.tta == "none"), None)
     if plain is None:
         return {}, ""
-    found = dict.fromkeys(("torch", "torch compiled", "onnx"), float(plain["accuracy"]))
+    found = dict.fromkeys(("torch", "torch compiled", "onnx"), plain.accuracy)
     for runtime, made in card.exports.items():
-        if made["compared_on"]["data"] != card.data["name"]:  # a split of that name, of other pictures
+        if made.compared_on.data != card.data.name:  # a split of that name, of other pictures
             continue
-        for score in made["scores"]:
-            if (score["split"], score["tta"]) == (plain["split"], "none"):
-                found[runtime] = float(score["accuracy"])
-    return found, f"{plain['split']} of {card.data['name']}"
+        for score in made.scores:
+            if (score.split, score.tta) == (plain.split, "none"):
+                found[runtime] = score.accuracy
+    return found, f"{plain.split} of {card.data.name}"
 
 
 def judged(

@@ -58,13 +58,18 @@ class TorchClassifier:
         """Rebuild the network from the bundle's weights, in deployed form.
 
         Raises:
-            BundleError: the weights do not fit the architecture or the labels.
+            BundleError: no such network, or the weights do not fit it or the labels.
             ConfigError: the device is not there.
         """
         if bundle.card.architecture == ENSEMBLE:
             raise BundleError(f"model {bundle.id.name} is an ensemble: it runs in ONNX Runtime only")
         options = bundle.card.recipe.get("network_options")
-        network = catalog.build(bundle.card.architecture, len(bundle.id.labels), bundle.preprocess, options)
+        try:
+            network = catalog.build(
+                bundle.card.architecture, len(bundle.id.labels), bundle.preprocess, options
+            )
+        except ConfigError as error:
+            raise BundleError(f"model {bundle.id.name} cannot be built: {error}") from error
         try:
             network.load_state_dict(load(bundle.read("model.safetensors")))
         except RuntimeError as error:

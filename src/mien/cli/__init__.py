@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from mien import __version__
+from mien.cli.warning import print_warnings
 from mien.errors import MienError
 
 COMMANDS = (
@@ -50,9 +51,10 @@ for _name in COMMANDS:
 
 def main() -> None:
     """Run a command; an error of the user's input or machine is one line and status 2."""
+    command = f"mien {sys.argv[1]}" if len(sys.argv) > 1 else "mien"
+    print_warnings(command)
     try:
         app()
     except MienError as error:
-        command = f"mien {sys.argv[1]}" if len(sys.argv) > 1 else "mien"
         print(f"{command}: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)

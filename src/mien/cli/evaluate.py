@@ -129,8 +129,8 @@ def _trained_on(model: str) -> Int[np.ndarray, " m"] | None:
 
 def _find(data: str, split: str, options: ReadOptions, preprocess: Preprocess, parts: Parts) -> Found:
     from mien.data.sources import opened
+    from mien.detectors import open_detector
     from mien.evaluation.found import find_faces
-    from mien.vision.detect import open_detector
 
     finder = open_detector(parts.detector, parts.detector_weights)
     with opened(data, split, options) as reading:

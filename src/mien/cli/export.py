@@ -81,8 +81,9 @@ def export(
 def _print(agreement: Agreement, to: str, card: Card | None) -> None:
     from mien.cli.tables import print_table
 
-    made = card.exports[to] if card else {}
-    if candidates := made.get("candidates"):
+    made = card.exports[to] if card else None
+    candidates = made.candidates if made else ()
+    if candidates:
         rows = [
             (one["method"], str(one["weight_bits"]), one["layers"], f"{one['n']:,}",
              f"{one['mean_probability_difference']:.4f}", f"{one['equal_labels']:.2%}", f"{one['size_bytes']:,}")
@@ -99,14 +100,12 @@ def _print(agreement: Agreement, to: str, card: Card | None) -> None:
         )
         print_table(header, rows, right=True)
     if made:
-        print(
-            f"kept: {made['method']}; {made['size_bytes']:,} bytes (model.onnx: {made['onnx_size_bytes']:,})"
-        )
-    chose = ", which also chose the candidate" if made and made["compared_on"]["chose"] and candidates else ""
+        print(f"kept: {made.method}; {made.size_bytes:,} bytes (model.onnx: {made.onnx_size_bytes:,})")
+    chose = ", which also chose the candidate" if made and made.compared_on.chose and candidates else ""
     accuracy = "" if agreement.change is None else f", accuracy {100 * agreement.change:+.2f} points"
     print(
         f"against model.onnx on {agreement.n:,} pictures{chose}: {agreement.equal_labels:.2%} equal labels"
         f"{accuracy}, probabilities differ by up to {agreement.max_probability_difference:.2g}"
     )
-    for score in made.get("scores", ()):
-        print(f"{score['split']}, tta {score['tta']}: accuracy {score['accuracy']:.2%} of {score['n']:,}")
+    for score in made.scores if made else ():
+        print(f"{score.split}, tta {score.tta}: accuracy {score.accuracy:.2%} of {score.n:,}")

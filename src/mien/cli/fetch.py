@@ -19,9 +19,9 @@ def fetch(
     ] = None,
 ) -> None:
     """Download a detector's weights into the cache and check them against the pinned hash."""
+    from mien.detectors.weights import YUNET
+    from mien.detectors.weights import fetch as download
     from mien.errors import ConfigError
-    from mien.vision.weights import YUNET
-    from mien.vision.weights import fetch as download
 
     if name != YUNET.name:
         raise ConfigError(f"nothing to fetch under the name {name!r}: expected {YUNET.name}")

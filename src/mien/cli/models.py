@@ -45,7 +45,8 @@ def _bundles() -> list[dict[str, Any]]:
     for name in bundle.built_in():
         loaded = bundle.load(name)
         scores = [
-            {key: s[key] for key in ("split", "tta", "n", "accuracy", "macro_f1")} for s in loaded.card.scores
+            {key: getattr(score, key) for key in ("split", "tta", "n", "accuracy", "macro_f1")}
+            for score in loaded.card.scores
         ]
         facts = {
             "default": name == bundle.DEFAULT_MODEL,

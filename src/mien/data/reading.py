@@ -16,6 +16,7 @@ import numpy as np
 from mien.data.dataset import FaceDataset, check_split, drawn, one_hot
 from mien.errors import ConfigError, DataError
 from mien.labels import choose_labels
+from mien.vision.crop import around, cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -260,15 +261,14 @@ def decode(
 
 
 def face_of(reading: Reading, row: int) -> UInt8[np.ndarray, "h w c"]:
-    """Return one row's picture, or the part of it in the row's box."""
+    """Return one row's image, or the square of it around the row's box."""
     picture = reading.picture(row)
     if reading.boxes is None:
         return picture
-    (h, w), (x0, y0, x1, y1) = picture.shape[:2], np.rint(reading.boxes[row]).astype(int).tolist()
-    face = picture[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)]
-    if not face.size:
-        raise DataError(f"its box {x0} {y0} {x1} {y1} lies outside its {w} x {h} pixels")
-    return face
+    (h, w), (x0, y0, x1, y1) = picture.shape[:2], reading.boxes[row].tolist()
+    if min(x1, w) <= max(x0, 0) or min(y1, h) <= max(y0, 0):
+        raise DataError(f"its box {x0:g} {y0:g} {x1:g} {y1:g} lies outside its {w} x {h} pixels")
+    return cut(picture, around((x0, y0, x1, y1)))
 
 
 def split_name(name: str) -> str | None:

@@ -202,7 +202,7 @@ class _Answered(NamedTuple):
 
 def _look(preprocess: Preprocess) -> str:
     """Return what decides the pixels of a fitted crop: number range and crop rules do not."""
-    return preprocess.model_dump_json(exclude={"scale", "mean", "std", "crops"})
+    return preprocess.model_dump_json(exclude={"scale", "mean", "std", "margin"})
 
 
 def _check_same_rows(first: FaceDataset, again: FaceDataset) -> None:

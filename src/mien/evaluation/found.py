@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from jaxtyping import Float32, Int, UInt8
 
     from mien.data.reading import Reading
+    from mien.detectors import FaceDetector
     from mien.preprocess import Preprocess
     from mien.results import Face
-    from mien.vision.detect import FaceDetector
 
 MATCH_IOU = 0.5
 """Overlap, as intersection over union, from which a found box is a labelled one."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mien import bundle, card, files
+from mien import bundle, files
+from mien.card import Training
 from mien.classifiers import probabilities
 from mien.classifiers.onnx_runtime import OnnxClassifier, open_graph
 from mien.data.twins import to_bytes
@@ -114,15 +115,14 @@ def save_ensemble(
         recipe={"rule": rule, "members": _facts(members, weights, report)},
         command=command,
         data=data_facts(data, data.fingerprint()),
-        training={
-            "split": split, "trained_on": sorted(trained), "chosen_on": sorted(chosen),
-            "onnx_max_probability_difference": difference, "is_worse": report.is_worse(rule), **asdict(report),
-        },
+        training=Training(
+            split=split, trained_on=tuple(sorted(trained)), chosen_on=tuple(sorted(chosen)),
+            onnx_max_probability_difference=difference, is_worse=report.is_worse(rule), **asdict(report),
+        ),
         versions=versions(),
         scores=scores(joined, data, protocols(data, trained, dict.fromkeys(chosen, CHOSEN_IN_PART))),
     )  # fmt: skip
-    contents = {bundle.GRAPH: graph, "README.md": card.render(made).encode(), **_learnt(members)}
-    bundle.save(out, made, contents)
+    bundle.save(out, made, {bundle.GRAPH: graph, **_learnt(members)})
     return report
 
 

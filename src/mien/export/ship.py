@@ -41,7 +41,6 @@ JUDGING = 4096
 A drop of 0.3 points is 12 of 4,096 pictures, twice its standard error for a graph that changes 1 % of the labels."""
 LEAST = 200
 """Pictures that a split needs for all."""
-PAGE = "README.md"
 _DRAWN = 350
 
 
@@ -130,7 +129,7 @@ def ship(
     """
     check_target(target, out, has_data=data is not None)
     if target == "hub":
-        bundle.save(out, source.card, source.contents)
+        bundle.save(out, source.card, {}, base=source)
         return None
     pictures = sample(source, data, split or training_split(source)) if data else drawn_sample(source)
     if target == "onnx":
@@ -153,10 +152,9 @@ def ship(
         "versions": versions(),
         "command": command,
     }
-    exports = {**source.card.exports, target: facts}
+    exports = {**source.card.exports, target: card.Export.model_validate(facts)}
     renewed = source.card.model_copy(update={"exports": exports})
-    page = card.render(renewed).encode()
-    bundle.save(out, renewed, {**source.contents, bundle.GRAPHS[target]: graph, PAGE: page})
+    bundle.save(out, renewed, {bundle.GRAPHS[target]: graph}, base=source)
     return agreement
 
 
@@ -202,11 +200,11 @@ def _check(source: Bundle, name: str, graph: bytes, pictures: Sample, bound: Bou
     return agreement
 
 
-def _scores(source: Bundle, graph: bytes, data: FaceDataset | None, split: str) -> list[dict[str, Any]]:
+def _scores(source: Bundle, graph: bytes, data: FaceDataset | None, split: str) -> tuple[card.Score, ...]:
     """Judge the new graph on the labelled splits that the bundle's own scores name."""
     if data is None:
-        return []
-    protocols = {score["split"]: score["protocol"] for score in source.card.scores}
+        return ()
+    protocols = {score.split: score.protocol for score in source.card.scores}
     judged = {
         name: protocols.get(name, READ_ONCE)
         for name in labelled_splits(data)
@@ -219,9 +217,9 @@ def _ship_graph(source: Bundle, out: Path, pictures: Sample) -> Agreement:
     """Write one graph with a spec beside it, read it back and compare."""
     spec = of_ours(source.id.name, source.id.labels, source.preprocess)
     agreement = _check(source, "onnx", source.graph("onnx"), pictures, EXACT)
-    files.write(out / bundle.GRAPH, source.graph("onnx"))
     files.write(out / "model.spec.json", json.dumps(spec.model_dump(mode="json"), indent=2) + "\n")
-    files.write(out / PAGE, source.read(PAGE))
+    files.write(out / bundle.PAGE, card.render(source.card))
+    files.write(out / bundle.GRAPH, source.graph("onnx"))  # last: where it is, all is (`check_target`)
     load_classifier(out / bundle.GRAPH)
     return agreement
 

@@ -1,8 +1,8 @@
-"""From a detected box to the crop a network was trained on."""
+"""From a detected face to the crop that a network takes: squares in an image, never stretched."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -12,41 +12,66 @@ if TYPE_CHECKING:
 
     from jaxtyping import UInt8
 
-    from mien.preprocess import CropRule, Preprocess
-    from mien.results import Face
-
-Box = tuple[float, float, float, float]
+    from mien.preprocess import Preprocess
+    from mien.results import Box, Face
 
 
-def crop_box(box_xyxy_px: Box, rule: CropRule) -> Box:
-    """Return the square that `rule` places in a detector's box."""
+VIEWS = {1: (1.0,), 2: (1.0,), 6: (0.87, 1.0, 1.18), 10: (0.87, 0.93, 1.0, 1.08, 1.18)}
+"""Numbers of views of a face, each with its zooms; two and more show every zoom and its mirror image."""
+DEFAULT_VIEWS = 6
+
+
+class FrameRule(NamedTuple):
+    """Where the face frame lies in a detector's boxes: a square around the box's shifted centre."""
+
+    side: Literal["width", "height"] = "width"
+    """The side of the box that varies less between faces; the unit of the other numbers."""
+    scale: float = 1.0
+    """Side of the frame."""
+    shift_x: float = 0.0
+    """Shift of the centre to the right."""
+    shift_y: float = 0.0
+    """Shift of the centre downwards."""
+
+    def place(self, box_xyxy_px: Box) -> Box:
+        """Return the frame of a box."""
+        left, top, right, bottom = box_xyxy_px
+        base = right - left if self.side == "width" else bottom - top
+        x, y = (left + right) / 2 + self.shift_x * base, (top + bottom) / 2 + self.shift_y * base
+        return _square(x, y, self.scale * base)
+
+
+def around(box_xyxy_px: Box) -> Box:
+    """Return the square around a box: the same centre, the longer side."""
     left, top, right, bottom = box_xyxy_px
-    base = right - left if rule.side == "width" else bottom - top
-    x = (left + right) / 2 + rule.shift_x * base
-    y = (top + bottom) / 2 + rule.shift_y * base
-    half = rule.scale * base / 2
-    return (x - half, y - half, x + half, y + half)
+    return _square((left + right) / 2, (top + bottom) / 2, max(right - left, bottom - top))
 
 
 def crop_faces(
-    image_rgb_u8: UInt8[np.ndarray, "h w 3"], faces: Sequence[Face], preprocess: Preprocess
+    image_rgb_u8: UInt8[np.ndarray, "h w 3"],
+    faces: Sequence[Face],
+    preprocess: Preprocess,
+    *,
+    zoom: float = 1.0,
 ) -> UInt8[np.ndarray, "n s s c"]:
-    """Cut each face as `preprocess` says for its detector; beyond the picture its edge pixels continue.
+    """Cut each face's frame with the margin that the model wants; beyond the image its edge pixels continue.
 
-    A detector without a rule (``whole``) gives its box as it is.
+    `zoom` above 1 shows less of the face's surroundings, below 1 more. It does not apply to an image that is
+    a face as a whole (detector `whole`), which has no surroundings.
     """
     size = preprocess.size_px
     crops = np.empty((len(faces), size, size, preprocess.channels), np.uint8)
     for crop, face in zip(crops, faces, strict=True):
-        rule = preprocess.crops.get(face.detector)
-        box = crop_box(face.box_xyxy_px, rule) if rule else face.box_xyxy_px
-        crop[:] = preprocess.fit(_cut(image_rgb_u8, box))
+        left, top, right, bottom = face.frame_xyxy_px or around(face.box_xyxy_px)
+        side = (right - left) * (1 + 2 * preprocess.margin) / (1 if face.detector == "whole" else zoom)
+        crop[:] = preprocess.fit(cut(image_rgb_u8, _square((left + right) / 2, (top + bottom) / 2, side)))
     return crops
 
 
-def _cut(image: UInt8[np.ndarray, "h w 3"], box: Box) -> UInt8[np.ndarray, "y x 3"]:
-    height, width = image.shape[:2]
-    left, top, right, bottom = (round(side) for side in box)
+def cut(image: UInt8[np.ndarray, "h w c"], box_xyxy_px: Box) -> UInt8[np.ndarray, "y x c"]:
+    """Return the part of an image in a box, rounded to whole pixels; beyond the image its edge pixels continue."""
+    height, width, channels = image.shape
+    left, top, right, bottom = (round(side) for side in box_xyxy_px)
     right, bottom = max(right, left + 1), max(bottom, top + 1)
     inside = image[
         min(max(top, 0), height - 1) : max(min(bottom, height), 1),
@@ -55,4 +80,9 @@ def _cut(image: UInt8[np.ndarray, "h w 3"], box: Box) -> UInt8[np.ndarray, "y x 
     if inside.shape[:2] == (bottom - top, right - left):
         return inside
     pads = (max(-top, 0), max(bottom - height, 0), max(-left, 0), max(right - width, 0))
-    return cv2.copyMakeBorder(inside, *pads, cv2.BORDER_REPLICATE)
+    bordered = cv2.copyMakeBorder(inside, *pads, cv2.BORDER_REPLICATE)
+    return bordered.reshape(*bordered.shape[:2], channels)
+
+
+def _square(x: float, y: float, side: float) -> Box:
+    return (x - side / 2, y - side / 2, x + side / 2, y + side / 2)

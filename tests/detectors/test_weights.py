@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
+from mien.detectors.weights import YUNET, Weights, fetch
 from mien.errors import FetchError
 from mien.files import sha256
-from mien.vision.weights import YUNET, Weights, fetch
 
 CONTENT = b"weights" * 1000
 

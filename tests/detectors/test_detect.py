@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mien.detectors import open_detector
+from mien.detectors.haar import Haar
+from mien.detectors.whole import Whole
 from mien.errors import ConfigError
 from mien.vision import images
-from mien.vision.detect import Haar, Whole, open_detector
 
 
 def overlap(a, b) -> float:
@@ -107,7 +109,7 @@ def test_other_weights_are_refused(tmp_path):
 
 
 def test_weights_for_a_detector_that_takes_none_are_refused(yunet_weights):
-    with pytest.raises(ConfigError, match="detector haar takes no weights: leave --detector-weights away"):
+    with pytest.raises(ConfigError, match="detector haar takes no weights: leave out detector_weights"):
         open_detector("haar", yunet_weights)
 
 

@@ -1,0 +1,101 @@
+"""Seam 2: a face detector is anything that turns an image into faces.
+
+`open_detector` opens one of the catalog by its name. A detector of your own needs only `detect`; if its boxes are not
+square around the face, it should state each face's frame (`mien.results.Face.frame_xyxy_px`).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+
+from mien.detectors.weights import YUNET, Weights, verified
+from mien.errors import ConfigError, did_you_mean, needs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from jaxtyping import UInt8
+
+    from mien.results import Face
+
+
+@runtime_checkable
+class FaceDetector(Protocol):
+    """An image in, faces out."""
+
+    def detect(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:
+        """Return the faces from left to right; an empty list if there are none."""
+
+
+class Entry(NamedTuple):
+    """One detector of the catalog."""
+
+    home: str
+    """Module and class that implement it."""
+    licence: str
+    about: str
+    weights: Weights | None = None
+    """The file that a user fetches or hands over; None where a package brings what is needed."""
+    extra: str | None = None
+    """The extra of this package that installs what it needs."""
+
+
+CATALOG = {
+    "yunet": Entry(
+        "mien.detectors.yunet:YuNet", "MIT", "a small network; its weights are fetched once", weights=YUNET
+    ),
+    "haar": Entry(
+        "mien.detectors.haar:Haar", "Apache-2.0", "OpenCV's cascade, always there; misses many faces"
+    ),
+    "whole": Entry("mien.detectors.whole:Whole", "Apache-2.0", "every image is one face, already cropped"),
+}
+DETECTORS = ("auto", *CATALOG)
+WHOLE_IMAGE_PX = 64
+"""`auto` takes images no larger than this, on both sides, for a face already cropped."""
+
+
+def open_detector(name: str = "auto", weights: Path | None = None) -> FaceDetector:
+    """Return the detector of that name, with the given weights file or the one that `mien fetch` stored.
+
+    Raises:
+        ConfigError: no such name, or its weights are missing, not wanted or not the pinned ones.
+        MissingExtra: the package that it needs is not installed.
+    """
+    if name not in DETECTORS:
+        raise ConfigError(
+            f"unknown detector {name!r}: expected {', '.join(DETECTORS)}{did_you_mean(name, DETECTORS)}"
+        )
+    if name == "auto":
+        return Auto(best_at_hand(weights), weights)
+    entry = CATALOG[name]
+    if weights and not entry.weights:
+        raise ConfigError(
+            f"detector {name} takes no weights: leave out detector_weights, or use detector yunet"
+        )
+    content = [verified(entry.weights, weights or entry.weights.cached())] if entry.weights else []
+    module, kind = entry.home.split(":")
+    if entry.extra is None:
+        detector: FaceDetector = getattr(import_module(module), kind)(*content)
+        return detector
+    with needs(entry.extra):
+        return getattr(import_module(module), kind)(*content)
+
+
+def best_at_hand(weights: Path | None = None) -> str:
+    """Return the name of the detector that `auto` uses here."""
+    return "yunet" if weights or YUNET.cached() else "haar"
+
+
+class Auto:
+    """`whole` for images that are too small to hold more than a face, else another detector."""
+
+    def __init__(self, name: str, weights: Path | None = None) -> None:
+        self._inner, self._whole = open_detector(name, weights), open_detector("whole")
+        self.one_at_a_time = getattr(self._inner, "one_at_a_time", False)
+
+    def detect(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:
+        """Return what the detector for an image of this size finds."""
+        small = max(image_rgb_u8.shape[:2]) <= WHOLE_IMAGE_PX
+        return (self._whole if small else self._inner).detect(image_rgb_u8)
