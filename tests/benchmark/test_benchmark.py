@@ -159,6 +159,6 @@ def test_what_is_refused(options, message):
 def test_a_graph_that_nobody_explains(tmp_path):
     (tmp_path / "peer.onnx").write_bytes(peer())
     with pytest.raises(
-        BundleError, match=r"give them in a file, with --spec FILE or as peer\.spec\.toml beside it"
+        BundleError, match=r"write them into peer\.spec\.toml beside it \(or give another file, --spec FILE\)"
     ):
         subject(str(tmp_path / "peer.onnx"))
