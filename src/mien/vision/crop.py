@@ -31,11 +31,6 @@ on YuNet's 459 faces 65.6 % with 1 view, then -0.2 +- 1.2 points with 2, -0.9 +-
 the cascade's 446 faces 66.1 %, -1.1 +- 1.1, +0.9 +- 1.1, +1.3 +- 1.2. Six views take three times the time of one."""
 
 
-VIEWS = {1: (1.0,), 2: (1.0,), 6: (0.87, 1.0, 1.18), 10: (0.87, 0.93, 1.0, 1.08, 1.18)}
-"""Numbers of views of a face, each with its zooms; two and more show every zoom and its mirror image."""
-DEFAULT_VIEWS = 6
-
-
 class FrameRule(NamedTuple):
     """Where the face frame lies in a detector's boxes: a square around the box's shifted centre."""
 
