@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.running import runs_model
+from mien.cli.command import Json, Model, Tta, command, out_option
+from mien.errors import ConfigError
+from mien.options import RunOptions, option
 
 if TYPE_CHECKING:
-    from mien.classifiers import Classifier, RunOptions
+    from mien.classifiers import Classifier
     from mien.pipeline import Pipeline
     from mien.results import ImageResult
 
@@ -21,68 +24,74 @@ _OF_PHOTOS = ("detector", "detector_weights", "uncertain_below", "out", "json_to
 _OF_ROWS = ("id_column", "label_column", "numbers")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command()(runs_model(predict))
+@dataclass(frozen=True)
+class Look:
+    """How photos are looked at."""
+
+    detector: str = option(
+        "auto", "What finds the faces; whole takes each image as one face.",
+        choices=("auto", "yunet", "haar", "whole"),
+    )  # fmt: skip
+    detector_weights: Path | None = option(None, "The weights of YuNet.", metavar="FILE")
+    uncertain_below: float = option(
+        0.0, "Label a face `uncertain` if no probability is at least this high.", metavar="X"
+    )
+    workers: int | None = option(None, "Photos in work at once; by default one per core.")
+
+    def __post_init__(self) -> None:
+        """Check the number of photos in work."""
+        if self.workers is not None and self.workers < 1:
+            raise ConfigError(f"`workers` must be at least 1, got {self.workers}")
 
 
+@dataclass(frozen=True)
+class Contest:
+    """A contest's CSV, one label per image, in place of photos."""
+
+    submission: Path | None = option(
+        None, "Write a label for each image of one dataset; each image is one face.", metavar="FILE"
+    )
+    id_column: str = option("Id", "First column; a column of the dataset of this name gives the ids.")
+    label_column: str = option("Category", "Second column.")
+    numbers: bool = option(False, "Write each label's number in the model's order, not its name.")
+
+
+@command("mien predict sample --out faces")
 def predict(
     sources: Annotated[
         list[str],
         typer.Argument(
-            help="Picture files or folders; `sample` is the shipped photo. For --submission: one dataset in any form."
+            metavar="SOURCE...",
+            help="Image files or folders; `sample` is the photo that comes with mien. For --submission: a dataset.",
         ),
     ],
+    look: Look,
     run: RunOptions,
+    contest: Contest,
     context: typer.Context,
-    model: Annotated[
-        str, typer.Option(help="A bundle folder or a built-in name (see `mien models`).")
-    ] = "default",
-    detector: Annotated[
-        str, typer.Option(help="auto, yunet, haar, or whole (the picture is a face).")
-    ] = "auto",
-    detector_weights: Annotated[Path | None, typer.Option(help="YuNet's weights file.")] = None,
-    tta: Annotated[str, typer.Option(help="Test-time augmentation: none, flip or ten_crops.")] = "none",
-    uncertain_below: Annotated[
-        float, typer.Option(help="Answer `uncertain` where no probability reaches this.")
-    ] = 0.0,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for annotated pictures and predictions.json.")
-    ] = None,
-    json_to: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the JSON there; - prints only JSON.")
-    ] = None,
-    submission: Annotated[
-        Path | None,
-        typer.Option(help="Write a contest's CSV: one answer for every row, each picture a face."),
-    ] = None,
-    id_column: Annotated[
-        str,
-        typer.Option(help="First column of the submission; a table's own column of this name gives the ids."),
-    ] = "Id",
-    label_column: Annotated[str, typer.Option(help="Second column of the submission.")] = "Category",
-    numbers: Annotated[
-        bool, typer.Option("--numbers", help="In the submission, a label's number in the model's order.")
-    ] = False,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Pictures worked on at once; by default one a core.")
-    ] = None,
+    model: Model = "default",
+    tta: Tta = "none",
+    out: Annotated[Path | None, out_option("Folder for annotated photos and predictions.json.")] = None,
+    json_to: Json = None,
 ) -> None:
-    """Find the faces in photos and name their expressions, or answer every row of a dataset."""
+    """Find the faces in photos and classify their expressions."""
     named = [_sample() if source == SAMPLE and not os.path.exists(source) else source for source in sources]  # noqa: PTH110
-    if submission:
+    if contest.submission:
         _refuse(context, _OF_PHOTOS, "--submission takes every picture as a face and writes one CSV")
-        _submit(named, model, run, tta, submission, (id_column, label_column), numbers=numbers)
+        _submit(named, model, run, tta, contest.submission, contest)
         return
     _refuse(context, _OF_ROWS, "only a --submission has columns")
     from mien.classifiers.combine import with_tta
     from mien.pipeline import Pipeline, find_images
 
     paths = find_images(named, skip=out)
-    workers = workers or _cores(len(paths))
+    workers = look.workers or _cores(len(paths))
     classifier = with_tta(_load(model, run, workers), tta)
     pipeline = Pipeline(
-        classifier, detector, detector_weights=detector_weights, uncertain_below=uncertain_below
+        classifier,
+        look.detector,
+        detector_weights=look.detector_weights,
+        uncertain_below=look.uncertain_below,
     )
     results, written = _look_at(paths, pipeline, out, workers)
     _give(results, written, pipeline, out, json_to)
@@ -150,33 +159,34 @@ def _look_at(
 
 def _refuse(context: typer.Context, names: tuple[str, ...], why: str) -> None:
     """Refuse options that would be ignored, where the user gave them."""
-    from mien.errors import ConfigError
-
-    for option in context.command.params:
-        source = context.get_parameter_source(option.name or "")
-        if option.name in names and source is not None and source.name == "COMMANDLINE":
-            raise ConfigError(f"{why}: leave out {option.opts[0]}")
+    for one in context.command.params:
+        source = context.get_parameter_source(one.name or "")
+        if one.name in names and source is not None and source.name == "COMMANDLINE":
+            raise ConfigError(f"{why}: leave out {one.opts[0]}")
 
 
-def _submit(
-    sources: list[str], model: str, run: RunOptions, tta: str, path: Path, columns: tuple[str, str],
-    *, numbers: bool,
-) -> None:  # fmt: skip
+def _submit(sources: list[str], model: str, run: RunOptions, tta: str, path: Path, contest: Contest) -> None:
     from collections import Counter
 
     from mien.classifiers import load_classifier
     from mien.classifiers.combine import with_tta
-    from mien.errors import ConfigError
     from mien.evaluation.submission import read_rows, write_submission
 
     if len(sources) != 1:
         raise ConfigError(f"--submission answers the rows of one dataset, {len(sources)} are named")
     classifier = with_tta(load_classifier(model, **vars(run)), tta)
-    ids, crops = read_rows(sources[0], classifier.preprocess, columns[0])
-    answers = write_submission(path, ids, crops, classifier, columns=columns, numbers=numbers)
+    ids, crops = read_rows(sources[0], classifier.preprocess, contest.id_column)
+    answers = write_submission(
+        path,
+        ids,
+        crops,
+        classifier,
+        columns=(contest.id_column, contest.label_column),
+        numbers=contest.numbers,
+    )
     counted = Counter(answers)
     for number, label in enumerate(classifier.id.labels):
-        print(f"{number} {label:10} {counted[str(number) if numbers else label]:,}")
+        print(f"{number} {label:10} {counted[str(number) if contest.numbers else label]:,}")
     print(f"wrote {path}, {len(ids):,} rows")
 
 
@@ -201,7 +211,7 @@ def _picture_names(paths: list[Path]) -> dict[Path, str]:
 
 def _print_table(results: list[ImageResult]) -> None:
     """Print a row a face, its three highest probabilities, and every picture without one."""
-    from mien.cli.tables import print_table
+    from mien.cli.terminal import print_table
 
     rows = []
     for result in results:
