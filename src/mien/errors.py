@@ -21,14 +21,36 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
+
+_OPTION = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
 
 
 class MienError(Exception):
-    """The base of every error that a user's input or machine can cause."""
+    """The base of every error that a user's input or machine can cause.
+
+    An option stands in backticks in the message: ```val_fraction` must be ...`` or ``add `votes=FILE```. Python
+    shows it without them, the command line as its flag (`with_flags`).
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(_OPTION.sub(lambda found: found[0].strip("`"), message))
+        self._marked = message
+
+    def with_flags(self, flags: Mapping[str, str]) -> str:
+        """Return the message for a command line, given the flag of each option: ``--val-fraction``."""
+
+        def flag(found: re.Match[str]) -> str:
+            name, value = found.groups()
+            if name not in flags:
+                return found[0].strip("`")
+            return flags[name] if value in (None, "True") else f"{flags[name]} {value}"
+
+        return _OPTION.sub(flag, self._marked)
 
 
 class ConfigError(MienError):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,10 +15,12 @@ import time
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
 import mien
-from mien import bundle
+from mien import bundle, cli
+from mien.classifiers import combine
 from tests.pictures import jpeg, photo, png, tree, write_tree, write_zip
 
 MIEN = [sys.executable, "-m", "mien"]
@@ -37,21 +42,108 @@ def refused(*words, **options) -> str:
     return done.stderr
 
 
-def test_version_and_help():
+def test_version():
     assert run("--version").stdout == f"mien {mien.__version__}\n"
-    for words in (
-        [],
-        ["predict"],
-        ["train"],
-        ["evaluate"],
-        ["compare"],
-        ["ensemble"],
-        ["models"],
-        ["recipes"],
-        ["fetch"],
-        ["data", "info"],
-    ):
-        assert "Usage: " in run(*words, "--help").stdout
+
+
+def commands(app=None, words=()) -> dict[tuple[str, ...], object]:
+    """Return every command of the command line by the words that call it."""
+    app = app or typer.main.get_command(cli._app)
+    if not isinstance(app, typer.core.TyperGroup):
+        return {words: app}
+    context = app.make_context("mien", [], resilient_parsing=True)
+    inner = {name: app.get_command(context, name) for name in app.list_commands(context)}
+    return {k: v for name, one in inner.items() for k, v in commands(one, (*words, name)).items()}
+
+
+COMMANDS = commands()
+
+
+def help_of(*words) -> str:
+    app = typer.main.get_command(cli._app)
+    with pytest.raises(typer.Exit), contextlib.redirect_stdout(io.StringIO()) as shown:
+        app.main([*words, "--help"], prog_name="mien", standalone_mode=False) or 0
+        raise typer.Exit
+    return shown.getvalue()
+
+
+def test_help_lists_the_commands_by_task_and_needs_no_command():
+    shown = help_of()
+    assert shown == run().stdout
+    for task, names in cli.COMMANDS.items():
+        assert re.search(rf"^{task}:\n  {next(iter(names))} ", shown, re.MULTILINE)
+    assert {words[0] for words in COMMANDS} == {name for names in cli.COMMANDS.values() for name in names}
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_help_of_a_command(words):
+    """It fits 80 columns, explains every option in a sentence, and ends with examples that parse."""
+    shown, command = help_of(*words), COMMANDS[words]
+    assert max(map(len, shown.splitlines())) <= 80
+    assert command.help.splitlines()[0].endswith(".")
+    if len(words) == 1:
+        (sentence,) = [names[words[0]] for names in cli.COMMANDS.values() if words[0] in names]
+        assert command.help.splitlines()[0] == sentence
+    for option in command.params:
+        assert option.help.rstrip().endswith((".", "`"))
+        flags = {"out": "-o", "model": "-m", "data": "-d"}
+        if option.param_type_name == "option" and option.name in flags:
+            assert flags[option.name] in option.opts
+    for example in command.epilog.splitlines():
+        assert example in shown
+        typed = shlex.split(example)
+        assert typed[: 1 + len(words)] == ["mien", *words]
+        command.make_context(" ".join(words), typed[1 + len(words) :])
+
+
+def test_json_is_the_same_option_everywhere():
+    given = {
+        words: option
+        for words, command in COMMANDS.items()
+        for option in command.params
+        if "--json" in option.opts
+    }
+    assert len(given) >= 8
+    assert {(option.metavar, option.help) for option in given.values()} == {
+        ("FILE", "Write the result as JSON to FILE; - prints only JSON.")
+    }
+
+
+def test_test_time_augmentations_of_the_help_are_those_there_are():
+    metavars = {o.metavar for command in COMMANDS.values() for o in command.params if o.name == "tta"}
+    assert metavars == {f"[{'|'.join(combine.TTA)}]"}
+
+
+def test_choices_are_listed_and_a_wrong_one_is_one_line():
+    shown = help_of("evaluate")
+    assert "--format [auto|folders|pixels|list|arrays|parquet|packed]" in shown
+    assert "--backend [onnx|int8|fp16|torch]" in shown
+    words = ["evaluate", "default", "--data", "synthetic", "--split", "test"]
+    message = (
+        "mien evaluate: unknown --backend 'int9': expected onnx, int8, fp16, torch; did you mean int8?\n"
+    )
+    assert refused(*words, "--backend", "int9") == message
+    assert refused(*words, "--val-fraction", 2) == (
+        "mien evaluate: --val-fraction must be between 0 and 1, got 2\n"
+    )
+    assert "add --votes FILE, or leave them out" in refused(*words, "--vote-rule", "beside")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["predikt"], "mien: no command 'predikt'; did you mean predict? (see mien --help)"),
+        (["data", "inof"], "mien data: No such command 'inof'. Did you mean 'info'? (see mien data --help)"),
+        (["predict"], "mien predict: Missing argument 'SOURCE...'. (see mien predict --help)"),
+        (["predict", "--detecter", "haar"], "No such option: --detecter (Possible options: --detector"),
+        (
+            ["train", "nano", "--data", "x"],
+            "mien train: Missing option '--out' / '-o'. (see mien train --help)",
+        ),
+    ],
+)
+def test_wrong_words_are_one_line(words, message):
+    assert message in refused(*words)
 
 
 WITHOUT_TORCH = """
@@ -129,7 +221,7 @@ def test_the_built_in_model_on_the_public_test_images(shared):
 
 
 def test_models_and_recipes():
-    listed = json.loads(run("models", "--json").stdout)
+    listed = json.loads(run("models", "--json", "-").stdout)
     (row,) = [b for b in listed["bundles"] if b["default"]]
     assert row["parameters"] <= 300_000
     assert {n["name"]: n["parameters"] for n in listed["networks"]}["mynet_v2"] == 625_111
@@ -343,7 +435,7 @@ def test_predict_refuses(tmp_path, tiny_bundle):
     assert "run `mien fetch yunet`" in refused(*photo_words, tiny_bundle, "--detector", "yunet")
     assert "cannot write" in refused(*photo_words, tiny_bundle, "--out", tmp_path / "taken")
     assert "cannot write" in refused(*photo_words, tiny_bundle, "--json", tmp_path / "taken" / "p.json")
-    assert "nothing to fetch under the name 'yolo'" in refused("fetch", "yolo")
+    assert "nothing to download under the name 'yolo'" in refused("fetch", "yolo")
 
 
 @pytest.mark.skipif(

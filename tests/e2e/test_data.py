@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from mien import bundle
-from mien.cli.dataset import FLAGS, flag_words
+from mien.cli.command import flag_words
 from mien.data.reading import ReadOptions
 from mien.data.sources import opened, read_dataset
 from tests.e2e.test_cli import refused, run, run_without_torch
 from tests.pictures import tree, write_tree
 
 TINY = ["--set", "epochs=1", "--set", "batch_size=8", "--set", "precision=32-true", "--device", "cpu"]
-
-
-def test_flags_are_the_options_of_the_api_with_their_defaults():
-    assert {field.name: field.default for field in fields(ReadOptions)} == {
-        name: flag.default for name, flag in FLAGS.items()
-    }
 
 
 def test_flags_are_written_back_without_folders():

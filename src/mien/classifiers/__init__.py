@@ -6,7 +6,6 @@ wrapper answers is decided here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -14,7 +13,8 @@ import numpy as np
 
 from mien import bundle
 from mien.classifiers.formats import check_format
-from mien.errors import ConfigError, did_you_mean, needs
+from mien.errors import ConfigError, needs
+from mien.options import RunOptions as RunOptions
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, UInt8
@@ -25,34 +25,6 @@ if TYPE_CHECKING:
 
     Crops = UInt8[np.ndarray, "n s s c"]
     """Fitted crops: what `Preprocess.fit` makes, stacked. `check_crops` says what else is refused, and how."""
-
-BACKENDS = (*bundle.GRAPHS, "torch")
-DEVICES = ("cpu", "cuda", "auto")
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What runs a model, and where."""
-
-    backend: str = "onnx"
-    """One of the bundle's graphs in ONNX Runtime, or its weights in torch."""
-    device: str = "cpu"
-    threads: int | None = None
-    """Processor threads of one call; None leaves the choice to the runtime."""
-
-    def __post_init__(self) -> None:
-        """Check what a command line may get wrong.
-
-        Raises:
-            ConfigError: an unknown word, or fewer threads than one.
-        """
-        for name, known in (("backend", BACKENDS), ("device", DEVICES)):
-            if (value := getattr(self, name)) not in known:
-                raise ConfigError(
-                    f"unknown {name} {value!r}: expected {', '.join(known)}{did_you_mean(value, known)}"
-                )
-        if self.threads is not None and self.threads < 1:
-            raise ConfigError(f"threads must be at least 1, got {self.threads}")
 
 
 @runtime_checkable

@@ -64,7 +64,8 @@ def predict(
     from mien.detectors import advice
     from mien.pipeline import Pipeline
     from mien.sinks import STDOUT, Sinks, recorded
-    from mien.vision.frames import counted, frames
+    from mien.vision.frames import frames
+    from mien.vision.listing import counted
 
     stream = frames(named, skip=outputs.out)
     pipeline = Pipeline(model, **look.of_pipeline(), **vars(run))

@@ -88,12 +88,18 @@ def best_at_hand(weights: Path | None = None) -> str:
     return "yunet" if weights or YUNET.cached() else "haar"
 
 
+def advice(name: str) -> str:
+    """Return a line for the user that says which detector `auto` took, and where there is a better one."""
+    better = "; `mien fetch yunet` gets a better one" if name == "haar" else ""
+    return f"detector: {name}, {CATALOG[name].about}{better}"
+
+
 class Auto:
     """`whole` for images that are too small to hold more than a face, else another detector."""
 
     def __init__(self, name: str, weights: Path | None = None) -> None:
         self._inner, self._whole = open_detector(name, weights), open_detector("whole")
-        self.one_at_a_time = getattr(self._inner, "one_at_a_time", False)
+        self.name, self.one_at_a_time = name, getattr(self._inner, "one_at_a_time", False)
 
     def detect(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:
         """Return what the detector for an image of this size finds."""

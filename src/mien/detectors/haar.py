@@ -24,6 +24,8 @@ class Haar:
     its hits from 50 % to 96 % on 200 photos with one face each.
     """
 
+    name = "haar"
+
     frame = FrameRule(side="width", scale=1.04, shift_y=0.01)
     """Median over 1,000 faces of FER2013, measured by `benchmarks/crop_rule.py`."""
     longest_side_px = 1280

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 class Whole:
     """Takes every image for one face."""
 
+    name = "whole"
+
     def detect(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:
         """Return one box around the whole image."""
         height, width = image_rgb_u8.shape[:2]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class YuNet:
     """OpenCV's `FaceDetectorYN`; one object serves one thread at a time."""
 
+    name = "yunet"
+
     frame = FrameRule(side="width", scale=1.30, shift_x=-0.01, shift_y=0.02)
     """Median over 1,000 faces of FER2013, measured by `benchmarks/crop_rule.py`."""
     longest_side_px = 1280

@@ -61,7 +61,7 @@ class Frame:
         """
         pixels, error = self._decoded
         if pixels is None:
-            raise ImageError(error)
+            raise ImageError(error or "no pixels")
         return pixels
 
     @property
