@@ -152,7 +152,9 @@ def test_nothing_is_decoded_or_kept_before_it_is_asked(tmp_path, monkeypatch):
     assert reads == []
     _ = held[1].image_rgb_u8, held[1].error
     assert reads == [str(tmp_path / "b.png")]
-    assert all("_decoded" not in vars(frame) for frame in found)
+    in_memory = frames([PNG, Frame("x.png")])
+    assert [frame.error for frame in in_memory] == [None, None]
+    assert all("_decoded" not in vars(frame) for frame in (*found, *in_memory))
 
 
 def test_frames_pass_through():
@@ -224,13 +226,18 @@ def test_a_folder(tmp_path, monkeypatch):
     assert sources(frames("./sub/")) == ["sub/deep/really.heic", "sub/f.png"]
 
 
-def test_a_zip(tmp_path):
+def test_a_zip(tmp_path, monkeypatch):
+    zipfile_class = zipfile.ZipFile
     write_zip(tmp_path / "in.zip", dict(reversed(MIXED.items())), zipfile.ZIP_DEFLATED)
     found = frames(tmp_path / "in.zip")
     assert sources(found) == [f"{tmp_path}/in.zip/{name}" for name in FOUND]
     assert (found.total, found.skipped, errors(found)) == (len(FOUND), SKIPPED, [None] * len(FOUND))
-    again = frames(sources(found))
-    assert (sources(again), errors(again)) == (sources(found), errors(found))
+    opened = []
+    with monkeypatch.context() as patched:
+        patched.setattr(listing.zipfile, "ZipFile", lambda path: opened.append(path) or zipfile_class(path))
+        again = frames(sources(found))
+        assert (sources(again), errors(again)) == (sources(found), errors(found))
+    assert opened == [f"{tmp_path}/in.zip"]  # once for all members
     (tmp_path / "in.zip").rename(tmp_path / "bare")
     assert sources(frames(tmp_path / "bare")) == [f"{tmp_path}/bare/{name}" for name in FOUND]
 

@@ -18,7 +18,7 @@ from mien.errors import ImageError
 from mien.vision import images
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 RESULT_SUFFIX = ".faces.jpg"
 """How the names of annotated pictures end."""
@@ -89,7 +89,7 @@ def list_folder(root: str, results: Path | None = None, *, top: str = "") -> lis
         if real not in seen:
             seen.add(real)
             listed += _files(place, names, _result_test(Path(real), real_top, results))
-    return sorted(listed, key=lambda item: item.path.split(os.sep))  # noqa: PTH206 - Path takes ten times as long
+    return _in_order(listed)
 
 
 def list_pattern(pattern: str, results: Path | None = None) -> list[Listed]:
@@ -101,15 +101,17 @@ def list_pattern(pattern: str, results: Path | None = None) -> list[Listed]:
         listed = list_folder(top, results)
         return [item for item in listed if _matches(Path(item.path).parts[fixed:], parts[fixed:])]
     found: dict[str, Listed] = {}
-    for path in sorted(glob.glob(pattern)):  # noqa: PTH207 - Path.glob does not leave out hidden files
+    beside: dict[str, list[str]] = {}
+    for path in glob.iglob(pattern):  # noqa: PTH207 - Path.glob does not leave out hidden files
         place, name = os.path.split(path)
-        if Path(path).is_dir():
-            inside = list_folder(path, results, top=top)
+        if os.path.isdir(path):  # noqa: PTH112 - Path takes ten times as long
+            found |= {item.path: item for item in list_folder(path, results, top=top)}
         else:
-            real = Path(os.path.realpath(place))
-            inside = list(_files(place, [name], _result_test(real, Path(os.path.realpath(top)), results)))
-        found |= {item.path: item for item in inside}
-    return list(found.values())
+            beside.setdefault(place, []).append(name)
+    for place, names in beside.items():
+        is_result = _result_test(Path(os.path.realpath(place)), Path(os.path.realpath(top)), results)
+        found |= {item.path: item for item in _files(place, names, is_result)}
+    return _in_order(found.values())
 
 
 def is_zip(path: str) -> bool:
@@ -183,6 +185,10 @@ class Archive:
             return self.read(name, images.HEAD_BYTES)
         except ImageError:
             return b""
+
+
+def _in_order(listed: Iterable[Listed]) -> list[Listed]:
+    return sorted(listed, key=lambda item: item.path.split(os.sep))  # noqa: PTH206 - Path takes ten times as long
 
 
 def _reason(error: Exception) -> str:
