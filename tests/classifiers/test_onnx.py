@@ -94,7 +94,7 @@ def test_a_spec_elsewhere_in_json_or_as_an_object(written, tmp_path):
     [
         (
             peer(), spec(output="logits"),
-            r"model peer: its spec says logits, but every row is from 0 to 1 and sums to 1: write output = "
+            r"model peer\.onnx: its spec says logits, but every row is from 0 to 1 and sums to 1: write output = "
             r'"probabilities" in its spec$',
         ),
         (
@@ -226,6 +226,16 @@ def test_files_that_cannot_be_read(written, tmp_path, tiny_bundle):
         load_classifier(written, backend="int8")
     with pytest.raises(BundleError, match=r"cannot read the model .*gone\.onnx: No such file"):
         load_classifier(tmp_path / "gone.onnx")
+    long = "a" * 999
+    for name, message in {
+        "a\0.onnx": "cannot read .*null",
+        f"{long}.onnx": "File name too long",
+        "a\0": "no model",
+        long: "no model",
+        "a\0.h5": "a Keras or HDF5 file",
+    }.items():
+        with pytest.raises(BundleError, match=message):
+            load_classifier(name)
     os.mkfifo(tmp_path / "pipe.onnx")
     with pytest.raises(BundleError, match=r"cannot read the model .*pipe\.onnx: it is not a regular file"):
         load_classifier(tmp_path / "pipe.onnx")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import zipfile
 from typing import TYPE_CHECKING
@@ -55,9 +56,10 @@ def check_format(path: Path) -> None:
     Raises:
         BundleError: says what it is, and how to convert it.
     """
-    file = path / SAVED_MODEL if path.is_dir() else path
+    folder = os.path.isdir(path)  # noqa: PTH112 - never raises, whatever the name
+    file = path / SAVED_MODEL if folder else path
     known = file.name if file.name in CONVERSIONS else file.suffix.lower()
-    if known not in CONVERSIONS or (path.is_dir() and not file.is_file()):
+    if known not in CONVERSIONS or (folder and not file.is_file()):
         return
     if (file.parent / bundle.CONFIG).is_file():
         raise BundleError(f"{path} is one file of the model {path.parent}: name the folder")

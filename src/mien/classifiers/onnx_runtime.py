@@ -81,7 +81,7 @@ class OnnxClassifier:
         scores = self._session.run(self._scores.name, self._image.name, image)
         if scores.shape != (len(image), len(self.id.labels)):
             raise BundleError(
-                f"model {self.id.name}: its graph gave {list(scores.shape)} for {len(image)} crops; expected "
+                f"model {self._session.name}: its graph gave {list(scores.shape)} for {len(image)} crops; expected "
                 f"[{len(image)}, {len(self.id.labels)}]"
             )
         scores = scores[: len(crops)]
@@ -96,7 +96,7 @@ class OnnxClassifier:
         """
         if self._checked:
             return
-        said, name = self._spec.output, self.id.name
+        said, name = self._spec.output, self._session.name
         rounding = max(1e-5, float(np.finfo(scores.dtype).eps))
         if said == "logits" and are_probabilities(scores, rounding):
             raise BundleError(
@@ -183,8 +183,9 @@ def _read(path: Path) -> bytes:
         if not path.is_file() and path.exists():  # a pipe would wait for ever, a device never end
             raise BundleError(f"cannot read the model {path}: it is not a regular file")
         graph = path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"cannot read the model {path}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # the second: a name with a null character
+        reason = getattr(error, "strerror", None) or error
+        raise BundleError(f"cannot read the model {path}: {reason}") from error
     if graph.startswith(LFS_POINTER):
         raise BundleError(f"{path} is a Git LFS pointer, not the graph itself: run `git lfs pull`")
     return graph
