@@ -15,7 +15,7 @@ from mien import cli
 
 SOURCE = Path(mien.__file__).parent
 FLOORS = [
-    {"labels", "errors", "files", "options"},
+    {"labels", "errors", "files", "install", "options"},
     {"config", "bundle", "preprocess", "results", "card"},
     {"data", "networks", "vision"},
     {"classifiers"},
