@@ -15,7 +15,7 @@ from mien import cli
 
 SOURCE = Path(mien.__file__).parent
 FLOORS = [
-    {"labels", "errors", "files", "options", "palette"},
+    {"labels", "errors", "files", "install", "options", "palette"},
     {"config", "bundle", "preprocess", "results", "card", "workers"},
     {"data", "networks", "vision"},
     {"classifiers", "detectors"},

@@ -219,15 +219,15 @@ def test_below_the_bound_a_face_is_uncertain_and_keeps_its_probabilities(bound, 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"uncertain_below": 1.2}, "`uncertain_below` is a probability from 0 to 1, got 1.2"),
-        ({"views": 3}, "`views` must be one of 1, 2"),
+        ({"uncertain_below": 1.2}, "uncertain_below is a probability from 0 to 1, got 1.2"),
+        ({"views": 3}, "views must be one of 1, 2"),
         ({"detector": "yunett"}, r"unknown detector 'yunett': expected .*; did you mean yunet\?"),
     ],
 )
 def test_wrong_options_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         Pipeline(**{"model": ConstantClassifier(), "detector": FixedDetector(), **options})
-    with pytest.raises(ConfigError, match="`workers` must be at least 1, got 0"):
+    with pytest.raises(ConfigError, match="workers must be at least 1, got 0"):
         list(pipeline().stream([], workers=0))
 
 

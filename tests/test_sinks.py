@@ -152,7 +152,7 @@ def test_everything_is_written(folder, tmp_path):
     document = json.loads((out / "predictions.json").read_text())
     assert document == json.loads((tmp_path / "t.json").read_text())
     assert {name: document[name] for name in ("schema", "detector", "views", "uncertain_below", "backend")} == {
-        "schema": "mien.predictions/2", "detector": "FixedDetector", "views": 6, "uncertain_below": 0.0,
+        "schema": "mien.predictions/2", "detector": "FixedDetector", "views": 1, "uncertain_below": 0.0,
         "backend": "ConstantClassifier",
     }  # fmt: skip
     assert [one["source"] for one in document["images"]] == [one.source for one in results]
@@ -250,9 +250,9 @@ def test_names_are_unique_short_and_quick():
 
 
 def test_wrong_outputs_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"`csv` expects a name that ends in \.csv, got t\.txt"):
+    with pytest.raises(ConfigError, match=r"csv expects a name that ends in \.csv, got t\.txt"):
         Outputs(csv=tmp_path / "t.txt")
-    with pytest.raises(ConfigError, match="`resume` goes on with an earlier run: name its `out`"):
+    with pytest.raises(ConfigError, match="resume goes on with an earlier run: name its out"):
         Sinks(Outputs(json="-", resume=True), FACTS)
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="cannot write"):

@@ -84,6 +84,9 @@ class FetchError(MienError):
 class MissingExtra(MienError):  # noqa: N818 - named for what the user lacks
     """An optional dependency is not installed."""
 
+    lack: str = ""
+    """What is missing, without how to install it here: for documents, as a command may name a private folder."""
+
 
 class MienWarning(UserWarning):
     """Something in the input was left aside or is odd; the work goes on. The command line prints it as one line."""
@@ -100,7 +103,11 @@ def needs(extra: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "mien":
             raise
-        raise MissingExtra(f"{error.name} is not installed: pip install 'mien[{extra}]'") from error
+        from mien.install import install_command
+
+        missing = MissingExtra(f"{error.name} is not installed: {install_command(extra)}")
+        missing.lack = f"{error.name} is not installed; it comes with the extra {extra}"
+        raise missing from error
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

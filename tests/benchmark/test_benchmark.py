@@ -101,7 +101,7 @@ def test_without_torch_the_table_says_so(tiny_bundle, monkeypatch):
     monkeypatch.setattr(plan, "find_spec", lambda _: None)
     assert (
         dict(subject(str(tiny_bundle)).left_out)["torch"]
-        == "torch is not installed: pip install 'mien[train]'"
+        == "torch is not installed; it comes with the extra train"
     )
 
 

@@ -144,7 +144,7 @@ def subject(model: str, spec: Path | None = None) -> Subject:
         if torch and loaded.card.architecture == bundle.ENSEMBLE:
             absent_from[runtime] = "an ensemble runs in ONNX Runtime only"
         elif torch and find_spec("torch") is None:
-            absent_from[runtime] = "torch is not installed: pip install 'mien[train]'"
+            absent_from[runtime] = "torch is not installed; it comes with the extra train"
         elif (file := "model.safetensors" if torch else bundle.GRAPHS[runtime]) in loaded.sha256:
             sizes[runtime] = len(loaded.read(file))
         else:

@@ -103,7 +103,8 @@ def _print_report(report: DatasetReport) -> None:
     from mien.cli.terminal import print_table, say
 
     say(f"{report.source}: {report.n:,} images, {report.form}")
-    splits = list(report.counts)
+    order = ("train", "val", "test")
+    splits = sorted(report.counts, key=lambda split: order.index(split) if split in order else len(order))
     rows = [(label, *(f"{report.counts[split][label]:,}" for split in splits)) for label in report.labels]
     if any(report.unlabelled.values()):
         rows.append(("no label", *(f"{report.unlabelled[split]:,}" for split in splits)))

@@ -17,6 +17,8 @@ _GAP = 2
 """Blanks between the columns of a table."""
 _LEAST = 6
 """Columns are not made narrower than this."""
+_NAME = 32
+"""A longer name is cut before other columns get narrower than their words."""
 _JOINERS = "\u200c\u200d"
 """Format characters that words of some scripts need; they move no cursor and hide no text."""
 
@@ -61,7 +63,7 @@ def give(document: dict[str, Any], json_to: str | None, show: Callable[[], None]
         say(f"wrote {json_to}")
 
 
-def shorten(name: str, most: int = 32) -> str:
+def shorten(name: str, most: int = _NAME) -> str:
     """Return a name of at most this many characters, cut in the middle: its end often tells more."""
     if len(name) <= most:
         return name
@@ -111,7 +113,10 @@ def column_widths(lines: Sequence[Sequence[str]], room: int) -> list[int]:
 
     columns = list(zip(*lines, strict=True))
     widths = [max(map(cell_len, column)) for column in columns]
-    words = [max(cell_len(word) for cell in column for word in (cell.split() or [""])) for column in columns]
+    words = [
+        min(_NAME, max(cell_len(word) for cell in column for word in (cell.split() or [""])))
+        for column in columns
+    ]
     for least in (words, [_LEAST] * len(words)):
         while sum(widths) + _GAP * (len(widths) - 1) > room:
             spare = [width - low for width, low in zip(widths, least, strict=True)]
