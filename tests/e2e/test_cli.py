@@ -171,13 +171,13 @@ def test_the_sample_needs_no_torch_and_is_named_right(tmp_path):
     done = run_without_torch("predict", "sample", "--out", tmp_path, "--json", tmp_path / "p.json")
     assert done.returncode == 0, done.stderr
     assert "happy" in done.stdout
-    assert f"wrote {tmp_path / 'sample.faces.jpg'}" in done.stdout
+    assert f"wrote {tmp_path}" in done.stdout
     document = json.loads((tmp_path / "predictions.json").read_text())
     assert document == json.loads((tmp_path / "p.json").read_text())
     assert document["model"]["name"] == "mien_nano"
     ((face,),) = [image["faces"] for image in document["images"]]
     assert face["label"] == "happy"
-    assert sum(face["scores"].values()) == pytest.approx(1, abs=1e-4)
+    assert sum(face["probs"].values()) == pytest.approx(1, abs=1e-4)
     with Image.open(tmp_path / "sample.faces.jpg") as picture:
         assert picture.size == (512, 512)
 
@@ -201,7 +201,7 @@ def test_real_photos_with_yunet(shared, yunet_weights):
     photos = [shared / "photos" / name for name in ("multi_face.jpg", "single_face.jpg")]
     done = run("predict", *photos, "--detector", "yunet", "--detector-weights", yunet_weights, "--json", "-")
     document = json.loads(done.stdout)
-    assert (done.returncode, done.stderr, document["schema"]) == (0, "", "mien.predictions/1")
+    assert (done.returncode, done.stderr, document["schema"]) == (0, "", "mien.predictions/2")
     many, one = ([face["label"] for face in image["faces"]] for image in document["images"])
     assert len(many) == 5
     assert many.count("happy") >= 4
@@ -261,6 +261,7 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path, tiny_bundle)
         "a.faces.jpg",
         "a-2.faces.jpg",
         "predictions.json",
+        "predictions.jsonl",
     }
 
 
@@ -381,15 +382,13 @@ def test_a_submission_and_what_it_refuses(tmp_path):
     lines = (tmp_path / "s.csv").read_text().splitlines()
     assert lines[0] == "Id,Category"
     assert [line.split(",")[0] for line in lines[1:]] == [str(row) for row in range(11)]
-    assert "answers the rows of one dataset, 2 are named" in refused(
-        "predict", "a", "b", "--submission", "s.csv"
-    )
-    message = refused("predict", tmp_path / "x.npy", "--submission", "s.csv", "--out", tmp_path)
-    assert "writes one CSV: leave out --out" in message
-    message = refused("predict", tmp_path / "x.npy", "--submission", "s.csv", "--uncertain-below", "0.9")
-    assert "leave out --uncertain-below" in message
-    assert "only a --submission has columns: leave out --numbers" in refused("predict", "sample", "--numbers")
-    assert "unknown test-time augmentation 'flop'" in refused("predict", "sample", "--tta", "flop")
+    assert "--submission needs one dataset, got 2" in refused("predict", "a", "b", "--submission", "s.csv")
+    one = ["predict", tmp_path / "x.npy", "--submission", "s.csv"]
+    assert "leave out --out: --submission takes every image as a face" in refused(*one, "--out", tmp_path)
+    assert "leave out --uncertain-below" in refused(*one, "--uncertain-below", "0.9")
+    assert "unknown --tta 'flop'" in refused(*one, "--tta", "flop")
+    for words in (["--numbers"], ["--tta", "flip"]):
+        assert f"leave out {words[0]}: it is for --submission only" in refused("predict", "sample", *words)
 
 
 def test_two_models_become_one(tmp_path, tiny_members):
@@ -465,4 +464,4 @@ def test_a_file_size_limit_stands_for_a_full_disk(tmp_path, tiny_bundle):
     done = subprocess.run(limited, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2
     assert "mien predict: cannot write" in done.stderr
-    assert list(out.iterdir()) == []
+    assert [(path.name, path.stat().st_size) for path in out.iterdir()] == [("predictions.jsonl", 0)]

@@ -69,10 +69,10 @@ def predict(
 
     stream = frames(named, skip=outputs.out)
     pipeline = Pipeline(model, **look.of_pipeline(), **vars(run))
-    if look.detector == "auto":
-        complain(advice(pipeline.facts["detector"]))
     quiet, seen = outputs.json == STDOUT, Counter[str]()
     with Sinks(outputs, pipeline.facts) as sinks, progress("photos", stream.total) as step:
+        if look.detector == "auto":
+            step.say(advice(pipeline.facts["detector"]))
         step(len(sinks.done))
         for result in recorded(pipeline, stream, sinks, workers=look.workers):
             seen.update(_kinds(result))
