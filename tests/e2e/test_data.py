@@ -61,7 +61,7 @@ def test_a_dataset_goes_through_convert_train_and_evaluate_with_the_same_options
     assert card.command.startswith(
         "mien train nano --data faces --labels good=happy,bad=angry+sad --skip-corrupt"
     )
-    assert "1 corrupt pictures were left out" in (tmp_path / "run" / "README.md").read_text()
+    assert "1 corrupt images were left out" in (tmp_path / "run" / "README.md").read_text()
     assert card.data.fingerprint == read_dataset(tmp_path / "faces.npz").fingerprint()
 
     judged = [
@@ -95,7 +95,7 @@ def test_a_preview_shows_originals_and_their_changes(tmp_path):
     done = run("data", "preview", "synthetic", "--recipe", "nano", "--out", tmp_path / "p.png", *mixing)
     assert done.returncode == 0, done.stderr
     sheet = np.asarray(Image.open(tmp_path / "p.png"))
-    assert sheet.shape == (14 * 120 + 4, 8 * 100 + 4, 3)
+    assert sheet.shape == (1916, 834, 3)  # 14 lines, 8 columns, a heading over the originals
     first, others = sheet[4:100, 4:100], [sheet[4:100, 4 + 100 * k : 100 + 100 * k] for k in range(1, 8)]
     assert not any((first == other).all() for other in others)
     cells = first.reshape(48, 2, 48, 2, 3)  # enlarged without smoothing: what is seen is what is there
