@@ -386,7 +386,7 @@ def test_a_submission_and_what_it_refuses(tmp_path):
     one = ["predict", tmp_path / "x.npy", "--submission", "s.csv"]
     assert "leave out --out: --submission takes every image as a face" in refused(*one, "--out", tmp_path)
     assert "leave out --uncertain-below" in refused(*one, "--uncertain-below", "0.9")
-    assert "unknown --tta 'flop'" in refused(*one, "--tta", "flop")
+    assert "unknown test-time augmentation 'flop'" in refused(*one, "--tta", "flop")
     for words in (["--numbers"], ["--tta", "flip"]):
         assert f"leave out {words[0]}: it is for --submission only" in refused("predict", "sample", *words)
 

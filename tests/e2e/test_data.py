@@ -96,7 +96,7 @@ def test_a_preview_shows_originals_and_their_changes(tmp_path):
     assert done.returncode == 0, done.stderr
     sheet = np.asarray(Image.open(tmp_path / "p.png"))
     assert sheet.shape == (1916, 834, 3)  # 14 lines, 8 columns, a heading over the originals
-    first, others = sheet[4:100, 4:100], [sheet[4:100, 4 + 100 * k : 100 + 100 * k] for k in range(1, 8)]
+    first, others = sheet[26:122, 6:102], [sheet[26:122, 18 + 102 * k : 114 + 102 * k] for k in range(1, 8)]
     assert not any((first == other).all() for other in others)
     cells = first.reshape(48, 2, 48, 2, 3)  # enlarged without smoothing: what is seen is what is there
     assert (cells == cells[:, :1, :, :1]).all()
