@@ -79,7 +79,9 @@ class Sinks:
         self._pictures = files.make_folder(outputs.out) if outputs.out else None
         self._crops = files.make_folder(outputs.crops) if outputs.crops else None
         if outputs.json and outputs.json != STDOUT:
-            files.make_folder(Path(outputs.json).parent)  # hours of work must not end at a place that is not there
+            files.make_folder(
+                Path(outputs.json).parent
+            )  # hours of work must not end at a place that is not there
         with ExitStack() as opened:
             if outputs.json and not any(paths):
                 paths = [Path(opened.enter_context(tempfile.TemporaryDirectory()), JOURNAL)]
