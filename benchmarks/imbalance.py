@@ -76,9 +76,9 @@ def page(options: argparse.Namespace) -> None:
     for method in METHODS:
         for seed in range(options.seeds):
             card = bundle.load(folder(options.out, method, seed)).card
-            score = next(s for s in card.scores if (s["split"], s["tta"]) == ("test", "none"))
-            rare = score["per_class"]["disgust"]
-            values = [*(score[name] for name in FIGURES[:3]), rare["recall"], rare["precision"]]
+            score = next(s for s in card.scores if (s.split, s.tta) == ("test", "none"))
+            rare = score.per_class["disgust"]
+            values = [*(getattr(score, name) for name in FIGURES[:3]), rare.recall, rare.precision]
             rows.append({"method": method, "seed": seed, "epochs": card.recipe["epochs"],
                          **{name: f"{value:.4f}" for name, value in zip(FIGURES, values, strict=True)}})  # fmt: skip
     with TABLE.open("w", newline="") as file:

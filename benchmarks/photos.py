@@ -21,12 +21,9 @@ import cv2
 import numpy as np
 
 from machine import describe
-from mien.classifiers import load_classifier
-from mien.detectors import open_detector
 from mien.pipeline import Pipeline
-from mien.results import ImageResult
+from mien.results import FaceResult
 from mien.vision import images
-from mien.vision.crop import crop_faces
 from mien.vision.draw import annotate
 
 STAGES = ("decode", "detect", "crop", "classify", "write")
@@ -58,30 +55,25 @@ def make_photos(source: Path, folder: Path, n: int) -> list[Path]:
 
 def stages(paths: list[Path], name: str, weights: Path | None, model: str) -> tuple[list[float], int]:
     """Return milliseconds a photo of each stage on one thread, and the faces found."""
-    detector, classifier, spent, found = (
-        open_detector(name, weights),
-        load_classifier(model, threads=1),
-        np.zeros(5),
-        0,
-    )
-    pipeline = Pipeline(classifier, detector)
+    pipeline = Pipeline(model, name, detector_weights=weights, threads=1)
     pipeline(paths[0])
+    spent, found = np.zeros(len(STAGES)), 0
     with tempfile.TemporaryDirectory() as out:
         for path in paths:
             marks = [time.perf_counter()]
             image = images.read(path)
             marks.append(time.perf_counter())
-            faces = detector.detect(image)
+            faces = pipeline.find(image)
             marks.append(time.perf_counter())
-            crops = crop_faces(image, faces, classifier.preprocess)
+            crops = pipeline.crops(image, faces)
             marks.append(time.perf_counter())
-            classifier.logits(crops)
+            pipeline.name(crops)
             marks.append(time.perf_counter())
-            result = ImageResult(str(path), 640, 480, ())
-            (Path(out) / path.name).write_bytes(images.encode_jpeg(annotate(image, result)))
+            found += len(faces)
+            named = tuple(FaceResult(face.box_xyxy_px, "happy", {"happy": 0.9, "sad": 0.1}) for face in faces)
+            (Path(out) / path.name).write_bytes(images.encode_jpeg(annotate(image, named)))
             marks.append(time.perf_counter())
             spent += np.diff(marks)
-            found += len(faces)
     return (1000 * spent / len(paths)).tolist(), found
 
 

@@ -75,7 +75,7 @@ def record(recipe: str, run: Path) -> Path:
 
     card = bundle.load(run).card
     trained = {"way": "authors", "seed": 0} if card.architecture == ENSEMBLE else training(card, run)
-    scores = {score["tta"]: score for score in card.scores if score["split"] == "test"}
+    scores = {score.tta: score for score in card.scores if score.split == "test"}
     facts = {
         "recipe": recipe,
         "network": card.architecture,
@@ -83,13 +83,13 @@ def record(recipe: str, run: Path) -> Path:
         "labels": list(card.labels),
         **trained,
         "input": f"{card.preprocess.size_px} px, {'grey' if card.preprocess.channels == 1 else 'colour'}",
-        "fingerprint": card.data["fingerprint"],
-        "n": scores["none"]["n"],
+        "fingerprint": card.data.fingerprint,
+        "n": scores["none"].n,
         **{
-            name: scores["none"][name]
+            name: getattr(scores["none"], name)
             for name in ("accuracy", "macro_f1", "balanced_accuracy", "top_k_accuracy")
         },
-        **{f"{name}_flip": scores["flip"][name] for name in ("accuracy", "macro_f1")},
+        **{f"{name}_flip": getattr(scores["flip"], name) for name in ("accuracy", "macro_f1")},
         "command": card.command,
         "versions": card.versions,
     }
@@ -113,16 +113,16 @@ def parameters(card: Card) -> int:
 def training(card: Card, run: Path) -> dict:
     """Return how a run went; an ensemble has none of its own."""
     with (run / "run" / "history.csv").open() as file:
-        kept = next(row for row in csv.DictReader(file) if int(row["epoch"]) == card.training["kept_epoch"])
+        kept = next(row for row in csv.DictReader(file) if int(row["epoch"]) == card.training.kept_epoch)
     return {
-        "way": "clean" if card.training["validation_split"] != "test" else "authors",
+        "way": "clean" if card.training.validation_split != "test" else "authors",
         "seed": card.recipe["seed"],
-        "images": sum(card.data["counts"][card.recipe["train_split"]].values()),
-        "epochs": card.training["epochs"],
-        "kept_epoch": card.training["kept_epoch"],
-        "minutes": round(card.training["epochs"] * card.training["median_epoch_seconds"] / 60, 1),
-        "hardware": f"{card.training['device']}, {counted(card.training['threads'], 'thread')}"
-        f"{', bf16' if 'bf16' in card.training['precision'] else ''}",
+        "images": sum(card.data.counts[card.recipe["train_split"]].values()),
+        "epochs": card.training.epochs,
+        "kept_epoch": card.training.kept_epoch,
+        "minutes": round(card.training.epochs * card.training.median_epoch_seconds / 60, 1),
+        "hardware": f"{card.training.device}, {counted(card.training.threads, 'thread')}"
+        f"{', bf16' if 'bf16' in card.training.precision else ''}",
         "train_accuracy": float(kept["train_accuracy"]),
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mien.config import option_paths, read_recipe, recipe_names, recipe_text
+from mien.config import checked_recipe, facts_of, option_paths, read_recipe, recipe_names, recipe_text
 from mien.errors import ConfigError
 from mien.networks.catalog import NETWORKS
 
@@ -90,3 +90,12 @@ def test_recipe_files(tmp_path):
 
 def test_options_are_listed_by_path():
     assert {"network", "optim.peak_lr", "input.size_px", "augment.rotation_deg"} <= set(option_paths())
+
+
+def test_a_card_names_weights_without_the_folders_of_this_machine():
+    settings = ["transfer.weights=/home/me/runs/base", 'distillation.teachers=["../a", "mien_nano"]']
+    facts = facts_of(read_recipe("nano", settings))
+    assert facts["transfer"]["weights"] == "base"
+    assert facts["distillation"]["teachers"] == ["a", "mien_nano"]
+    assert facts_of(checked_recipe(facts)) == facts
+    assert facts_of(read_recipe("nano"))["transfer"]["weights"] == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,74 @@ from mien import files
 from mien.errors import OutputError
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def test_write_makes_folders_and_replaces(tmp_path):
     path = tmp_path / "a" / "b.txt"
     files.write(path, "one")
     files.write(path, b"two")
     assert path.read_bytes() == b"two"
     assert [p.name for p in path.parent.iterdir()] == ["b.txt"]
-    assert path.stat().st_mode & 0o444 == 0o444  # not private, as temporary files are
+    os.umask(mask := os.umask(0o022))
+    assert path.stat().st_mode & 0o777 == 0o666 & ~mask, "as open() makes a file, not private"
+
+
+def test_writing_leaves_the_umask_of_the_process_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "umask", None)  # a thread that sets it changes it for all others
+    with ThreadPoolExecutor(7) as pool:
+        list(pool.map(lambda n: files.write(tmp_path / f"{n % 5}.txt", str(n % 5)), range(101)))
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        f"{n}.txt": f"{n}" for n in range(5)
+    }
+
+
+def test_a_name_of_the_greatest_length_and_one_that_is_too_long(tmp_path):
+    files.write(tmp_path / ("n" * 255), b"x")
+    with pytest.raises(
+        OutputError, match=r"cannot write .*nn: File name too long; nothing was changed there"
+    ):
+        files.write(tmp_path / ("n" * 256), b"x")
+    assert names(tmp_path) == ["n" * 255]
+
+
+def test_one_command_at_a_time_changes_a_folder(tmp_path):
+    with files.locked(tmp_path / "a"):
+        with (
+            pytest.raises(
+                OutputError, match=r"another command is writing into .*a: nothing was changed; repeat"
+            ),
+            files.locked(tmp_path / "a"),
+        ):
+            pytest.fail("it was locked twice")
+        with files.locked(tmp_path / "b"):
+            pass
+    with files.locked(tmp_path / "a"):
+        pass
+    assert names(tmp_path / "a") == []
+
+
+def test_a_lock_that_its_last_holder_removes_is_not_taken(tmp_path, monkeypatch):
+    real = files.fcntl.flock
+
+    def just_before(handle, how):
+        (tmp_path / ".lock").unlink()  # as the last holder does when it ends
+        real(handle, how)
+
+    monkeypatch.setattr(files.fcntl, "flock", just_before)
+    with pytest.raises(OutputError, match="another command is writing"), files.locked(tmp_path):
+        pytest.fail("a third command could lock the folder too")
+
+
+def test_a_file_system_without_locks_is_written_without(tmp_path, monkeypatch):
+    def refuses(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(files.fcntl, "flock", refuses)
+    with files.locked(tmp_path):
+        files.write(tmp_path / "x", b"x")
+    assert names(tmp_path) == ["x"]
 
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):

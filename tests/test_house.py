@@ -11,18 +11,30 @@ from pathlib import Path
 import pytest
 
 import mien
+from mien import cli
 
 SOURCE = Path(mien.__file__).parent
 FLOORS = [
-    {"labels", "errors", "files"},
-    {"config", "bundle", "preprocess", "results", "card"},
+    {"labels", "errors", "files", "install", "options", "palette"},
+    {"config", "bundle", "preprocess", "results", "card", "workers"},
     {"data", "networks", "vision"},
     {"classifiers", "detectors"},
-    {"training", "evaluation", "export", "benchmark", "pipeline"},
+    {"training", "evaluation", "export", "benchmark", "pipeline", "predictions", "sinks"},
     {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-TORCH_FREE = {"data", "vision", "detectors", "evaluation", "pipeline", "cli", *FLOORS[0], *FLOORS[1]}
+TORCH_FREE = {
+    "data",
+    "vision",
+    "detectors",
+    "evaluation",
+    "pipeline",
+    "predictions",
+    "sinks",
+    "cli",
+    *FLOORS[0],
+    *FLOORS[1],
+}
 
 
 def modules() -> dict[str, Path]:
@@ -115,8 +127,16 @@ def test_the_light_test_can_fail():
     assert loaded_after("import mien; mien.Preprocess") == ["cv2", "numpy", "pydantic"]
 
 
-def test_help_imports_nothing_heavy():
-    assert loaded_after("import mien.cli") == []
+@pytest.mark.parametrize("words", [[], *([name] for names in cli.COMMANDS.values() for name in names)])
+def test_help_imports_nothing_heavy(words):
+    code = f"""
+import contextlib, os, sys
+from mien.cli import main
+sys.argv = ["mien", *{words}, "--help"]
+with open(os.devnull, "w") as away, contextlib.redirect_stdout(away), contextlib.suppress(SystemExit):
+    main()
+"""
+    assert loaded_after(code) == []
 
 
 def test_using_a_model_needs_no_torch():

@@ -1,8 +1,9 @@
-"""From picture to result, with fakes at both seams."""
+"""From image to result, with fakes at both seams."""
 
 from __future__ import annotations
 
-import base64
+import json
+import pickle
 import threading
 import time
 
@@ -10,197 +11,239 @@ import cv2
 import numpy as np
 import pytest
 
+import mien
 from mien.errors import ConfigError, ImageError
-from mien.pipeline import AHEAD, Pipeline, find_images, spread
-from mien.results import UNCERTAIN, predictions_dict
+from mien.pipeline import Pipeline, predict
+from mien.results import UNCERTAIN, Face
 from mien.vision import images
+from mien.vision.crop import VIEWS
 from tests.fakes import ConstantClassifier, FixedDetector
-from tests.pictures import jpeg, photo, png
+from tests.pictures import jpeg, photo
 
 BOX = (101.0, 53.0, 197.0, 149.0)
 
 
-def pipeline(*boxes) -> Pipeline:
-    return Pipeline(ConstantClassifier(), FixedDetector(*boxes))
+def pipeline(*boxes, **options) -> Pipeline:
+    return Pipeline(ConstantClassifier(), FixedDetector(*boxes), **options)
 
 
-def test_labels_and_scores_by_hand():
+class Brightness(ConstantClassifier):
+    """The mean of a crop in 0-1 as the probability of its second label; counts calls."""
+
+    calls = 0
+
+    def logits(self, crops):
+        self.calls += 1
+        mean = np.clip(crops.mean(axis=(1, 2, 3)) / 255, 1e-6, 1 - 1e-6)
+        return np.log(np.stack([1 - mean, mean], axis=1)).astype(np.float32)
+
+
+def test_labels_and_probabilities_by_hand():
     result = pipeline(BOX, (0.0, 0.0, 5.0, 5.0))(photo())
     assert (result.width, result.height, len(result.faces)) == (330, 210, 2)
     face = result.faces[0]
     assert face.label == "happy"
     assert face.probs == pytest.approx({"sad": 1 / (1 + np.e**2), "happy": np.e**2 / (1 + np.e**2)}, rel=1e-5)
-    assert face.box_xyxy_px == BOX
+    assert face.confidence == face.probs["happy"]
+    assert (face.box_xyxy_px, face.detection_score) == (BOX, 0.5)
 
 
-def test_a_data_uri_gives_the_same_and_is_no_source():
-    data = jpeg(photo())
-    uri = "data:image/jpeg;base64," + base64.b64encode(data).decode()
-    assert pipeline(BOX)(uri) == pipeline(BOX)(data)
+@pytest.mark.parametrize("views", VIEWS)
+def test_probabilities_are_the_mean_over_the_views(views):
+    """A white square of 41 pixels in a black face of 61: the nearer the view, the more of it is white."""
+    image = np.zeros((101, 101, 3), np.uint8)
+    image[30:71, 30:71] = 255
+    classifier, box = Brightness(size_px=61), (20.0, 20.0, 81.0, 81.0)
+    (face,) = Pipeline(classifier, FixedDetector(box), views=views)(image).faces
+    zooms = VIEWS[views]
+    expected = np.mean([min(1, (41 * zoom / 61) ** 2) for zoom in zooms])
+    assert face.probs["happy"] == pytest.approx(expected, abs=0.02)
+    assert classifier.calls == 1
+    noise = np.random.default_rng(0).integers(0, 256, (101, 101, 3), np.uint8)
+    crops = Pipeline(classifier, FixedDetector(), views=views).crops(noise, [Face(box)])
+    assert crops.shape == (1, views, 61, 61, 1)
+    if views > 1:
+        assert (crops[0, len(zooms)] == crops[0, 0][:, ::-1]).all()
+        assert (crops[0, len(zooms)] != crops[0, 0]).any()
 
 
-@pytest.mark.parametrize(
-    ("uri", "message"),
-    [
-        ("data:image/png,abc", r"expected data:image/\.\.\.;base64,\.\.\., got data:image/png,abc"),
-        ("data:image/png;base64,a!", "the picture in a data: URI is not base64"),
-        ("data:image/png;base64,", "expected a picture, got an empty file"),
-    ],
-)
-def test_a_uri_that_is_no_picture(uri, message):
-    with pytest.raises(ImageError, match=message):
-        pipeline()(uri)
+def test_an_image_that_is_a_face_has_no_surroundings():
+    image = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
+    whole = Pipeline(ConstantClassifier(), "whole", views=max(VIEWS))
+    crops = whole.crops(image, whole.find(image))
+    upright, mirrored = crops[0, : whole.views // 2], crops[0, whole.views // 2 :]
+    assert (upright == whole.classifier.preprocess.fit(image)).all()
+    assert (mirrored == upright[:, :, ::-1]).all()
 
 
-def test_work_is_spread_in_order_and_little_is_begun_ahead():
-    begun, threads = [], set()
-
-    def work(item):
-        begun.append(item)
-        threads.add(threading.get_ident())
-        time.sleep(0.02 if item % 3 else 0.005)  # later ones finish first
-        return 10 * item
-
-    made = spread(work, iter(range(41)), 3)
-    assert [next(made) for _ in range(5)] == [0, 10, 20, 30, 40]
-    assert len(begun) <= 5 + AHEAD * 3 + 1
-    assert list(made) == [10 * item for item in range(5, 41)]
-    assert len(threads) == 3
-    assert threading.get_ident() not in threads
-
-
-def test_an_error_in_the_work_is_raised_in_its_place_and_the_rest_is_dropped():
-    def work(item):
-        if item == 3:
-            raise OSError("full")
-        return item
-
-    made = spread(work, range(1000), 2)
-    assert [next(made) for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(OSError, match="full"):
-        next(made)
-
-
-def test_each_worker_has_its_own_detector_and_one_of_the_users_is_asked_in_turn(tmp_path, monkeypatch):
-    paths = [tmp_path / f"{number}.jpg" for number in range(7)]
-    for seed, path in enumerate(paths):
-        path.write_bytes(jpeg(photo(seed)))
-    own = Pipeline(ConstantClassifier(), "haar")
-    alone = [result for result, _ in own.each(paths)]
-    assert [result for result, _ in own.each(paths, workers=3)] == alone
-    assert any(result.faces for result in alone)
-
-    class Busy(FixedDetector):
-        inside = 0
-
-        def detect(self, image_rgb_u8):
-            self.inside += 1
-            time.sleep(0.005)
-            assert self.inside == 1
-            self.inside -= 1
-            return super().detect(image_rgb_u8)
-
-    shared = Pipeline(ConstantClassifier(), Busy(BOX))
-    assert [len(result.faces) for result, _ in shared.each(paths, workers=3)] == [1] * 7
-    opened = []
-    monkeypatch.setattr("mien.pipeline.open_detector", lambda *_: opened.append(1) or Busy(BOX))
-    each_its_own = Pipeline(ConstantClassifier(), "yunet")
-    assert [len(result.faces) for result, _ in each_its_own.each(paths, workers=3)] == [1] * 7
-    assert 2 <= len(opened) <= 4
-    opened.clear()
-    monkeypatch.setattr(Busy, "spreads_itself", True, raising=False)
-    assert len(list(Pipeline(ConstantClassifier(), "haar").each(paths, workers=3))) == 7
-    assert len(opened) == 1
-
-
-def test_no_face_is_an_answer():
-    assert pipeline()(photo()).faces == ()
-
-
-def test_path_bytes_and_pixels_give_the_same(tmp_path):
+def test_every_way_in_gives_the_same(tmp_path):
     data = jpeg(photo())
     (tmp_path / "a.jpg").write_bytes(data)
     by_path, by_text = pipeline(BOX)(tmp_path / "a.jpg"), pipeline(BOX)(str(tmp_path / "a.jpg"))
     assert by_path == by_text
     assert by_path.source == str(tmp_path / "a.jpg")
-    assert pipeline(BOX)(data).faces == pipeline(BOX)(images.decode(data)).faces == by_path.faces
+    for source in (data, images.decode(data), mien.frames(data), [data]):
+        assert pipeline(BOX)(source).faces == by_path.faces
 
 
-@pytest.mark.parametrize(
-    "array", [np.zeros((5, 5), np.uint8), np.zeros((5, 5, 4), np.uint8), np.zeros((0, 5, 3), np.uint8)]
-)
-def test_other_arrays_are_refused(array):
-    with pytest.raises(ImageError, match=r"expected RGB pixels, uint8 \[h, w, 3\]; got uint8 \["):
-        pipeline()(array)
-
-
-def test_what_opencv_refuses_is_an_error_of_the_picture():
-    class Refusing:
-        def detect(self, image_rgb_u8):
-            return cv2.resize(image_rgb_u8, (0, 0))
-
-    with pytest.raises(ImageError, match="OpenCV cannot work on this picture"):
-        Pipeline(ConstantClassifier(), Refusing())(photo())
-
-
-def test_a_name_too_long_for_the_system_is_a_row_with_an_error():
-    ((result, image),) = pipeline(BOX).each(find_images(["a" * 300 + ".jpg"]))
-    assert image is None
-    assert "cannot read" in result.error
+def test_one_image_is_expected_and_what_is_wrong_is_raised(tmp_path):
+    with pytest.raises(ConfigError, match=r"expected one image, got 2: use pipeline\.stream"):
+        pipeline()([photo(), photo()])
+    with pytest.raises(
+        ImageError, match=r"got None: cv2\.imread returns None for a file that it cannot read"
+    ):
+        pipeline()(None)
+    with pytest.raises(ImageError, match=r"cannot read .*none.jpg: No such file"):
+        pipeline()(tmp_path / "none.jpg")
 
 
 def test_one_bad_file_does_not_stop_the_rest(tmp_path):
     (tmp_path / "a.jpg").write_bytes(jpeg(photo()))
     (tmp_path / "b.jpg").write_bytes(b"broken")
-    results = [r for r, _ in pipeline(BOX).each([tmp_path / name for name in ("b.jpg", "none.jpg", "a.jpg")])]
+    results = list(pipeline(BOX).stream([tmp_path / name for name in ("b.jpg", "none.jpg", "a.jpg")]))
     assert [bool(result.error) for result in results] == [True, True, False]
-    document = predictions_dict(ConstantClassifier().id, results)
-    assert document["schema"] == "mien.predictions/1"
-    assert document["images"][0]["faces"] == []
-    assert document["images"][0]["width"] is None
-    assert document["images"][2]["faces"][0]["box_xyxy_px"] == list(BOX)
-    assert document["images"][2]["error"] is None
+    assert [len(result.faces) for result in results] == [0, 0, 1]
 
 
-def test_a_small_picture_is_cropped_by_no_rule():
-    """`auto` takes it whole, and the crop rule of the detector it would have asked must not apply."""
-    seen = []
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_image_that_opencv_refuses_is_an_error_in_its_place(workers):
+    class Refusing(FixedDetector):
+        def detect(self, image_rgb_u8):
+            return super().detect(image_rgb_u8) if image_rgb_u8[0, 0, 0] else cv2.resize(image_rgb_u8, (0, 0))
 
-    class Spy(ConstantClassifier):
+    dark, bright = np.zeros((11, 13, 3), np.uint8), np.full((11, 13, 3), 9, np.uint8)
+    refusing = Pipeline(ConstantClassifier(), Refusing((0.0, 0.0, 9.0, 9.0)))
+    results = list(refusing.stream([bright, dark, bright, bright], workers=workers))
+    assert ["OpenCV cannot work on this image" in (one.error or "") for one in results] == [
+        False,
+        True,
+        False,
+        False,
+    ]
+    assert [len(one.faces) for one in results] == [1, 0, 1, 1]
+    with pytest.raises(ImageError, match="OpenCV cannot work on this image"):
+        refusing(dark)
+
+
+def test_several_workers_give_what_one_gives_in_order():
+    photos = [photo(seed) for seed in range(7)]
+    own = Pipeline("default", FixedDetector(BOX, (3.0, 5.0, 90.0, 99.0)))
+    alone, together = list(own.stream(photos, workers=1)), list(own.stream(photos, workers=3))
+    assert len(together) == 7
+    for one, other in zip(alone, together, strict=True):
+        for face, same in zip(one.faces, other.faces, strict=True):
+            assert face.probs == pytest.approx(same.probs, abs=1e-5)
+    assert alone[0].faces[0].probs != pytest.approx(alone[1].faces[0].probs, abs=1e-3)
+
+
+def test_crops_of_images_that_are_ready_together_share_a_call(monkeypatch):
+    classifier, others = Brightness(), threading.Semaphore(0)
+
+    class First(FixedDetector):
+        """The first image takes until the others are done."""
+
+        def detect(self, image_rgb_u8):
+            if image_rgb_u8.shape[0] == 11:
+                assert all(others.acquire(timeout=5) for _ in range(3))
+                time.sleep(0.05)
+            others.release()
+            return super().detect(image_rgb_u8)
+
+    monkeypatch.setattr("mien.pipeline.open_detector", lambda *_: First((1.0, 2.0, 8.0, 9.0)))
+    sizes = [(side, 17, 3) for side in (11, 12, 13, 14)]
+    together = Pipeline(classifier, "yunet").stream(
+        [np.full(size, 99, np.uint8) for size in sizes], workers=4
+    )
+    assert [(one.height, len(one.faces)) for one in together] == [(11, 1), (12, 1), (13, 1), (14, 1)]
+    assert classifier.calls == 1
+
+
+def test_tools_of_the_users_are_called_one_at_a_time():
+    class Busy:
+        inside = 0
+
+        def enter(self):
+            self.inside += 1
+            time.sleep(0.005)
+            assert self.inside == 1
+            self.inside -= 1
+
+    class Detector(FixedDetector, Busy):
+        def detect(self, image_rgb_u8):
+            self.enter()
+            return super().detect(image_rgb_u8)
+
+    class Own(ConstantClassifier, Busy):
         def logits(self, crops):
-            seen.append(crops)
+            self.enter()
             return super().logits(crops)
 
-    small = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
-    Pipeline(Spy(), "auto")(small)
-    assert (seen[0][0] == Spy().preprocess.fit(small)).all()
+    shared = Pipeline(Own(), Detector(BOX))
+    assert [len(one.faces) for one in shared.stream([photo()] * 7, workers=3)] == [1] * 7
 
 
-def test_folders_are_searched_and_files_kept(tmp_path):
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "seen").mkdir()
-    for name in ("b.png", "a.JPG", "sub/c.webp", "notes.txt", "._a.JPG", "seen/a.faces.jpg"):
-        (tmp_path / name).write_bytes(png())
-    (tmp_path / "folder.jpg").mkdir()
-    assert [p.name for p in find_images([tmp_path, "missing.jpg"], skip=tmp_path / "seen")] == [
-        "a.JPG",
-        "b.png",
-        "c.webp",
-        "missing.jpg",
-    ]
-    (tmp_path / "b.faces.jpg").write_bytes(png())
-    beside = [p.name for p in find_images([tmp_path], skip=tmp_path)]
-    assert beside == ["a.JPG", "b.png", "a.faces.jpg", "c.webp"], "only what lies where results go is one"
-    above = [p.name for p in find_images([tmp_path / "sub"], skip=tmp_path)]
-    assert above == ["c.webp"]
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match="no pictures in the folder .*empty: expected files such as"):
-        find_images([tmp_path / "empty"])
+def test_detectors_are_opened_once_for_each_thread_that_works_at_once(monkeypatch):
+    opened = []
+
+    def open_one(*_):
+        opened.append(1)
+        return FixedDetector(BOX)
+
+    monkeypatch.setattr("mien.pipeline.open_detector", open_one)
+    many = Pipeline(ConstantClassifier(), "yunet")
+    for _ in range(3):
+        assert len(list(many.stream([photo()] * 11, workers=3))) == 11
+    assert len(opened) <= 3
+    monkeypatch.setattr(FixedDetector, "one_at_a_time", True, raising=False)
+    opened.clear()
+    assert len(list(Pipeline(ConstantClassifier(), "haar").stream([photo()] * 11, workers=3))) == 11
+    assert len(opened) == 1
+
+
+def test_a_pipeline_pickles_and_gives_the_same_again():
+    own = Pipeline("default", "haar", views=2, uncertain_below=0.3)
+    again = pickle.loads(pickle.dumps(own))
+    image = photo()
+    assert again.facts == own.facts
+    assert again(image) == own(image)
 
 
 @pytest.mark.parametrize(("bound", "label"), [(0.0, "happy"), (0.88, "happy"), (0.89, UNCERTAIN)])
 def test_below_the_bound_a_face_is_uncertain_and_keeps_its_probabilities(bound, label):
-    look = Pipeline(ConstantClassifier(), FixedDetector((0, 0, 9, 9)), uncertain_below=bound)
-    (face,) = look(np.zeros((11, 13, 3), np.uint8)).faces
+    own = Pipeline(ConstantClassifier(), FixedDetector((0.0, 0.0, 9.0, 9.0)), uncertain_below=bound)
+    (face,) = own(np.zeros((11, 13, 3), np.uint8)).faces
     assert face.label == label
     assert face.probs["happy"] == pytest.approx(1 / (1 + np.exp(-2)))  # 0.8808
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"uncertain_below": 1.2}, "uncertain_below is a probability from 0 to 1, got 1.2"),
+        ({"views": 3}, "views must be one of 1, 2"),
+        ({"detector": "yunett"}, r"unknown detector 'yunett': expected .*; did you mean yunet\?"),
+    ],
+)
+def test_wrong_options_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        Pipeline(**{"model": ConstantClassifier(), "detector": FixedDetector(), **options})
+    with pytest.raises(ConfigError, match="workers must be at least 1, got 0"):
+        list(pipeline().stream([], workers=0))
+
+
+def test_predict_is_a_sequence_that_converts(tmp_path):
+    (tmp_path / "b.jpg").write_bytes(b"broken")
+    found = predict(
+        [photo(), tmp_path / "b.jpg"], model=ConstantClassifier(), detector=FixedDetector(BOX, BOX)
+    )
+    assert len(found) == 2
+    assert repr(found) == "Predictions(2 images, 2 faces, 1 errors, model constant)"
+    assert found[0].faces[1].label == "happy"
+    assert [row.get("face") for row in found.to_rows()] == [1, 2, None]
+    assert json.loads(found.to_json())["images"][1]["error"].startswith("not a picture")
+    assert found.to_dict()["detector"] == "FixedDetector"
+    page = found._repr_html_()
+    assert page.count("<tr>") == 4
+    assert "not a picture" in page
+    assert found[0]._repr_png_().startswith(b"\x89PNG")
+    assert found[1]._repr_png_() is None

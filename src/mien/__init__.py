@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mien.classifiers import Classifier, load_classifier
     from mien.data.dataset import FaceDataset
-    from mien.data.reading import ReadOptions
     from mien.data.sources import read_dataset
+    from mien.detectors import FaceDetector, open_detector
     from mien.errors import MienError
     from mien.evaluation.evaluate import evaluate
-    from mien.pipeline import Pipeline
+    from mien.options import ReadOptions
+    from mien.pipeline import Pipeline, Predictions, predict
+    from mien.predictions import ImageResult
     from mien.preprocess import Preprocess
-    from mien.results import EvalReport, Face, FaceResult, ImageResult
+    from mien.results import EvalReport, Face, FaceResult
+    from mien.vision.draw import annotate
+    from mien.vision.frames import Frame, frames
+    from mien.vision.images import read as read_image
 
 __version__ = "0.1.0"
 
@@ -26,39 +31,57 @@ _HOMES = {
     "EvalReport": "mien.results",
     "Face": "mien.results",
     "FaceDataset": "mien.data.dataset",
+    "FaceDetector": "mien.detectors",
     "FaceResult": "mien.results",
-    "ImageResult": "mien.results",
+    "Frame": "mien.vision.frames",
+    "ImageResult": "mien.predictions",
     "MienError": "mien.errors",
     "Pipeline": "mien.pipeline",
+    "Predictions": "mien.pipeline",
     "Preprocess": "mien.preprocess",
-    "ReadOptions": "mien.data.reading",
+    "ReadOptions": "mien.options",
+    "annotate": "mien.vision.draw",
     "evaluate": "mien.evaluation.evaluate",
+    "frames": "mien.vision.frames",
     "load_classifier": "mien.classifiers",
+    "open_detector": "mien.detectors",
+    "predict": "mien.pipeline",
     "read_dataset": "mien.data.sources",
+    "read_image": "mien.vision.images:read",
 }
+"""Where each public name lives: a module, and the name there if it is another."""
 
 __all__ = [
     "Classifier",
     "EvalReport",
     "Face",
     "FaceDataset",
+    "FaceDetector",
     "FaceResult",
+    "Frame",
     "ImageResult",
     "MienError",
     "Pipeline",
+    "Predictions",
     "Preprocess",
     "ReadOptions",
     "__version__",
+    "annotate",
     "evaluate",
+    "frames",
     "load_classifier",
+    "open_detector",
+    "predict",
     "read_dataset",
+    "read_image",
 ]
 
 
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'mien' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    module, _, other = _HOMES[name].partition(":")
+    return getattr(import_module(module), other or name)
 
 
 def __dir__() -> list[str]:

@@ -1,27 +1,34 @@
-"""A model on disk: a folder with weights, graph, card and a `config.json` that hashes and explains them all.
+"""A model on disk: a folder with weights, graphs, card and a `config.json` that hashes and explains them all.
 
-Loading reads only files that the config names, checks every hash, never unpickles and never downloads.
-`config.json` is written last, so a folder with one is a whole bundle.
+Loading reads `config.json`; every other file is read, and held against its hash, when it is used. Nothing is
+unpickled, nothing is downloaded. `config.json` alone decides which state of the files counts: see `save`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
+import warnings
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import from_json
 
-from mien import files
-from mien.errors import BundleError, did_you_mean
+from mien import __version__, files
+from mien.card import ENSEMBLE as ENSEMBLE
+from mien.card import Card as Card
+from mien.card import render
+from mien.errors import BundleError, MienWarning, OutputError, did_you_mean
 from mien.preprocess import Preprocess
 from mien.results import ModelId
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 CONFIG = "config.json"
 GRAPH = "model.onnx"
@@ -30,59 +37,14 @@ GRAPHS = {"onnx": GRAPH, "int8": "model.int8.onnx", "fp16": "model.fp16.onnx"}
 WEIGHTS = "model.safetensors"
 TRAINED_ON = "trained_on.bin"
 """Keys of the training images (`mien.data.twins`), so that a report can tell them from new ones."""
+PAGE = "README.md"
+"""The card, for people. It decides nothing: a bundle whose page was edited loads, with a warning."""
+NEW = ".new"
+"""Ends the name of a file that `save` has written and not yet renamed."""
 RUN = "run"
 """The folder beside them in which a run keeps its checkpoint and history."""
-ENSEMBLE = "ensemble"
-"""The architecture of a bundle that joins others; it has a graph and no weights of torch's."""
 DEFAULT_MODEL = "mien_nano"
 """The built-in bundle that answers to the name ``default``."""
-
-
-class Card(BaseModel):
-    """Everything a bundle says about itself, beside the hashes of its files."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    architecture: str
-    """A name in the catalog of networks."""
-    labels: tuple[str, ...] = Field(min_length=2)
-    preprocess: Preprocess
-    parameters: int
-    """As deployed."""
-    recipe: dict[str, Any]
-    """Every option of the run."""
-    command: str
-    """Rebuilds the bundle, given the data."""
-    data: dict[str, Any]
-    """Name, fingerprint and counts of what it was trained and judged on."""
-    training: dict[str, Any]
-    """Epochs, the chosen one, wall time, machine."""
-    versions: dict[str, str]
-    scores: list[dict[str, Any]]
-    """Evaluation reports, each with its split, test-time augmentation and protocol."""
-    exports: dict[str, dict[str, Any]] = {}
-    """How each further graph was made and how it fared against `model.onnx`, by its backend's name."""
-    calibration: dict[str, Any] = {}
-    """Temperature, the split it was fitted to and what it did there; empty where there is none."""
-
-    @property
-    def temperature(self) -> float:
-        """What the graphs divide the network's logits by, as their last step."""
-        return float(self.calibration.get("temperature", 1.0))
-
-    @property
-    def trained_on(self) -> tuple[str, ...]:
-        """Splits whose pictures the model, or a member of it, has learnt."""
-        own = self.recipe.get("train_split")
-        return tuple(self.training.get("trained_on", [own] if own else []))
-
-    @property
-    def chosen_on(self) -> tuple[str, ...]:
-        """Splits on which its epoch, its members' or their weights were chosen, or its temperature fitted."""
-        own, fitted = self.training.get("validation_split"), self.calibration.get("split")
-        chosen = self.training.get("chosen_on", [own] if own else [])
-        return tuple(dict.fromkeys([*chosen, *([fitted] if fitted else [])]))
 
 
 class _Config(BaseModel):
@@ -95,10 +57,12 @@ class _Config(BaseModel):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A checked bundle, its files in memory."""
+    """An opened bundle: what its config says. The other files are read when they are asked for."""
 
     card: Card
-    contents: Mapping[str, bytes]
+    folder: Path
+    sha256: Mapping[str, str]
+    """The hash of every file, by its name."""
 
     @property
     def id(self) -> ModelId:
@@ -106,22 +70,20 @@ class Bundle:
         return self.identity("onnx")
 
     def identity(self, backend: str) -> ModelId:
-        """Return name, hash of the graph that this backend runs (torch stands for the first) and labels."""
-        return ModelId(self.card.name, files.sha256(self.graph(backend)), self.card.labels)
+        """Return name, hash of the graph that this backend runs (torch stands for the first) and labels.
+
+        Raises:
+            BundleError: the bundle was not exported to it.
+        """
+        return ModelId(self.card.name, self.sha256[self._graph_name(backend)], self.card.labels)
 
     def graph(self, backend: str) -> bytes:
         """Return the graph that a backend runs.
 
         Raises:
-            BundleError: the bundle was not exported to it.
+            BundleError: the bundle was not exported to it, or the file is missing or damaged.
         """
-        name = GRAPHS.get(backend, GRAPH)
-        if name not in self.contents:
-            raise BundleError(
-                f"model {self.card.name} has no {name}: `mien export` makes it, with --to {backend} "
-                f"(the bundle holds {', '.join(self.contents)})"
-            )
-        return self.contents[name]
+        return self.read(self._graph_name(backend))
 
     @property
     def preprocess(self) -> Preprocess:
@@ -129,16 +91,37 @@ class Bundle:
         return self.card.preprocess
 
     def read(self, name: str) -> bytes:
-        """Return a file of the bundle.
+        """Return a file of the bundle, checked against its hash.
 
         Raises:
-            BundleError: the bundle has no such file.
+            BundleError: the bundle has no such file, or it is missing, damaged or not a regular file.
         """
-        if name not in self.contents:
+        if name not in self.sha256:
             raise BundleError(
-                f"model {self.card.name} has no {name}: expected one of {', '.join(self.contents)}"
+                f"model {self.card.name} has no {name}: expected one of {', '.join(self.sha256)}"
             )
-        return self.contents[name]
+        path, expected = self.folder / name, self.sha256[name]
+        for place in (path, _new(path)):  # the second: `save` was interrupted before it renamed the file
+            with contextlib.suppress(BundleError):
+                content = _read_file(place)
+                if files.sha256(content) == expected:
+                    return content
+        content = _read_file(path)
+        if (found := files.sha256(content)) == expected:  # another process has just renamed it
+            return content
+        raise BundleError(
+            f"bundle {self.folder}: {name} has SHA-256 {found[:12]}..., expected {expected[:12]}...: "
+            f"the file was changed or damaged; copy or train the bundle again"
+        )
+
+    def _graph_name(self, backend: str) -> str:
+        name = GRAPHS.get(backend, GRAPH)
+        if name not in self.sha256:
+            raise BundleError(
+                f"model {self.card.name} has no {name}: `mien export` makes it, with --to {backend} "
+                f"(the bundle holds {', '.join(self.sha256)})"
+            )
+        return name
 
 
 def built_in() -> list[str]:
@@ -173,56 +156,172 @@ def find(model: str | Path) -> Path:
 
 
 def load(model: str | Path = "default") -> Bundle:
-    """Load a bundle folder, or a built-in one by name; every file is checked against its hash.
+    """Open a bundle folder, or a built-in one by name. Its graphs and weights are read when they are used.
+
+    Warns:
+        MienWarning: the config has fields that this version does not know, or the page was edited.
 
     Raises:
-        BundleError: missing, damaged, tampered with or foreign.
+        BundleError: no such bundle, a foreign config, or one of a later format.
     """
     folder = find(model)
     config = _read_config(folder)
-    contents = {}
-    for name, expected in config.sha256.items():
+    for name in config.sha256:
         if Path(name).name != name:
             raise BundleError(f"bundle {folder} names the file {name!r} outside itself")
+    opened = Bundle(config.card, folder, config.sha256)
+    if PAGE in opened.sha256:
         try:
-            contents[name] = (folder / name).read_bytes()
-        except OSError as error:
-            raise BundleError(f"bundle {folder} lacks its file {name}: {error.strerror or error}") from error
-        if (found := files.sha256(contents[name])) != expected:
-            raise BundleError(
-                f"bundle {folder}: {name} has SHA-256 {found[:12]}..., expected {expected[:12]}...: "
-                f"the file was changed or damaged; copy or train the bundle again"
+            opened.read(PAGE)
+        except BundleError:
+            _warn(
+                f"{folder / PAGE} was edited, or is missing: the model is used all the same, its facts are those "
+                f"of {CONFIG}; what writes this bundle again makes the page anew"
             )
-    return Bundle(config.card, contents)
+    return opened
 
 
-def save(folder: Path, card: Card, contents: Mapping[str, bytes]) -> None:
-    """Write a bundle into `folder`, or over the one there; the config is put in place last.
+def save(folder: Path, card: Card, contents: Mapping[str, bytes], base: Bundle | None = None) -> None:
+    """Write a bundle into `folder`, or over the one there; the card's page is made here.
+
+    Files of `base` that `contents` does not replace come along; `folder` may be its own. The order makes the
+    config the one moment of change: all files are written under another name (`NEW`), then the config is
+    replaced, then the files are renamed. `Bundle.read` knows both names, so that a bundle loads whenever this
+    was interrupted: as the old one before that moment, as the new one after it.
 
     Raises:
-        OutputError: it can't be written; what was there is as it was.
+        BundleError: a file of `base` is missing or damaged.
+        OutputError: it cannot be written, or another command changes the folder; the message says what holds.
     """
-    hashes = {name: files.sha256(content) for name, content in contents.items()}
+    contents = {**contents, PAGE: render(card).encode()}
+    kept = {name: digest for name, digest in base.sha256.items() if name not in contents} if base else {}
+    in_place = base is not None and folder.resolve() == base.folder.resolve()
+    if base and not in_place:
+        contents |= {name: base.read(name) for name in kept}
+    hashes = {**kept, **{name: files.sha256(content) for name, content in contents.items()}}
     config = _Config(format="mien.bundle/1", card=card, sha256=hashes)
-    text = json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
-    files.write_together(folder, {**contents, CONFIG: text.encode()})
+    text = json.dumps(config.model_dump(mode="json", exclude_none=True), indent=2) + "\n"
+    with files.locked(folder):
+        _settle(folder, contents)
+        if base and in_place and _read_config(folder).sha256 != base.sha256:
+            raise OutputError(
+                f"another command has changed {folder} since this one read it: nothing was changed by this one; "
+                f"repeat it"
+            )
+        try:
+            for name, content in contents.items():
+                files.write(_new(folder / name), content)
+            files.write(folder / CONFIG, text)
+        finally:
+            _settle(folder, contents)
+
+
+def _settle(folder: Path, names: Iterable[str]) -> None:
+    """Rename every new file that the config counts, and remove every other one: wherever `save` has stopped."""
+    known = _read_config(folder).sha256 if (folder / CONFIG).exists() else {}
+    for name in {**known, **dict.fromkeys(names)}:
+        new = _new(folder / name)
+        if not new.is_file():
+            continue
+        if files.sha256(new.read_bytes()) != known.get(name):
+            new.unlink()
+            continue
+        try:
+            new.replace(folder / name)
+        except OSError as error:
+            raise OutputError(
+                f"the new model is in {folder} and works, but {new.name} there could not be renamed to {name}: "
+                f"{error.strerror or error}; rename it yourself"
+            ) from error
+
+
+def _new(path: Path) -> Path:
+    return path.with_name(path.name + NEW)
+
+
+def _read_file(path: Path) -> bytes:
+    """Read a file of a bundle.
+
+    Raises:
+        BundleError: it is missing, a pipe or device (reading one may never end), or a Git LFS pointer.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise BundleError(
+                f"bundle {path.parent}: {path.name} is not a regular file but a folder, pipe or device"
+            )
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:  # the second: a name with a null character
+        reason = getattr(error, "strerror", None) or error
+        raise BundleError(f"bundle {path.parent} lacks its file {path.name}: {reason}") from error
+    if content.startswith(_LFS_POINTER):
+        raise BundleError(f"{path} is a Git LFS pointer, not the file itself: run `git lfs pull` there")
+    return content
 
 
 def _read_config(folder: Path) -> _Config:
+    path = folder / CONFIG
     try:
-        return _Config.model_validate_json((folder / CONFIG).read_bytes())
-    except FileNotFoundError as error:
+        given = from_json(_read_file(path))
+        _check_format(path, given)
+        known, unknown = _known(given)
+        config = _Config.model_validate(known)
+    except BundleError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
         if (folder / RUN).is_dir():
             raise BundleError(
                 f"{folder} holds an unfinished run, which becomes a model when it ends: go on with it by the "
                 f"`mien train` command that began it and --resume"
             ) from error
         raise BundleError(f"{folder} is not a model bundle: it has no {CONFIG}") from error
-    except OSError as error:
-        raise BundleError(f"bundle {folder}: cannot read {CONFIG}: {error.strerror}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
+        raise BundleError(f"{path} is not a mien bundle config: {where or 'JSON'}: {first['msg']}") from error
+    except ValueError as error:
+        raise BundleError(f"{path} is not a mien bundle config: it is not JSON: {error}") from error
+    if unknown:
+        _warn(
+            f"{path} has fields that mien {__version__} does not know and leaves aside: {', '.join(unknown)}; "
+            f"a later version wrote it"
+        )
+    return config
+
+
+def _check_format(path: Path, given: Any) -> None:
+    form = str(given.get("format")) if isinstance(given, dict) else ""
+    if form != _FORMAT and re.fullmatch(r"mien\.bundle/\d+", form):
         raise BundleError(
-            f"{folder / CONFIG} is not a mien bundle config: {where or 'JSON'}: {first['msg']}"
-        ) from error
+            f"{path} has the format {form}, this is mien {__version__}, which reads {_FORMAT}: upgrade mien"
+        )
+
+
+def _known(config: Any) -> tuple[Any, list[str]]:
+    """Return a config without the fields that this version does not know, and the paths of those."""
+    unknown: list[str] = []
+
+    def keep(model: type[BaseModel], given: Any, prefix: str) -> Any:
+        if not isinstance(given, dict):
+            return given
+        known = {*model.model_fields, *_FORMER.get(model, ())}
+        unknown.extend(f"{prefix}{name}" for name in given if name not in known)
+        return {
+            name: keep(_SECTIONS[name], value, f"{prefix}{name}.") if name in _SECTIONS else value
+            for name, value in given.items()
+            if name in known
+        }
+
+    return keep(_Config, config, ""), unknown
+
+
+def _warn(message: str) -> None:
+    """Warn, as if from here: of one place, Python prints an equal message once."""
+    warnings.warn(message, MienWarning, stacklevel=1)
+
+
+_FORMAT = "mien.bundle/1"
+_SECTIONS: dict[str, type[BaseModel]] = {"card": Card, "preprocess": Preprocess}
+_FORMER: dict[type[BaseModel], tuple[str, ...]] = {Preprocess: ("crops",)}
+"""Fields of earlier versions, which the model itself takes care of."""
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"

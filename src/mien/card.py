@@ -1,11 +1,195 @@
-"""The model card: a bundle's facts as a page for people, every figure taken from the bundle itself."""
+"""The model card: what a bundle says about itself, as checked facts and as a page for people.
+
+Facts that nobody wrote down are None or empty, and the page says "unknown". Facts that a later version adds are
+kept as they are.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import html
+import re
+from typing import Any
 
-if TYPE_CHECKING:
-    from mien.bundle import Card
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from mien.preprocess import Preprocess
+from mien.results import ClassScores
+
+ENSEMBLE = "ensemble"
+"""The architecture of a bundle that joins others; it has a graph and no weights of torch's."""
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class Score(_Facts):
+    """An evaluation on one split."""
+
+    split: str
+    tta: str = "none"
+    """Test-time augmentation."""
+    protocol: str = ""
+    """What was chosen on these images."""
+    n: int = 0
+    accuracy: float
+    macro_f1: float | None = None
+    balanced_accuracy: float | None = None
+    top_k_accuracy: dict[str, float] = {}
+    per_class: dict[str, ClassScores] = {}
+    confusion: tuple[tuple[int, ...], ...] = ()
+
+
+class Origin(_Facts):
+    """Weights that a run began with or learnt from."""
+
+    name: str
+    sha256: str = ""
+
+
+class Training(_Facts):
+    """How the weights came to be, or, from `split` on, how an ensemble was put together."""
+
+    started_from: Origin | None = None
+    teachers: tuple[Origin, ...] = ()
+    votes_share: float = 0.0
+    """Fraction of each target that annotators' votes made."""
+    epochs: int | None = None
+    validation_split: str | None = None
+    """Whose images chose the epoch."""
+    kept_epoch: int | None = None
+    kept_train_accuracy: float | None = None
+    kept_val_accuracy: float | None = None
+    kept_val_macro_f1: float | None = None
+    last_val_accuracy: float | None = None
+    median_epoch_seconds: float | None = None
+    device: str = ""
+    precision: str = ""
+    processes: int | None = None
+    threads: int | None = None
+    machine: str = ""
+    onnx_max_probability_difference: float | None = None
+    trained_on: tuple[str, ...] | None = None
+    """Splits whose images any model in its descent has learnt; None where `train_split` of the recipe is all."""
+    chosen_on: tuple[str, ...] | None = None
+    split: str | None = None
+    """Whose images chose the weights of an ensemble."""
+    is_worse: bool = False
+    """Whether its best member alone does better there."""
+    mean: float | None = None
+    vote: float | None = None
+    weighted: float | None = None
+    """Accuracy there by each rule."""
+    gain: float | None = None
+    gain_standard_error: float | None = None
+
+
+class Data(_Facts):
+    """The dataset that it was trained and evaluated on."""
+
+    name: str = ""
+    fingerprint: str = ""
+    counts: dict[str, dict[str, int]] = {}
+    """Images of each label in each labelled split."""
+    skipped: tuple[str, ...] = ()
+    """Corrupt images that were left out."""
+
+
+class Comparison(_Facts):
+    """The answers of a graph beside those of `model.onnx`."""
+
+    n: int = 0
+    equal_labels: float | None = None
+    change: float | None = None
+    """Accuracy minus that of `model.onnx`; None where the images have no labels."""
+
+
+class ComparedOn(_Facts):
+    """The images of a `Comparison`."""
+
+    data: str = ""
+    split: str = ""
+    chose: bool = False
+    """Whether they also chose between candidates."""
+
+
+class Export(_Facts):
+    """How a further graph was made, and how it compares with `model.onnx`."""
+
+    method: str = ""
+    compared_on: ComparedOn = ComparedOn()
+    held_out: Comparison = Comparison()
+    size_bytes: int | None = None
+    onnx_size_bytes: int | None = None
+    onnx_sha256: str = ""
+    scores: tuple[Score, ...] = ()
+    command: str = ""
+    candidates: tuple[dict[str, Any], ...] = ()
+
+
+class Calibration(_Facts):
+    """The temperature in the graphs, the split it was fitted to, and what it did there."""
+
+    temperature: float = Field(1.0, gt=0)
+    split: str | None = None
+    """None where no temperature was fitted."""
+    data: str = ""
+    n: int = 0
+    log_loss: float | None = None
+    log_loss_calibrated: float | None = None
+    ece: float | None = None
+    ece_calibrated: float | None = None
+
+
+class Card(BaseModel):
+    """Everything a bundle says about itself, beside the hashes of its files."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    architecture: str
+    """A name in the catalog of networks, or `ENSEMBLE`."""
+    labels: tuple[str, ...] = Field(min_length=2)
+    preprocess: Preprocess
+    parameters: int = Field(ge=0)
+    """As deployed."""
+    recipe: dict[str, Any]
+    """Every option of the run as its version knew them; of an ensemble its rule and members."""
+    command: str
+    """Rebuilds the bundle, given the data."""
+    data: Data
+    training: Training
+    versions: dict[str, str]
+    scores: tuple[Score, ...]
+    exports: dict[str, Export] = {}
+    """Further graphs, by the name of the backend that runs them."""
+    calibration: Calibration = Calibration()
+
+    @field_validator("recipe")
+    @classmethod
+    def _options_are_a_table(cls, recipe: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(options := recipe.get("network_options", {}), dict):
+            raise ValueError(f"network_options: expected a table of options, got {options!r}")
+        return recipe
+
+    @property
+    def temperature(self) -> float:
+        """What the graphs divide the network's logits by, as their last step."""
+        return self.calibration.temperature
+
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        """Splits whose images the model, or a member of it, has learnt."""
+        own = self.recipe.get("train_split")
+        return self.training.trained_on or ((str(own),) if own else ())
+
+    @property
+    def chosen_on(self) -> tuple[str, ...]:
+        """Splits on which its epoch, its members' or their weights were chosen, or its temperature fitted."""
+        own, fitted = self.training.validation_split, self.calibration.split
+        chosen = self.training.chosen_on if self.training.chosen_on is not None else (own,)
+        return tuple(dict.fromkeys(split for split in (*chosen, fitted) if split))
+
 
 _USES = """\
 ## Intended use
@@ -33,7 +217,8 @@ _LICENCE = (
 
 
 def render(card: Card) -> str:
-    """Return the card as Markdown."""
+    """Return the page as Markdown. Names and labels appear in it as text, never as markup."""
+    fence = "`" * max(3, *(1 + len(run) for run in re.findall("`+", card.command)), 0)
     return "\n".join(
         [
             "---",
@@ -43,150 +228,172 @@ def render(card: Card) -> str:
             "tags: [facial-expression-recognition, onnx]",
             "---",
             "",
-            f"# {card.name}",
+            f"# {_text(card.name)}",
             "",
-            f"`{card.architecture}`, {card.parameters:,} parameters as deployed. One face crop of "
-            f"{card.preprocess.size_px}x{card.preprocess.size_px} pixels, {_colour(card)}, in; "
-            f"{len(card.labels)} probabilities out: {', '.join(card.labels)}.",
-            "",
-            "## Scores",
+            f"{_code(card.architecture)}, {card.parameters:,} parameters as deployed. One face crop of "
+            f"{card.preprocess.size_px}x{card.preprocess.size_px} pixels, "
+            f"{'grey' if card.preprocess.channels == 1 else 'colour'}, in; "
+            f"{len(card.labels)} probabilities out: {', '.join(map(_text, card.labels))}.",
             "",
             *_headline(card.scores),
-            "",
             *_per_class(card.scores),
-            "",
             *_calibration(card.calibration),
             *_graphs(card.exports),
             "## Training",
             "",
-            *(_members(card) if card.architecture == "ensemble" else _training(card)),
+            *(_members(card) if card.architecture == ENSEMBLE else _training(card)),
             "",
             "The command that makes it:",
             "",
-            "```",
+            fence,
             card.command or "# trained from Python; the recipe is in config.json",
-            "```",
+            fence,
             "",
-            f"Versions: {', '.join(f'{name} {number}' for name, number in card.versions.items())}.",
+            f"Versions: {', '.join(f'{_text(name)} {_text(number)}' for name, number in card.versions.items())}.",
             "",
             _USES,
         ]
     )
 
 
-def _graphs(exports: dict[str, dict[str, Any]]) -> list[str]:
+def _text(value: object) -> str:
+    """Return a name or label as it is to be read: nothing in it acts as Markdown, HTML or a control character."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in str(value))
+    escaped = re.sub(r"([\\`*~\[\]|]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", plain)
+    return html.escape(escaped, quote=False)
+
+
+def _code(value: object) -> str:
+    """Return a name as a code span."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in str(value))
+    return f"`{plain.replace('`', chr(39)).replace('|', chr(92) + '|')}`"
+
+
+def _number(value: float | None, form: str = ",", factor: float = 1) -> str:
+    return "unknown" if value is None else format(factor * value, form)
+
+
+def _percent(value: float | None, form: str = ".1f") -> str:
+    return "unknown" if value is None else f"{100 * value:{form}} %"
+
+
+def _graphs(exports: dict[str, Export]) -> list[str]:
     if not exports:
         return []
     rows = ["## Other graphs", "",
-            "| graph | size | equal labels | accuracy there, against model.onnx | pictures | how |",
+            "| graph | size | equal labels | accuracy there, against model.onnx | images | how |",
             "|---|---|---|---|---|---|"]  # fmt: skip
     for name, made in exports.items():
-        on, where = made["held_out"], made["compared_on"]
-        change = "" if on["change"] is None else f"{100 * on['change']:+.2f} points"
+        on, where = made.held_out, made.compared_on
+        change = "" if on.change is None else f"{100 * on.change:+.2f} points"
+        size, whole = (_number(value, ".3f", 1e-6) for value in (made.size_bytes, made.onnx_size_bytes))
         rows.append(
-            f"| {name} | {made['size_bytes'] / 1e6:.3f} MB (fp32: {made['onnx_size_bytes'] / 1e6:.3f}) "
-            f"| {100 * on['equal_labels']:.2f} % | {change} | {on['n']:,} of `{where['split']}`, `{where['data']}` "
-            f"| {made['method']} |"
+            f"| {_text(name)} | {size} MB (fp32: {whole}) | {_percent(on.equal_labels, '.2f')} | {change} "
+            f"| {on.n:,} of {_code(where.split)}, {_code(where.data)} | {_text(made.method)} |"
         )
         rows += [
-            f"| | | | {100 * score['accuracy']:.2f} % | {score['n']:,} of `{score['split']}`, tta {score['tta']} "
-            f"| {score['protocol']} |"
-            for score in made["scores"]
+            f"| | | | {_percent(score.accuracy, '.2f')} | {score.n:,} of {_code(score.split)}, tta "
+            f"{_text(score.tta)} | {_text(score.protocol)} |"
+            for score in made.scores
         ]
     return [*rows, ""]
 
 
-def _colour(card: Card) -> str:
-    return "grey" if card.preprocess.channels == 1 else "colour"
-
-
-def _headline(scores: list[dict[str, Any]]) -> list[str]:
-    rows = ["| split | n | test-time augmentation | accuracy | macro-F1 | balanced accuracy | protocol |",
+def _headline(scores: tuple[Score, ...]) -> list[str]:
+    if not scores:
+        return []
+    rows = ["## Scores", "",
+            "| split | n | test-time augmentation | accuracy | macro-F1 | balanced accuracy | protocol |",
             "|---|---|---|---|---|---|---|"]  # fmt: skip
     for score in scores:
-        figures = " | ".join(
-            f"{100 * score[name]:.1f} %" for name in ("accuracy", "macro_f1", "balanced_accuracy")
-        )
+        figures = map(_percent, (score.accuracy, score.macro_f1, score.balanced_accuracy))
         rows.append(
-            f"| {score['split']} | {score['n']:,} | {score['tta']} | {figures} | {score['protocol']} |"
+            f"| {_text(score.split)} | {score.n:,} | {_text(score.tta)} | {' | '.join(figures)} "
+            f"| {_text(score.protocol)} |"
         )
-    return rows
+    return [*rows, ""]
 
 
-def _per_class(scores: list[dict[str, Any]]) -> list[str]:
-    score = scores[0]
-    rows = [f"Per class on `{score['split']}`, without test-time augmentation:", "",
-            "| class | precision | recall | F1 | images |", "|---|---|---|---|---|"]  # fmt: skip
-    for label, row in score["per_class"].items():
-        figures = " | ".join(f"{100 * row[name]:.1f} %" for name in ("precision", "recall", "f1"))
-        rows.append(f"| {label} | {figures} | {row['support']} |")
-    return rows
-
-
-def _calibration(facts: dict[str, Any]) -> list[str]:
-    if not facts:
+def _per_class(scores: tuple[Score, ...]) -> list[str]:
+    score = next((one for one in scores if one.tta == "none" and one.per_class), None)
+    if score is None:
         return []
-    before = f"{facts['log_loss']:.3f}", f"{100 * facts['ece']:.1f} %"
-    after = f"{facts['log_loss_calibrated']:.3f}", f"{100 * facts['ece_calibrated']:.1f} %"
+    rows = [f"Per class on {_code(score.split)}, without test-time augmentation:", "",
+            "| class | precision | recall | F1 | images |", "|---|---|---|---|---|"]  # fmt: skip
+    for label, row in score.per_class.items():
+        figures = " | ".join(map(_percent, (row.precision, row.recall, row.f1)))
+        rows.append(f"| {_text(label)} | {figures} | {row.support} |")
+    return [*rows, ""]
+
+
+def _calibration(facts: Calibration) -> list[str]:
+    if facts.split is None:
+        return []
+    loss = [_number(value, ".3f") for value in (facts.log_loss, facts.log_loss_calibrated)]
+    error = [_percent(value) for value in (facts.ece, facts.ece_calibrated)]
     return [
-        f"Probabilities are calibrated: the graph divides the logits by a temperature of {facts['temperature']:.3f}, "
-        f"fitted to {facts['n']:,} images of `{facts['split']}` of `{facts['data']}`. Cross-validated there, it "
-        f"changes the log-loss from {before[0]} to {after[0]} and the calibration error from {before[1]} to "
-        f"{after[1]}. The class with the highest probability stays the same; scores above were measured before.",
+        f"Probabilities are calibrated: the graph divides the logits by a temperature of {facts.temperature:.3f}, "
+        f"fitted to {facts.n:,} images of {_code(facts.split)} of {_code(facts.data)}. Cross-validated there, it "
+        f"changes the log-loss from {loss[0]} to {loss[1]} and the calibration error from {error[0]} to "
+        f"{error[1]}. The class with the highest probability stays the same; scores above were measured before.",
         "",
     ]
 
 
 def _training(card: Card) -> list[str]:
-    run, data, recipe = card.training, card.data, card.recipe
-    images = sum(data["counts"][recipe["train_split"]].values())
-    kept, last = (f"{100 * run[name]:.1f} %" for name in ("kept_val_accuracy", "last_val_accuracy"))
-    skipped = f" {len(data['skipped'])} corrupt pictures were left out." if data.get("skipped") else ""
+    run, data = card.training, card.data
+    counts = data.counts.get(str(card.recipe.get("train_split")), {})
+    skipped = f" {len(data.skipped)} corrupt images were left out." if data.skipped else ""
     return [
-        f"{_start(run)} on {images:,} images of `{data['name']}` (fingerprint `{data['fingerprint'][:12]}`), with no "
-        f"other pictures in this run: {run['epochs']} of {recipe['epochs']} epochs, the median one in "
-        f"{run['median_epoch_seconds']:.0f} s, on {run['device']} ({run['machine']}, {run['threads']} threads, "
-        f"processes: {run['processes']}). Epoch {run['kept_epoch']} was kept, with {kept} on "
-        f"`{run['validation_split']}`; the last epoch had {last}.{skipped} ONNX Runtime and torch differ by at most "
-        f"{run['onnx_max_probability_difference']:.0e} in a probability.",
+        f"{_start(run)} on {_number(sum(counts.values()) or None)} images of {_source(data)}, with no "
+        f"other images in this run: {_number(run.epochs)} of {card.recipe.get('epochs', 'unknown')} epochs, the "
+        f"median one in {_number(run.median_epoch_seconds, '.0f')} s, on {_text(run.device or 'unknown')} "
+        f"({_text(run.machine or 'unknown')}, {_number(run.threads)} threads, processes: {_number(run.processes)}). "
+        f"Epoch {_number(run.kept_epoch)} was kept, with {_percent(run.kept_val_accuracy)} on "
+        f"{_code(run.validation_split or 'unknown')}; the last epoch had {_percent(run.last_val_accuracy)}.{skipped} "
+        f"ONNX Runtime and torch differ by at most {_number(run.onnx_max_probability_difference, '.0e')} in a "
+        f"probability.",
         "",
-        _DRAWN if data["name"] == "synthetic" else _LICENCE,
+        _DRAWN if data.name == "synthetic" else _LICENCE,
     ]
 
 
 def _members(card: Card) -> list[str]:
-    run, rule = card.training, card.recipe["rule"]
-    best = max(member["accuracy"] for member in card.recipe["members"])
-    worse = " **It is worse than its best member there.**" if run["is_worse"] else ""
+    run, rule, members = card.training, str(card.recipe.get("rule")), card.recipe.get("members", ())
+    best = max((member["accuracy"] for member in members), default=None)
+    worse = " **It is worse than its best member there.**" if run.is_worse else ""
     rows = ["| member | architecture | weight | accuracy |", "|---|---|---|---|"]
-    for member in card.recipe["members"]:
-        figures = f"{member['weight']:.3f} | {100 * member['accuracy']:.1f} %"
-        rows.append(
-            f"| {member['name']} (`{member['sha256'][:12]}`) | {member['architecture']} | {figures} |"
-        )
+    for member in members:
+        figures = f"{member['weight']:.3f} | {_percent(member['accuracy'])}"
+        name = f"{_text(member['name'])} ({_code(member['sha256'][:12])})"
+        rows.append(f"| {name} | {_text(member['architecture'])} | {figures} |")
     return [
-        f"An ensemble by the rule `{rule}`, judged on `{run['split']}` of `{card.data['name']}` (fingerprint "
-        f"`{card.data['fingerprint'][:12]}`): {100 * run[rule]:.1f} %, its best member {100 * best:.1f} %.{worse} "
-        f"Weights fitted to four fifths and judged on the other gain {100 * run['gain']:.2f} points over the plain "
-        f"mean (standard error {100 * run['gain_standard_error']:.2f}).",
+        f"An ensemble by the rule {_code(rule)}, judged on {_code(run.split or 'unknown')} of {_source(card.data)}: "
+        f"{_percent(getattr(run, rule, None))}, its best member {_percent(best)}.{worse} Weights fitted to four "
+        f"fifths and judged on the other gain {_number(run.gain, '.2f', 100)} points over the plain mean (standard "
+        f"error {_number(run.gain_standard_error, '.2f', 100)}).",
         "",
         *rows,
         "",
-        _DRAWN if card.data["name"] == "synthetic" else _LICENCE,
+        _DRAWN if card.data.name == "synthetic" else _LICENCE,
     ]
 
 
-def _start(run: dict[str, Any]) -> str:
-    parts = [f"From the weights {_named(run['started_from'])}" if "started_from" in run else "From scratch"]
-    if teachers := run.get("teachers"):
-        parts.append("taught by " + " and ".join(_named(teacher) for teacher in teachers))
-    if share := run.get("votes_share"):
-        rest = "the rest of " if teachers else ""
+def _source(data: Data) -> str:
+    return f"{_code(data.name or 'unknown')} (fingerprint {_code(data.fingerprint[:12] or 'unknown')})"
+
+
+def _start(run: Training) -> str:
+    parts = [f"From the weights {_named(run.started_from)}" if run.started_from else "From scratch"]
+    if run.teachers:
+        parts.append("taught by " + " and ".join(map(_named, run.teachers)))
+    if run.votes_share:
+        rest = "the rest of " if run.teachers else ""
         parts.append(
-            f"{share:.0%} of {rest}each training target being the label as annotators' votes predict it"
+            f"{run.votes_share:.0%} of {rest}each training target being the label as annotators' votes predict it"
         )
     return ", ".join(parts) + ("," if len(parts) > 1 else "")
 
 
-def _named(weights: dict[str, str]) -> str:
-    return f"`{weights['name']}`" + (f" (SHA-256 `{weights['sha256'][:12]}`)" if weights["sha256"] else "")
+def _named(weights: Origin) -> str:
+    return _code(weights.name) + (f" (SHA-256 {_code(weights.sha256[:12])})" if weights.sha256 else "")

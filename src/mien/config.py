@@ -266,6 +266,14 @@ class Recipe(_Section):
         return self
 
 
+def facts_of(recipe: Recipe) -> dict[str, Any]:
+    """Return every option as a model card states it: weights by their name, without the folders of this machine."""
+    facts = recipe.model_dump(mode="json")
+    facts["transfer"]["weights"] = Path(recipe.transfer.weights).name
+    facts["distillation"]["teachers"] = [Path(name).name for name in recipe.distillation.teachers]
+    return facts
+
+
 def recipe_names() -> list[str]:
     """Return the names of the shipped recipes, as ``mien/nano`` is one."""
     return [f"{folder}/{file.name.removesuffix('.toml')}" for folder, file in _shipped()]

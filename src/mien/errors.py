@@ -4,7 +4,7 @@
 
     MienError                 one line for the user, exit status 2
     ├── ConfigError           a recipe, an option or a name is wrong; nothing has run yet
-    ├── DataError             a dataset cannot be read as asked
+    ├── DataError             a dataset or an array of crops is not what was asked for
     ├── ImageError            one picture cannot be read
     ├── BundleError           a model bundle is missing, damaged, foreign or at odds with itself
     ├── TrainingError         a run cannot go on
@@ -13,20 +13,44 @@
     └── MissingExtra          an optional dependency is not installed
 
 A message says what was expected, what came, and what to do. Anything else that escapes is a bug of ours.
+
+`MienWarning` is the category of every warning: something was left aside or is odd, and the work goes on.
 """
 
 from __future__ import annotations
 
 import contextlib
 import difflib
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
+
+_OPTION = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
 
 
 class MienError(Exception):
-    """The base of every error that a user's input or machine can cause."""
+    """The base of every error that a user's input or machine can cause.
+
+    An option stands in backticks in the message: ```val_fraction` must be ...`` or ``add `votes=FILE```. Python
+    shows it without them, the command line as its flag (`with_flags`).
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(_OPTION.sub(lambda found: found[0].strip("`"), message))
+        self._marked = message
+
+    def with_flags(self, flags: Mapping[str, str]) -> str:
+        """Return the message for a command line, given the flag of each option: ``--val-fraction``."""
+
+        def flag(found: re.Match[str]) -> str:
+            name, value = found.groups()
+            if name not in flags:
+                return found[0].strip("`")
+            return flags[name] if value in (None, "True") else f"{flags[name]} {value}"
+
+        return _OPTION.sub(flag, self._marked)
 
 
 class ConfigError(MienError):
@@ -34,7 +58,7 @@ class ConfigError(MienError):
 
 
 class DataError(MienError):
-    """A dataset cannot be read as asked."""
+    """A dataset or an array of crops is not what was asked for."""
 
 
 class ImageError(MienError):
@@ -60,6 +84,13 @@ class FetchError(MienError):
 class MissingExtra(MienError):  # noqa: N818 - named for what the user lacks
     """An optional dependency is not installed."""
 
+    lack: str = ""
+    """What is missing, without how to install it here: for documents, as a command may name a private folder."""
+
+
+class MienWarning(UserWarning):
+    """Something in the input was left aside or is odd; the work goes on. The command line prints it as one line."""
+
 
 @contextlib.contextmanager
 def needs(extra: str) -> Iterator[None]:
@@ -72,7 +103,11 @@ def needs(extra: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "mien":
             raise
-        raise MissingExtra(f"{error.name} is not installed: pip install 'mien[{extra}]'") from error
+        from mien.install import install_command
+
+        missing = MissingExtra(f"{error.name} is not installed: {install_command(extra)}")
+        missing.lack = f"{error.name} is not installed; it comes with the extra {extra}"
+        raise missing from error
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

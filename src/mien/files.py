@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mien.errors import OutputError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from typing import IO
 
 
@@ -41,56 +46,56 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
                 yield file
             return
         target = Path(os.path.realpath(path))
-        with _staged(target) as (file, temporary):
-            yield file
-        _put([(temporary, target)])
-
-
-def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Write files of one folder: all of them are on disk before the first takes its place, in the order given.
-
-    Raises:
-        OutputError: the folder cannot be made or written, or the disk is full; nothing was changed there.
-    """
-    staged: list[tuple[Path, Path]] = []
-    with as_output_error(folder):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = (
+            target.parent / f".tmp-{secrets.token_hex(8)}"
+        )  # not made of the target's, which may be long
         try:
-            for name, content in contents.items():
-                with _staged(folder / name) as (file, temporary):
-                    file.write(content)
-                staged.append((temporary, folder / name))
+            with temporary.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
         except BaseException:
-            for temporary, _ in staged:
-                temporary.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
-        _put(staged)
 
 
 @contextlib.contextmanager
-def _staged(target: Path) -> Iterator[tuple[IO[bytes], Path]]:
-    """Open a new file beside `target`; after the block it is on disk, or gone if the block or the disk failed."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file, temporary
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes it private
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+def locked(folder: Path) -> Iterator[None]:
+    """Let one command at a time change the files of a folder; it is made if needed.
+
+    The lock ends with the process, however that ends. It is not held on Windows, nor on a file system without
+    locks: to go on without one is better than to lose the result of a long run.
+
+    Raises:
+        OutputError: another command holds it, or the folder cannot be written.
+    """
+    path = make_folder(folder) / ".lock"
+    with as_output_error(folder):
+        file = path.open("ab")
+    with file:
+        if not _lock(file.fileno()):
+            raise OutputError(
+                f"another command is writing into {folder}: nothing was changed; repeat this one when that has ended"
+            )
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
-def _put(staged: list[tuple[Path, Path]]) -> None:
-    """Rename each file to its target."""
+def _lock(handle: int) -> bool:
+    """Take the lock of an open file; False if another command has it."""
+    if fcntl is None:
+        return True
     try:
-        for temporary, target in staged:
-            temporary.replace(target)
-    finally:
-        for temporary, _ in staged:
-            temporary.unlink(missing_ok=True)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return os.fstat(handle).st_nlink > 0  # not one that its last holder has just removed
 
 
 def make_folder(path: Path) -> Path:
@@ -121,9 +126,3 @@ def as_output_error(path: Path) -> Iterator[None]:
         raise OutputError(
             f"cannot write {path}: {reason}; nothing was changed there, choose another place"
         ) from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -1,48 +1,49 @@
-"""`Pipeline`: a picture in, its faces and their expressions out. It knows neither torch nor the command line.
+"""`Pipeline`: images in, their faces and expressions out. It knows neither torch nor the command line.
 
-Many pictures are spread over threads: Pillow, OpenCV and ONNX Runtime all let go of Python's lock while they work.
+Two steps carry it: `find` (an image -> faces) and `name` (crops of faces -> probabilities). `stream` runs them on
+threads, so that crops of several images share one call of the classifier.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import os
+import contextlib
+import html
+import json
 import threading
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
 
-from mien.classifiers import Classifier, load_classifier, probabilities
-from mien.detectors import FaceDetector, open_detector
+from mien import __version__
+from mien.classifiers import load_classifier, probabilities
+from mien.detectors import open_detector
 from mien.errors import ConfigError, ImageError
-from mien.results import UNCERTAIN, Face, FaceResult, ImageResult
-from mien.vision import images
-from mien.vision.crop import crop_faces
+from mien.options import Outputs
+from mien.predictions import ImageResult, data_frame
+from mien.results import UNCERTAIN, Face, FaceResult
+from mien.sinks import Sinks
+from mien.vision.crop import DEFAULT_VIEWS, VIEWS, crop_faces
+from mien.vision.frames import Frame, frames
+from mien.workers import Lent, cores, ordered, ordered_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from concurrent.futures import Future
+    from collections.abc import Iterator
 
-    from jaxtyping import UInt8
+    from jaxtyping import Float32, UInt8
 
-    Source = str | Path | bytes | UInt8[np.ndarray, "h w 3"]
+    from mien.classifiers import Classifier
+    from mien.detectors import FaceDetector
 
-Item = TypeVar("Item")
-Made = TypeVar("Made")
-DATA_URI = "data:"
-AHEAD = 2
-"""Pictures begun for each worker before their turn comes: enough to keep it busy, little memory."""
-RESULT = ".faces.jpg"
-"""How the names of annotated pictures end."""
+SCHEMA = "mien.predictions/2"
 
 
 class Pipeline:
-    """Decode, detect, crop, classify: one call a picture."""
+    """Decode, detect, crop, classify. It pickles: a copy opens its model and detector again."""
 
     def __init__(
         self,
@@ -50,164 +51,290 @@ class Pipeline:
         detector: str | FaceDetector = "auto",
         *,
         detector_weights: str | Path | None = None,
+        views: int = DEFAULT_VIEWS,
         uncertain_below: float = 0.0,
+        backend: str = "onnx",
+        device: str = "cpu",
+        threads: int | None = None,
     ) -> None:
-        """Load what is named; a `Classifier` or `FaceDetector` of your own is taken as it is.
+        """Load what is named; a `Classifier` or `FaceDetector` of your own is called as it is, under a lock.
 
-        A face whose highest probability is less than `uncertain_below` is labelled `UNCERTAIN`.
+        Args:
+            model: a bundle folder, an ONNX file, or a built-in name.
+            detector: a name in `mien.detectors.DETECTORS`.
+            detector_weights: the file with the detector's weights; by default the one that `mien fetch` stored.
+            views: crops of each face whose probabilities are averaged; one of `mien.vision.crop.VIEWS`.
+            uncertain_below: a face whose highest probability is less is labelled `uncertain`.
+            backend: as in `load_classifier`, like `device` and `threads`.
 
         Raises:
             BundleError: the model cannot be loaded.
-            ConfigError: no such detector, YuNet's weights are missing, or a bound outside [0, 1].
+            ConfigError: no such detector or number of views, weights are missing, or a bound outside [0, 1].
         """
+        self._given = {name: value for name, value in locals().items() if name != "self"}
         if not 0 <= uncertain_below <= 1:
-            raise ConfigError(f"uncertain-below is a probability from 0 to 1, got {uncertain_below:g}")
-        self.uncertain_below = uncertain_below
-        self.classifier = load_classifier(model) if isinstance(model, str | Path) else model
-        self._detector, self._weights = detector, None if detector_weights is None else Path(detector_weights)
-        self._own, self._turn = threading.local(), threading.Lock()
-        self.detector = self._own.detector = self._open()
+            raise ConfigError(f"`uncertain_below` is a probability from 0 to 1, got {uncertain_below:g}")
+        if views not in VIEWS:
+            raise ConfigError(f"`views` must be one of {', '.join(map(str, VIEWS))}, got {views}")
+        self.views, self.uncertain_below, self.backend = views, uncertain_below, backend
+        self._threads, self._load = threads, None
+        if isinstance(model, str | Path):
+            self._load = partial(load_classifier, model, backend=backend, device=device)
+        self._classifier = self._load(threads=threads) if self._load else cast("Classifier", model)
+        self._one_thread: Classifier | None = None
+        weights = None if detector_weights is None else Path(detector_weights)
+        self._detectors = Lent(
+            lambda: open_detector(detector, weights) if isinstance(detector, str) else detector
+        )
+        shared = not isinstance(detector, str) or getattr(self._detectors.first, "one_at_a_time", False)
+        self._detector_turn = threading.Lock() if shared else contextlib.nullcontext()
+        self._classifier_turn = contextlib.nullcontext() if self._load else threading.Lock()
 
-    def __call__(self, image: Source) -> ImageResult:
-        """Find and name every face of one picture: a path, the bytes of a file, a ``data:`` URI, or RGB u8 [h, w, 3].
+    @property
+    def classifier(self) -> Classifier:
+        """What names the expressions."""
+        return self._classifier
+
+    @property
+    def detector(self) -> FaceDetector:
+        """What finds the faces."""
+        return self._detectors.first
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a reader must know of these results: schema, version, model, detector and settings."""
+        return {
+            "schema": SCHEMA,
+            "version": __version__,
+            "model": self.classifier.id.to_dict(),
+            "backend": self.backend if self._load else type(self.classifier).__name__,
+            "detector": getattr(self.detector, "name", type(self.detector).__name__),
+            "views": self.views,
+            "uncertain_below": self.uncertain_below,
+        }
+
+    def __call__(self, source: object) -> ImageResult:
+        """Find and name every face of one image: whatever `mien.frames` takes.
 
         Raises:
-            ImageError: it can't be read or decoded.
+            ImageError: it cannot be read or decoded.
+            ConfigError: it holds more than one image.
         """
-        named = isinstance(image, str | Path) and not str(image).startswith(DATA_URI)
-        return self.look(pixels(image), source=str(image) if named else "")
-
-    def look(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"], *, source: str = "") -> ImageResult:
-        """Find and name every face of a decoded picture.
-
-        Raises:
-            ImageError: OpenCV cannot work on a picture of this shape.
-        """
-        try:
-            faces = self._detect(image_rgb_u8)
-            crops = crop_faces(image_rgb_u8, faces, self.classifier.preprocess)
-        except cv2.error as error:
-            raise ImageError(f"OpenCV cannot work on this picture: {error.err or error}") from error
-        labels = self.classifier.id.labels
-        results = []
-        for face, probs in zip(faces, probabilities(self.classifier.logits(crops)), strict=True):
-            scores = dict(zip(labels, probs.tolist(), strict=True))
-            best = labels[int(probs.argmax())]
-            label = best if scores[best] >= self.uncertain_below else UNCERTAIN
-            results.append(
-                FaceResult(face.box_xyxy_px, label, scores, face.detector, face.score, face.frame_xyxy_px)
+        found = list(frames(source))
+        if len(found) != 1:
+            raise ConfigError(
+                f"expected one image, got {len(found)}: use pipeline.stream(...), or mien.predict(...)"
             )
-        height, width = image_rgb_u8.shape[:2]
-        return ImageResult(source, width, height, tuple(results))
+        found[0].image_rgb_u8  # noqa: B018 - raises what is wrong with it
+        (result,) = self.stream(found, workers=1)
+        if result.error is not None:
+            raise ImageError(result.error)
+        return result
 
-    def each(
-        self, paths: Sequence[Path], *, workers: int = 1
-    ) -> Iterator[tuple[ImageResult, UInt8[np.ndarray, "h w 3"] | None]]:
-        """Yield result and pixels for each file, in order; one that can't be read is a result with its `error`."""
-        return spread(self.look_at, paths, workers)
+    def stream(self, source: object, *, workers: int | None = None) -> Iterator[ImageResult]:
+        """Yield a result for each image of `source`, in order; one that cannot be read is a result with its `error`.
 
-    def look_at(self, path: Path) -> tuple[ImageResult, UInt8[np.ndarray, "h w 3"] | None]:
-        """Return result and pixels of a file; what can't be read is a result with its `error`."""
+        Args:
+            source: whatever `mien.frames` takes, or frames.
+            workers: images worked on at once; by default as many as there are cores and images. With several, each
+                call of the classifier gets one thread. Few images are decoded ahead, so memory does not grow.
+
+        Raises:
+            ConfigError: fewer workers than one, or a folder without images.
+        """
+        stream = frames(source)
+        workers = self.workers_for(stream.total, workers)
+        classifier = self._classifier_for(workers)
+
+        def name(group: list[tuple[Frame, list[Face] | str]]) -> list[ImageResult]:
+            return self._named(group, classifier)
+
+        groups = ordered_groups(self._found, stream, workers, most=workers)
+        for results in ordered(name, groups, workers, ahead=1):
+            yield from results
+
+    def workers_for(self, images: int | None, wanted: int | None = None) -> int:
+        """Return how many images are worked on at once: as wanted, else one a core, if there are so many.
+
+        Raises:
+            ConfigError: fewer than one is wanted.
+        """
+        if wanted is not None and wanted < 1:
+            raise ConfigError(f"`workers` must be at least 1, got {wanted}")
+        return wanted or max(1, min(cores(), cores() if images is None else images))
+
+    def find(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:
+        """Return the faces of an image, from left to right.
+
+        Raises:
+            ImageError: OpenCV cannot work on an image of this shape.
+        """
         try:
-            image = images.read(path)
-            return self.look(image, source=str(path)), image
-        except ImageError as error:
-            return ImageResult(str(path), error=str(error)), None
+            with self._detector_turn, self._detectors.borrow() as detector:
+                return detector.detect(image_rgb_u8)
+        except cv2.error as error:
+            raise ImageError(f"OpenCV cannot work on this image: {error.err or error}") from error
 
-    def _open(self) -> FaceDetector:
-        return (
-            open_detector(self._detector, self._weights)
-            if isinstance(self._detector, str)
-            else self._detector
+    def crops(
+        self, image_rgb_u8: UInt8[np.ndarray, "h w 3"], faces: list[Face]
+    ) -> UInt8[np.ndarray, "n v s s c"]:
+        """Return the views of each face that the classifier is shown: crops at several zooms, and mirrored.
+
+        Raises:
+            ImageError: OpenCV cannot work on an image of this shape.
+        """
+        preprocess, zooms = self.classifier.preprocess, VIEWS[self.views]
+        try:
+            views = [crop_faces(image_rgb_u8, faces, preprocess, zoom=zoom) for zoom in zooms]
+        except cv2.error as error:
+            raise ImageError(f"OpenCV cannot work on this image: {error.err or error}") from error
+        if len(zooms) < self.views:
+            views += [view[:, :, ::-1] for view in views]
+        return np.stack(views, axis=1)
+
+    def name(self, crops: UInt8[np.ndarray, "n v s s c"]) -> Float32[np.ndarray, "n k"]:
+        """Return the probability of each label for each face, the mean over its views; n may be zero."""
+        return self._probs(crops, self.classifier)
+
+    def _probs(
+        self, crops: UInt8[np.ndarray, "n v s s c"], classifier: Classifier
+    ) -> Float32[np.ndarray, "n k"]:
+        n, v = crops.shape[:2]
+        with self._classifier_turn:
+            logits = classifier.logits(np.ascontiguousarray(crops.reshape(n * v, *crops.shape[2:])))
+        return probabilities(logits).reshape(n, v, logits.shape[1]).mean(axis=1)
+
+    def _classifier_for(self, workers: int) -> Classifier:
+        """Return the classifier, with one thread for each call where several workers share the cores."""
+        if workers == 1 or self._threads is not None or self._load is None:
+            return self.classifier
+        if self._one_thread is None:
+            self._one_thread = self._load(threads=1)
+        return self._one_thread
+
+    def _found(self, frame: Frame) -> tuple[Frame, list[Face] | str]:
+        """Return the faces of a frame, or why there are none to look for."""
+        try:
+            return frame, self.find(frame.image_rgb_u8)
+        except ImageError as error:
+            return frame, str(error)
+
+    def _named(
+        self, group: list[tuple[Frame, list[Face] | str]], classifier: Classifier
+    ) -> list[ImageResult]:
+        """Name the faces of several frames in one call of the classifier."""
+        crops = []
+        for number, (frame, faces) in enumerate(group):
+            try:
+                crops.append(self.crops(frame.image_rgb_u8, [] if isinstance(faces, str) else faces))
+            except ImageError as error:
+                group[number] = frame, faces if isinstance(faces, str) else str(error)
+        rows = iter(self._probs(np.concatenate(crops), classifier).tolist() if crops else [])
+        return [self._result(frame, faces, rows) for frame, faces in group]
+
+    def _result(self, frame: Frame, faces: list[Face] | str, rows: Iterator[list[float]]) -> ImageResult:
+        empty = ImageResult(frame.source, frame.index, frame.time_s, frame=frame)
+        if isinstance(faces, str):
+            return replace(empty, error=faces)
+        height, width = frame.image_rgb_u8.shape[:2]
+        named = tuple(self._face(face, next(rows)) for face in faces)
+        return replace(empty, width=width, height=height, faces=named)
+
+    def _face(self, face: Face, row: list[float]) -> FaceResult:
+        probs = dict(zip(self.classifier.id.labels, row, strict=True))
+        best = max(probs, key=probs.__getitem__)
+        return FaceResult(
+            box_xyxy_px=face.box_xyxy_px,
+            label=best if probs[best] >= self.uncertain_below else UNCERTAIN,
+            probs=probs,
+            detector=face.detector,
+            detection_score=face.score,
+            frame_xyxy_px=face.frame_xyxy_px,
         )
 
-    def _detect(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:
-        """Ask this thread's own detector: OpenCV's are not made to be shared.
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (self._given,)
 
-        One of the user's waits its turn, and one that spreads a picture over the cores by itself.
+
+def _reopened(given: dict[str, Any]) -> Pipeline:
+    return Pipeline(**given)
+
+
+class Predictions(Sequence[ImageResult]):
+    """The results of several images: `len`, iteration, `[0]`, and the forms that people go on with.
+
+    Pixels are not kept: `save` and `show` of a result decode its image again.
+    """
+
+    def __init__(
+        self, images: Sequence[ImageResult], facts: Mapping[str, Any], skipped: Mapping[str, int]
+    ) -> None:
+        self.images, self.facts, self.skipped = tuple(images), dict(facts), dict(skipped)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, place: int | slice) -> Any:
+        return self.images[place]
+
+    def __repr__(self) -> str:
+        faces, errors = sum(len(one.faces) for one in self), sum(one.error is not None for one in self)
+        return f"Predictions({len(self)} images, {faces} faces, {errors} errors, model {self.facts['model']['name']})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document that ``mien predict --json`` writes."""
+        return {**self.facts, "images": [image.to_dict() for image in self]}
+
+    def to_json(self) -> str:
+        """Return `to_dict` as JSON."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return one flat row for each face, and one for each image without a face."""
+        return [row for image in self for row in image.to_rows()]
+
+    def to_pandas(self) -> Any:
+        """Return the rows as a pandas DataFrame.
+
+        Raises:
+            MissingExtra: pandas is not installed.
         """
-        if not isinstance(self._detector, str) or getattr(self.detector, "one_at_a_time", False):
-            with self._turn:
-                return self.detector.detect(image_rgb_u8)
-        if not hasattr(self._own, "detector"):
-            self._own.detector = self._open()
-        found: list[Face] = self._own.detector.detect(image_rgb_u8)
-        return found
+        return data_frame(self.to_rows())
+
+    def save(self, folder: str | Path) -> Path:
+        """Write what ``mien predict --out`` writes: annotated images, `predictions.jsonl` and `predictions.json`.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        with Sinks(Outputs(out=Path(folder)), self.facts) as sinks:
+            for image in self:
+                sinks.add(image)
+        return Path(folder)
+
+    def show(self) -> None:
+        """Open each annotated image in the system's viewer."""
+        for image in self:
+            if image.error is None:
+                image.show()
+
+    def _repr_html_(self) -> str:
+        """Show a table in a notebook, a row a face."""
+        names = ("source", "face", "label", "confidence", "detector", "error")
+        rows = ([row.get(name) for name in names] for row in self.to_rows())
+        cells = ([html.escape("" if cell is None else str(cell)) for cell in row] for row in rows)
+        lines = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in cells)
+        return f"<table><tr>{''.join(f'<th>{name}</th>' for name in names)}</tr>{lines}</table>"
 
 
-def spread(work: Callable[[Item], Made], items: Iterable[Item], workers: int) -> Iterator[Made]:
-    """Yield ``work(item)`` for each item, in order, on `workers` threads; few are begun before they are asked for."""
-    if workers <= 1:
-        yield from map(work, items)
-        return
-    pool = ThreadPoolExecutor(workers)
-    begun: deque[Future[Made]] = deque()
-    try:
-        for item in items:
-            begun.append(pool.submit(work, item))
-            if len(begun) > AHEAD * workers:
-                yield begun.popleft().result()
-        while begun:
-            yield begun.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+def predict(source: object, *, workers: int | None = None, **options: Any) -> Predictions:
+    """Find and name the faces of anything that `mien.frames` takes; `options` are those of `Pipeline`.
 
-
-def pixels(image: Source) -> UInt8[np.ndarray, "h w 3"]:
-    """Return the pixels of a path, of a file's bytes (as they are, or base64 in a ``data:`` URI), or of an array.
-
-    Raises:
-        ImageError: it can't be read, or the array is not RGB u8 [h, w, 3].
-    """
-    if isinstance(image, bytes):
-        return images.decode(image)
-    if isinstance(image, str) and image.startswith(DATA_URI):
-        return images.decode(_from_uri(image))
-    if isinstance(image, str | Path):
-        return images.read(Path(image))
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise ImageError(f"expected RGB pixels, uint8 [h, w, 3]; got {image.dtype} {list(image.shape)}")
-    return image
-
-
-def _from_uri(uri: str) -> bytes:
-    head, comma, body = uri.partition(",")
-    if not comma or not head.endswith(";base64"):
-        raise ImageError(f"expected data:image/...;base64,..., got {uri[:40]}...")
-    try:
-        return base64.b64decode(body, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ImageError(f"the picture in a data: URI is not base64: {error}") from error
-
-
-def find_images(sources: Sequence[str | Path], skip: Path | None = None) -> list[Path]:
-    """Return the picture files that `sources` name: files as they are, folders searched throughout.
-
-    A missing file stays in the list, to be reported in its place. Hidden files and the results in the folder `skip`
-    are passed over.
+    An image that cannot be read is a result with its `error`.
 
     Raises:
-        ConfigError: a folder without a picture.
+        ConfigError, BundleError: as `Pipeline` and `frames` do.
     """
-    found: list[Path] = []
-    for source in map(Path, sources):
-        if not os.path.isdir(source):  # noqa: PTH112 - never raises, whatever the name
-            found.append(source)
-            continue
-        inside = [path for path in sorted(source.rglob("*")) if _is_picture(path, source, skip)]
-        if not inside:
-            raise ConfigError(f"no pictures in the folder {source}: expected files such as .jpg or .png")
-        found += inside
-    return found
-
-
-def _is_picture(path: Path, root: Path, skip: Path | None) -> bool:
-    if path.suffix.lower() not in images.SUFFIXES or not path.is_file():
-        return False
-    hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-    return not hidden and not (skip and _is_result(path.resolve(), root.resolve(), skip.resolve()))
-
-
-def _is_result(path: Path, root: Path, out: Path) -> bool:
-    """Say whether a picture below `root` is what an earlier run wrote into `out`, which may be `root` itself."""
-    return out in path.parents if root in out.parents else out == path.parent and path.name.endswith(RESULT)
+    pipeline, stream = Pipeline(**options), frames(source)
+    results = [result.without_pixels() for result in pipeline.stream(stream, workers=workers)]
+    return Predictions(results, pipeline.facts, stream.skipped)

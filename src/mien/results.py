@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-PREDICTIONS_SCHEMA = "mien.predictions/2"
 EVALUATION_SCHEMA = "mien.evaluation/1"
 REPORT_SCHEMA = "mien.report/1"
 COMPARISON_SCHEMA = "mien.comparison/1"
@@ -63,23 +62,6 @@ class FaceResult:
 
 
 @dataclass(frozen=True)
-class ImageResult:
-    """A picture with its faces, or why it could not be read."""
-
-    source: str
-    width: int = 0
-    height: int = 0
-    faces: tuple[FaceResult, ...] = ()
-    error: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the picture as the predictions schema has it."""
-        faces = [face.to_dict() for face in self.faces]
-        size = {"width": self.width or None, "height": self.height or None}
-        return {"source": self.source, **size, "faces": faces, "error": self.error}
-
-
-@dataclass(frozen=True)
 class ModelId:
     """Which model gave a result."""
 
@@ -91,15 +73,6 @@ class ModelId:
     def to_dict(self) -> dict[str, Any]:
         """Return name, hash and labels."""
         return {**asdict(self), "labels": list(self.labels)}
-
-
-def predictions_dict(model: ModelId, images: list[ImageResult]) -> dict[str, Any]:
-    """Return the predictions document for a set of pictures."""
-    return {
-        "schema": PREDICTIONS_SCHEMA,
-        "model": model.to_dict(),
-        "images": [image.to_dict() for image in images],
-    }
 
 
 @dataclass(frozen=True)

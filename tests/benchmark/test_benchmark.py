@@ -15,9 +15,10 @@ from mien import bundle
 from mien.benchmark import plan, worker
 from mien.benchmark.plan import benchmark, check_options, judged, subject
 from mien.benchmark.plot import draw
+from mien.card import ComparedOn, Export
 from mien.cli.benchmark import render
 from mien.errors import BundleError, ConfigError
-from tests.classifiers.test_single import SPEC, peer
+from tests.classifiers.peers import SPEC, peer
 from tests.training.tiny import tiny_data
 
 
@@ -45,7 +46,7 @@ def test_a_bundle_and_a_peer_beside_each_other(tiny_bundle, tmp_path):
     torch, onnx = measured.rows[0], measured.rows[1]
     assert torch.peak_mib > onnx.peak_mib > 20
     assert (onnx.accuracy, measured.rows[2].accuracy) == (
-        bundle.load(tiny_bundle).card.scores[0]["accuracy"],
+        bundle.load(tiny_bundle).card.scores[0].accuracy,
         None,
     )
     assert (
@@ -100,13 +101,13 @@ def test_without_torch_the_table_says_so(tiny_bundle, monkeypatch):
     monkeypatch.setattr(plan, "find_spec", lambda _: None)
     assert (
         dict(subject(str(tiny_bundle)).left_out)["torch"]
-        == "torch is not installed: pip install 'mien[train]'"
+        == "torch is not installed; it comes with the extra train"
     )
 
 
 def test_accuracies_on_ones_own_data(tiny_bundle):
     (one,) = judged([subject(str(tiny_bundle))], lambda _: tiny_data(), "test")
-    expected = bundle.load(tiny_bundle).card.scores[0]["accuracy"]
+    expected = bundle.load(tiny_bundle).card.scores[0].accuracy
     assert dict(one.accuracies) == pytest.approx(
         {"onnx": expected, "torch": expected, "torch compiled": expected}
     )
@@ -116,9 +117,9 @@ def test_accuracies_on_ones_own_data(tiny_bundle):
 @pytest.mark.parametrize(("name", "found"), [("synthetic", 0.25), ("elsewhere.zip", None)])
 def test_an_exports_accuracy_counts_where_it_is_of_the_same_pictures(tiny_bundle, tmp_path, name, found):
     whole = bundle.load(tiny_bundle)
-    score = {**whole.card.scores[0], "accuracy": 0.25}
-    exports = {"int8": {"compared_on": {"data": name}, "scores": [score]}}
-    bundle.save(tmp_path, whole.card.model_copy(update={"exports": exports}), whole.contents)
+    score = whole.card.scores[0].model_copy(update={"accuracy": 0.25})
+    exports = {"int8": Export(compared_on=ComparedOn(data=name), scores=(score,))}
+    bundle.save(tmp_path, whole.card.model_copy(update={"exports": exports}), {}, base=whole)
     assert dict(subject(str(tmp_path)).accuracies).get("int8") == found
 
 
@@ -158,6 +159,6 @@ def test_what_is_refused(options, message):
 def test_a_graph_that_nobody_explains(tmp_path):
     (tmp_path / "peer.onnx").write_bytes(peer())
     with pytest.raises(
-        BundleError, match=r"give them in a file, with --spec FILE or as peer\.spec\.toml beside it"
+        BundleError, match=r"write them into peer\.spec\.toml beside it \(or give another file, --spec FILE\)"
     ):
         subject(str(tmp_path / "peer.onnx"))

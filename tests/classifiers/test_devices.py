@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import onnxruntime
 import pytest
 import torch
 
 from mien.classifiers import load_classifier
+from mien.classifiers.torch_module import TorchClassifier
 from mien.errors import BundleError, ConfigError
+from mien.preprocess import Preprocess
+from mien.results import ModelId
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 REAL_SESSION = onnxruntime.InferenceSession
@@ -56,6 +63,47 @@ def test_threads_of_torch_are_bounded_for_one_call(tiny_bundle, monkeypatch):
     try:
         one.logits(np.zeros((1, 48, 48, 1), np.uint8))
         assert (seen, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_torchs_threads_are_right_after_calls_that_overlap():
+    """The second call begins while the first runs, and ends after it: without a lock its number would stay."""
+    second_runs, first_is_done = threading.Event(), threading.Event()
+
+    class First(torch.nn.Flatten):
+        def forward(self, x):
+            seen.append(torch.get_num_threads())
+            second_runs.wait(0.2)
+            return super().forward(x)
+
+    class Second(torch.nn.Flatten):
+        def forward(self, x):
+            second_runs.set()
+            first_is_done.wait(2)
+            seen.append(torch.get_num_threads())
+            return super().forward(x)
+
+    def run(layer, number):
+        network = torch.nn.Sequential(layer(), torch.nn.Linear(64, 2))
+        one = TorchClassifier(
+            ModelId("slow", "", ("sad", "happy")), Preprocess(size_px=8), network, threads=number
+        )
+        return one.logits(np.zeros((3, 8, 8, 1), np.uint8))
+
+    seen: list[int] = []
+    torch.set_num_threads(3)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(run, First, 1)
+            time.sleep(0.02)
+            second = pool.submit(run, Second, 2)
+            first.result()
+            first_is_done.set()
+            second.result()
+        with ThreadPoolExecutor(1) as new_thread:  # a thread that has used torch before keeps its own number
+            assert new_thread.submit(torch.get_num_threads).result() == 3
+        assert (seen, torch.get_num_threads()) == ([1, 2], 3)
     finally:
         torch.set_num_threads(1)
 

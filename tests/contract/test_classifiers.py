@@ -1,39 +1,135 @@
-"""What every classifier must keep."""
+"""What every classifier must keep, whatever form it has on disk."""
 
 from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
+from mien import bundle
 from mien.classifiers import Classifier, load_classifier, probabilities
 from mien.classifiers.combine import with_tta
-from mien.errors import BundleError
+from mien.errors import BundleError, DataError
 from mien.export.onnx import check_parity
+from tests.classifiers.peers import SPEC, peer, spec, write
 from tests.training.tiny import tiny_data
 
 
-@pytest.fixture(params=["onnx", "torch", "flip", "ten_crops", "ensemble"])
-def classifier(request, tiny_bundle, tiny_ensemble) -> Classifier:
-    if request.param in ("flip", "ten_crops"):
-        return with_tta(load_classifier(tiny_bundle), request.param)
-    if request.param == "ensemble":
+@pytest.fixture(scope="session")
+def every_graph(tiny_bundle, tmp_path_factory):
+    """The tiny bundle with its graph in INT8 and FP16 as well."""
+    from mien.export.half import halve
+    from mien.export.quantise import quantise
+
+    loaded, images = bundle.load(tiny_bundle), tiny_data().images
+    graph, labels, preprocess = loaded.graph("onnx"), loaded.id.labels, loaded.preprocess
+    eight, _ = quantise(graph, labels, preprocess, images[:16], images[16:23], methods=["minmax"])
+    out = tmp_path_factory.mktemp("graphs") / "graphs"
+    contents = {name: loaded.read(name) for name in (bundle.WEIGHTS, bundle.GRAPH, "README.md")}
+    contents |= {bundle.GRAPHS["int8"]: eight, bundle.GRAPHS["fp16"]: halve(graph, labels, preprocess)}
+    bundle.save(out, loaded.card, contents)
+    return out
+
+
+PEERS = {
+    "peer, nhwc and probabilities": (peer(), SPEC),
+    "peer, logits": (peer(layout="nchw", softmax=False), spec(layout=None, output="logits")),
+    "peer, fp16": (peer(dtype=np.float16), SPEC),
+    "peer, fixed batch": (peer(batch=3), SPEC),
+    "peer, named output": (peer(extra=["features"]), spec(output_name="predictions")),
+}
+FORMS = [
+    "onnx",
+    "int8",
+    "fp16",
+    "torch",
+    "torch, one thread",
+    "single graph",
+    "ensemble",
+    "flip",
+    "ten_crops",
+    *PEERS,
+]
+
+
+@pytest.fixture(params=FORMS, scope="module")
+def classifier(request, every_graph, tiny_ensemble, tmp_path_factory) -> Classifier:
+    form = request.param
+    if form in PEERS:
+        return load_classifier(write(tmp_path_factory.mktemp("peer"), *PEERS[form]))
+    if form in ("flip", "ten_crops"):
+        return with_tta(load_classifier(every_graph), form)
+    if form == "torch, one thread":
+        return load_classifier(every_graph, backend="torch", threads=1)
+    if form == "single graph":
+        return load_classifier(every_graph / bundle.GRAPH)
+    if form == "ensemble":
         return load_classifier(tiny_ensemble)
-    return load_classifier(tiny_bundle, backend=request.param)
+    return load_classifier(every_graph, backend=form)
+
+
+def crops_for(classifier: Classifier, n: int):
+    side, channels = classifier.preprocess.size_px, classifier.preprocess.channels
+    return np.random.default_rng(0).integers(0, 256, (n, side, side, channels), np.uint8)
 
 
 def test_protocol_and_shapes(classifier):
     assert isinstance(classifier, Classifier)
-    crops = tiny_data().images
-    logits = classifier.logits(crops[:11])
-    assert (logits.shape, logits.dtype) == ((11, 7), np.float32)
-    assert classifier.logits(crops[:0]).shape == (0, 7)
+    logits, k = classifier.logits(crops_for(classifier, 11)), len(classifier.id.labels)
+    assert (logits.shape, logits.dtype) == ((11, k), np.float32)
     np.testing.assert_allclose(probabilities(logits).sum(axis=1), 1, rtol=1e-5)
 
 
+def test_no_crops_give_no_rows(classifier):
+    found = classifier.logits(crops_for(classifier, 0))
+    assert (found.shape, found.dtype) == ((0, len(classifier.id.labels)), np.float32)
+
+
 def test_a_crop_does_not_depend_on_its_batch(classifier):
-    crops = np.concatenate([tiny_data().images] * 6)  # more than one batch of the runtime
+    crops = crops_for(classifier, 523)  # more than one batch of each runtime
     whole = classifier.logits(crops)
-    np.testing.assert_allclose(classifier.logits(crops[600:601]), whole[600:601], atol=1e-4)
+    for rows in (slice(0, 1), slice(254, 258), slice(517, 523)):
+        np.testing.assert_allclose(classifier.logits(crops[rows]), whole[rows], atol=2e-3)
+
+
+def test_crops_are_left_as_they_are(classifier):
+    crops = crops_for(classifier, 5)
+    before = crops.copy()
+    strided = np.repeat(crops, 2, axis=0)[::2]
+    np.testing.assert_array_equal(classifier.logits(strided), classifier.logits(crops))
+    np.testing.assert_array_equal(crops, before)
+
+
+BAD = {
+    "floats from 0 to 1": (lambda crops: crops / 255, "float64 .*: multiply by 255 and convert to uint8"),
+    "signed integers": (lambda crops: crops.astype(int), "int64 .*: convert to uint8"),
+    "no channels": (lambda crops: crops[..., 0], r"add the axis of channels, crops\[\.\.\., None\]"),
+    "one image": (lambda crops: crops[0], r"add the axis of images, crops\[None\]"),
+    "one grey image": (lambda crops: crops[0, ..., 0], r"add the axes of images and channels"),
+    "another side": (lambda crops: crops[:, 2:, 2:], "use classifier.preprocess.fit on each image"),
+    "too many channels": (lambda crops: np.repeat(crops, 3, axis=3), "use classifier.preprocess.fit on each"),
+    "a list": (list, "a list: join them with np.stack"),
+    "nothing": (lambda crops: None, "a NoneType: convert it to a NumPy array"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), BAD.values(), ids=BAD.keys())
+def test_what_is_refused(classifier, change, message):
+    side, channels = classifier.preprocess.size_px, classifier.preprocess.channels
+    wanted = rf"^expected crops as uint8 \[n, {side}, {side}, {channels}\], got .*{message}"
+    with pytest.raises(DataError, match=wanted) as caught:
+        classifier.logits(change(crops_for(classifier, 4)))
+    assert "\n" not in str(caught.value)
+
+
+def test_several_threads_at_once(classifier):
+    crops = crops_for(classifier, 40)
+    parts = [crops[start : start + 5] for start in range(0, 40, 5)]
+    expected = classifier.logits(crops)
+    with ThreadPoolExecutor(4) as pool:
+        found = np.concatenate(list(pool.map(classifier.logits, parts * 3)))
+    np.testing.assert_allclose(found, np.concatenate([expected] * 3), atol=2e-3)
 
 
 def test_backends_agree(tiny_bundle):
@@ -46,8 +142,6 @@ def test_backends_agree(tiny_bundle):
 
 def test_a_graph_that_differs_is_not_kept(tiny_bundle):
     torch_one, onnx_one = (load_classifier(tiny_bundle, backend=b) for b in ("torch", "onnx"))
-    from mien import bundle
-
     torch_one.network[-1].bias.data[0] += 0.01
     graph = bundle.load(tiny_bundle).read("model.onnx")
     with pytest.raises(BundleError, match=r"ONNX Runtime differs from torch by 0\.\d+ .* more than 0\.0001"):

@@ -10,7 +10,7 @@ from safetensors.torch import save as to_safetensors
 from mien import bundle
 from mien.classifiers import load_classifier
 from mien.classifiers.torch_module import TorchClassifier
-from mien.errors import ConfigError
+from mien.errors import BundleError, ConfigError
 from mien.export.onnx import check_parity, export_onnx
 from mien.networks import catalog
 from mien.networks.plain import ConvNorm, deploy
@@ -147,12 +147,55 @@ def test_an_unknown_network_names_its_neighbour():
         ("blog_cnn_4", 8, {}, "blog_cnn_4 cannot be built for 8 pixels .* too small for its pools"),
         ("vit", 50, {"patch_px": 16}, "vit cannot be built for 50 pixels .* patches of 16 pixels must tile"),
         ("timm/resnet43", 48, {}, r"timm [\d.]+ has no model 'resnet43'; did you mean resnet"),
-        ("timm/resnet34", 48, {"dropout": 0.1}, "timm/resnet34 cannot be built for 48 pixels with .*dropout"),
+        (
+            "timm/resnet34",
+            48,
+            {"drop_rat": 0.1},
+            r"timm/resnet34 has no option 'drop_rat'; did you mean drop_rate\? \(it has: drop_.*_stride\)",
+        ),
+        ("timm/resnet34", 48, {"depth": 3}, "timm/resnet34 cannot be built for 48 pixels with .*depth"),
+        ("timm/hf-hub:timm/resnet34", 48, {}, "has no model 'hf-hub:timm/resnet34'"),
     ],
 )
 def test_what_cannot_be_built(name, size_px, options, message):
     with pytest.raises(ConfigError, match=message):
         catalog.build(name, 7, Preprocess(size_px=size_px), options)
+
+
+DOWNLOADING = {
+    "pretrained": True,
+    "pretrained_cfg": {"url": "http://127.0.0.1:9/x"},
+    "pretrained_cfg_overlay": {"url": "http://127.0.0.1:9/x"},
+    "checkpoint_path": "/etc/hosts",
+    "cache_dir": "/tmp",
+    "pretrained_strict": False,
+}
+
+
+@pytest.mark.parametrize("option", DOWNLOADING)
+def test_no_option_of_a_recipe_or_bundle_makes_timm_load_weights(option, tmp_path, monkeypatch):
+    import timm
+
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: pytest.fail("timm was called"))
+    options = {option: DOWNLOADING[option]}
+    said = f"network_options cannot have '{option}': a run starts|timm/resnet10t has no option '{option}'"
+    with pytest.raises(ConfigError, match=said):
+        catalog.build("timm/resnet10t", 5, Preprocess(), options)
+    card = bundle.load("default").card.model_copy(
+        update={"architecture": "timm/resnet10t", "recipe": {"network_options": options}}
+    )
+    bundle.save(tmp_path, card, {}, base=bundle.load("default"))
+    with pytest.raises(BundleError, match=f"model mien_nano cannot be built: ({said})"):
+        load_classifier(tmp_path, backend="torch")
+
+
+def test_timm_is_never_asked_for_weights_unless_the_caller_does(monkeypatch):
+    import timm
+
+    asked, real = [], timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda *a, **g: asked.append(g["pretrained"]) or real(*a, **g))
+    catalog.build("timm/test_vit", 5, Preprocess(), {"drop_rate": 0.1})
+    assert asked == [False]
 
 
 def test_networks_take_other_sizes_and_options():

@@ -276,11 +276,11 @@ def test_labels_that_do_not_fit_the_set(tmp_path, labels, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"format": "cvs"}, "unknown --format 'cvs': expected one of auto, folders, pixels"),
-        ({"vote_rule": "mean"}, "unknown --vote-rule 'mean': expected one of majority, distribution"),
-        ({"vote_rule": "beside"}, "--vote-rule and --vote-unknown say how votes are read: add --votes"),
-        ({"split_seed": -1}, "--split-seed must not be negative, got -1"),
-        ({"val_fraction": 1.5}, r"--val-fraction must be between 0 and 1, got 1\.5"),
+        ({"format": "cvs"}, "unknown format 'cvs': expected auto, folders, pixels"),
+        ({"vote_rule": "mean"}, "unknown vote_rule 'mean': expected majority, distribution"),
+        ({"vote_rule": "beside"}, "vote_rule and vote_unknown say how votes are read: add votes=FILE"),
+        ({"split_seed": -1}, "split_seed must not be negative, got -1"),
+        ({"val_fraction": 1.5}, r"val_fraction must be between 0 and 1, got 1\.5"),
     ],
 )
 def test_options_that_make_no_sense(options, message):

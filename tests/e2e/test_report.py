@@ -44,7 +44,7 @@ def test_every_part_of_a_report_needs_no_torch(tmp_path, tiny_bundle):
     assert [row["images"] for row in report["sections"]["slices_camera"]["rows"]] == [11, 10]
     message = refused("evaluate", tiny_bundle, *words[:6], "--slice", "lens")
     assert "no column 'lens' in" in message
-    assert "--slice is a part of the whole report: say where it goes with --out" in refused(
+    assert "--slice belongs to the full report: say where it goes with --out FOLDER" in refused(
         "evaluate", tiny_bundle, *words[:4], "--slice", "camera"
     )
 
@@ -100,6 +100,6 @@ def test_calibrate_in_place_and_what_it_refuses(tmp_path, tiny_bundle):
 
 @pytest.mark.parametrize("words", [["--end-to-end"], ["--corruptions"]])
 def test_parts_of_a_report_need_a_place(words, tiny_bundle):
-    assert f"{words[0]} is a part of the whole report" in refused(
+    assert f"{words[0]} belongs to the full report" in refused(
         "evaluate", tiny_bundle, "--data", "synthetic", "--split", "test", *words
     )

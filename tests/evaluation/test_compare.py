@@ -299,7 +299,7 @@ def test_who_may_enter(tmp_path, tiny_members, monkeypatch):
     tiny, lenet, _ = tiny_members
     entered = enter([str(tiny), str(lenet), "mien_nano"])
     assert [one.name for one in entered] == ["tiny", "lenet", "mien_nano"]
-    kept = bundle.load(tiny).card.training["kept_epoch"]
+    kept = bundle.load(tiny).card.training.kept_epoch
     past = entered[0].past
     assert [row.epoch for row in past.history] == [1, 2]
     assert past.train_accuracy == past.history[kept - 1].train_accuracy
@@ -324,7 +324,7 @@ def test_an_ensemble_enters_without_a_history(tiny_ensemble):
     joined = enter([str(tiny_ensemble), "mien_nano"])[0].past
     assert (joined.history, joined.train_accuracy, joined.validation_split) == ((), None, "test")
     assert (joined.trained_on, joined.chosen_on) == (("train",), ("test",))
-    assert joined.validation_accuracy == bundle.load(tiny_ensemble).card.training["mean"]
+    assert joined.validation_accuracy == bundle.load(tiny_ensemble).card.training.mean
 
 
 def test_names_that_collide_get_the_folder_that_tells_them_apart(tmp_path):

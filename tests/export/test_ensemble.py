@@ -9,7 +9,7 @@ import pytest
 
 from mien import bundle
 from mien.classifiers import load_classifier, probabilities
-from mien.classifiers.onnx_runtime import OnnxClassifier
+from mien.classifiers.onnx_runtime import open_graph
 from mien.data.synthetic import draw_dataset
 from mien.errors import BundleError, ConfigError, DataError
 from mien.evaluation.mixture import RULES, combine
@@ -38,10 +38,10 @@ def test_the_joined_graph_is_its_members_combined(rule, members, tiny_members, t
     card = bundle.load(out).card
     assert card.parameters == sum(one.card.parameters for one in members)
     assert [one["weight"] for one in card.recipe["members"]] == pytest.approx(list(weights))
-    scores = {(s["split"], s["tta"]): s for s in card.scores}
+    scores = {(s.split, s.tta): s for s in card.scores}
     assert set(scores) == {("test", "none"), ("test", "flip")}
-    assert scores["test", "none"]["accuracy"] == pytest.approx(getattr(report, rule))
-    assert "chosen on this split" in scores["test", "none"]["protocol"]
+    assert scores["test", "none"].accuracy == pytest.approx(getattr(report, rule))
+    assert "chosen on this split" in scores["test", "none"].protocol
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)], ids=["same range", "another range"])
@@ -73,8 +73,8 @@ def test_an_ensemble_joins_ensembles(members, tiny_ensemble, tmp_path):
     np.testing.assert_allclose(parts[1].sum(axis=1), 1, atol=1e-4)
     assert (parts[1] > -1e-4).all()
     card = bundle.load(tmp_path / "both").card
-    assert (card.training["trained_on"], card.training["chosen_on"]) == (["train"], ["test"])
-    assert {score["split"] for score in card.scores} == {"test"}, "none of the pictures that members learnt"
+    assert (card.training.trained_on, card.training.chosen_on) == (("train",), ("test",))
+    assert {score.split for score in card.scores} == {"test"}, "none of the pictures that members learnt"
 
 
 def test_what_an_ensemble_was_chosen_on_is_not_forgotten(members, tiny_ensemble, tmp_path):
@@ -82,7 +82,7 @@ def test_what_an_ensemble_was_chosen_on_is_not_forgotten(members, tiny_ensemble,
     other = replace(data, split=np.where(data.split == "test", "val", data.split))
     save_ensemble([bundle.load(tiny_ensemble), members[0]], other, "val", tmp_path / "both")
     card = bundle.load(tmp_path / "both").card
-    assert card.training["chosen_on"] == ["test", "val"], "the second one only here, the first by its members"
+    assert card.training.chosen_on == ("test", "val"), "the second one only here, the first by its members"
 
 
 def test_pictures_that_a_member_learnt_choose_nothing(members, tmp_path):
@@ -107,19 +107,20 @@ def test_no_torch_behind_it(tiny_ensemble):
         load_classifier(tiny_ensemble, backend="torch")
 
 
-def test_members_that_are_sure_leave_finite_logits(members):
+def test_members_that_are_sure_leave_finite_logits(members, tmp_path):
     sure = [
-        replace(one, contents={**one.contents, bundle.GRAPH: with_temperature(one.graph("onnx"), 1e-4)})
-        for one in members
+        altered(one, tmp_path / str(n), with_temperature(one.graph("onnx"), 1e-4))
+        for n, one in enumerate(members)
     ]
     graph, first = ensemble.join(sure, "mean", np.full(3, 1 / 3)), members[0]
     for made in (graph, halve(graph, first.id.labels, first.preprocess)):
-        logits = OnnxClassifier(first.id, first.preprocess, made).logits(tiny_data().images)
+        logits = open_graph(first.id, first.preprocess, made).logits(tiny_data().images)
         assert logits.min() == pytest.approx(-87.3, abs=0.1)
 
 
-def altered(one, **changes):
-    return bundle.Bundle(one.card.model_copy(update=changes), {**one.contents, "model.onnx": b"another"})
+def altered(one, folder, graph=b"another", **changes):
+    bundle.save(folder, one.card.model_copy(update=changes), {bundle.GRAPH: graph})
+    return bundle.load(folder)
 
 
 def test_what_is_refused(members, tmp_path, monkeypatch):
@@ -130,12 +131,12 @@ def test_what_is_refused(members, tmp_path, monkeypatch):
         ([first, other], "median", r"unknown rule 'median'.*: expected mean, weighted, vote"),
         ([first, first], "mean", "tiny is named twice: a member counts once"),
         (
-            [first, altered(other, labels=("happy", "sad"))],
+            [first, altered(other, tmp_path / "labels", labels=("happy", "sad"))],
             "mean",
             "lenet answers happy, sad; tiny answers angry",
         ),
         (
-            [first, altered(other, preprocess=spec.model_copy(update={"size_px": 64}))],
+            [first, altered(other, tmp_path / "size", preprocess=spec.model_copy(update={"size_px": 64}))],
             "mean",
             "lenet takes other pictures than tiny: size_px = 64, here 48: members of an ensemble must see the same",
         ),

@@ -45,7 +45,7 @@ def test_int8_then_fp16_of_a_bundle_and_of_an_ensemble(kind, request, tmp_path):
     ship.ship(source, "int8", tmp_path / "q", data=DATA, command="mien export x")
     ship.ship(bundle.load(tmp_path / "q"), "fp16", tmp_path / "both", data=DATA)
     made = bundle.load(tmp_path / "both")
-    assert {*source.contents, "model.int8.onnx", "model.fp16.onnx"} == set(made.contents)
+    assert {*source.sha256, "model.int8.onnx", "model.fp16.onnx"} == set(made.sha256)
     assert made.read("model.onnx") == source.read("model.onnx")
     assert len(made.graph("int8")) < 0.45 * len(made.graph("onnx"))
     assert len(made.graph("fp16")) < 0.6 * len(made.graph("onnx"))
@@ -56,15 +56,15 @@ def test_int8_then_fp16_of_a_bundle_and_of_an_ensemble(kind, request, tmp_path):
         assert one.id.sha256 == files.sha256(made.graph(backend))
         np.testing.assert_allclose(probabilities(one.logits(crops)), fp32, atol=atol)
     facts = made.card.exports["int8"]
-    assert (facts["compared_on"]["split"], facts["calibration_n"], facts["held_out"]["n"]) == (
+    assert (facts.compared_on.split, facts.calibration_n, facts.held_out.n) == (
         "train",
         150,
         151,
     )
-    assert facts["onnx_sha256"] == source.id.sha256
-    assert facts["command"] == "mien export x"
-    assert [(s["split"], s["tta"]) for s in facts["scores"]] == [("test", "none"), ("test", "flip")]
-    moved = [one["mean_probability_difference"] for one in facts["candidates"]]
+    assert facts.onnx_sha256 == source.id.sha256
+    assert facts.command == "mien export x"
+    assert [(s.split, s.tta) for s in facts.scores] == [("test", "none"), ("test", "flip")]
+    moved = [one["mean_probability_difference"] for one in facts.candidates]
     assert moved[0] == min(moved)
     page = made.read("README.md").decode()
     assert page.count("## Other graphs") == 1
@@ -239,3 +239,26 @@ def test_pushing(tmp_path, monkeypatch):
 def test_unlabelled_pictures_calibrate_too(tiny):
     bare = replace(DATA, targets=np.zeros_like(DATA.targets))
     assert ship.sample(tiny, bare, "train").truth is None
+
+
+@pytest.mark.parametrize("target", ["onnx", "fp16"])
+def test_an_export_that_was_killed_can_be_repeated(tiny, tmp_path, monkeypatch, target):
+    real, calls = files.write, []
+
+    def killed(path, content):
+        calls.append(path)
+        if len(calls) == 3:
+            raise SystemExit
+        real(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write", killed)
+        patch.setattr(bundle, "_settle", lambda *_: None)  # a killed process clears nothing away
+        with pytest.raises(SystemExit):
+            ship.ship(tiny, target, tmp_path / "out")
+    assert len(list((tmp_path / "out").iterdir())) >= 2, "otherwise this test shows nothing"
+    ship.ship(tiny, target, tmp_path / "out")
+    where = tmp_path / "out" / ("model.onnx" if target == "onnx" else "")
+    assert load_classifier(where).logits(DATA.images[:3]).shape == (3, 7)
+    with pytest.raises(ConfigError, match="already holds a model"):
+        ship.ship(tiny, target, tmp_path / "out")

@@ -84,7 +84,7 @@ def test_a_copy_leaves_the_original(tiny_bundle, tmp_path):
     before = bundle.load(tiny_bundle).id
     save_calibrated(bundle.load(tiny_bundle), DATA, "test", tmp_path / "out")
     assert bundle.load(tiny_bundle).id == before
-    assert set(bundle.load(tmp_path / "out").contents) == set(bundle.load(tiny_bundle).contents)
+    assert set(bundle.load(tmp_path / "out").sha256) == set(bundle.load(tiny_bundle).sha256)
 
 
 def test_an_ensemble_can_be_calibrated(tiny_ensemble, tmp_path):
@@ -131,3 +131,11 @@ def test_a_full_disk_leaves_the_bundle_as_it_was(copy, monkeypatch):
     monkeypatch.undo()
     assert bundle.load(copy).id == before
     assert not [path for path in copy.iterdir() if path.name.startswith(".")]
+
+
+def test_of_two_at_once_the_second_is_refused(copy):
+    first, second = bundle.load(copy), bundle.load(copy)
+    found = save_calibrated(first, DATA, "test", copy)
+    with pytest.raises(OutputError, match="another command has changed .* since this one read it"):
+        save_calibrated(second, DATA, "test", copy)
+    assert bundle.load(copy).card.temperature == found.temperature

@@ -24,7 +24,7 @@ def rows(proof):
 
 def with_graph(folder, out, backend, graph):
     loaded = bundle.load(folder)
-    bundle.save(out, loaded.card, {**loaded.contents, bundle.GRAPHS[backend]: graph})
+    bundle.save(out, loaded.card, {bundle.GRAPHS[backend]: graph}, base=loaded)
     return out
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mien import bundle
+from mien.card import Origin
 from mien.classifiers import load_classifier, probabilities
 from mien.config import Recipe, read_recipe
 from mien.data.dataset import FaceDataset, one_hot
@@ -81,7 +82,7 @@ def test_the_share_decides(tiny_bundle, tmp_path):
 def test_a_card_names_the_teachers(tiny_bundle, tmp_path):
     train(recipe(tiny_bundle, settings=["epochs=1"]), tiny_data(), tmp_path / "run", device="cpu")
     card = bundle.load(tmp_path / "run").card
-    assert card.training["teachers"] == [{"name": "tiny", "sha256": bundle.load(tiny_bundle).id.sha256}]
+    assert card.training.teachers == (Origin(name="tiny", sha256=bundle.load(tiny_bundle).id.sha256),)
     assert "From scratch, taught by `tiny` (SHA-256 `" in (tmp_path / "run" / "README.md").read_text()
 
 

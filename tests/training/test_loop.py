@@ -74,11 +74,11 @@ def test_it_learns(tmp_path):
     assert rows[-1].train_loss < rows[0].train_loss - 0.3
     assert max(row.val_accuracy for row in rows) > 0.6
     card = bundle.load(tmp_path / "run").card
-    assert card.training["kept_val_accuracy"] == max(row.val_accuracy for row in rows)
-    kept = rows[card.training["kept_epoch"] - 1]
-    assert card.training["kept_train_accuracy"] == kept.train_accuracy
-    assert [(s["split"], s["tta"]) for s in card.scores] == [("test", "none"), ("test", "flip")]
-    assert card.scores[0]["accuracy"] == pytest.approx(card.training["kept_val_accuracy"], abs=0.011)
+    assert card.training.kept_val_accuracy == max(row.val_accuracy for row in rows)
+    kept = rows[card.training.kept_epoch - 1]
+    assert card.training.kept_train_accuracy == kept.train_accuracy
+    assert [(s.split, s.tta) for s in card.scores] == [("test", "none"), ("test", "flip")]
+    assert card.scores[0].accuracy == pytest.approx(card.training.kept_val_accuracy, abs=0.011)
     with (tmp_path / "run" / "run" / "history.csv").open() as file:
         assert [int(row["epoch"]) for row in csv.DictReader(file)] == list(range(1, 11))
     assert (tmp_path / "run" / "run" / "history.png").read_bytes().startswith(b"\x89PNG")
@@ -103,7 +103,7 @@ def test_it_stops_early_and_keeps_the_best(tmp_path):
     )
     assert len(rows) == 3
     card = bundle.load(tmp_path / "run").card
-    assert (card.training["epochs"], card.training["kept_epoch"]) == (3, 1)
+    assert (card.training.epochs, card.training.kept_epoch) == (3, 1)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_the_weights_of_the_best_epoch_are_kept(tmp_path, monkeypatch, monitor, 
     train(recipe(*settings), tiny_data(), tmp_path / "three", device="cpu")
     one, three = (load_file(tmp_path / name / bundle.WEIGHTS) for name in ("one", "three"))
     assert all(torch.equal(three[name], one[name]) for name in one)
-    assert bundle.load(tmp_path / "three").card.training["kept_epoch"] == 1
+    assert bundle.load(tmp_path / "three").card.training.kept_epoch == 1
 
 
 def test_colour_at_256_pixels_through_to_a_bundle(tmp_path):
@@ -173,11 +173,11 @@ def test_a_holdout_chooses_and_the_test_split_is_read_once(tmp_path):
     ]
     train(recipe(*settings), tiny_data(), tmp_path / "run", device="cpu")
     card = bundle.load(tmp_path / "run").card
-    assert {s["split"]: (s["n"], s["protocol"]) for s in card.scores} == {
+    assert {s.split: (s.n, s.protocol) for s in card.scores} == {
         "test": (35, "read once; nothing was chosen on it"),
         "holdout": (14, "the epoch was chosen on this split"),
     }
-    assert sum(card.data["counts"]["train"].values()) == 56
+    assert sum(card.data.counts["train"].values()) == 56
 
 
 def test_a_test_split_without_labels_is_left_unjudged(tmp_path):
@@ -187,8 +187,8 @@ def test_a_test_split_without_labels_is_left_unjudged(tmp_path):
     data = replace(data, split=split, targets=targets)
     train(recipe("epochs=1", "network=mien_nano"), data, tmp_path / "run", device="cpu")
     card = bundle.load(tmp_path / "run").card
-    assert {score["split"] for score in card.scores} == {"test"}
-    assert set(card.data["counts"]) == {"train", "test"}
+    assert {score.split for score in card.scores} == {"test"}
+    assert set(card.data.counts) == {"train", "test"}
 
 
 def test_val_chooses_where_there_is_one(tmp_path):
@@ -197,10 +197,10 @@ def test_val_chooses_where_there_is_one(tmp_path):
     split[105:] = "val"
     train(recipe("epochs=1", "network=mien_nano"), replace(data, split=split), tmp_path / "run", device="cpu")
     card = bundle.load(tmp_path / "run").card
-    judged = next(score for score in card.scores if score["split"] == "val")
-    assert judged["macro_f1"] == pytest.approx(card.training["kept_val_macro_f1"], abs=0.02)
-    assert judged["macro_f1"] < judged["accuracy"] - 0.05, "after one epoch it names few classes"
-    assert {score["split"]: score["protocol"] for score in card.scores} == {
+    judged = next(score for score in card.scores if score.split == "val")
+    assert judged.macro_f1 == pytest.approx(card.training.kept_val_macro_f1, abs=0.02)
+    assert judged.macro_f1 < judged.accuracy - 0.05, "after one epoch it names few classes"
+    assert {score.split: score.protocol for score in card.scores} == {
         "val": "the epoch was chosen on this split",
         "test": "read once; nothing was chosen on it",
     }

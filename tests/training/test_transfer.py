@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mien import bundle, files
+from mien.card import Origin
 from mien.config import Recipe, read_recipe
 from mien.data.synthetic import draw_dataset
 from mien.data.twins import picture_keys
@@ -108,7 +109,7 @@ def test_what_a_start_has_learnt_and_was_chosen_on_is_not_forgotten(tiny_bundle,
     plan = recipe(f"transfer.weights={tiny_bundle}", "epochs=1")
     child = bundle.load(train(plan, data, tmp_path / "child", device="cpu"))
     assert (child.card.trained_on, child.card.chosen_on) == (("train",), ("test", "val"))
-    said = {row["split"]: row["protocol"] for row in child.card.scores}
+    said = {row.split: row.protocol for row in child.card.scores}
     assert said == {"test": CHOSEN_BEFORE, "val": CHOSEN}
     own = picture_keys(data.images[data.rows("train")])
     assert set(keys_learnt(child)) == {*own, *keys_learnt(bundle.load(tiny_bundle))}
@@ -143,8 +144,11 @@ def test_frozen_first_then_all_of_it(pretrained, tmp_path, monkeypatch):
                       and not torch.equal(after[name], given[name])})  # fmt: skip
     assert moved[0] == set()
     assert {"layer1.0.conv1.weight", "layer1.0.bn1.running_mean"} <= moved[1]
-    start = bundle.load(out).card.training["started_from"]
-    assert start == {"name": pretrained.name, "sha256": files.sha256(pretrained.read_bytes())}
+    start = bundle.load(out).card.training.started_from
+    assert start == Origin(name=pretrained.name, sha256=files.sha256(pretrained.read_bytes()))
+    assert bundle.load(out).card.recipe["transfer"]["weights"] == pretrained.name, (
+        "without this machine's folders"
+    )
     assert f"From the weights `{pretrained.name}`" in (out / "README.md").read_text()
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mien import bundle
-from mien.classifiers import RunOptions, load_classifier
+from mien.classifiers import load_classifier
 from mien.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -132,9 +132,7 @@ def subject(model: str, spec: Path | None = None) -> Subject:
         ConfigError: a wrong spec.
     """
     if model.endswith(".onnx"):
-        from mien.classifiers.single import load_single
-
-        name = load_single(model, RunOptions(), spec).id.name
+        name = load_classifier(model, spec=spec).id.name
         absent = tuple((runtime, "one graph only") for runtime in RUNTIMES if runtime != "onnx")
         size = (("onnx", Path(model).stat().st_size),)
         return Subject(name, model, str(spec or ""), size, absent)
@@ -146,9 +144,9 @@ def subject(model: str, spec: Path | None = None) -> Subject:
         if torch and loaded.card.architecture == bundle.ENSEMBLE:
             absent_from[runtime] = "an ensemble runs in ONNX Runtime only"
         elif torch and find_spec("torch") is None:
-            absent_from[runtime] = "torch is not installed: pip install 'mien[train]'"
-        elif (file := "model.safetensors" if torch else bundle.GRAPHS[runtime]) in loaded.contents:
-            sizes[runtime] = len(loaded.contents[file])
+            absent_from[runtime] = "torch is not installed; it comes with the extra train"
+        elif (file := "model.safetensors" if torch else bundle.GRAPHS[runtime]) in loaded.sha256:
+            sizes[runtime] = len(loaded.read(file))
         else:
             absent_from[runtime] = f"the bundle has no {file}: `mien export --to {runtime}` makes it"
     accuracies, where = _from_card(loaded.card)
@@ -159,17 +157,17 @@ def subject(model: str, spec: Path | None = None) -> Subject:
 
 def _from_card(card: bundle.Card) -> tuple[dict[str, float], str]:
     """Return accuracies by runtime as the card has them, and on what."""
-    plain = next((score for score in card.scores if score["tta"] == "none"), None)
+    plain = next((score for score in card.scores if score.tta == "none"), None)
     if plain is None:
         return {}, ""
-    found = dict.fromkeys(("torch", "torch compiled", "onnx"), float(plain["accuracy"]))
+    found = dict.fromkeys(("torch", "torch compiled", "onnx"), plain.accuracy)
     for runtime, made in card.exports.items():
-        if made["compared_on"]["data"] != card.data["name"]:  # a split of that name, of other pictures
+        if made.compared_on.data != card.data.name:  # a split of that name, of other pictures
             continue
-        for score in made["scores"]:
-            if (score["split"], score["tta"]) == (plain["split"], "none"):
-                found[runtime] = float(score["accuracy"])
-    return found, f"{plain['split']} of {card.data['name']}"
+        for score in made.scores:
+            if (score.split, score.tta) == (plain.split, "none"):
+                found[runtime] = score.accuracy
+    return found, f"{plain.split} of {card.data.name}"
 
 
 def judged(
@@ -188,21 +186,13 @@ def judged(
         for runtime, _ in one.sizes:
             if runtime.startswith("torch"):
                 continue
-            classifier = _open(one, runtime)
+            classifier = load_classifier(one.model, backend=runtime, spec=one.spec or None)
             rows, logits = answers(classifier, data(classifier), split)
             found[runtime] = float((logits.argmax(axis=1) == rows.truth).mean())
             source = rows.source
         found |= dict.fromkeys(("torch", "torch compiled"), found["onnx"])
         made.append(replace(one, accuracies=tuple(found.items()), accuracy_on=f"{split} of {source}"))
     return made
-
-
-def _open(one: Subject, runtime: str) -> Classifier:
-    if one.spec:
-        from mien.classifiers.single import load_single
-
-        return load_single(one.model, RunOptions(), Path(one.spec))
-    return load_classifier(one.model, backend=runtime)
 
 
 def benchmark(

@@ -6,6 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 from mien.errors import needs
+from mien.palette import SERIES_HEX
 
 with needs("report"):
     from matplotlib.figure import Figure
@@ -14,15 +15,6 @@ if TYPE_CHECKING:
     from mien.benchmark.plan import Benchmark
 
 MARKERS = {"torch": "o", "torch compiled": "D", "onnx": "s", "int8": "^", "fp16": "v"}
-_COLOURS = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-    "#56b4e9",
-    "#e69f00",
-)  # told apart by colour-blind readers
-
 _FILLS = ("full", "none", "left", "top")
 
 
@@ -38,7 +30,7 @@ def draw(measured: Benchmark) -> bytes | None:
     places = list(dict.fromkeys((row.device, row.threads) for row in rows))
     for row in rows:
         accuracy, x = 100 * (row.accuracy or 0), row.p50_ms / least
-        colour = _COLOURS[models.index(row.model) % len(_COLOURS)]
+        colour = SERIES_HEX[models.index(row.model) % len(SERIES_HEX)]
         words = [row.model] if len(models) > 1 else []
         words += [row.runtime, *([f"{row.device} x{row.threads}"] if len(places) > 1 else [])]
         axes.plot(

@@ -55,15 +55,17 @@ def open_row(row: dict[str, Any]) -> Classifier:
     Raises:
         MienError: it can't be opened.
     """
-    from mien.classifiers import RunOptions, load_classifier
+    from mien.classifiers import load_classifier
 
-    runtime, threads, device = row["runtime"], row["threads"], row["device"]
-    if row["spec"]:
-        from mien.classifiers.single import load_single
-
-        return load_single(row["model"], RunOptions(device=device, threads=threads), Path(row["spec"]))
+    runtime = row["runtime"]
     backend = "torch" if runtime.startswith("torch") else runtime
-    classifier = load_classifier(row["model"], backend=backend, device=device, threads=threads)
+    classifier = load_classifier(
+        row["model"],
+        backend=backend,
+        device=row["device"],
+        threads=row["threads"],
+        spec=row["spec"] or None,
+    )
     if runtime == "torch compiled":
         from mien.benchmark.compiled import compiled
 

@@ -6,49 +6,26 @@ wrapper answers is decided here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
 from mien import bundle
-from mien.errors import ConfigError, did_you_mean, needs
+from mien.classifiers.formats import check_format
+from mien.errors import ConfigError, needs
+from mien.options import RunOptions as RunOptions
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from jaxtyping import Float32, UInt8
 
+    from mien.classifiers.spec import Spec
     from mien.preprocess import Preprocess
     from mien.results import ModelId
 
-BACKENDS = (*bundle.GRAPHS, "torch")
-DEVICES = ("cpu", "cuda", "auto")
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What runs a model, and where."""
-
-    backend: str = "onnx"
-    """One of the bundle's graphs in ONNX Runtime, or its weights in torch."""
-    device: str = "cpu"
-    threads: int | None = None
-    """Processor threads of one call; None leaves the choice to the runtime."""
-
-    def __post_init__(self) -> None:
-        """Check what a command line may get wrong.
-
-        Raises:
-            ConfigError: an unknown word, or fewer threads than one.
-        """
-        for name, known in (("backend", BACKENDS), ("device", DEVICES)):
-            if (value := getattr(self, name)) not in known:
-                raise ConfigError(
-                    f"unknown {name} {value!r}: expected {', '.join(known)}{did_you_mean(value, known)}"
-                )
-        if self.threads is not None and self.threads < 1:
-            raise ConfigError(f"threads must be at least 1, got {self.threads}")
+    Crops = UInt8[np.ndarray, "n s s c"]
+    """Fitted crops: what `Preprocess.fit` makes, stacked. `check_crops` says what else is refused, and how."""
 
 
 @runtime_checkable
@@ -63,34 +40,44 @@ class Classifier(Protocol):
     def preprocess(self) -> Preprocess:
         """How a picture becomes a crop this classifier takes."""
 
-    def logits(self, crops: UInt8[np.ndarray, "n s s c"]) -> Float32[np.ndarray, "n k"]:
-        """Return one row of logits a crop; n may be zero."""
+    def logits(self, crops: Crops) -> Float32[np.ndarray, "n k"]:
+        """Return one row of logits a crop; n may be zero.
+
+        Raises:
+            DataError: not crops of `preprocess`.
+        """
 
 
 def load_classifier(
-    model: str | Path = "default", *, backend: str = "onnx", device: str = "cpu", threads: int | None = None
+    model: str | Path = "default",
+    *,
+    backend: str = "onnx",
+    device: str = "cpu",
+    threads: int | None = None,
+    spec: Spec | str | Path | None = None,
 ) -> Classifier:
-    """Load a bundle folder, or a built-in model by its name, every file checked against its hash.
+    """Load a bundle folder, a built-in model by its name, or a single ``.onnx`` file.
 
-    A single ``.onnx`` file is taken too, if it or a file beside it says its labels and preprocessing
-    (`mien.classifiers.single`). `backend`, `device` and `threads` are those of `RunOptions`.
+    A single file needs a spec (`mien.classifiers.spec`): as an argument, in a file beside it, or, if it is a graph of
+    ours, in its metadata. `backend`, `device` and `threads` are those of `RunOptions`.
 
     Raises:
-        ConfigError: no such backend, or the device is not there.
+        ConfigError: no such backend, a wrong spec, or the device is not there.
         BundleError: missing, damaged, tampered with, foreign, or without the graph of that backend.
     """
-    options = RunOptions(backend, device, threads)
-    from mien.classifiers.onnx_runtime import OnnxClassifier
+    options, path = RunOptions(backend, device, threads), Path(model)
+    from mien.classifiers.onnx_runtime import open_file, open_graph
 
-    if str(model).endswith(".onnx"):
-        from mien.classifiers.single import load_single
-
-        return load_single(model, options)
+    if path.suffix.lower() == ".onnx" and not os.path.isdir(path):  # noqa: PTH112 - never raises, whatever the name
+        return open_file(path, options, Path(spec) if isinstance(spec, str) else spec)
+    if spec is not None:
+        raise ConfigError(f"a spec is for a single .onnx file, and {model} is none: leave the spec out")
+    check_format(path)
     loaded = bundle.load(model)
     if backend != "torch":
         identity, graph = loaded.identity(backend), loaded.graph(backend)
-        return OnnxClassifier(identity, loaded.preprocess, graph, threads=threads, device=device)
-    OnnxClassifier(loaded.id, loaded.preprocess, loaded.graph("onnx"))  # checks that labels fit the weights
+        return open_graph(identity, loaded.preprocess, graph, threads=threads, device=device)
+    open_graph(loaded.id, loaded.preprocess, loaded.graph("onnx"))  # checks that labels fit the weights
     with needs("train"):
         from mien.classifiers.torch_module import TorchClassifier
     return TorchClassifier.from_bundle(loaded, device=device, threads=threads)

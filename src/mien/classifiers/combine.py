@@ -8,14 +8,15 @@ import cv2
 import numpy as np
 
 from mien.classifiers import Classifier, log_probabilities, probabilities
+from mien.classifiers.inputs import check_crops
 from mien.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from jaxtyping import Float32, UInt8
+    from jaxtyping import Float32
 
-    Crops = UInt8[np.ndarray, "n s s c"]
+    from mien.classifiers import Crops
 
 CROP_FRACTION = 11 / 12
 """Side of each of ten crops: of 46, 44, 42 and 40 pixels of 48 the built-in model did best with 44."""
@@ -27,8 +28,13 @@ class ViewAverage:
     def __init__(self, inner: Classifier, views: Callable[[Crops], Iterator[Crops]]) -> None:
         self.id, self.preprocess, self._inner, self._views = inner.id, inner.preprocess, inner, views
 
-    def logits(self, crops: UInt8[np.ndarray, "n s s c"]) -> Float32[np.ndarray, "n k"]:
-        """Return the logarithm of the mean probabilities."""
+    def logits(self, crops: Crops) -> Float32[np.ndarray, "n k"]:
+        """Return the logarithm of the mean probabilities.
+
+        Raises:
+            DataError: not crops of `preprocess`.
+        """
+        check_crops(crops, self.preprocess)
         seen = [probabilities(self._inner.logits(view)) for view in self._views(crops)]
         return log_probabilities(np.mean(seen, axis=0))
 

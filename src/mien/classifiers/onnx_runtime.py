@@ -1,124 +1,237 @@
 """A classifier run by ONNX Runtime: the one that ships, with no torch installed.
 
-A device that was asked for is used or refused: the runtime's own habit of going on with the processor where a
-GPU does not answer would make every figure taken on it a lie.
+Bundles, single graphs of ours and graphs of other tools are one class; only the place of their spec differs.
 """
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime
 
+from mien import files
+from mien.classifiers import log_probabilities
+from mien.classifiers.inputs import check_crops
+from mien.classifiers.session import open_session
+from mien.classifiers.spec import EXAMPLE, SUFFIXES, Spec, from_metadata, of_ours, read_spec
 from mien.errors import BundleError, ConfigError
-from mien.preprocess import Preprocess
+from mien.results import ModelId
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32, UInt8
+    from collections.abc import Sequence
+    from pathlib import Path
 
-    from mien.results import ModelId
+    from jaxtyping import Float32, Shaped, UInt8
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+    from mien.classifiers import Crops, RunOptions
+    from mien.classifiers.session import Session
+    from mien.preprocess import Preprocess
+
 BATCH_SIZE = 256
 """Crops given to the runtime at once: enough to keep it busy, little memory."""
+NUMBERS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+"""Types of input and output that are used, as ONNX Runtime calls them."""
+SUM_TOLERANCE = 0.02
+"""How far the sum of a row of probabilities may be from one; a softmax rounded to 8 bits is not exact."""
+LFS_POINTER = b"version https://git-lfs"
 
 
 class OnnxClassifier:
-    """An ONNX graph f32 [b, c, s, s] -> logits f32 [b, k] with its labels and preprocessing."""
+    """A graph with one image input and one row of scores a crop, used as its spec says."""
 
-    def __init__(
-        self,
-        identity: ModelId,
-        preprocess: Preprocess,
-        graph: bytes,
-        *,
-        threads: int | None = None,
-        device: str = "cpu",
-    ) -> None:
-        """Open the graph and hold its metadata and shapes against what the bundle says.
+    def __init__(self, identity: ModelId, spec: Spec, session: Session) -> None:
+        """Check the graph's inputs and outputs against the spec.
 
         Raises:
-            BundleError: not an ONNX graph, or labels or input size that don't fit it.
-            ConfigError: the device is not there.
+            BundleError: they differ.
         """
-        self._session, self.device = open_session(identity.name, graph, threads=threads, device=device)
-        self.id, self.preprocess = identity, preprocess
-        self._check_fit()
+        self.id, self.preprocess, self.device = identity, spec.preprocess, session.device
+        self._spec, self._session, self._checked = spec, session, False
+        self._image = _choose(session, "input", session.inputs, spec.input_name)
+        self._scores = _choose(session, "output", session.outputs, spec.output_name)
+        _check_shapes(session, spec, self._image, self._scores)
 
-    def logits(self, crops: UInt8[np.ndarray, "n s s c"]) -> Float32[np.ndarray, "n k"]:
-        """Return one row of logits a crop; n may be zero."""
+    def logits(self, crops: Crops) -> Float32[np.ndarray, "n k"]:
+        """Return one row of logits a crop; n may be zero.
+
+        Raises:
+            DataError: not u8 [n, s, s, c] of this preprocessing.
+            BundleError: the graph fails, or its output is not what the spec says.
+        """
+        check_crops(crops, self.preprocess)
         out = np.empty((len(crops), len(self.id.labels)), np.float32)
-        for start in range(0, len(crops), BATCH_SIZE):
-            rows = slice(start, start + BATCH_SIZE)
-            (out[rows],) = self._session.run(None, {"image": self.preprocess.normalise(crops[rows])})
-        return out
+        step = self._batch_size or BATCH_SIZE
+        for start in range(0, len(crops), step):
+            out[start : start + step] = self._run(crops[start : start + step])
+        return log_probabilities(out) if self._spec.output == "probabilities" else out
 
-    def _check_fit(self) -> None:
-        """Hold the graph's shapes and metadata against labels and preprocessing."""
-        name, labels, spec = self.id.name, self.id.labels, self.preprocess
-        (image, *more_in), (logits, *more_out) = self._session.get_inputs(), self._session.get_outputs()
-        wanted = [spec.channels, spec.size_px, spec.size_px]
-        if (
-            more_in
-            or more_out
-            or image.name != "image"
-            or list(image.shape[1:]) != wanted
-            or len(logits.shape) != 2
-        ):
+    @property
+    def _batch_size(self) -> int | None:
+        """The batch that the graph is fixed to, if it is."""
+        size = self._image.shape[0]
+        return size if isinstance(size, int) else None
+
+    def _run(self, crops: UInt8[np.ndarray, "n s s c"]) -> Shaped[np.ndarray, "n k"]:
+        image = self.preprocess.normalise(crops).astype(NUMBERS[self._image.type], copy=False)
+        if self._spec.layout == "nhwc":
+            image = np.ascontiguousarray(image.transpose(0, 2, 3, 1))
+        missing = (self._batch_size or len(image)) - len(image)
+        if missing:
+            image = np.concatenate([image, np.zeros((missing, *image.shape[1:]), image.dtype)])
+        scores = self._session.run(self._scores.name, self._image.name, image)
+        if scores.shape != (len(image), len(self.id.labels)):
             raise BundleError(
-                f"model {name}: its graph takes {image.name!r} {image.shape} and gives {logits.shape}; "
-                f"expected 'image' [batch, {', '.join(map(str, wanted))}] and [batch, {len(labels)}]"
+                f"model {self._session.name}: its graph gave {list(scores.shape)} for {len(image)} crops; expected "
+                f"[{len(image)}, {len(self.id.labels)}]"
             )
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        try:
-            written_labels = json.loads(metadata["mien.labels"])
-            written_spec = Preprocess.model_validate_json(metadata["mien.preprocess"])
-        except (KeyError, ValueError) as error:
-            raise BundleError(f"model {name}: its graph does not say its labels and preprocessing") from error
-        if logits.shape[1] != len(labels) or written_labels != list(labels):
+        scores = scores[: len(crops)]
+        self._check_output(scores)
+        return scores
+
+    def _check_output(self, scores: Shaped[np.ndarray, "n k"]) -> None:
+        """Compare the first scores with what the spec says of them; later batches are not checked.
+
+        Raises:
+            BundleError: probabilities called logits, or the reverse.
+        """
+        if self._checked:
+            return
+        said, name = self._spec.output, self._session.name
+        rounding = max(1e-5, float(np.finfo(scores.dtype).eps))
+        if said == "logits" and are_probabilities(scores, rounding):
             raise BundleError(
-                f"model {name}: its labels ({', '.join(labels)}) do not fit the weights, which have "
-                f"{logits.shape[1]} outputs for {', '.join(written_labels)}: use the bundle as it was written"
+                f"model {name}: its spec says logits, but every row is from 0 to 1 and sums to 1: write output = "
+                f'"probabilities" in its spec'
             )
-        if written_spec != spec:
+        if said == "probabilities" and not are_probabilities(scores, SUM_TOLERANCE):
+            low, high, total = scores.min(), scores.max(), scores[0].sum()
             raise BundleError(
-                f"model {name}: its preprocessing differs from the one its weights were trained with"
+                f"model {name}: its spec says probabilities, but values are from {low:.3g} to {high:.3g} and the "
+                f'first row sums to {total:.3g}: write output = "logits" in its spec, or export it with a softmax'
             )
+        self._checked = True
 
 
-def open_session(
-    name: str, graph: bytes, *, threads: int | None = None, device: str = "cpu"
-) -> tuple[onnxruntime.InferenceSession, str]:
-    """Return a session for a graph and the device that it really runs on; ``auto`` is cuda where that works.
+def open_graph(
+    identity: ModelId,
+    preprocess: Preprocess,
+    graph: bytes,
+    *,
+    threads: int | None = None,
+    device: str = "cpu",
+) -> OnnxClassifier:
+    """Open a graph of ours, and check what it says of itself against its bundle.
 
     Raises:
-        BundleError: not an ONNX graph, or one that the runtime cannot run.
+        BundleError: not an ONNX graph, or labels, preprocessing or input size that don't fit it.
         ConfigError: the device is not there.
     """
-    if device == "auto":
-        try:
-            return open_session(name, graph, threads=threads, device="cuda")
-        except ConfigError:
-            return open_session(name, graph, threads=threads, device="cpu")
-    provider, there = _PROVIDERS[device], onnxruntime.get_available_providers()
-    if provider not in there:
-        raise ConfigError(
-            f"no {device} in this ONNX Runtime, which has {', '.join(there)}: install onnxruntime-gpu in place of "
-            f"onnxruntime, or leave --device {device} away"
+    name, labels = identity.name, identity.labels
+    session = open_session(name, graph, threads=threads, device=device)
+    written = from_metadata(name, session.metadata)
+    if written and written.labels != labels:
+        raise BundleError(
+            f"model {name}: its labels ({', '.join(labels)}) do not fit the weights, which have "
+            f"{len(written.labels)} outputs for {', '.join(written.labels)}: use the bundle as it was written"
         )
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    if threads is not None:
-        options.intra_op_num_threads = threads
+    if written and written.preprocess != preprocess:
+        raise BundleError(
+            f"model {name}: its preprocessing differs from the one its weights were trained with"
+        )
+    opened = OnnxClassifier(identity, of_ours(name, labels, preprocess), session)
+    if not written:
+        raise BundleError(f"model {name}: its graph does not say its labels and preprocessing")
+    return opened
+
+
+def open_file(path: Path, options: RunOptions, spec: Spec | Path | None = None) -> OnnxClassifier:
+    """Open an ``.onnx`` file; its spec is `spec`, a file beside it, or its metadata.
+
+    Raises:
+        ConfigError: another backend than ``onnx``, a wrong spec, or the device is not there.
+        BundleError: not an ONNX graph, one without a spec, or one that differs from it.
+    """
+    if options.backend != "onnx":
+        raise ConfigError(
+            f"{path} is one graph, run by ONNX Runtime: backend {options.backend} needs a bundle"
+        )
+    graph = _read(path)
+    session = open_session(path.name, graph, threads=options.threads, device=options.device)
+    beside = [path.with_name(path.stem + suffix) for suffix in SUFFIXES]
+    written = spec or next((file for file in beside if file.is_file()), None)
+    known: Spec | None
+    if written:
+        known = written if isinstance(written, Spec) else read_spec(written)
+    else:
+        known = from_metadata(path.name, session.metadata)
+    if known is None:
+        raise BundleError(
+            f"{path} does not say its labels and preprocessing: write them into {beside[0].name} beside it (or "
+            f"give another file, --spec FILE): {EXAMPLE}"
+        )
+    return OnnxClassifier(ModelId(path.stem, files.sha256(graph), known.labels), known, session)
+
+
+def are_probabilities(scores: Shaped[np.ndarray, "n k"], tolerance: float) -> bool:
+    """Return whether all values are from 0 to 1 and every row sums to one."""
+    sums = scores.sum(axis=1, dtype=np.float64)
+    return bool((scores >= 0).all() and (scores <= 1).all() and (np.abs(sums - 1) <= tolerance).all())
+
+
+def _read(path: Path) -> bytes:
     try:
-        session = onnxruntime.InferenceSession(graph, options, providers=[provider])
-    except Exception as error:  # the runtime's exceptions share no public base
-        raise BundleError(f"model {name}: ONNX Runtime refuses its graph: {error}") from error
-    if (used := session.get_providers()[0]) != provider:
-        raise ConfigError(
-            f"ONNX Runtime has a {device} provider, but it did not start and {used} took its place: check driver and "
-            f"CUDA libraries, or leave --device {device} away"
+        if not path.is_file() and path.exists():  # a pipe would wait for ever, a device never end
+            raise BundleError(f"cannot read the model {path}: it is not a regular file")
+        graph = path.read_bytes()
+    except (OSError, ValueError) as error:  # the second: a name with a null character
+        reason = getattr(error, "strerror", None) or error
+        raise BundleError(f"cannot read the model {path}: {reason}") from error
+    if graph.startswith(LFS_POINTER):
+        raise BundleError(f"{path} is a Git LFS pointer, not the graph itself: run `git lfs pull`")
+    return graph
+
+
+def _choose(session: Session, kind: str, tensors: Sequence[Any], name: str | None) -> Any:
+    """Return the input or output that the spec names, or the only one.
+
+    Raises:
+        BundleError: there is no such one, or several and the spec names none.
+    """
+    listed = ", ".join(map(_described, tensors))
+    if kind == "input" and len(tensors) != 1:
+        raise BundleError(
+            f"model {session.name}: its graph takes {listed}; expected one image and nothing else"
         )
-    return session, device
+    if name is None and len(tensors) > 1:
+        raise BundleError(
+            f"model {session.name}: its graph has {len(tensors)} outputs, {listed}: name the one with the scores, "
+            f'such as output_name = "{tensors[0].name}", in its spec'
+        )
+    chosen = next((one for one in tensors if name in (None, one.name)), None)
+    if chosen is None:
+        raise BundleError(f"model {session.name}: its graph has no {kind} {name!r}; it has {listed}")
+    return chosen
+
+
+def _check_shapes(session: Session, spec: Spec, image: Any, scores: Any) -> None:
+    side, channels = spec.preprocess.size_px, spec.preprocess.channels
+    wanted = [channels, side, side] if spec.layout == "nchw" else [side, side, channels]
+    fits = _fits(image.shape, wanted) and _fits(scores.shape, [len(spec.labels)])
+    if not fits or not {image.type, scores.type} <= NUMBERS.keys():
+        raise BundleError(
+            f"model {session.name}: its graph takes {_described(image)} and gives {_described(scores)}; expected "
+            f"[batch, {', '.join(map(str, wanted))}] and [batch, {len(spec.labels)}], both float, by its spec's "
+            f"channels, size_px, layout and labels"
+        )
+
+
+def _fits(shape: Sequence[Any], wanted: Sequence[int]) -> bool:
+    """Return whether a shape, without its batch, is as wanted; what it leaves open fits."""
+    return len(shape) == 1 + len(wanted) and all(
+        not isinstance(there, int) or there == number for there, number in zip(shape[1:], wanted, strict=True)
+    )
+
+
+def _described(tensor: Any) -> str:
+    sizes = ", ".join("?" if size is None else str(size) for size in tensor.shape)
+    return f"{tensor.name!r} {tensor.type.removeprefix('tensor(').removesuffix(')')} [{sizes}]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ from safetensors.torch import load
 from torch import nn
 
 from mien.bundle import ENSEMBLE
+from mien.classifiers.inputs import check_crops
 from mien.errors import BundleError, ConfigError
 from mien.networks import catalog
 from mien.networks.plain import deploy
@@ -18,9 +20,10 @@ from mien.networks.plain import deploy
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jaxtyping import Float32, UInt8
+    from jaxtyping import Float32
 
     from mien.bundle import Bundle
+    from mien.classifiers import Crops
     from mien.preprocess import Preprocess
     from mien.results import ModelId
 
@@ -55,13 +58,18 @@ class TorchClassifier:
         """Rebuild the network from the bundle's weights, in deployed form.
 
         Raises:
-            BundleError: the weights do not fit the architecture or the labels.
+            BundleError: no such network, or the weights do not fit it or the labels.
             ConfigError: the device is not there.
         """
         if bundle.card.architecture == ENSEMBLE:
             raise BundleError(f"model {bundle.id.name} is an ensemble: it runs in ONNX Runtime only")
         options = bundle.card.recipe.get("network_options")
-        network = catalog.build(bundle.card.architecture, len(bundle.id.labels), bundle.preprocess, options)
+        try:
+            network = catalog.build(
+                bundle.card.architecture, len(bundle.id.labels), bundle.preprocess, options
+            )
+        except ConfigError as error:
+            raise BundleError(f"model {bundle.id.name} cannot be built: {error}") from error
         try:
             network.load_state_dict(load(bundle.read("model.safetensors")))
         except RuntimeError as error:
@@ -74,8 +82,13 @@ class TorchClassifier:
         return cls(bundle.id, bundle.preprocess, placed, threads=threads)
 
     @torch.inference_mode()
-    def logits(self, crops: UInt8[np.ndarray, "n s s c"]) -> Float32[np.ndarray, "n k"]:
-        """Return one row of logits a crop; n may be zero."""
+    def logits(self, crops: Crops) -> Float32[np.ndarray, "n k"]:
+        """Return one row of logits a crop; n may be zero.
+
+        Raises:
+            DataError: not crops of `preprocess`.
+        """
+        check_crops(crops, self.preprocess)
         device = next(self.network.parameters()).device
         parts = [np.empty((0, len(self.id.labels)), np.float32)]
         with _threads(self._threads):
@@ -94,14 +107,23 @@ def _device(name: str) -> str:
     return "cuda" if there and name != "cpu" else "cpu"
 
 
+_one_at_a_time = threading.Lock()
+
+
 @contextlib.contextmanager
 def _threads(number: int | None) -> Iterator[None]:
-    """Bound torch's threads, which are a setting of the whole process, for the time of one call."""
-    before = torch.get_num_threads()
-    if number is not None:
-        torch.set_num_threads(number)
-    try:
+    """Bound torch's threads for the time of one call.
+
+    The number is a setting of the whole process, so calls that ask for one wait for each other; those that leave it
+    to torch change nothing and do not wait.
+    """
+    if number is None:
         yield
-    finally:
-        if number is not None:
+        return
+    with _one_at_a_time:
+        before = torch.get_num_threads()
+        torch.set_num_threads(number)
+        try:
+            yield
+        finally:
             torch.set_num_threads(before)

@@ -1,108 +1,170 @@
-"""``mien benchmark``: models beside each other, in every runtime they have."""
+"""``mien benchmark``: speed, size and memory of models, in every runtime they have."""
 
 from __future__ import annotations
 
-import json
-import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.dataset import DATA_HELP, check_pair, reads_data
+from mien.cli.command import DATA_HELP, Json, check_together, command, out_option
 from mien.errors import ConfigError
+from mien.options import ReadOptions, option
 
 if TYPE_CHECKING:
     from mien.benchmark.plan import Benchmark, Subject, Timing
-    from mien.data.reading import ReadOptions
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command()(reads_data(benchmark))
+@dataclass(frozen=True)
+class Combinations:
+    """What is measured, and how long."""
+
+    providers: str = option("cpu", "cpu, cuda, or cpu,cuda.", metavar="NAMES")
+    threads: str = option("1", "Numbers of CPU threads to measure with.", metavar="N,N...")
+    batch: str = option("1,8,64", "Numbers of faces per call to measure with.", metavar="N,N...")
+    runtimes: str = option(
+        "torch,torch compiled,onnx,int8,fp16",
+        "Which runtimes to measure, with commas between.",
+        metavar="NAMES",
+    )
+    rounds: int = option(5, "How often each combination is measured.")
+    seconds: float = option(0.3, "How long one measurement takes, in seconds.", metavar="X")
+
+    def __post_init__(self) -> None:
+        """Check the numbers; `mien.benchmark.plan` checks the rest."""
+        if self.rounds < 1:
+            raise ConfigError(f"`rounds` must be at least 1, got {self.rounds}")
+        if self.seconds < 0:
+            raise ConfigError(f"`seconds` must not be negative, got {self.seconds:g}")
+
+    def for_plan(self) -> dict[str, Any]:
+        """Return them as the arguments of `mien.benchmark.plan.benchmark`."""
+        return {
+            "providers": self.providers.split(","),
+            "threads": _numbers("threads", self.threads),
+            "batches": _numbers("batch", self.batch),
+            "runtimes": self.runtimes.split(","),
+            "rounds": self.rounds,
+            "seconds": self.seconds,
+        }
 
 
+@command("mien benchmark default --runtimes onnx --batch 1,8 --rounds 2")
 def benchmark(
     models: Annotated[
         list[str],
-        typer.Argument(metavar="BUNDLE...", help="Bundles, built-in names, or ONNX files of anybody's."),
+        typer.Argument(metavar="MODEL...", help="Model folders, built-in names, or single ONNX files."),
     ],
-    options: ReadOptions,
-    providers: Annotated[str, typer.Option(help="cpu, cuda or both with a comma.")] = "cpu",
-    threads: Annotated[str, typer.Option(help="Numbers of threads, with commas.")] = "1",
-    batch: Annotated[str, typer.Option(help="Faces a call, with commas.")] = "1,8,64",
-    runtimes: Annotated[
-        str, typer.Option(help="Which rows, with commas.")
-    ] = "torch,torch compiled,onnx,int8,fp16",
-    rounds: Annotated[int, typer.Option(min=1, help="How often each row has its turn.")] = 5,
-    seconds: Annotated[float, typer.Option(min=0.0, help="Length of a turn.")] = 0.3,
+    reading: ReadOptions,
+    combinations: Combinations,
     spec: Annotated[
         Path | None,
-        typer.Option(help="What an ONNX file does not say of itself: TOML or JSON."),
+        typer.Option(metavar="FILE", help="TOML or JSON that describes an ONNX file: labels, input, output."),
     ] = None,
-    data: Annotated[str | None, typer.Option(help=f"Measure accuracies on this. {DATA_HELP}")] = None,
-    split: Annotated[str | None, typer.Option(help="Which part of the dataset.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for table, JSON and plot.")] = None,
-    json_to: Annotated[
+    data: Annotated[
         str | None,
-        typer.Option("--json", metavar="FILE", help="Write the figures there; - prints only JSON."),
+        typer.Option("--data", "-d", metavar="DATA", help=f"Also measure accuracy on this. {DATA_HELP}"),
     ] = None,
+    split: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The split of the dataset to use.")
+    ] = None,
+    out: Annotated[Path | None, out_option("Folder for table, JSON and plot.")] = None,
+    json_to: Json = None,
 ) -> None:
-    """Measure latency, throughput, size, memory and load time, every row in a process of its own, all in turn."""
+    """Measure speed, size and memory of models.
+
+    Each combination of model, runtime, threads and batch runs in its own process. They take turns, so that a
+    slow moment of the machine does not fall on one of them.
+    """
+    import json
+
     from mien.benchmark import plan
+    from mien.cli.terminal import complain, give, say
     from mien.files import make_folder, write
 
-    check_pair(data, split)
+    check_together(data, split)
     if spec and not any(model.endswith(".onnx") for model in models):
-        raise ConfigError("--spec explains a single .onnx file: none is among the models")
-    places, counts, sizes = providers.split(","), _numbers("--threads", threads), _numbers("--batch", batch)
-    ways = runtimes.split(",")
-    plan.check_options(places, counts, sizes, ways)
+        raise ConfigError("`spec` describes a single .onnx file: none is among the models")
+    wanted = combinations.for_plan()
+    plan.check_options(wanted["providers"], wanted["threads"], wanted["batches"], wanted["runtimes"])
     if out:
         make_folder(out)
     subjects = [plan.subject(model, spec if model.endswith(".onnx") else None) for model in models]
     if data and split:
-        subjects = _judged(subjects, data, split, options)
-    measured = plan.benchmark(
-        subjects, providers=places, threads=counts, batches=sizes, runtimes=ways, rounds=rounds, seconds=seconds,
-        listen=lambda line: print(line, file=sys.stderr),
-    )  # fmt: skip
-    document, page = json.dumps(measured.to_dict(), indent=2) + "\n", render(measured)
-    print(document if json_to == "-" else page, end="")
-    written = {Path(json_to): document} if json_to and json_to != "-" else {}
+        subjects = _judged(subjects, data, split, reading)
+    measured = plan.benchmark(subjects, **wanted, listen=complain)
     if out:
-        written |= {out / "benchmark.json": document, out / "benchmark.md": page}
-    for path, text in written.items():
-        write(path, text)
-    if out:
+        write(out / "benchmark.json", json.dumps(measured.to_dict(), indent=2) + "\n")
+        write(out / "benchmark.md", render(measured))
         _draw(measured, out / "benchmark.png")
 
+    def show() -> None:
+        _print(measured)
+        if out:
+            say(f"wrote {out / 'benchmark.md'} with JSON and plot")
 
-def _numbers(option: str, text: str) -> list[int]:
+    give(measured.to_dict(), json_to, show)
+
+
+def _numbers(name: str, text: str) -> list[int]:
     try:
         return [int(word) for word in text.split(",")]
     except ValueError as error:
-        raise ConfigError(f"{option} takes numbers with commas, such as 1,2; got {text!r}") from error
+        raise ConfigError(f"`{name}` takes numbers with commas, such as 1,2; got {text!r}") from error
 
 
-def _judged(subjects: list[Subject], data: str, split: str, options: ReadOptions) -> list[Subject]:
+def _judged(subjects: list[Subject], data: str, split: str, reading: ReadOptions) -> list[Subject]:
     from mien.benchmark.plan import judged
     from mien.data.sources import read_dataset
 
     return judged(
-        subjects, lambda one: read_dataset(data, one.preprocess, split=split, options=options), split
+        subjects, lambda one: read_dataset(data, one.preprocess, split=split, options=reading), split
     )
 
 
 def _draw(measured: Benchmark, path: Path) -> None:
     from mien.benchmark.plot import draw
+    from mien.cli.terminal import complain
     from mien.files import write
 
     picture = draw(measured)
     if picture is None:
-        print("no plot: no model here has an accuracy; give --data and --split", file=sys.stderr)
+        complain("no plot: no model here has an accuracy; give --data and --split")
     else:
         write(path, picture)
+
+
+def _print(measured: Benchmark) -> None:
+    """Print the figures as two tables: speed, and what is the same for all batch sizes."""
+    from mien.cli.terminal import print_table, say, shorten
+
+    say(measured.machine)
+    say(", ".join(f"{name} {number}" for name, number in measured.versions.items()))
+    say(f"{measured.rounds} rounds in turn after a warm-up, each combination in its own process")
+    speed = ("model", "runtime", "device", "threads", "batch", "p50 ms", "p95 ms", "faces/s", "vs onnx")
+    rows = [
+        (shorten(row.model, 16), row.runtime, row.device, f"{row.threads}", f"{row.batch}", f"{row.p50_ms:.3f}",
+         f"{row.p95_ms:.3f}", f"{row.faces_per_s:,.0f}", _against(row, measured))
+        for row in measured.rows
+    ]  # fmt: skip
+    say()
+    print_table(speed, rows, right=True)
+    say("vs onnx: how many times as fast as the ONNX graph")
+    sizes = {
+        (row.model, row.runtime, row.device): (
+            shorten(row.model, 24), row.runtime, row.device, f"{row.size_bytes / 1e6:.3f}", f"{row.load_s:.2f}",
+            _peak(row), _accuracy(row),
+        )
+        for row in measured.rows
+    }  # fmt: skip
+    say()
+    header = ("model", "runtime", "device", "size, MB", "load, s", "peak, MiB", "accuracy")
+    print_table(header, list(sizes.values()), right=True)
+    if measured.accuracy_on:
+        say(f"accuracy: {measured.accuracy_on}, without test-time augmentation")
+    for name, reason in measured.left_out.items():
+        say(f"left out: {name}: {reason}")
 
 
 def render(measured: Benchmark) -> str:
@@ -110,8 +172,8 @@ def render(measured: Benchmark) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in measured.versions.items())
     lines = [
         measured.machine, versions,
-        f"each row in a process of its own, {measured.rounds} rounds in turn after a warm-up; n = timed calls", "",
-        "| model | runtime | device | threads | batch | n | p50, ms | p95 | p99 | faces/s | against onnx | size, MB "
+        f"each row in its own process, {measured.rounds} rounds in turn after a warm-up; n = timed calls", "",
+        "| model | runtime | device | threads | batch | n | p50, ms | p95 | p99 | faces/s | vs onnx | size, MB "
         "| load, s | peak, MiB | accuracy |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
@@ -123,17 +185,27 @@ def render(measured: Benchmark) -> str:
 
 
 def _line(row: Timing, measured: Benchmark) -> str:
+    return (
+        f"| {row.model} | {row.runtime} | {row.device} | {row.threads} | {row.batch} | {row.n:,} | {row.p50_ms:.3f} "
+        f"| {row.p95_ms:.3f} | {row.p99_ms:.3f} | {row.faces_per_s:,.0f} | {_against(row, measured)} "
+        f"| {row.size_bytes / 1e6:.3f} | {row.load_s:.2f} | {_peak(row)} | {_accuracy(row)} |"
+    )
+
+
+def _against(row: Timing, measured: Benchmark) -> str:
+    """Return how many times as fast this is as the ONNX graph of that model in the same place."""
     base = [
         other.p50_ms for other in measured.rows if other.runtime == "onnx" and _place(other) == _place(row)
     ]
-    against = f"{base[0] / row.p50_ms:.2f}x" if base else ""
-    peak = "" if row.peak_mib is None else f"{row.peak_mib:,.0f}"
-    accuracy = "" if row.accuracy is None else f"{row.accuracy:.2%}"
-    return (
-        f"| {row.model} | {row.runtime} | {row.device} | {row.threads} | {row.batch} | {row.n:,} | {row.p50_ms:.3f} "
-        f"| {row.p95_ms:.3f} | {row.p99_ms:.3f} | {row.faces_per_s:,.0f} | {against} | {row.size_bytes / 1e6:.3f} "
-        f"| {row.load_s:.2f} | {peak} | {accuracy} |"
-    )
+    return f"{base[0] / row.p50_ms:.2f}x" if base else ""
+
+
+def _peak(row: Timing) -> str:
+    return "" if row.peak_mib is None else f"{row.peak_mib:,.0f}"
+
+
+def _accuracy(row: Timing) -> str:
+    return "" if row.accuracy is None else f"{row.accuracy:.2%}"
 
 
 def _place(row: Timing) -> tuple[object, ...]:

@@ -2,66 +2,53 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.dataset import DATA_HELP, reads_data
+from mien.cli.command import DATA_HELP, Json, Settings, command, group, out_option
 from mien.errors import ConfigError
+from mien.options import ReadOptions
 
 if TYPE_CHECKING:
-    from mien.data.reading import ReadOptions
     from mien.results import DatasetReport
 
-_Source = Annotated[str, typer.Argument(metavar="PATH", help=DATA_HELP)]
+_Source = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to the app."""
-    commands = typer.Typer(
-        help="Look at a dataset, pack it, preview a recipe's augmentation.", no_args_is_help=True
-    )
-    for command in (info, convert, preview):
-        commands.command()(reads_data(command))
-    app.add_typer(commands, name="data")
+@command("mien data info synthetic")
+def info(path: _Source, reading: ReadOptions, json_to: Json = None) -> None:
+    """Show splits, classes, counts, sizes, imbalance and a fingerprint.
 
-
-def info(
-    path: _Source,
-    options: ReadOptions,
-    json_to: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the report there; - prints only JSON.")
-    ] = None,
-) -> None:
-    """Show splits, classes, counts, sizes, imbalance and a fingerprint. Decodes every picture."""
+    Reads every image.
+    """
+    from mien.cli.terminal import give
     from mien.data.sources import survey
-    from mien.files import write
 
-    report = survey(path, options)
-    document = json.dumps(report.to_dict(), indent=2) + "\n"
-    if json_to == "-":
-        print(document, end="")
-        return
-    _print_report(report)
-    if json_to:
-        write(Path(json_to), document)
-        print(f"wrote {json_to}")
+    report = survey(path, reading)
+    give(report.to_dict(), json_to, lambda: _print_report(report))
 
 
+@command("mien data convert synthetic faces.npz")
 def convert(
     path: _Source,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The packed file, such as faces.npz.")],
-    options: ReadOptions,
-    size_px: Annotated[int, typer.Option(help="Side of the packed pictures.")] = 48,
-    channels: Annotated[int, typer.Option(help="1 grey, 3 colour.")] = 1,
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="The packed file to write, such as faces.npz.")],
+    reading: ReadOptions,
+    size_px: Annotated[int, typer.Option(metavar="N", help="Side of the packed images, in pixels.")] = 48,
+    channels: Annotated[int, typer.Option(metavar="N", help="1 for grey, 3 for colour.")] = 1,
     enlarged_by: Annotated[
         str | None,
-        typer.Option(metavar="RECIPE", help="Also pack the copies that this recipe's balance makes."),
+        typer.Option(
+            metavar="RECIPE", help="Also pack the augmented copies that this recipe makes of rare classes."
+        ),
     ] = None,
 ) -> None:
-    """Write one packed file, which is mapped when it is read: a set larger than memory trains from it."""
+    """Write a dataset as one packed file.
+
+    A packed file is read piece by piece, so that a dataset larger than the memory can be trained on.
+    """
+    from mien.cli.terminal import say
     from mien.config import checked_recipe, read_recipe
     from mien.data.sources import convert as pack
     from mien.errors import needs
@@ -69,28 +56,33 @@ def convert(
     shape = {"network": "none", "input": {"size_px": size_px, "channels": channels}}
     preprocess = checked_recipe(shape).input
     if enlarged_by is None:
-        dataset = pack(path, out, preprocess, options)
+        dataset = pack(path, out, preprocess, reading)
     else:
         recipe = read_recipe(enlarged_by)
         if not recipe.balance.enlarge_to_ratio:
             raise ConfigError(f"recipe {enlarged_by} makes no copies: it needs balance.enlarge_to_ratio")
         with needs("train"):
             from mien.training.batches import enlarged
-        dataset = pack(path, out, preprocess, options, change=lambda data: enlarged(data, recipe))
-    print(f"{out}: {len(dataset):,} pictures, {out.stat().st_size / 2**20:,.1f} MiB")
+        dataset = pack(path, out, preprocess, reading, change=lambda data: enlarged(data, recipe))
+    say(f"{out}: {len(dataset):,} images, {out.stat().st_size / 2**20:,.1f} MiB")
     _print_skipped(dataset.skipped)
 
 
+@command("mien data preview synthetic --recipe nano")
 def preview(
     path: _Source,
-    options: ReadOptions,
-    recipe: Annotated[str, typer.Option(help="Name of a shipped recipe or a TOML file.")],
-    out: Annotated[Path, typer.Option(help="The picture to write (PNG).")] = Path("preview.png"),
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change an option of the recipe.")
-    ] = None,
+    reading: ReadOptions,
+    recipe: Annotated[
+        str, typer.Option(metavar="RECIPE", help="A name from `mien recipes`, or a TOML file.")
+    ],
+    out: Annotated[Path, out_option("The image to write (PNG).", metavar="FILE")] = Path("preview.png"),
+    settings: Settings = None,
 ) -> None:
-    """Draw real samples before and after a recipe's augmentation, with their labels."""
+    """Draw images of a dataset before and after a recipe's augmentation.
+
+    Needs the extra `train`.
+    """
+    from mien.cli.terminal import say
     from mien.config import read_recipe
     from mien.data.sources import read_dataset
     from mien.errors import needs
@@ -102,32 +94,43 @@ def preview(
     from mien.vision.draw import contact_sheet
     from mien.vision.images import encode_png
 
-    columns = examples(read_dataset(path, checked.input, split=checked.train_split, options=options), checked)
+    columns = examples(read_dataset(path, checked.input, split=checked.train_split, options=reading), checked)
     write(out, encode_png(contact_sheet(columns)))
-    print(f"wrote {out}: one line a sample, first as it is, then as training sees it")
+    say(f"wrote {out}: one row per image, first as it is, then augmented")
 
 
 def _print_report(report: DatasetReport) -> None:
-    from mien.cli.tables import print_table
+    from mien.cli.terminal import print_table, say
 
-    print(f"{report.source}: {report.n:,} pictures, {report.form}")
-    rows = []
-    for split, counts in report.counts.items():
-        ratio = f"{report.imbalance_ratio[split]:.1f}"
-        rows.append((split, *map(str, counts.values()), str(report.unlabelled[split]), ratio))
-    print_table(("split", *report.labels, "no label", "imbalance"), rows, right=True)
-    print("imbalance: the largest class against the smallest")
+    say(f"{report.source}: {report.n:,} images, {report.form}")
+    order = ("train", "val", "test")
+    splits = sorted(report.counts, key=lambda split: order.index(split) if split in order else len(order))
+    rows = [(label, *(f"{report.counts[split][label]:,}" for split in splits)) for label in report.labels]
+    if any(report.unlabelled.values()):
+        rows.append(("no label", *(f"{report.unlabelled[split]:,}" for split in splits)))
+    totals = [sum(report.counts[split].values()) + report.unlabelled[split] for split in splits]
+    rows.append(("all", *(f"{total:,}" for total in totals)))
+    rows.append(("imbalance", *(f"{report.imbalance_ratio[split]:.1f}" for split in splits)))
+    print_table(("class", *splits), rows, right=True)
+    say("imbalance: images of the largest class for each image of the smallest")
     for size in report.sizes:
-        print(
-            f"{size['n']:,} pictures of {size['height']}x{size['width']} pixels, {size['channels']} channels"
-        )
+        say(f"{size['n']:,} images of {size['width']}x{size['height']} pixels, {size['channels']} channels")
     if report.left_out:
-        print(f"left out for want of votes: {report.left_out:,}")
-    print(f"fingerprint {report.fingerprint}")
+        say(f"left out, as their votes give no label: {report.left_out:,}")
+    say(f"fingerprint {report.fingerprint}")
     _print_skipped(report.skipped)
 
 
 def _print_skipped(skipped: tuple[str, ...]) -> None:
+    from mien.cli.terminal import say
+
     if skipped:
-        print(f"left out as corrupt: {len(skipped)}")
-        print("\n".join(f"  {name}" for name in skipped))
+        say(f"left out as corrupt: {len(skipped)}")
+        for name in skipped:
+            say(f"  {name}")
+
+
+data = group(
+    {"info": info, "convert": convert, "preview": preview},
+    "Look at a dataset, pack it, preview augmentation.",
+)

@@ -3,37 +3,46 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.dataset import DATA_HELP, flag_words, reads_data
+from mien.cli.command import Data, choice_option, command, flag_words, out_option
 from mien.errors import needs
+from mien.options import ReadOptions
 
 if TYPE_CHECKING:
-    from mien.data.reading import ReadOptions
     from mien.evaluation.mixture import MixtureReport
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command()(reads_data(ensemble))
-
-
+@command("mien ensemble run1 run2 --data fer2013.zip --split val --out joined")
 def ensemble(
-    members: Annotated[list[str], typer.Argument(help="Bundle folders or built-in names, two or more.")],
-    data: Annotated[str, typer.Option(help=DATA_HELP)],
-    split: Annotated[str, typer.Option(help="The split that weights are fitted to and rules compared on.")],
-    out: Annotated[Path, typer.Option(help="Folder for the bundle.")],
-    options: ReadOptions,
+    members: Annotated[
+        list[str],
+        typer.Argument(metavar="MODEL MODEL...", help="Two or more model folders or built-in names."),
+    ],
+    data: Data,
+    split: Annotated[
+        str, typer.Option(metavar="NAME", help="The split that fits the weights and compares the rules.")
+    ],
+    out: Annotated[Path, out_option("Folder for the new model.")],
+    reading: ReadOptions,
     rule: Annotated[
-        str, typer.Option(help="mean of probabilities, weighted mean (fitted to the split), or vote.")
+        str,
+        choice_option(
+            ("mean", "weighted", "vote"),
+            "How answers are joined: the mean of the probabilities, their mean with weights fitted to the split, "
+            "or a vote of the labels.",
+        ),
     ] = "mean",
 ) -> None:
-    """Join models into one, which is a model like any other, and say what that gains."""
+    """Join several models into one.
+
+    The result is a model like any other. What joining gains on the split is printed.
+    """
     from mien import bundle
+    from mien.cli.terminal import complain, say
     from mien.data.sources import read_dataset
 
     with needs("export"):
@@ -41,32 +50,29 @@ def ensemble(
 
     loaded = [bundle.load(member) for member in members]
     check_members(loaded, rule)
-    dataset = read_dataset(data, loaded[0].preprocess, options=options)
+    dataset = read_dataset(data, loaded[0].preprocess, options=reading)
     words = ["mien", "ensemble", *(Path(member).name for member in members), "--data", Path(data).name]
-    words += ["--split", split, *flag_words(options), "--out", out.name, "--rule", rule]
+    words += ["--split", split, *flag_words(reading), "--out", out.name, "--rule", rule]
     report = save_ensemble(loaded, dataset, split, out, rule=rule, command=shlex.join(words))
     _print(report, [one.id.name for one in loaded], split)
     if report.is_worse(rule):
-        print(
+        complain(
             f"the ensemble ({report.accuracy(rule):.2%}) is worse on {split} than its best member "
-            f"({max(report.members):.2%})",
-            file=sys.stderr,
+            f"({max(report.members):.2%})"
         )
-    print(out)
+    say(str(out))
 
 
 def _print(report: MixtureReport, names: list[str], split: str) -> None:
-    from mien.cli.tables import print_table
+    from mien.cli.terminal import print_table, say, shorten
 
     rows = [
-        (name, f"{accuracy:.2%}", f"{weight:.3f}")
+        (shorten(name), f"{accuracy:.2%}", f"{weight:.3f}")
         for name, accuracy, weight in zip(names, report.members, report.weights, strict=True)
     ]
     rows += [("mean", f"{report.mean:.2%}", ""), ("vote", f"{report.vote:.2%}", "")]
     rows += [("weighted, fitted to these images", f"{report.weighted:.2%}", "")]
     rows += [("weighted, cross-validated", f"{report.weighted_cross_validated:.2%}", "")]
-    print_table(("on " + split, "accuracy", "weight"), rows, right=True)
-    print(
-        f"cross-validated weights gain {100 * report.gain:+.2f} points over the mean "
-        f"(standard error {100 * report.gain_standard_error:.2f})"
-    )
+    print_table((f"on {split}", "accuracy", "weight"), rows, right=True)
+    say(f"cross-validated weights against the plain mean: {100 * report.gain:+.2f} points of accuracy")
+    say(f"(standard error {100 * report.gain_standard_error:.2f})")

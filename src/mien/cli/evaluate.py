@@ -2,121 +2,97 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from mien.cli.dataset import DATA_HELP, reads_data
-from mien.cli.flags import Flag, with_flags
-from mien.cli.running import runs_model
+from mien.cli.command import Data, Json, Split, Tta, command, model_argument, out_option
+from mien.errors import ConfigError
+from mien.options import ReadOptions, RunOptions, check_choices, option
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from jaxtyping import Int
 
-    from mien.classifiers import RunOptions
-    from mien.data.reading import ReadOptions
     from mien.evaluation.found import Found
+    from mien.evaluation.report import FullReport
     from mien.preprocess import Preprocess
     from mien.results import EvalReport
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command()(with_flags(reads_data(runs_model(evaluate)), "parts", PARTS, Parts))
+@dataclass(frozen=True)
+class Parts:
+    """What else the full report shows."""
 
+    slice: list[str] | None = option(
+        None, "Results for each value of this column of the table; may be repeated.", metavar="COLUMN"
+    )
+    corruptions: bool = option(False, "Results under blur, noise, low light and more, at five strengths.")
+    end_to_end: bool = option(
+        False, "The dataset has whole photos: find the faces first; a missed face counts as an error."
+    )
+    detector: str = option("auto", "What finds the faces.", choices=("auto", "yunet", "haar"))
+    detector_weights: Path | None = option(None, "The weights of YuNet.", metavar="FILE")
 
-PARTS = {
-    "slice": Flag(list[str] | None, None, "Also by each value of this column of a list of files."),
-    "corruptions": Flag(bool, False, "Also under blur, noise, low light and more, at five strengths."),
-    "end_to_end": Flag(bool, False, "The data are photos: find the faces first; missed ones are errors."),
-    "detector": Flag(str, "auto", "For --end-to-end: auto, yunet or haar."),
-    "detector_weights": Flag(Path | None, None, "YuNet's weights file."),
-}
-
-
-class Parts(NamedTuple):
-    """What else a report is to hold."""
-
-    slice: list[str] | None
-    corruptions: bool
-    end_to_end: bool
-    detector: str
-    detector_weights: Path | None
-
-    def refuse_ignored(self, out: Path | None) -> None:
-        """Refuse a detector where no faces are looked for, and parts of the whole report where none is written."""
-        from mien.errors import ConfigError
-
+    def __post_init__(self) -> None:
+        """Refuse a detector where no faces are looked for."""
+        check_choices(self)
         if not self.end_to_end and (self.detector != "auto" or self.detector_weights):
-            raise ConfigError(
-                "a detector is for photos: add --end-to-end, or leave out --detector and its weights"
-            )
-        if out:
-            return
+            raise ConfigError("`detector` and `detector_weights` find faces in photos: add `end_to_end`")
+
+    def check(self, out: Path | None) -> None:
+        """Refuse parts of the full report where no full report is written."""
         for name in ("slice", "corruptions", "end_to_end"):
-            if getattr(self, name):
-                option = f"--{name.replace('_', '-')}"
-                raise ConfigError(f"{option} is a part of the whole report: say where it goes with --out")
+            if getattr(self, name) and not out:
+                raise ConfigError(f"`{name}` belongs to the full report: say where it goes with `out=FOLDER`")
 
 
+@command("mien evaluate default --data synthetic --split test")
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A bundle folder or a built-in name (see `mien models`).")],
-    data: Annotated[str, typer.Option(help=DATA_HELP)],
-    split: Annotated[str, typer.Option(help="Which part of the dataset to judge on.")],
-    options: ReadOptions,
+    model: Annotated[str, model_argument()],
+    data: Data,
+    split: Split,
+    reading: ReadOptions,
     run: RunOptions,
     parts: Parts,
-    tta: Annotated[
-        str,
-        typer.Option(help="Test-time augmentation: none, flip (mean with the mirror image) or ten_crops."),
-    ] = ("none"),
+    tta: Tta = "none",
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the whole report: page, figures, predictions, JSON, CSV.")
+        Path | None, out_option("Folder for the full report: page, figures, predictions, JSON, CSV.")
     ] = None,
-    json_to: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the report there; - prints only JSON.")
-    ] = None,
+    json_to: Json = None,
 ) -> None:
-    """Judge a model: accuracy, macro-F1, per-class figures and the confusion matrix. Needs no torch."""
+    """Measure how often a model is right on a dataset.
+
+    Prints accuracy, macro-F1, the figures of each class and the confusion matrix.
+    """
     from mien.classifiers import load_classifier
     from mien.classifiers.combine import with_tta
+    from mien.cli.terminal import give
     from mien.data.sources import read_dataset
     from mien.evaluation.evaluate import evaluate as judge
-    from mien.files import write
 
     classifier = load_classifier(model, **vars(run))
-    with_tta(classifier, tta)  # refuses an unknown name before a picture is read
-    parts.refuse_ignored(out)
-    photos = _find(data, split, options, classifier.preprocess, parts) if parts.end_to_end else None
+    with_tta(classifier, tta)  # refuses an unknown name before an image is read
+    parts.check(out)
+    photos = _find(data, split, reading, classifier.preprocess, parts) if parts.end_to_end else None
     dataset = (
-        photos.found if photos else read_dataset(data, classifier.preprocess, split=split, options=options)
+        photos.found if photos else read_dataset(data, classifier.preprocess, split=split, options=reading)
     )
-    full = None
-    if out:
-        from mien.evaluation.report import judge as judge_fully
-        from mien.evaluation.report import write_report
-
-        full = judge_fully(
-            classifier, dataset, split, tta=tta, trained_on=_trained_on(model),
-            slice_by=parts.slice or (), corruptions=parts.corruptions, photos=photos,
-        )  # fmt: skip
-        write_report(full, out)
-    report = full.counted if full else judge(classifier, dataset, split, tta=tta)
-    text = json.dumps((full or report).to_dict(), indent=2) + "\n"
-    if json_to == "-":
-        print(text, end="")
+    if out is None:
+        report = judge(classifier, dataset, split, tta=tta)
+        give(report.to_dict(), json_to, lambda: _print_report(report))
         return
-    _print_report(report)
-    for section in full.sections if full else ():
-        print(f"{section.title}: {section.text}")
-    if out:
-        print(f"wrote {out / 'report.html'} and what it shows beside it")
-    if json_to:
-        write(Path(json_to), text)
-        print(f"wrote {json_to}")
+    from mien.evaluation.report import judge as judge_fully
+    from mien.evaluation.report import write_report
+
+    full = judge_fully(
+        classifier, dataset, split, tta=tta, trained_on=_trained_on(model),
+        slice_by=parts.slice or (), corruptions=parts.corruptions, photos=photos,
+    )  # fmt: skip
+    write_report(full, out)
+    give(full.to_dict(), json_to, lambda: _print_full(full, out))
 
 
 def _trained_on(model: str) -> Int[np.ndarray, " m"] | None:
@@ -127,29 +103,71 @@ def _trained_on(model: str) -> Int[np.ndarray, " m"] | None:
     return None if model.endswith(".onnx") else keys_learnt(bundle.load(model))
 
 
-def _find(data: str, split: str, options: ReadOptions, preprocess: Preprocess, parts: Parts) -> Found:
+def _find(data: str, split: str, reading: ReadOptions, preprocess: Preprocess, parts: Parts) -> Found:
     from mien.data.sources import opened
     from mien.detectors import open_detector
     from mien.evaluation.found import find_faces
 
     finder = open_detector(parts.detector, parts.detector_weights)
-    with opened(data, split, options) as reading:
-        return find_faces(reading, finder, preprocess)
+    with opened(data, split, reading) as rows:
+        return find_faces(rows, finder, preprocess)
+
+
+def _print_full(full: FullReport, out: Path) -> None:
+    from mien.cli.terminal import say
+
+    _print_report(full.counted)
+    for section in full.sections:
+        say(f"{section.title}: {section.text}")
+    say(f"wrote {out / 'report.html'} and its figures")
 
 
 def _print_report(report: EvalReport) -> None:
-    from mien.cli.tables import print_table
+    from mien.cli.terminal import print_table, say
 
-    print(f"{report.model.name} on {report.split} of {report.data}, {report.n:,} images, tta {report.tta}")
-    figures = ("accuracy", "macro_f1", "balanced_accuracy")
-    shown = [f"{name.replace('_', ' ')} {getattr(report, name):.2%}" for name in figures]
-    print("   ".join(shown + [f"top-{k} {share:.2%}" for k, share in report.top_k_accuracy.items()]))
-    rows = []
-    for (label, row), counts in zip(report.per_class.items(), report.confusion, strict=True):
-        scores = (f"{value:.1%}" for value in (row.precision, row.recall, row.f1))
-        rows.append((label, *scores, str(row.support), "|", *map(str, counts)))
-    answers = (f"-> {label}" for label in report.model.labels)
-    print_table(("class", "precision", "recall", "F1", "images", "|", *answers), rows, right=True)
-    print("right of the bar: how often the class was answered as each")
+    say(f"{report.model.name} on {report.split} of {report.data}, {report.n:,} images, tta {report.tta}")
+    say(
+        f"accuracy {report.accuracy:.2%}   macro-F1 {report.macro_f1:.2%}   "
+        f"balanced accuracy {report.balanced_accuracy:.2%}"
+    )
+    say("   ".join(f"top-{k} accuracy {share:.2%}" for k, share in report.top_k_accuracy.items()))
+    rows = [
+        (label, f"{row.precision:.1%}", f"{row.recall:.1%}", f"{row.f1:.1%}", f"{row.support:,}")
+        for label, row in report.per_class.items()
+    ]
+    say()
+    print_table(("true label", "precision", "recall", "F1", "images"), rows, right=True)
+    say()
+    say("Confusion matrix: rows are true labels, columns are predicted labels.")
+    _print_confusion(tuple(report.per_class), report.model.labels, report.confusion)
     if report.skipped:
-        print(f"left out {len(report.skipped)} corrupt pictures: {', '.join(report.skipped)}")
+        say(f"left out {len(report.skipped)} corrupt images: {', '.join(report.skipped)}")
+
+
+def _print_confusion(
+    truths: Sequence[str], labels: Sequence[str], confusion: Sequence[Sequence[int]]
+) -> None:
+    """Print the counts under the labels, or where those are too wide under numbers, in blocks that fit."""
+    from mien.cli.terminal import print_table, shorten, terminal_width
+
+    counts = [[f"{count}" for count in row] for row in confusion]
+    names, heads = [shorten(truth) for truth in truths], list(labels)
+    if _width(names, heads, counts) > terminal_width():
+        heads = [f"{number}" for number in range(1, len(labels) + 1)]
+        numbers = {label: number for number, label in zip(heads, labels, strict=True)}
+        names = [f"{numbers.get(truth, '-')} {shorten(truth)}" for truth in truths]
+    block = len(heads)
+    while block > 1 and _width(names, heads[:block], [row[:block] for row in counts]) > terminal_width():
+        block -= 1
+    for start in range(0, len(heads), block):
+        part = slice(start, start + block)
+        print_table(
+            ("", *heads[part]),
+            [(name, *row[part]) for name, row in zip(names, counts, strict=True)],
+            right=True,
+        )
+
+
+def _width(names: Sequence[str], heads: Sequence[str], counts: Sequence[Sequence[str]]) -> int:
+    cells = max(len(cell) for row in (heads, *counts) for cell in row) + 2
+    return max(map(len, names)) + cells * len(heads)

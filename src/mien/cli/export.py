@@ -1,4 +1,4 @@
-"""``mien export``: a bundle in the form in which it leaves the house."""
+"""``mien export``: a bundle converted into one ONNX file, INT8, FP16 or a hub folder."""
 
 from __future__ import annotations
 
@@ -8,105 +8,98 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.dataset import DATA_HELP, flag_words, reads_data
+from mien.cli.command import DATA_HELP, choice_option, command, flag_words, model_argument, out_option
 from mien.errors import ConfigError, needs
+from mien.options import ReadOptions
 
 if TYPE_CHECKING:
     from mien.bundle import Card
-    from mien.data.reading import ReadOptions
     from mien.export.agreement import Agreement
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command()(reads_data(export))
-
-
+@command("mien export default --to onnx --out exported")
 def export(
-    model: Annotated[
-        str, typer.Argument(metavar="BUNDLE", help="A bundle folder or a built-in name (see `mien models`).")
-    ],
+    model: Annotated[str, model_argument()],
     to: Annotated[
         str,
-        typer.Option(
-            help="onnx: one graph and its spec. int8, fp16: the bundle and that graph. hub: a folder to upload."
+        choice_option(
+            ("onnx", "int8", "fp16", "hub"),
+            "onnx: one ONNX file and a file that describes it. int8, fp16: the model with a smaller graph added. "
+            "hub: a folder to upload.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="A new folder.")],
-    options: ReadOptions,
+    out: Annotated[Path, out_option("A new folder.")],
+    reading: ReadOptions,
     data: Annotated[
-        str | None, typer.Option(help=f"Pictures to calibrate and compare with. {DATA_HELP}")
+        str | None,
+        typer.Option("--data", "-d", metavar="DATA", help=f"Images to calibrate and check with. {DATA_HELP}"),
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option(help="The split that calibrates; by default the one the model was trained on."),
+        typer.Option(
+            metavar="NAME", help="The split that calibrates; by default the model's training split."
+        ),
     ] = None,
     push: Annotated[
         str | None,
         typer.Option(
-            metavar="REPO", help="With --to hub: upload it there, under your own login. Uses the network."
+            metavar="REPO", help="With --to hub: upload it there, with your own login. Uses the network."
         ),
     ] = None,
 ) -> None:
-    """Convert a model, compare it with the original, and keep it only if it keeps its promise."""
+    """Convert a model to one ONNX file, INT8, FP16 or a hub folder.
+
+    The result is compared with the original, and refused if its answers differ too much.
+    """
     from mien import bundle
+    from mien.cli.terminal import say
     from mien.data.sources import read_dataset
 
     if split and not data:
-        raise ConfigError(f"--split {split} names a part of a dataset: give --data too")
+        raise ConfigError(f"`split={split}` needs a dataset: give `data` too")
     if push and to != "hub":
-        raise ConfigError(f"--push uploads a hub folder: expected --to hub, got --to {to}")
+        raise ConfigError(f"`push` uploads a hub folder: expected `to=hub`, got `to={to}`")
     with needs("export"):
         from mien.export.ship import check_target, ship
         from mien.export.ship import push as upload
 
     check_target(to, out, has_data=data is not None)
     source = bundle.load(model)
-    dataset = read_dataset(data, source.preprocess, options=options) if data else None
+    dataset = read_dataset(data, source.preprocess, options=reading) if data else None
     words = ["mien", "export", Path(model).name, "--to", to]
-    words += (
-        ["--data", Path(data).name, *(["--split", split] if split else []), *flag_words(options)]
-        if data
-        else []
-    )
+    if data:
+        words += ["--data", Path(data).name, *(["--split", split] if split else []), *flag_words(reading)]
     command = shlex.join([*words, "--out", out.name])
     agreement = ship(source, to, out, data=dataset, split=split, command=command)
     if agreement:
         _print(agreement, to, bundle.load(out).card if to != "onnx" else None)
     if push:
-        print(f"pushed to {upload(out, push)}")
-    print(out)
+        say(f"uploaded to {upload(out, push)}")
+    say(str(out))
 
 
 def _print(agreement: Agreement, to: str, card: Card | None) -> None:
-    from mien.cli.tables import print_table
+    from mien.cli.terminal import print_table, say
 
-    made = card.exports[to] if card else {}
-    if candidates := made.get("candidates"):
+    made = card.exports[to] if card else None
+    candidates = made.candidates if made else ()
+    if candidates:
         rows = [
             (one["method"], str(one["weight_bits"]), one["layers"], f"{one['n']:,}",
              f"{one['mean_probability_difference']:.4f}", f"{one['equal_labels']:.2%}", f"{one['size_bytes']:,}")
             for one in candidates
         ]  # fmt: skip
-        header = (
-            "calibration",
-            "weight bits",
-            "layers",
-            "images",
-            "probability moved",
-            "equal labels",
-            "bytes",
-        )
+        header = ("method", "weight bits", "layers", "images", "mean change", "equal labels", "bytes")
         print_table(header, rows, right=True)
+        say("mean change: of the probabilities, against model.onnx")
     if made:
-        print(
-            f"kept: {made['method']}; {made['size_bytes']:,} bytes (model.onnx: {made['onnx_size_bytes']:,})"
-        )
-    chose = ", which also chose the candidate" if made and made["compared_on"]["chose"] and candidates else ""
+        say(f"kept: {made.method}; {made.size_bytes:,} bytes (model.onnx: {made.onnx_size_bytes:,})")
+    chose = ", which also chose the method" if made and made.compared_on.chose and candidates else ""
+    say(f"compared with model.onnx on {agreement.n:,} images{chose}:")
     accuracy = "" if agreement.change is None else f", accuracy {100 * agreement.change:+.2f} points"
-    print(
-        f"against model.onnx on {agreement.n:,} pictures{chose}: {agreement.equal_labels:.2%} equal labels"
-        f"{accuracy}, probabilities differ by up to {agreement.max_probability_difference:.2g}"
+    say(
+        f"  {agreement.equal_labels:.2%} equal labels{accuracy}, "
+        f"probabilities differ by up to {agreement.max_probability_difference:.2g}"
     )
-    for score in made.get("scores", ()):
-        print(f"{score['split']}, tta {score['tta']}: accuracy {score['accuracy']:.2%} of {score['n']:,}")
+    for score in made.scores if made else ():
+        say(f"{score.split}, tta {score.tta}: accuracy {score.accuracy:.2%} of {score.n:,} images")

@@ -6,24 +6,26 @@ from typing import Annotated
 
 import typer
 
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command()(fetch)
+from mien.cli.command import command
 
 
+@command("mien fetch yunet")
 def fetch(
-    name: Annotated[str, typer.Argument(help="What to fetch: yunet.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What to download: yunet.")],
     url: Annotated[
-        str | None, typer.Option(help="Another address of the same file, such as a mirror.")
+        str | None, typer.Option(metavar="URL", help="Another address of the same file, such as a mirror.")
     ] = None,
 ) -> None:
-    """Download a detector's weights into the cache and check them against the pinned hash."""
+    """Download the weights of a face detector.
+
+    The file goes to the cache folder, and its SHA-256 is checked. This uses the network.
+    """
+    from mien.cli.terminal import say
     from mien.detectors.weights import YUNET
     from mien.detectors.weights import fetch as download
     from mien.errors import ConfigError
 
     if name != YUNET.name:
-        raise ConfigError(f"nothing to fetch under the name {name!r}: expected {YUNET.name}")
+        raise ConfigError(f"nothing to download under the name {name!r}: expected {YUNET.name}")
     path = download(YUNET, url)
-    print(f"{path} ({YUNET.licence} licence, SHA-256 {YUNET.sha256[:12]}...)")
+    say(f"{path} ({YUNET.licence} licence, SHA-256 {YUNET.sha256[:12]}...)")

@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command()(models)
+from mien.cli.command import Json, command
 
 
-def models(json_too: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+@command("mien models")
+def models(json_to: Json = None) -> None:
     """List the built-in models and the networks."""
+    from mien.cli.terminal import give
     from mien.networks.catalog import NETWORKS
 
     bundles = _bundles()
     networks = [{"name": name, **network._asdict()} for name, network in NETWORKS.items()]
-    if json_too:
-        print(json.dumps({"bundles": bundles, "networks": networks}, indent=2))
-        return
-    print("built-in models")
+    give({"bundles": bundles, "networks": networks}, json_to, lambda: _print(bundles, networks))
+
+
+def _print(bundles: list[dict[str, Any]], networks: list[dict[str, Any]]) -> None:
+    from mien.cli.terminal import print_table, say
+
+    say("Built-in models")
     for row in bundles:
-        scores = ", ".join(f"{s['accuracy']:.1%} on {s['split']} (tta {s['tta']})" for s in row["scores"])
         alias = " (default)" if row["default"] else ""
-        print(
-            f"  {row['name']}{alias}: {row['parameters']:,} parameters, {len(row['labels'])} classes, {scores}"
-        )
-    print(
-        "networks, with parameters for 7 classes and grey input of that size; timm/ takes any name of timm's"
-    )
-    for network in networks:
-        print(
-            f"  {network['name']:25} {network['parameters']:>10,}  {network['size_px']:>3} px  {network['source']}"
-        )
+        say(f"  {row['name']}{alias}: {row['parameters']:,} parameters, {len(row['labels'])} classes")
+        for score in row["scores"]:
+            say(f"    accuracy {score['accuracy']:.1%} on {score['split']}, tta {score['tta']}")
+    say()
+    say("Networks (parameters for 7 classes and a grey image of that size)")
+    rows = [(one["name"], f"{one['parameters']:,}", f"{one['size_px']}", one["source"]) for one in networks]
+    print_table(("name", "parameters", "size, px", "from"), rows)
+    say("A recipe may also name any network of timm, as timm/NAME.")
 
 
 def _bundles() -> list[dict[str, Any]]:
@@ -45,7 +41,8 @@ def _bundles() -> list[dict[str, Any]]:
     for name in bundle.built_in():
         loaded = bundle.load(name)
         scores = [
-            {key: s[key] for key in ("split", "tta", "n", "accuracy", "macro_f1")} for s in loaded.card.scores
+            {key: getattr(score, key) for key in ("split", "tta", "n", "accuracy", "macro_f1")}
+            for score in loaded.card.scores
         ]
         facts = {
             "default": name == bundle.DEFAULT_MODEL,

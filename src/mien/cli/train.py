@@ -5,44 +5,50 @@ from __future__ import annotations
 import logging
 import os
 import shlex
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.dataset import DATA_HELP, flag_words, reads_data
+from mien.cli.command import Data, Settings, choice_option, command, flag_words, out_option
 from mien.errors import needs
+from mien.options import ReadOptions
 
 if TYPE_CHECKING:
-    from mien.data.reading import ReadOptions
+    from collections.abc import Callable, Sequence
+
+    from mien.cli.progress import Progress
     from mien.training.history import EpochRow
     from mien.training.loop import Step
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command()(reads_data(train))
-
-
+@command("mien train nano --data synthetic --out run1")
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="Name of a shipped recipe (see `mien recipes`) or a TOML file.")
+        str, typer.Argument(metavar="RECIPE", help="A name from `mien recipes`, or a TOML file.")
     ],
-    data: Annotated[str, typer.Option(help=DATA_HELP)],
-    out: Annotated[Path, typer.Option(help="Folder for the bundle; the run's history goes to its run/.")],
-    options: ReadOptions,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change an option of the recipe.")
-    ] = None,
+    data: Data,
+    out: Annotated[Path, out_option("Folder for the model; the history of the run goes to its run/.")],
+    reading: ReadOptions,
+    device: Annotated[
+        str, choice_option(("auto", "cpu", "cuda", "mps"), "Where to train; auto takes the fastest there is.")
+    ] = "auto",
+    settings: Settings = None,
     track: Annotated[
-        list[str] | None, typer.Option(help="Also log every epoch to tensorboard or mlflow.")
+        list[str] | None,
+        choice_option(("tensorboard", "mlflow"), "Also log every epoch there; may be repeated."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in OUT.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the interrupted run in the folder of --out.")
+    ] = False,
 ) -> None:
-    """Train a network and write its bundle. Ctrl-C loses at most one epoch; --resume goes on."""
+    """Train a network on a dataset and write its model folder.
+
+    Ctrl-C loses at most one epoch: the same command with --resume continues.
+    """
+    from mien.cli.progress import progress
+    from mien.cli.terminal import say
     from mien.config import read_recipe
 
     checked = read_recipe(recipe, settings or [])
@@ -55,30 +61,26 @@ def train(
     check(checked, out, device=device, resume=resume)
     check_trackers(track or [])
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    command = _rebuild_command(recipe, data, out, device, settings or [], flag_words(options))
+    command = _rebuild_command(recipe, data, out, device, settings or [], flag_words(reading))
     speaks = os.environ.get("RANK", "0") == "0"  # of several processes, one draws and logs
     tracked = sorted(set(track or [])) if speaks else []
-    with _Progress(f"reading {data}", checked.epochs, speaks=speaks) as progress:
-        dataset = read_dataset(data, checked.input, options=options)
+    with progress(f"reading {data}", quiet=not speaks) as bar:
+        dataset = read_dataset(data, checked.input, options=reading)
         if dataset.skipped:
-            progress.say(f"left out {len(dataset.skipped)} corrupt pictures: {', '.join(dataset.skipped)}")
-        try:
-            with ExitStack() as logs:
-                listeners = [logs.enter_context(tracker(name, checked, out)) for name in tracked]
-
-                def listen(row: EpochRow) -> None:
-                    for listener in (progress.epoch, *listeners):
-                        listener(row)
-
+            bar.say(f"left out {len(dataset.skipped)} corrupt images: {', '.join(dataset.skipped)}")
+        with ExitStack() as logs:
+            listeners = [logs.enter_context(tracker(name, checked, out)) for name in tracked]
+            on_epoch = _epochs([lambda row: bar.say(_line(row, checked.epochs)), *listeners])
+            try:
                 bundle = run(
                     checked, dataset, out, device=device, resume=resume, command=command,
-                    on_step=progress.step, on_epoch=listen,
+                    on_step=_steps(bar), on_epoch=on_epoch,
                 )  # fmt: skip
-        except KeyboardInterrupt:
-            progress.say("interrupted; finished epochs are kept: the same command with --resume goes on")
-            raise
+            except KeyboardInterrupt:
+                bar.say("interrupted; finished epochs are kept: the same command with --resume goes on")
+                raise
     if speaks:
-        print(bundle)
+        say(str(bundle))
 
 
 def _rebuild_command(
@@ -92,55 +94,34 @@ def _rebuild_command(
     return shlex.join(words + [word for setting in settings for word in ("--set", setting)])
 
 
-class _Progress:
-    """A bar with loss, accuracy and time left, and a line an epoch, on stderr."""
+def _epochs(listeners: Sequence[Callable[[EpochRow], None]]) -> Callable[[EpochRow], None]:
+    def tell(row: EpochRow) -> None:
+        for listener in listeners:
+            listener(row)
 
-    def __init__(self, beginning: str, epochs: int, *, speaks: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    return tell
 
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.1%}  left"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not (speaks and sys.stderr.isatty()),
-            transient=True,
-        )
-        self._speaks, self._epochs = speaks, epochs
-        self._task = self._bar.add_task(beginning, total=None, loss=0.0, accuracy=0.0)
-        self._begun = False
 
-    def __enter__(self) -> _Progress:
-        self._bar.start()
-        return self
+def _steps(bar: Progress) -> Callable[[Step], None]:
+    """Return what moves the bar; the time left counts from where this process began."""
+    seen = -1
 
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+    def move(step: Step) -> None:
+        nonlocal seen
+        done, title = (step.epoch - 1) * step.steps + step.step, f"epoch {step.epoch}/{step.epochs}"
+        if seen < 0:
+            bar.begin(title, step.epochs * step.steps, done)
+            seen = done
+        bar(done - seen, title=title, note=f"loss {step.loss:.3f}  accuracy {step.accuracy:.1%}")
+        seen = done
 
-    def say(self, text: str) -> None:
-        """Print a line above the bar."""
-        if self._speaks:
-            self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
+    return move
 
-    def step(self, step: Step) -> None:
-        """Move the bar; the time left counts from where this process began."""
-        done = (step.epoch - 1) * step.steps + step.step
-        if not self._begun:
-            self._begun = True
-            self._bar.reset(self._task, total=step.epochs * step.steps, completed=done)
-        where = f"epoch {step.epoch}/{step.epochs}"
-        self._bar.update(
-            self._task, completed=done, description=where, loss=step.loss, accuracy=step.accuracy
-        )
 
-    def epoch(self, row: EpochRow) -> None:
-        """Print an epoch's figures."""
-        self.say(
-            f"epoch {row.epoch:3}/{self._epochs}  "
-            f"train loss {row.train_loss:.3f} accuracy {row.train_accuracy:6.1%}  "
-            f"val loss {row.val_loss:.3f} accuracy {row.val_accuracy:6.1%} "
-            f"macro-F1 {row.val_macro_f1:.3f}  {row.seconds:.1f} s"
-        )
+def _line(row: EpochRow, epochs: int) -> str:
+    return (
+        f"epoch {row.epoch:3}/{epochs}  "
+        f"train loss {row.train_loss:.3f} accuracy {row.train_accuracy:6.1%}  "
+        f"val loss {row.val_loss:.3f} accuracy {row.val_accuracy:6.1%} "
+        f"macro-F1 {row.val_macro_f1:.3f}  {row.seconds:.1f} s"
+    )

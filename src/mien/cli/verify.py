@@ -2,77 +2,70 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.dataset import DATA_HELP, check_pair, reads_data
+from mien.cli.command import DATA_HELP, Json, check_together, command, model_argument
+from mien.options import ReadOptions
 
 if TYPE_CHECKING:
-    from mien.data.reading import ReadOptions
     from mien.export.verify import Row, Verification
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command()(reads_data(verify))
-
-
+@command("mien verify default")
 def verify(
-    model: Annotated[
-        str, typer.Argument(metavar="BUNDLE", help="A bundle folder or a built-in name (see `mien models`).")
-    ],
-    options: ReadOptions,
-    data: Annotated[str | None, typer.Option(help=f"Pictures to compare on. {DATA_HELP}")] = None,
-    split: Annotated[str | None, typer.Option(help="Which part of the dataset.")] = None,
-    json_to: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the proof there; - prints only JSON.")
+    model: Annotated[str, model_argument()],
+    reading: ReadOptions,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data", "-d", metavar="DATA", help=f"Images to compare on; drawn ones without it. {DATA_HELP}"
+        ),
     ] = None,
+    split: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The split of the dataset to use.")
+    ] = None,
+    json_to: Json = None,
 ) -> None:
-    """Compare torch, ONNX, INT8, FP16 and the photo pipeline on the same pictures; status 1 if a bound fails."""
+    """Check that all files of a model give the same answers.
+
+    Compares torch, ONNX, INT8, FP16 and the photo pipeline on the same images. Status 1 if a limit is broken.
+    """
     from mien import bundle
+    from mien.cli.terminal import give
     from mien.data.sources import read_dataset
     from mien.export.verify import verify as prove
-    from mien.files import write
 
-    check_pair(data, split)
+    check_together(data, split)
     preprocess = bundle.load(model).preprocess
-    dataset = read_dataset(data, preprocess, split=split, options=options) if data else None
+    dataset = read_dataset(data, preprocess, split=split, options=reading) if data else None
     proof = prove(model, dataset, split or "")
-    document = json.dumps(proof.to_dict(), indent=2) + "\n"
-    if json_to == "-":
-        print(document, end="")
-    else:
-        _print(proof)
-        if json_to:
-            write(Path(json_to), document)
-            print(f"wrote {json_to}")
+    give(proof.to_dict(), json_to, lambda: _print(proof))
     if not proof.passed:
         raise typer.Exit(1)
 
 
 def _print(proof: Verification) -> None:
-    from mien.cli.tables import print_table
+    from mien.cli.terminal import print_table, say
 
     where = f"{proof.split} of {proof.data}" if proof.split != "drawn" else "drawn faces"
-    print(f"{proof.model.name} on {where}, {proof.n:,} images, against model.onnx")
+    say(f"{proof.model.name} on {where}, {proof.n:,} images, against model.onnx")
     header = ("runtime", "largest difference", "equal labels", "accuracy", "change, points (95 %)", "verdict")
     print_table(header, [_cells(row) for row in proof.rows], right=True)
     for row in proof.rows:
         for breach in row.breaches:
-            print(f"{row.runtime}: {breach}")
+            say(f"{row.runtime}: {breach}")
         changes = (row.agreement.per_class_change or {}).items()
         if changed := [f"{label} {100 * by:+.2f}" for label, by in changes if by]:
-            print(f"{row.runtime}, recall per class, points: {', '.join(changed)}")
+            say(f"{row.runtime}, change of recall per class, points: {', '.join(changed)}")
     for runtime, reason in proof.left_out.items():
-        print(f"{runtime} left out: {reason}")
+        say(f"{runtime} left out: {reason}")
     same = ", ".join(
         f"{way} {'same' if not by else f'differs by {by:g}'}" for way, by in proof.inputs.items()
     )
-    print(f"the sample photo, against its file: {same}")
-    print("passed" if proof.passed else "FAILED")
+    say(f"the sample photo given in other ways, against its file: {same}")
+    say("passed" if proof.passed else "FAILED")
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ import numpy as np
 from mien.data.dataset import FaceDataset, check_split, drawn, one_hot
 from mien.errors import ConfigError, DataError
 from mien.labels import choose_labels
+from mien.options import ReadOptions as ReadOptions
 from mien.vision.crop import around, cut
 
 if TYPE_CHECKING:
@@ -24,13 +25,6 @@ if TYPE_CHECKING:
     from jaxtyping import Float32, Int, Shaped, UInt8
 
     from mien.preprocess import Preprocess
-
-WORDS = {
-    "format": ("auto", "folders", "pixels", "list", "arrays", "parquet", "packed"),
-    "vote_rule": ("majority", "distribution", "beside"),
-    "vote_unknown": ("drop", "ignore"),
-}
-"""What the options of those names may say."""
 
 CLASS_LIMIT = 1000
 """More classes than this are taken for a mistaken column."""
@@ -44,50 +38,6 @@ _SPLITS = {
     **dict.fromkeys(("test", "testing", "privatetest", "private_test"), "test"),
 }
 """What sources call their splits. FER2013 calls its validation images public and its test images private."""
-
-
-@dataclass(frozen=True)
-class ReadOptions:
-    """How a dataset is read, where its content does not say it."""
-
-    format: str = "auto"
-    labels: str | None = None
-    """Classes to keep, in order, renamed or merged: ``angry,happy``, ``negative=angry+sad,happy``. Where the
-    source only numbers its classes, the names of 0, 1, 2..."""
-    targets: str | None = None
-    """File with the labels of an array of pictures."""
-    votes: str | None = None
-    """FER+ votes, which then are the targets..."""
-    vote_rule: str = "distribution"
-    """...or stand ``beside`` the labels, for reports and for `distillation.votes_share`."""
-    vote_unknown: str = "drop"
-    val_fraction: float = 0.1
-    """Part of every class that becomes ``val``, where the source names no splits."""
-    split_seed: int = 0
-    skip_corrupt: bool = False
-
-    def __post_init__(self) -> None:
-        """Check what a command line may get wrong.
-
-        Raises:
-            ConfigError: an unknown word, a fraction out of range, or rules for votes without any.
-        """
-        for name, known in WORDS.items():
-            if getattr(self, name) not in known:
-                raise ConfigError(
-                    f"unknown --{name.replace('_', '-')} {getattr(self, name)!r}: expected one of {', '.join(known)}"
-                )
-        if not self.votes and (self.vote_rule, self.vote_unknown) != (
-            ReadOptions.vote_rule,
-            ReadOptions.vote_unknown,
-        ):
-            raise ConfigError(
-                "--vote-rule and --vote-unknown say how votes are read: add --votes, or leave them out"
-            )
-        if not 0 < self.val_fraction < 1:
-            raise ConfigError(f"--val-fraction must be between 0 and 1, got {self.val_fraction:g}")
-        if self.split_seed < 0:
-            raise ConfigError(f"--split-seed must not be negative, got {self.split_seed}")
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ def survey(path: str | Path, options: ReadOptions = _DEFAULT) -> DatasetReport:
         labels=dataset.labels,
         counts={split: dict(zip(dataset.labels, row.tolist(), strict=True)) for split, row in counts.items()},
         unlabelled=bare,
-        imbalance_ratio={split: round(imbalance_ratio(row), 2) for split, row in counts.items()},
+        imbalance_ratio={split: round(imbalance_ratio(row), 4) for split, row in counts.items()},
         sizes=tuple({"height": h, "width": w, "channels": c, "n": n} for (h, w, c), n in sizes.most_common()),
         left_out=reading.left_out,
         skipped=dataset.skipped,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mien.errors import needs
-from mien.evaluation.figures import COLOURS, STROKES, Drawing, pictures, styled
+from mien.evaluation.figures import STROKES, Drawing, pictures, styled
+from mien.palette import SERIES_HEX
 
 with needs("report"):
     from matplotlib.figure import Figure
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 MARKS = "osD^vPX*"
 NAME_LENGTH = 30
-_BARS = {2: ("#56B4E9", "#0072B2"), 3: ("#56B4E9", "#E69F00", "#0072B2")}
-"""By the number of series: light to dark in print, too."""
+_BARS = {number: [SERIES_HEX[place] for place in places] for number, places in ((2, (5, 0)), (3, (5, 4, 0)))}
+"""Colours by the number of series: light to dark in print, too."""
 _COSTS = {
     "parameters": ("parameters", "Accuracy and size"),
     "latency_ms": ("ms a face, one thread, batch 1: a quick measurement", "Accuracy and latency"),
@@ -105,7 +106,7 @@ def learning_curves(models: Sequence[Judged]) -> Drawing:
             for axes, key in ((left, "train_accuracy"), (right, "val_accuracy")):
                 axes.plot(
                     [row.epoch for row in history], [100 * getattr(row, key) for row in history],
-                    _stroke(place), color=COLOURS[place % len(COLOURS)], linewidth=1.3, label=_named(model),
+                    _stroke(place), color=SERIES_HEX[place % len(SERIES_HEX)], linewidth=1.3, label=_named(model),
                     marker="." if len(history) < 15 else None,
                 )  # fmt: skip
         left.set(title="training, as augmented", xlabel="epoch", ylabel="accuracy, %")
@@ -196,7 +197,8 @@ def cost(models: Sequence[Judged], name: str, front: Sequence[str]) -> Drawing:
             low, high = _reach([model.accuracy])
             axes.errorbar(
                 spent, 100 * model.accuracy.value, (low, high), fmt=_mark(place),
-                color=COLOURS[place % len(COLOURS)], markersize=6, elinewidth=0.8, capsize=2, label=_named(model),
+                color=SERIES_HEX[place % len(SERIES_HEX)], markersize=6, elinewidth=0.8, capsize=2,
+                label=_named(model),
             )  # fmt: skip
             axes.annotate(
                 model.letter,
@@ -298,17 +300,17 @@ def _bar_ends(axes: Axes, at: Any, one: Series) -> None:
 def _dots(axes: Axes, at: Any, measured: Sequence[Measured], number: int, label: str) -> None:
     axes.errorbar(
         [100 * figure.value for figure in measured], at, xerr=_reach(measured),
-        fmt=_mark(number), color=COLOURS[number % len(COLOURS)], markersize=4, elinewidth=1, label=label,
+        fmt=_mark(number), color=SERIES_HEX[number % len(SERIES_HEX)], markersize=4, elinewidth=1, label=label,
     )  # fmt: skip
 
 
 def _stroke(place: int) -> str:
-    return STROKES[(place // 2 + place // len(COLOURS)) % len(STROKES)]
+    return STROKES[(place // 2 + place // len(SERIES_HEX)) % len(STROKES)]
 
 
 def _mark(place: int) -> str:
     """Return another mark when the colours come round again."""
-    return MARKS[(place + place // len(COLOURS)) % len(MARKS)]
+    return MARKS[(place + place // len(SERIES_HEX)) % len(MARKS)]
 
 
 def _reach(measured: Sequence[Measured]) -> Any:

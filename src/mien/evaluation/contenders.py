@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mien import bundle
 from mien.classifiers import load_classifier
@@ -147,19 +147,19 @@ def _fitting(labels: tuple[str, ...], contenders: Sequence[Contender]) -> str:
 
 
 def _past(card: Card, history: Path) -> Past:
-    training: dict[str, Any] = card.training
+    training = card.training
     rows = tuple(read_csv(history)) if history.is_file() else ()
-    judged = card.recipe["rule"] if card.architecture == bundle.ENSEMBLE else "kept_val_accuracy"
-    kept = next((row for row in rows if row.epoch == training.get("kept_epoch")), None)
-    chosen = next((score["split"] for score in card.scores if score.get("protocol") == CHOSEN), None)
+    judged = str(card.recipe.get("rule")) if card.architecture == bundle.ENSEMBLE else "kept_val_accuracy"
+    kept = next((row for row in rows if row.epoch == training.kept_epoch), None)
+    chosen = next((score.split for score in card.scores if score.protocol == CHOSEN), None)
     return Past(
-        data=card.data.get("name"),
+        data=card.data.name or None,
         labels_option=_option(card.command, "--labels"),
         trained_on=card.trained_on,
         chosen_on=card.chosen_on,
-        train_accuracy=kept.train_accuracy if kept else training.get("kept_train_accuracy"),
-        validation_split=training.get("validation_split", training.get("split", chosen)),
-        validation_accuracy=kept.val_accuracy if kept else training.get(judged),
+        train_accuracy=kept.train_accuracy if kept else training.kept_train_accuracy,
+        validation_split=training.validation_split or training.split or chosen,
+        validation_accuracy=kept.val_accuracy if kept else getattr(training, judged, None),
         history=rows,
     )
 

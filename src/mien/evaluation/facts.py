@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mien import __version__, bundle
+from mien.card import Data, Score
 from mien.data.twins import are_twins, from_bytes
 from mien.errors import DataError
 from mien.evaluation.evaluate import evaluate
@@ -46,24 +47,24 @@ def labelled_splits(data: FaceDataset) -> list[str]:
     return [split for split in data.splits if data.targets[data.rows(split)].any(axis=1).all()]
 
 
-def data_facts(data: FaceDataset, fingerprint: str) -> dict[str, Any]:
+def data_facts(data: FaceDataset, fingerprint: str) -> Data:
     """Return name, fingerprint, counts and what was left out."""
     counts = {
         split: {data.labels[k]: n for k, n in sorted(Counter(data.truth[data.rows(split)].tolist()).items())}
         for split in labelled_splits(data)
     }
-    name, skipped = Path(data.source).name, list(data.skipped)
-    return {"name": name, "fingerprint": fingerprint, "counts": counts, "skipped": skipped}
+    name, skipped = Path(data.source).name, tuple(data.skipped)
+    return Data(name=name, fingerprint=fingerprint, counts=counts, skipped=skipped)
 
 
-def scores(classifier: Classifier, data: FaceDataset, protocols: Mapping[str, str]) -> list[dict[str, Any]]:
+def scores(classifier: Classifier, data: FaceDataset, protocols: Mapping[str, str]) -> tuple[Score, ...]:
     """Judge on these splits, without and with flip averaging; each row says by which protocol."""
     rows = []
     for split, protocol in protocols.items():
         for tta in _TTA:
-            report = evaluate(classifier, data, split, tta=tta).to_dict()
-            rows.append({"protocol": protocol, **{name: report[name] for name in _KEPT}})
-    return rows
+            report = evaluate(classifier, data, split, tta=tta)
+            rows.append(Score(protocol=protocol, **{name: getattr(report, name) for name in _KEPT}))
+    return tuple(rows)
 
 
 def protocols(data: FaceDataset, trained: Collection[str], chosen: Mapping[str, str]) -> dict[str, str]:
@@ -73,8 +74,7 @@ def protocols(data: FaceDataset, trained: Collection[str], chosen: Mapping[str, 
 
 def keys_learnt(model: Bundle) -> Int[np.ndarray, " m"] | None:
     """Return the keys of the pictures a model has learnt, itself or through others, if it keeps them."""
-    content = model.contents.get(bundle.TRAINED_ON)
-    return None if content is None else from_bytes(content)
+    return from_bytes(model.read(bundle.TRAINED_ON)) if bundle.TRAINED_ON in model.sha256 else None
 
 
 def check_unseen(model: Bundle, rows: FaceDataset, split: str) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from mien.errors import needs
 from mien.evaluation.metrics import BINS, confidence_bins
+from mien.palette import SERIES_HEX, colours, hex_code
 
 with needs("report"):
     import matplotlib as mpl
@@ -24,10 +25,8 @@ if TYPE_CHECKING:
 
     from mien.evaluation.metrics import Figure as Interval
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A5195")
-"""Told apart by colour-blind readers (Okabe & Ito 2008; yellow, too pale for a line, replaced); lines differ in
-their strokes, too."""
 STROKES = ("-", "--", "-.", ":")
+"""Lines differ in their strokes, too, for readers who see no colours."""
 CURVE_POINTS = 200
 GRID = (4, 6)
 """Rows and columns of a picture grid."""
@@ -105,7 +104,7 @@ def precision_recall(
         precision, recall, _ = precision_recall_curve(truth == label, probs[:, label])
         curves[label] = recall[::-1], precision[::-1]
     named = [f"{labels[label]} ({averages[label]:.2f})" for label in curves]
-    _, figure = _curves(curves, named, "recall", "precision", "average precision")
+    _, figure = _curves(curves, labels, named, "recall", "precision", "average precision")
     best, worst = (pick(curves, key=lambda label: averages[label] or 0) for pick in (max, min))
     alt = (
         f"Precision over recall, one curve a class. Highest average precision: {labels[best]} "
@@ -126,7 +125,12 @@ def roc(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"], labels: Seq
         false, hits, _ = roc_curve(truth == label, probs[:, label])
         curves[label], areas[label] = (false, hits), float(np.trapezoid(hits, false))
     axes, figure = _curves(
-        curves, [f"{labels[label]} ({areas[label]:.2f})" for label in curves], "false alarms", "hits", "area"
+        curves,
+        labels,
+        [f"{labels[label]} ({areas[label]:.2f})" for label in curves],
+        "false alarms",
+        "hits",
+        "area",
     )
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
     alt = "ROC, one curve a class. Areas: " + ", ".join(
@@ -149,10 +153,10 @@ def reliability(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"], err
         figure = Figure(figsize=(4.6, 4.8), layout="constrained")
         axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         axes.plot([0, 1], [0, 1], color="0.7", linewidth=1, label="as sure as right")
-        axes.plot(sure, right, "o-", color=COLOURS[0], markersize=4, label="this model")
+        axes.plot(sure, right, "o-", color=SERIES_HEX[0], markersize=4, label="this model")
         axes.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
         axes.legend(fontsize=8)
-        below.bar((filled + 0.5) / BINS, counts[filled], 0.9 / BINS, color=COLOURS[0])
+        below.bar((filled + 0.5) / BINS, counts[filled], 0.9 / BINS, color=SERIES_HEX[0])
         below.set(xlabel="confidence", ylabel="images")
     mean = float(hit.mean() - confidence.mean())
     lean = (
@@ -180,7 +184,7 @@ def coverage(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> Dra
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(4.6, 3.4), layout="constrained")
         axes = figure.subplots()
-        axes.plot(share[shown], accuracy[shown], color=COLOURS[0])
+        axes.plot(share[shown], accuracy[shown], color=SERIES_HEX[0])
         axes.set(
             xlabel="share of the images that is answered, surest first",
             ylabel="accuracy on them",
@@ -205,7 +209,7 @@ def bars_with_intervals(
         places = np.arange(len(rows))[::-1]
         values = np.array([figure.value for *_, figure in rows])
         low, high = (np.array([getattr(figure, side) for *_, figure in rows]) for side in ("low", "high"))
-        axes.barh(places, values, 0.62, color=COLOURS[5])
+        axes.barh(places, values, 0.62, color=SERIES_HEX[5])
         reach = np.maximum([values - low, high - values], 0)
         axes.errorbar(values, places, xerr=reach, fmt="none", ecolor="black", capsize=3, linewidth=1)
         axes.set_yticks(places, [f"{group} (n = {n:,})" for group, n, _ in rows])
@@ -224,7 +228,7 @@ def strength_curves(lines: dict[str, list[float]], untouched: float, strengths: 
         figure = Figure(figsize=(5.2, 4.6), layout="constrained")
         axes = figure.subplots()
         for number, (kind, values) in enumerate(lines.items()):
-            colour, stroke = COLOURS[number % len(COLOURS)], STROKES[number % len(STROKES)]
+            colour, stroke = SERIES_HEX[number % len(SERIES_HEX)], STROKES[number % len(STROKES)]
             axes.plot(
                 across, [untouched, *values], stroke, color=colour, label=kind, marker="o", markersize=3
             )
@@ -267,6 +271,7 @@ def _occurring(truth: Int[np.ndarray, " n"], k: int) -> list[int]:
 
 def _curves(
     curves: dict[int, tuple[Num[np.ndarray, " m"], Num[np.ndarray, " m"]]],
+    labels: Sequence[str],
     names: Sequence[str],
     x: str,
     y: str,
@@ -275,12 +280,11 @@ def _curves(
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(4.8, 5.0), layout="constrained")
         axes = figure.subplots()
+        colour = [hex_code(rgb) for rgb in colours(labels).values()]
         for (label, (across, up)), name in zip(curves.items(), names, strict=True):
             kept = _thinned(across, up)
             stroke = STROKES[label // 2 % len(STROKES)]
-            axes.plot(
-                across[kept], up[kept], stroke, color=COLOURS[label % len(COLOURS)], label=name, linewidth=1.3
-            )
+            axes.plot(across[kept], up[kept], stroke, color=colour[label], label=name, linewidth=1.3)
         axes.set(xlabel=x, ylabel=y, xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
         if curves:
             longest = max(map(len, names))

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mien import bundle, card, files
+from mien import bundle, files
+from mien.card import Training
 from mien.classifiers import probabilities
-from mien.classifiers.onnx_runtime import OnnxClassifier
+from mien.classifiers.onnx_runtime import OnnxClassifier, open_graph
 from mien.data.twins import to_bytes
 from mien.errors import BundleError, ConfigError, did_you_mean, needs
 from mien.evaluation.facts import check_unseen, data_facts, keys_learnt, protocols, scores, versions
@@ -94,14 +95,14 @@ def save_ensemble(
     rows.check_labelled(np.arange(len(rows)))
     for member in members:
         check_unseen(member, rows, split)
-    singles = [OnnxClassifier(one.id, one.preprocess, one.read(bundle.GRAPH)) for one in members]
+    singles = [open_graph(one.id, one.preprocess, one.read(bundle.GRAPH)) for one in members]
     probs = np.stack([probabilities(single.logits(rows.images)) for single in singles])
     report = judge_mixture(probs, rows.truth)
     weights = weights_of(rule, np.array(report.weights))
     used = [one for one, weight in zip(members, weights, strict=True) if weight]
     graph = join(used, rule, weights[weights > 0])
     identity = ModelId(out.resolve().name, files.sha256(graph), data.labels)
-    joined = OnnxClassifier(identity, used[0].preprocess, graph)
+    joined = open_graph(identity, used[0].preprocess, graph)
     trained = {name for one in members for name in one.card.trained_on}
     chosen = {split, *(name for one in members for name in one.card.chosen_on)}
     difference = _check(joined, combine(probs, rule, weights), rows)
@@ -114,15 +115,14 @@ def save_ensemble(
         recipe={"rule": rule, "members": _facts(members, weights, report)},
         command=command,
         data=data_facts(data, data.fingerprint()),
-        training={
-            "split": split, "trained_on": sorted(trained), "chosen_on": sorted(chosen),
-            "onnx_max_probability_difference": difference, "is_worse": report.is_worse(rule), **asdict(report),
-        },
+        training=Training(
+            split=split, trained_on=tuple(sorted(trained)), chosen_on=tuple(sorted(chosen)),
+            onnx_max_probability_difference=difference, is_worse=report.is_worse(rule), **asdict(report),
+        ),
         versions=versions(),
         scores=scores(joined, data, protocols(data, trained, dict.fromkeys(chosen, CHOSEN_IN_PART))),
     )  # fmt: skip
-    contents = {bundle.GRAPH: graph, "README.md": card.render(made).encode(), **_learnt(members)}
-    bundle.save(out, made, contents)
+    bundle.save(out, made, {bundle.GRAPH: graph, **_learnt(members)})
     return report
 
 

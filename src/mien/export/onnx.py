@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from mien.classifiers import probabilities
-from mien.classifiers.onnx_runtime import OnnxClassifier
+from mien.classifiers.onnx_runtime import open_graph
 from mien.classifiers.torch_module import TorchClassifier
 from mien.errors import BundleError, needs
 from mien.export.metadata import describe
@@ -69,7 +69,7 @@ def check_parity(
         BundleError: it is over `MAX_DIFFERENCE`.
     """
     ours = probabilities(TorchClassifier(identity, preprocess, network).logits(crops))
-    theirs = probabilities(OnnxClassifier(identity, preprocess, graph).logits(crops))
+    theirs = probabilities(open_graph(identity, preprocess, graph).logits(crops))
     difference = float(np.abs(ours - theirs).max())
     if not difference <= MAX_DIFFERENCE:
         raise BundleError(

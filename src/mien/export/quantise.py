@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mien.classifiers import probabilities
-from mien.classifiers.onnx_runtime import OnnxClassifier
+from mien.classifiers.onnx_runtime import open_graph
 from mien.errors import BundleError, needs
 from mien.export.metadata import describe
 from mien.results import ModelId
@@ -104,7 +104,7 @@ def quantise(
     identity, chosen = ModelId("candidate", "", labels), methods or tuple(METHODS)
 
     def ask(model: bytes, crops: UInt8[np.ndarray, "n s s c"]) -> Float32[np.ndarray, "n k"]:
-        return probabilities(OnnxClassifier(identity, preprocess, model).logits(crops))
+        return probabilities(open_graph(identity, preprocess, model).logits(crops))
 
     expected = ask(graph, choosing)
     first, made = choosing[:FIRST_ROUND], {}

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mien import bundle, card, files
-from mien.classifiers import RunOptions, probabilities
-from mien.classifiers.onnx_runtime import OnnxClassifier
-from mien.classifiers.single import Spec, load_single
+from mien.classifiers import load_classifier, probabilities
+from mien.classifiers.onnx_runtime import open_graph
+from mien.classifiers.spec import of_ours
 from mien.data.synthetic import draw_dataset
 from mien.errors import BundleError, ConfigError, DataError, OutputError, did_you_mean, needs
 from mien.evaluation.facts import READ_ONCE, labelled_splits, scores, versions
@@ -41,7 +41,6 @@ JUDGING = 4096
 A drop of 0.3 points is 12 of 4,096 pictures, twice its standard error for a graph that changes 1 % of the labels."""
 LEAST = 200
 """Pictures that a split needs for all."""
-PAGE = "README.md"
 _DRAWN = 350
 
 
@@ -130,7 +129,7 @@ def ship(
     """
     check_target(target, out, has_data=data is not None)
     if target == "hub":
-        bundle.save(out, source.card, source.contents)
+        bundle.save(out, source.card, {}, base=source)
         return None
     pictures = sample(source, data, split or training_split(source)) if data else drawn_sample(source)
     if target == "onnx":
@@ -153,10 +152,9 @@ def ship(
         "versions": versions(),
         "command": command,
     }
-    exports = {**source.card.exports, target: facts}
+    exports = {**source.card.exports, target: card.Export.model_validate(facts)}
     renewed = source.card.model_copy(update={"exports": exports})
-    page = card.render(renewed).encode()
-    bundle.save(out, renewed, {**source.contents, bundle.GRAPHS[target]: graph, PAGE: page})
+    bundle.save(out, renewed, {bundle.GRAPHS[target]: graph}, base=source)
     return agreement
 
 
@@ -190,7 +188,7 @@ def _check(source: Bundle, name: str, graph: bytes, pictures: Sample, bound: Bou
         BundleError: worse than promised.
     """
     reference, ours = (
-        probabilities(OnnxClassifier(source.id, source.preprocess, one).logits(pictures.held_out))
+        probabilities(open_graph(source.id, source.preprocess, one).logits(pictures.held_out))
         for one in (source.graph("onnx"), graph)
     )
     agreement = compare(reference, ours, pictures.truth, source.id.labels)
@@ -202,27 +200,27 @@ def _check(source: Bundle, name: str, graph: bytes, pictures: Sample, bound: Bou
     return agreement
 
 
-def _scores(source: Bundle, graph: bytes, data: FaceDataset | None, split: str) -> list[dict[str, Any]]:
+def _scores(source: Bundle, graph: bytes, data: FaceDataset | None, split: str) -> tuple[card.Score, ...]:
     """Judge the new graph on the labelled splits that the bundle's own scores name."""
     if data is None:
-        return []
-    protocols = {score["split"]: score["protocol"] for score in source.card.scores}
+        return ()
+    protocols = {score.split: score.protocol for score in source.card.scores}
     judged = {
         name: protocols.get(name, READ_ONCE)
         for name in labelled_splits(data)
         if name not in (split, training_split(source))
     }
-    return scores(OnnxClassifier(source.id, source.preprocess, graph), data, judged)
+    return scores(open_graph(source.id, source.preprocess, graph), data, judged)
 
 
 def _ship_graph(source: Bundle, out: Path, pictures: Sample) -> Agreement:
     """Write one graph with a spec beside it, read it back and compare."""
-    spec = Spec(labels=source.id.labels, preprocess=source.preprocess)
+    spec = of_ours(source.id.name, source.id.labels, source.preprocess)
     agreement = _check(source, "onnx", source.graph("onnx"), pictures, EXACT)
-    files.write(out / bundle.GRAPH, source.graph("onnx"))
     files.write(out / "model.spec.json", json.dumps(spec.model_dump(mode="json"), indent=2) + "\n")
-    files.write(out / PAGE, source.read(PAGE))
-    load_single(out / bundle.GRAPH, RunOptions())
+    files.write(out / bundle.PAGE, card.render(source.card))
+    files.write(out / bundle.GRAPH, source.graph("onnx"))  # last: where it is, all is (`check_target`)
+    load_classifier(out / bundle.GRAPH)
     return agreement
 
 

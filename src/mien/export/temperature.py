@@ -9,8 +9,8 @@ import numpy as np
 
 from mien import bundle, card, files
 from mien.classifiers import probabilities
-from mien.classifiers.onnx_runtime import OnnxClassifier
-from mien.errors import BundleError, ConfigError, needs
+from mien.classifiers.onnx_runtime import open_graph
+from mien.errors import BundleError, ConfigError, OutputError, needs
 from mien.evaluation.calibration import Calibration, calibrate
 from mien.evaluation.evaluate import answers
 from mien.evaluation.facts import check_unseen
@@ -41,34 +41,27 @@ def save_calibrated(loaded: Bundle, data: FaceDataset, split: str, out: Path) ->
         DataError: no such split, too few images, or images that the model was trained on.
         ConfigError: `out` holds another model.
         BundleError: a graph that cannot take it.
-        OutputError: `out` cannot be written; nothing was changed.
+        OutputError: `out` cannot be written, or another command changes it.
     """
     check_place(loaded, out)
-    classifier = OnnxClassifier(loaded.id, loaded.preprocess, loaded.read(bundle.GRAPH))
+    classifier = open_graph(loaded.id, loaded.preprocess, loaded.read(bundle.GRAPH))
     rows, logits = answers(classifier, data, split)
     check_unseen(loaded, rows, split)
     raw = logits * np.float32(loaded.card.temperature)
     found = calibrate(raw, rows.truth)
-    contents = {
-        name: with_temperature(content, found.temperature) if name.endswith(".onnx") else content
-        for name, content in loaded.contents.items()
+    graphs = {
+        name: with_temperature(loaded.read(name), found.temperature)
+        for name in bundle.GRAPHS.values()
+        if name in loaded.sha256
     }
-    for name in bundle.GRAPHS.values():
-        if name in contents:
-            _check(loaded, name, contents[name], rows.images[::_EVERY], found.temperature)
-    facts = {
-        "split": split,
-        "data": Path(data.source).name,
-        "fingerprint": data.fingerprint(),
-        **found.to_dict(),
-    }
-    exports = {
-        name: {**made, "onnx_sha256": files.sha256(contents[bundle.GRAPH])}
-        for name, made in loaded.card.exports.items()
-    }
+    for name, graph in graphs.items():
+        _check(loaded, name, graph, rows.images[::_EVERY], found.temperature)
+    where = {"split": split, "data": Path(data.source).name, "fingerprint": data.fingerprint()}
+    facts = card.Calibration(**where, **found.to_dict())
+    renewed = {"onnx_sha256": files.sha256(graphs[bundle.GRAPH])}
+    exports = {name: export.model_copy(update=renewed) for name, export in loaded.card.exports.items()}
     made = loaded.card.model_copy(update={"calibration": facts, "exports": exports})
-    contents["README.md"] = card.render(made).encode()
-    bundle.save(out, made, contents)
+    bundle.save(out, made, graphs, base=loaded)
     return found
 
 
@@ -81,8 +74,7 @@ def _check(
         BundleError: they differ by more than the temperature.
     """
     before, after = (
-        OnnxClassifier(loaded.id, loaded.preprocess, one).logits(crops)
-        for one in (loaded.contents[name], graph)
+        open_graph(loaded.id, loaded.preprocess, one).logits(crops) for one in (loaded.read(name), graph)
     )
     wanted = probabilities(before * np.float32(loaded.card.temperature / temperature))
     if not np.abs(probabilities(after) - wanted).max() <= _MAX_DIFFERENCE:
@@ -96,8 +88,13 @@ def check_place(loaded: Bundle, out: Path) -> None:
 
     Raises:
         ConfigError: `out` holds one.
+        OutputError: `out` is the place of this one, and another command has changed it.
     """
     if (out / bundle.CONFIG).exists() and bundle.load(out).id.sha256 != loaded.id.sha256:
+        if out.resolve() == loaded.folder.resolve():
+            raise OutputError(
+                f"another command has changed {out} since this one read it: nothing was changed; repeat this one"
+            )
         raise ConfigError(f"{out} already holds another model: choose another --out")
 
 

@@ -95,9 +95,9 @@ def verify(model: str | Path, data: FaceDataset | None = None, split: str = "") 
             ours = _runtime(name, model, reference)(crops)
         except (BundleError, MissingExtra) as error:
             needed = bundle.GRAPHS.get(name, bundle.WEIGHTS)
-            if isinstance(error, BundleError) and needed in loaded.contents:
+            if isinstance(error, BundleError) and needed in loaded.sha256:
                 raise  # it is there, and damaged or foreign
-            left_out[name] = str(error)
+            left_out[name] = error.lack if isinstance(error, MissingExtra) else str(error)
             continue
         agreement = compare(expected, ours, truth, loaded.id.labels)
         bound = BOUNDS.get(name, EXACT) if data is not None or name not in BOUNDS else None

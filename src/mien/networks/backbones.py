@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from mien.preprocess import Preprocess
 
 
-def timm_backbone(model: str, classes: int, spec: Preprocess, **options: Any) -> nn.Module:
+def timm_backbone(
+    model: str, classes: int, spec: Preprocess, *, pretrained: bool, **options: Any
+) -> nn.Module:
     """Build timm's `model`; `options` go to its builder, as ``drop_rate`` does.
+
+    With `pretrained`, its weights come from the hub.
 
     Raises:
         ConfigError: timm has no such model.
@@ -28,7 +32,9 @@ def timm_backbone(model: str, classes: int, spec: Preprocess, **options: Any) ->
     config = timm.get_pretrained_cfg(model)
     if config is not None and config.fixed_input_size:
         options["img_size"] = spec.size_px  # such a network must be told
-    made: nn.Module = timm.create_model(model, num_classes=classes, in_chans=spec.channels, **options)
+    made: nn.Module = timm.create_model(
+        model, pretrained=pretrained, num_classes=classes, in_chans=spec.channels, **options
+    )
     answering = made.get_classifier()  # type: ignore[operator]  # every network of timm has it
     if isinstance(answering, nn.Linear):
         # EfficientNet's and MobileNet's own draw suits 1,000 classes: with seven, training begins at a loss of 4

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mien.errors import ConfigError, did_you_mean, needs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch import nn
 
@@ -38,6 +38,22 @@ _E = "reference system E, Building an image classifier using CNNs"
 
 TIMM = "timm/"
 """What a backbone's name begins with: any of timm's models can be named."""
+TIMM_OPTIONS = (
+    *("drop_rate", "drop_path_rate", "drop_block_rate", "attn_drop_rate", "proj_drop_rate", "pos_drop_rate"),
+    *(
+        "patch_drop_rate",
+        "img_size",
+        "patch_size",
+        "window_size",
+        "embed_dim",
+        "depth",
+        "num_heads",
+        "mlp_ratio",
+    ),
+    *("qkv_bias", "init_values", "class_token", "global_pool", "act_layer", "norm_layer", "output_stride"),
+)
+"""The options of a timm backbone that ``network_options`` may set. They shape the network and nothing else: timm
+also has options that load files and download, and a bundle of unknown origin states its own options."""
 NETWORKS = {
     "mien_nano": Network("plain:mien_nano", 48, 297_063, "ours: plain 3x3 convolution + ReLU when deployed"),
     "blog_cnn_1": Network("reference:blog_cnn_1", 48, 3_984_775, _E),
@@ -76,8 +92,17 @@ def network(name: str) -> Network:
     )
 
 
-def build(name: str, classes: int, spec: Preprocess, options: Mapping[str, Any] | None = None) -> nn.Module:
+def build(
+    name: str,
+    classes: int,
+    spec: Preprocess,
+    options: Mapping[str, Any] | None = None,
+    *,
+    pretrained: bool = False,
+) -> nn.Module:
     """Build a network with fresh weights: f32 [b, c, s, s] -> logits f32 [b, classes].
+
+    `pretrained` gives a backbone of timm's the weights that timm offers on the hub; it uses the network.
 
     Raises:
         ConfigError: no such network, an option that it does not have, or an input that it cannot take.
@@ -87,7 +112,8 @@ def build(name: str, classes: int, spec: Preprocess, options: Mapping[str, Any] 
     with needs("train"):
         builder = getattr(import_module(f"mien.networks.{module}"), function)
     if name.startswith(TIMM):
-        builder = partial(builder, name.removeprefix(TIMM))
+        _check_options(name, options, TIMM_OPTIONS)
+        builder = partial(builder, name.removeprefix(TIMM), pretrained=pretrained)
     else:
         _check_options(name, options, list(inspect.signature(builder).parameters)[2:])
     try:
@@ -99,8 +125,13 @@ def build(name: str, classes: int, spec: Preprocess, options: Mapping[str, Any] 
     return made
 
 
-def _check_options(name: str, options: Mapping[str, Any], known: list[str]) -> None:
+def _check_options(name: str, options: Mapping[str, Any], known: Sequence[str]) -> None:
     for option in options:
+        if option.startswith(("pretrained", "checkpoint")):
+            raise ConfigError(
+                f"network_options cannot have {option!r}: a run starts from the weights that transfer.weights names, "
+                f"a bundle has its own"
+            )
         if option not in known:
             raise ConfigError(
                 f"{name} has no option {option!r}{did_you_mean(option, known)} "

@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from safetensors.torch import save as to_safetensors
 
-from mien import bundle, card, files
-from mien.classifiers.onnx_runtime import OnnxClassifier
+from mien import bundle, files
+from mien.card import Training
+from mien.classifiers.onnx_runtime import open_graph
+from mien.config import facts_of
 from mien.data.twins import picture_keys, to_bytes
 from mien.evaluation.facts import CHOSEN, data_facts, keys_learnt, protocols, scores, versions
 from mien.export.onnx import check_parity, export_onnx
@@ -56,7 +58,7 @@ def save_bundle(out: Path, network: nn.Module, data: FaceDataset, run: Provenanc
         OutputError: `out` can't be written.
     """
     recipe, preprocess, before = run.recipe, run.recipe.input, parents(run.recipe)
-    here = [one.card for one in before if one.card.data.get("name") == Path(data.source).name]
+    here = [one.card for one in before if one.card.data.name == Path(data.source).name]
     trained = {recipe.train_split, *(name for past in here for name in past.trained_on)}
     chosen = {name: CHOSEN_BEFORE for past in here for name in past.chosen_on}
     chosen[run.validation_split] = CHOSEN
@@ -75,15 +77,15 @@ def save_bundle(out: Path, network: nn.Module, data: FaceDataset, run: Provenanc
         labels=data.labels,
         preprocess=preprocess,
         parameters=sum(p.numel() for p in deployed.parameters()),
-        recipe=recipe.model_dump(mode="json"),
+        recipe=facts_of(recipe),
         command=run.command,
         data=data_facts(data, run.fingerprint),
-        training={
+        training=Training(
             **_training_facts(run, difference),
             **({"trained_on": sorted(trained), "chosen_on": sorted(chosen)} if here else {}),
-        },
+        ),
         versions=versions(),
-        scores=scores(OnnxClassifier(identity, preprocess, graph), data, protocols(data, trained, chosen)),
+        scores=scores(open_graph(identity, preprocess, graph), data, protocols(data, trained, chosen)),
     )
     weights = to_safetensors({name: value.contiguous() for name, value in network.state_dict().items()})
     own = picture_keys(data.images[row] for row in data.rows(recipe.train_split))  # may be larger than memory
@@ -92,7 +94,6 @@ def save_bundle(out: Path, network: nn.Module, data: FaceDataset, run: Provenanc
         bundle.WEIGHTS: weights,
         bundle.GRAPH: graph,
         bundle.TRAINED_ON: to_bytes(np.concatenate(learnt)),
-        "README.md": card.render(made).encode(),
     }
     bundle.save(out, made, contents)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mien import files
 from mien.errors import DataError, needs
+from mien.palette import SERIES_HEX
 
 with needs("report"):
     from matplotlib.figure import Figure
@@ -91,7 +92,7 @@ def write_plot(path: Path, history: Sequence[EpochRow], best: EpochRow, title: s
     epochs = [row.epoch for row in history]
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     for axes, name, unit in zip(figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), strict=True):
-        for split, colour in (("train", "#0072B2"), ("val", "#D55E00")):  # safe for colour-blind readers
+        for split, colour in zip(("train", "val"), SERIES_HEX, strict=False):
             values = [unit * getattr(row, f"{split}_{name}") for row in history]
             label = {"train": "training, augmented", "val": "validation"}[split]
             axes.plot(epochs, values, colour, label=label, marker="." if len(epochs) < 15 else None)

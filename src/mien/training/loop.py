@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from mien import bundle, files
+from mien.config import checked_recipe, facts_of
 from mien.data.dataset import HOLDOUT, check_split
 from mien.errors import ConfigError, TrainingError
 from mien.evaluation.facts import check_unseen
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from lightning.fabric import Fabric
 
+    from mien.bundle import Bundle
     from mien.config import Recipe
     from mien.data.dataset import FaceDataset
 
@@ -258,7 +260,7 @@ def check(recipe: Recipe, out: Path, *, device: str = "auto", resume: bool = Fal
     if (out / bundle.CONFIG).exists():
         if not resume:
             raise ConfigError(f"{out} already holds a finished model: choose another --out")
-        if bundle.load(out).card.recipe != recipe.model_dump(mode="json"):
+        if not _is_of(recipe, bundle.load(out)):
             raise ConfigError(f"{out} holds a model finished with another recipe: choose another --out")
     elif (out / "run" / CHECKPOINT).exists() and not resume:
         raise ConfigError(
@@ -266,6 +268,14 @@ def check(recipe: Recipe, out: Path, *, device: str = "auto", resume: bool = Fal
         )
 
 
+def _is_of(recipe: Recipe, finished: Bundle) -> bool:
+    """Say whether a model was made by this recipe; options that its version did not know stand at their defaults."""
+    try:
+        return facts_of(checked_recipe(finished.card.recipe)) == facts_of(recipe)
+    except ConfigError:  # a recipe of another version, or an ensemble's
+        return False
+
+
 def _check_same_data(out: Path, fingerprint: str) -> None:
-    if bundle.load(out).card.data["fingerprint"] != fingerprint:
+    if bundle.load(out).card.data.fingerprint != fingerprint:
         raise ConfigError(f"{out} holds a model finished with another dataset: choose another --out")

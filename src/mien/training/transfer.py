@@ -134,9 +134,9 @@ def _from_hub(network: nn.Module, recipe: Recipe) -> dict[str, torch.Tensor]:
         raise ConfigError(
             f"transfer.weights = {HUB!r} is for timm/ networks; for {recipe.network} give a file"
         )
-    options = {"pretrained": True, **recipe.network_options}
+    classes = head(network).out_features
     try:
-        made = catalog.build(recipe.network, head(network).out_features, recipe.input, options)
+        made = catalog.build(recipe.network, classes, recipe.input, recipe.network_options, pretrained=True)
     except Exception as error:  # the hub's client raises whatever its transport does
         raise FetchError(
             f"cannot get {recipe.network} from the hub ({type(error).__name__}: {error}): "

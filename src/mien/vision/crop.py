@@ -66,13 +66,14 @@ def crop_faces(
 ) -> UInt8[np.ndarray, "n s s c"]:
     """Cut each face's frame with the margin that the model wants; beyond the image its edge pixels continue.
 
-    `zoom` above 1 shows less of the face's surroundings, below 1 more.
+    `zoom` above 1 shows less of the face's surroundings, below 1 more. It does not apply to an image that is
+    a face as a whole (detector `whole`), which has no surroundings.
     """
     size = preprocess.size_px
     crops = np.empty((len(faces), size, size, preprocess.channels), np.uint8)
     for crop, face in zip(crops, faces, strict=True):
         left, top, right, bottom = face.frame_xyxy_px or around(face.box_xyxy_px)
-        side = (right - left) * (1 + 2 * preprocess.margin) / zoom
+        side = (right - left) * (1 + 2 * preprocess.margin) / (1 if face.detector == "whole" else zoom)
         crop[:] = preprocess.fit(cut(image_rgb_u8, _square((left + right) / 2, (top + bottom) / 2, side)))
     return crops
 

@@ -1,73 +1,179 @@
 """Safe decoding and encoding: bytes of any common picture format -> RGB u8 [h, w, 3], and back.
 
-Hostile input is expected here: the size is read from the header before a pixel is decoded, only formats
-that Pillow reads in-process are tried, and every failure is one `ImageError`.
+Hostile input is expected here. The first bytes choose one of the formats that Pillow reads in-process, the size is
+read from the header before a pixel is decoded, and every failure is one `ImageError`.
+
+No warning filter is changed: filters belong to the whole process, and decoding runs in threads. Instead, what makes
+Pillow warn is not called: its parser of EXIF and its own check of the size. Its warnings about odd TIFF tags remain.
 """
 
 from __future__ import annotations
 
 import io
-import warnings
+import re
+import stat
+import struct
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
 from mien.errors import ImageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
-    from jaxtyping import UInt8
+    from jaxtyping import Shaped, UInt8
+    from PIL.ImageFile import ImageFile
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif", ".jp2")
+
+class _Jpeg(JpegImagePlugin.JpegImageFile):
+    """Pillow's JPEG reader, which otherwise parses all EXIF to find the resolution, and warns of odd ones."""
+
+    def getexif(self) -> Image.Exif:
+        return Image.Exif()
+
+
+_READERS: Mapping[str, tuple[bytes, type[ImageFile]]] = {
+    "JPEG": (rb"\xff\xd8\xff", _Jpeg),
+    "PNG": (rb"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
+    "WEBP": (rb"RIFF....WEBP", WebPImagePlugin.WebPImageFile),
+    "BMP": (rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", BmpImagePlugin.BmpImageFile),
+    "GIF": (rb"GIF8[79]a", GifImagePlugin.GifImageFile),
+    "TIFF": (rb"II[*+]\0|MM\0[*+]", TiffImagePlugin.TiffImageFile),
+    "PPM": (rb"P[1-6f]\s", PpmImagePlugin.PpmImageFile),
+    "AVIF": (rb"....ftyp(avi[fs]|(mif1|msf1).{0,48}avi[fs])", AvifImagePlugin.AvifImageFile),
+    "JPEG2000": (rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  \r\n\x87\n", Jpeg2KImagePlugin.Jpeg2KImageFile),
+}
+"""For each format, the first bytes of a file (a regular expression), and the reader."""
+FORMATS = tuple(_READERS)
+SUFFIXES = frozenset(suffix for suffix, kind in Image.EXTENSION.items() if kind in FORMATS)
+_FIRST_BYTES = {kind: re.compile(first, re.DOTALL) for kind, (first, _) in _READERS.items()}
+_HEIC = re.compile(rb"....ftyp(hei[cmsx]|hev[cmsx]|mif1|msf1)", re.DOTALL)
+HEAD_BYTES = 64
+"""How many of a file's first bytes `format_of` needs."""
+HEIC_HINT = (
+    "HEIC is not read here, convert it to JPEG (for example: heif-convert photo.heic photo.jpg; "
+    "or, on the phone, export as JPEG)"
 )
+
 FILE_LIMIT_BYTES = 256 * 2**20
 JPEG_SIDE_LIMIT_PX = 65_500
 PIXEL_LIMIT = 64_000_000
 """Largest picture decoded, in pixels: 192 MB as RGB; above every phone camera's default."""
+SCAN_LIMIT = 100
+"""Most scans of one JPEG: progressive ones have about 10, and each scan costs a pass over the whole picture."""
+DARKEST_16_BIT = 65
+"""A 16-bit picture must have a value that gives this in 8 bits: 14 bits in 16, the most that is common, give 64."""
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a picture upright, by its EXIF orientation."""
+
+
+def format_of(head: bytes) -> str | None:
+    """Return the format that a file's first `HEAD_BYTES` bytes show: one of `FORMATS`, "HEIC", or None."""
+    known = (kind for kind, first in _FIRST_BYTES.items() if first.match(head))
+    return next(known, "HEIC" if _HEIC.match(head) else None)
 
 
 def decode(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> UInt8[np.ndarray, "h w 3"]:
     """Decode one picture, upright by its EXIF orientation; transparency becomes white, 16 bits become 8.
 
+    Deeper pixels than 8 bits are read where their range is certain (see `_eight_bits`) and refused where it is not.
+
     Raises:
-        ImageError: not a picture, truncated, or larger than `pixel_limit` pixels.
+        ImageError: not a picture, damaged, of uncertain range, or larger than `pixel_limit` pixels.
     """
-    return np.asarray(_upright(data, pixel_limit, ("RGB",)))
+    return np.asarray(_decoded(data, pixel_limit, ("RGB",)))
 
 
 def decode_dataset_image(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> UInt8[np.ndarray, "h w c"]:
     """Decode like `decode`, but leave a grey picture at one channel."""
-    pixels = np.asarray(_upright(data, pixel_limit, ("RGB", "L")))
+    pixels = np.asarray(_decoded(data, pixel_limit, ("RGB", "L")))
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def read(path: Path, *, pixel_limit: int = PIXEL_LIMIT) -> UInt8[np.ndarray, "h w 3"]:
+def read(path: str | Path, *, pixel_limit: int = PIXEL_LIMIT) -> UInt8[np.ndarray, "h w 3"]:
     """Read and decode a picture file.
 
     Raises:
-        ImageError: it can't be opened or decoded.
+        ImageError: it cannot be opened or decoded.
     """
     return decode(read_file(path), pixel_limit=pixel_limit)
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: str | Path) -> bytes:
     """Return the bytes of a picture file.
 
     Raises:
-        ImageError: it can't be opened, or is larger than any picture should be.
+        ImageError: it cannot be opened, is a pipe or a device, or is larger than any picture should be.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(FILE_LIMIT_BYTES + 1)
+        found = Path(path).stat()  # before it is opened: opening a pipe waits for its other end
+        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+            raise ImageError(
+                f"{path} is a pipe or a device, expected a picture file; for bytes on stdin, use -"
+            )
+        with Path(path).open("rb") as file:
+            data = b"" if found.st_size > FILE_LIMIT_BYTES else file.read(FILE_LIMIT_BYTES + 1)
     except (OSError, ValueError) as error:
         raise ImageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-    if len(data) > FILE_LIMIT_BYTES:
+    if max(len(data), found.st_size) > FILE_LIMIT_BYTES:
         raise ImageError(f"{path} is over the limit of {FILE_LIMIT_BYTES:,} bytes for a picture file")
     return data
+
+
+def from_array(array: Shaped[np.ndarray, "..."]) -> UInt8[np.ndarray, "h w 3"]:
+    """Return the RGB pixels of an array: RGB u8 [h, w, 3] as it is, grey u8 [h, w] or [h, w, 1] three times.
+
+    Raises:
+        ImageError: another shape or dtype; the message says how to convert it.
+    """
+    shape, hint = array.shape, ""
+    if array.ndim in (2, 3) and array.dtype != np.uint8:
+        hint = ": scale it to 0-255, then .astype(np.uint8)"
+    elif array.ndim == 3 and shape[2] == 4:
+        hint = ": drop the transparency, image[..., :3]"
+    elif array.ndim == 3 and shape[0] in (1, 3) and shape[2] not in (1, 3):
+        hint = ": put the channels last, image.transpose(1, 2, 0)"
+    elif array.ndim == 4:
+        hint = ": give a batch as a list of images, list(batch)"
+    if hint or array.ndim not in (2, 3) or not array.size or (array.ndim == 3 and shape[2] not in (1, 3)):
+        raise ImageError(
+            f"expected pixels as uint8, RGB [h, w, 3] or grey [h, w]; got {array.dtype} {list(shape)}{hint}"
+        )
+    if array.ndim == 2 or shape[2] == 1:
+        return np.repeat(array.reshape(*shape[:2], 1), 3, axis=2)
+    return np.ascontiguousarray(array)
+
+
+def from_pil(image: Image.Image, *, pixel_limit: int = PIXEL_LIMIT) -> UInt8[np.ndarray, "h w 3"]:
+    """Return the RGB pixels of a PIL image, turned and converted like those of a file.
+
+    Raises:
+        ImageError: its file is damaged or closed, or it is larger than `pixel_limit` pixels.
+    """
+    return np.asarray(_upright(image, pixel_limit, ("RGB",)))
 
 
 def encode_jpeg(image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> bytes:
@@ -86,42 +192,146 @@ def encode_png(image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> bytes:
     return out.getvalue()
 
 
-def _upright(data: bytes, pixel_limit: int, modes: tuple[str, ...]) -> Image.Image:
-    """Decode, turn and convert to 8 bits; an image in none of `modes` becomes the first of them."""
+def _decoded(data: bytes, pixel_limit: int, modes: tuple[str, ...]) -> Image.Image:
+    """Decode a file's content as `_upright` does."""
     if not data:
         raise ImageError("expected a picture, got an empty file")
+    kind = format_of(data[:HEAD_BYTES])
+    if kind == "HEIC":
+        raise ImageError(HEIC_HINT)
+    if kind is None:
+        raise ImageError(f"not a picture in a known format ({', '.join(FORMATS)})")
+    if kind == "JPEG" and _too_many_scans(data):
+        raise ImageError(f"JPEG of more than {SCAN_LIMIT} scans: made to take long, or damaged; save it anew")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of odd EXIF and of sizes we check ourselves
-            image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-            width, height = image.size
-            if width * height > pixel_limit:
-                raise ImageError(
-                    f"picture of {width}x{height} pixels is over the limit of {pixel_limit:,} pixels"
-                )
-            image.load()
-            image = _eight_bits(ImageOps.exif_transpose(image))
-            return image if image.mode in modes else image.convert(modes[0])
-    except UnidentifiedImageError as error:
-        raise ImageError(f"not a picture in a known format ({', '.join(FORMATS)})") from error
-    except ImageError:
+        image = _READERS[kind][1](io.BytesIO(data))
+    except MemoryError:
         raise
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"picture is over the limit of {pixel_limit:,} pixels") from error
-    except Exception as error:  # Pillow's plugins raise whatever a damaged file provokes
+    except Exception as error:  # Pillow's readers raise whatever a damaged file provokes
+        raise ImageError(f"damaged or truncated picture: {error}") from error
+    return _upright(image, pixel_limit, modes)
+
+
+def _upright(image: Image.Image, pixel_limit: int, modes: tuple[str, ...]) -> Image.Image:
+    """Load, convert to 8 bits and turn; an image in none of `modes` becomes the first of them."""
+    width, height = image.size
+    if width * height > pixel_limit:
+        raise ImageError(f"picture of {width}x{height} pixels is over the limit of {pixel_limit:,} pixels")
+    try:
+        deep = _is_deep(image)
+        image.load()
+        turn = _TURNS.get(_orientation(image.info))
+        image = _eight_bits(image, deep)
+        image = image if turn is None else image.transpose(turn)
+        return image if image.mode in modes else image.convert(modes[0])
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:
         raise ImageError(f"damaged or truncated picture: {error}") from error
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode == "I":  # Pillow reads 16-bit grey PNG as 32-bit integers in some versions
-        return Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
-    if image.mode == "F":
-        return Image.fromarray((np.asarray(image).clip(0, 1) * 255).round().astype(np.uint8))
+def _is_deep(image: Image.Image) -> bool:
+    """Say whether an image that is not loaded yet has 16-bit pixels of unstated range.
+
+    JPEG 2000 and AVIF state it, and so does a PPM, unless its range is just that of the type, 65,535.
+    """
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        tags = image.tag_v2
+        inverted = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
+        separate = tags.get(TiffImagePlugin.PLANAR_CONFIGURATION) == 2
+        if max(tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,))) > 8 and (inverted or separate):
+            # Pillow does not invert the one and misreads the other
+            raise ImageError("16-bit TIFF with inverted grey or separate planes: save it as 8 bits")
+    tiles = getattr(image, "tile", None)
+    layout = str(tiles[0].args) if tiles else ""
+    wide = ";16" in f"{image.mode} {layout}" or (image.format == "PPM" and "65535" in layout)
+    return wide and image.format in ("PNG", "TIFF", "PPM", None)
+
+
+def _eight_bits(image: Image.Image, deep: bool) -> Image.Image:
+    """Bring an image to 8 bits per channel, without transparency.
+
+    16 bits lose their lower 8. Files that hold 8, 10, 12 or 14 bits in 16 are common, so a picture of unstated range
+    (`deep`) is refused if its brightest value is below `DARKEST_16_BIT`: read as it is, it would be nearly black.
+    Floats must lie from 0 to 1. 32-bit integers have no usual range.
+    """
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))  # PPM: Pillow scales to 16 bits
+    elif image.mode == "I":
+        raise ImageError("pixels are 32-bit integers of unknown range: scale them to 0-255, save as 8 bits")
+    elif image.mode == "F":
+        image = _from_floats(np.asarray(image))
+    if deep:
+        channels = [band for name, band in zip(image.getbands(), image.split(), strict=True) if name != "A"]
+        brightest = max(int(channel.getextrema()[1]) for channel in channels)  # type: ignore[arg-type]
+        if brightest < DARKEST_16_BIT:
+            raise ImageError(
+                f"16-bit pixels, none of which is above {256 * brightest + 255:,} of 65,535: very dark, or fewer "
+                "bits saved as 16; scale them to the full range or save as 8 bits"
+            )
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         image = Image.new("RGBA", layer.size, "white")
         image.alpha_composite(layer)
         return image.convert("RGB")
     return image.convert("L") if image.mode == "1" else image
+
+
+def _from_floats(pixels: Shaped[np.ndarray, "h w"]) -> Image.Image:
+    scaled = (pixels * 255).round()
+    if not (scaled.min() >= 0 and scaled.max() <= 255):  # so that NaN is refused too
+        raise ImageError(
+            f"pixels are floats from {pixels.min():g} to {pixels.max():g}, expected 0 to 1: scale them or "
+            "save as 8 bits"
+        )
+    return Image.fromarray(scaled.astype(np.uint8))
+
+
+def _orientation(info: Mapping[str | tuple[int, int], object]) -> int:
+    """Return the orientation in EXIF or, where EXIF has none, in XMP; 0: there is none."""
+    exif, xmp = info.get("exif"), info.get("xmp") or info.get("XML:com.adobe.xmp")
+    if exif is None and isinstance(profile := info.get("Raw profile type exif"), str):  # ImageMagick's PNG
+        exif = bytes.fromhex("".join(profile.split("\n")[3:]))
+    found = _exif_orientation(exif) if isinstance(exif, bytes) else 0
+    xmp = xmp.encode() if isinstance(xmp, str) else xmp
+    if not found and isinstance(xmp, bytes):
+        match = re.search(rb'tiff:Orientation(?:="|>)([1-8])', xmp)
+        return int(match[1]) if match else 0
+    return found
+
+
+def _exif_orientation(exif: bytes) -> int:
+    """Return the orientation in the first directory of EXIF data; 0: there is none, or the data is damaged."""
+    exif = exif.removeprefix(b"Exif\0\0")
+    order = ">" if exif.startswith(b"MM") else "<"
+    try:
+        (start,) = struct.unpack_from(f"{order}I", exif, 4)
+        (count,) = struct.unpack_from(f"{order}H", exif, start)
+        for at in range(start + 2, start + 2 + 12 * count, 12):
+            tag, kind = struct.unpack_from(f"{order}HH", exif, at)
+            if tag == 0x0112:
+                (value,) = struct.unpack_from(f"{order}{'I' if kind == 4 else 'H'}", exif, at + 8)
+                return int(value)
+    except struct.error:
+        pass
+    return 0
+
+
+def _too_many_scans(data: bytes) -> bool:
+    """Say whether a JPEG has more than `SCAN_LIMIT` scans.
+
+    Inside a scan's data, 0xFF is followed by 0 or a restart marker (0xD0 to 0xD7); anything else is the next marker.
+    """
+    if data.count(b"\xff\xda") <= SCAN_LIMIT:
+        return False
+    at, scans = 2, 0
+    marker = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])", re.DOTALL)
+    for _ in range(100 * SCAN_LIMIT):  # markers; a scan has a few of its own
+        found = marker.search(data, at)
+        if found is None or found[1] == b"\xd9":  # the end; a film or a second picture may follow
+            return False
+        scans += found[1] == b"\xda"
+        if scans > SCAN_LIMIT:
+            return True
+        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+    return True

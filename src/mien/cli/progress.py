@@ -1,0 +1,94 @@
+"""A progress bar on stderr, with the time left. Nothing is drawn, or imported, where stderr is no terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+from mien.cli.terminal import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def progress(title: str, total: int | None = None, *, quiet: bool = False) -> Iterator[Progress]:
+    """Show a bar while the block runs.
+
+    ``with progress("photos", 200) as step: ... step()``
+
+    Args:
+        title: what is counted, in front of the bar.
+        total: how many steps there are; None shows the time so far instead of the time left.
+        quiet: draw nothing and print no line, as all but one of several processes do.
+    """
+    step = Progress(title, total, quiet=quiet)
+    try:
+        yield step
+    finally:
+        step.stop()
+
+
+class Progress:
+    """One bar. Calling it counts steps."""
+
+    def __init__(self, title: str, total: int | None, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bar: Any = None
+        self._task: Any = None
+        if not quiet and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(
+                *_columns(total),
+                console=Console(stderr=True),
+                transient=True,
+                redirect_stdout=sys.stdout.isatty(),  # else rich would send results that go to a file to the terminal
+            )
+            self._task = self._bar.add_task(visible(title), total=total, note="")
+            self._bar.start()
+
+    def __call__(self, steps: int = 1, *, title: str | None = None, note: str | None = None) -> None:
+        """Count finished steps; `title` and `note` (what is behind the bar) stay as they were if not given."""
+        if self._bar:
+            texts = {"description": title, "note": note}
+            shown = {name: visible(text) for name, text in texts.items() if text is not None}
+            self._bar.update(self._task, advance=steps, **shown)
+
+    def begin(self, title: str, total: int | None, done: int = 0) -> None:
+        """Count something else from here, of which `done` steps were done before; the time left begins anew."""
+        if self._bar:
+            self._bar.columns = _columns(total)
+            self._bar.reset(self._task, total=total, completed=done, description=visible(title))
+
+    def say(self, line: str) -> None:
+        """Print a line on stderr, above the bar."""
+        if self._quiet:
+            return
+        if self._bar:
+            self._bar.console.print(visible(line), highlight=False, markup=False, soft_wrap=True)
+        else:
+            print(visible(line), file=sys.stderr)
+
+    def stop(self) -> None:
+        """Remove the bar."""
+        if self._bar:
+            self._bar.stop()
+
+
+def _columns(total: int | None) -> tuple[Any, ...]:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    title = TextColumn("{task.description}", markup=False)
+    if total is None:
+        return title, BarColumn(), TimeElapsedColumn()
+    note = TextColumn("{task.fields[note]}", markup=False)
+    return title, BarColumn(), MofNCompleteColumn(), note, TimeRemainingColumn(), TextColumn("left")

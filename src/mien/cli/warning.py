@@ -1,0 +1,22 @@
+"""How the command line shows a `MienWarning`."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any
+
+from mien.errors import MienWarning
+
+
+def print_warnings(command: str) -> None:
+    """From now on print every `MienWarning` of this process as one line on stderr, others as Python does."""
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **file: Any) -> None:
+        if issubclass(category, MienWarning):
+            print(f"{command}: warning: {' '.join(str(message).split())}", file=sys.stderr)
+        else:
+            usual(message, category, *where, **file)
+
+    warnings.showwarning = show

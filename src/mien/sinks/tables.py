@@ -1,0 +1,173 @@
+"""Tables of results: CSV, JSON lines, Parquet; a row for each face, appended image by image."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from mien import files
+from mien.errors import ConfigError, needs
+from mien.predictions import table_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+    from typing import IO
+
+    from mien.predictions import ImageResult
+
+_WHOLE_NUMBERS = ("index", "width", "height", "face", "views")
+_TEXTS = ("source", "error", "detector", "label", "model")
+
+
+class Table:
+    """Rows in one file, a face each, written image by image.
+
+    The name's ending gives the form: ``.csv``, ``.jsonl`` or ``.parquet``. Parquet cannot be appended to: its rows
+    are kept as JSON lines beside it until `close` converts them.
+    """
+
+    def __init__(self, path: Path, facts: Mapping[str, Any], *, resume: bool = False) -> None:
+        """Begin the file, or go on with it; `facts` are those of the pipeline.
+
+        Raises:
+            ConfigError: another ending, or the table to go on with was made by another model or number of views.
+            OutputError: it cannot be written.
+        """
+        form = path.suffix.lower()
+        if form not in (".csv", ".jsonl", ".parquet"):
+            raise ConfigError(f"a table's name ends in .csv, .jsonl or .parquet, got {path.name!r}")
+        if form == ".parquet":
+            with needs("data"):
+                import pyarrow  # noqa: F401 - must be there before the work begins
+        model = facts["model"]
+        self.path, self._csv = path, form == ".csv"
+        self._same = {"model": f"{model['name']}@{model['sha256'][:12]}", "views": facts["views"]}
+        self.columns = (*table_columns(model["labels"]), *self._same)
+        self.lines = path.with_name(f"{path.name}.part.jsonl") if form == ".parquet" else path
+        """The file that grows."""
+        kept = self._kept() if resume else []
+        self.done = {(row["source"], row["index"]) for row in kept}
+        head = [_csv_line(self.columns)] if self._csv else []
+        with files.as_output_error(path):
+            files.write(self.lines, b"".join(chain(head, map(self._encoded, kept))))
+            self._file: IO[bytes] = self.lines.open("ab", buffering=0)
+
+    def write(self, result: ImageResult) -> None:
+        """Append the rows of one image, in one piece; an image that is there already is passed over.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        if (result.source, result.index) not in self.done:
+            with files.as_output_error(self.path):
+                self._file.write(b"".join(self._encoded(row | self._same) for row in result.to_rows()))
+
+    def close(self, *, whole: bool = True) -> None:
+        """Close the file. Parquet is made now, unless the run was cut short (`whole` is false) and may be resumed.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        self._file.close()
+        if whole and self.lines != self.path:
+            _write_parquet(self.path, read_rows(self.lines), self.columns)
+            self.lines.unlink()
+
+    def __enter__(self) -> Table:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close(whole=kind is None)
+
+    def _kept(self) -> list[dict[str, Any]]:
+        """Return the rows of an earlier run but those of its last image, which may not be whole."""
+        if not self.lines.exists():
+            return _read_parquet(self.path) if self.lines != self.path and self.path.exists() else []
+        rows = list(read_rows(self.lines))
+        for row in rows:
+            if {name: row.get(name) for name in self._same} != self._same or not row.keys() <= {
+                *self.columns
+            }:
+                raise ConfigError(
+                    f"{self.path} holds results of {row.get('model')} with {row.get('views')} views, this run has "
+                    f"{self._same['model']} with {self._same['views']}: write to another file, or do not resume"
+                )
+        last = (rows[-1]["source"], rows[-1]["index"]) if rows else None
+        while rows and (rows[-1]["source"], rows[-1]["index"]) == last:
+            rows.pop()
+        return rows
+
+    def _encoded(self, row: Mapping[str, Any]) -> bytes:
+        if self._csv:
+            return _csv_line(row.get(name) for name in self.columns)
+        return json.dumps({name: row.get(name) for name in self.columns}, ensure_ascii=False).encode() + b"\n"
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a table of CSV or JSON lines; a last line that was not written to its end is left out.
+
+    Raises:
+        ConfigError: it is no such table.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = (line for line in file if line.endswith("\n"))
+            if path.suffix.lower() == ".csv":
+                for row in csv.DictReader(lines):
+                    if None not in row.values():  # a line cut inside a quoted text lacks its other cells
+                        yield {name: _typed(name, cell) for name, cell in row.items()}
+            else:
+                yield from map(json.loads, lines)
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise ConfigError(
+            f"{path} is no table of results ({error}): write to another file, or do not resume"
+        ) from error
+
+
+def _typed(name: str, cell: str | None) -> str | int | float | None:
+    if not cell and name != "source":
+        return None
+    if name in _TEXTS:
+        return cell
+    return int(cell or 0) if name in _WHOLE_NUMBERS else float(cell or 0)
+
+
+def _csv_line(cells: Iterable[object]) -> bytes:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    return line.getvalue().encode()
+
+
+def _write_parquet(path: Path, rows: Iterable[dict[str, Any]], columns: Iterable[str]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def kind(name: str) -> pa.DataType:
+        return pa.string() if name in _TEXTS else pa.int64() if name in _WHOLE_NUMBERS else pa.float64()
+
+    schema = pa.schema([(name, kind(name)) for name in columns])
+    with files.replacing(path) as file, pq.ParquetWriter(file, schema) as writer:
+        for part in _parts(rows):
+            writer.write_table(pa.Table.from_pylist(part, schema))
+
+
+def _read_parquet(path: Path) -> list[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    return rows
+
+
+def _parts(rows: Iterable[dict[str, Any]], size: int = 10_000) -> Iterator[list[dict[str, Any]]]:
+    part: list[dict[str, Any]] = []
+    for row in rows:
+        part.append(row)
+        if len(part) == size:
+            yield part
+            part = []
+    if part:
+        yield part

@@ -1,0 +1,254 @@
+"""What lies in a folder, behind a pattern, or in a zip: the names of the files, each with its kind.
+
+Pictures are known by their suffix or else by their first bytes. Hidden files are left out. Nothing is decoded here.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+import zipfile
+import zlib
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from mien.errors import ImageError
+from mien.vision import images
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+RESULT_SUFFIX = ".faces.jpg"
+"""How the names of annotated pictures end."""
+MEMBER_LIMIT = 1_000_000
+"""Most files in one zip."""
+NOUNS = {
+    "video": ("video", "videos"),
+    "text": ("text", "texts"),
+    "table": ("table", "tables"),
+    "model": ("model", "models"),
+    "archive": ("archive", "archives"),
+    "heic": ("HEIC picture (convert it to JPEG)", "HEIC pictures (convert them to JPEG)"),
+    "result": ("result of an earlier run", "results of an earlier run"),
+    "other": ("other file", "other files"),
+}
+"""For each kind of file that is no picture: what one of them is called, and several of them."""
+_SUFFIXES = {
+    "video": ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .webm .wmv",
+    "text": ".htm .html .ini .log .md .rst .toml .txt .xml .yaml .yml",
+    "table": ".csv .json .jsonl .npy .npz .parquet .tsv .xls .xlsx",
+    "model": ".ckpt .h5 .keras .onnx .pb .pt .pth .safetensors .tflite",
+    "archive": ".7z .bz2 .gz .rar .tar .tgz .xz .zip",
+    "heic": ".heic .heif .hif",
+}
+_KINDS = {suffix: kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
+_ZIP_ERRORS = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, IndexError, NotImplementedError, OSError),
+    *(OverflowError, RuntimeError, ValueError),
+)
+"""What `zipfile` raises for damaged files."""
+
+
+class Listed(NamedTuple):
+    """A file, not opened yet."""
+
+    path: str
+    kind: str
+    """"image", a key of `NOUNS`, or "unreadable"."""
+    error: str = ""
+    """Why it is unreadable."""
+
+
+def counted(kinds: Mapping[str, int]) -> str:
+    """Put a count of files by kind into words, most frequent first: ``3 videos, 1 text``."""
+    order = sorted(kinds.items(), key=lambda item: -item[1])
+    return ", ".join(f"{number:,} {NOUNS[kind][number > 1]}" for kind, number in order if number)
+
+
+def list_folder(root: str, results: Path | None = None, *, top: str = "") -> list[Listed]:
+    """List the files below a folder in the order of their paths; a folder that cannot be read is "unreadable".
+
+    Links to folders are followed; a folder that is reached twice, as in a circle, is listed once. `results` is the
+    folder that an earlier run wrote to. If it lies below `top` (by default `root`), all files in it are of the kind
+    "result"; if it is `top` itself, only the annotated pictures are.
+    """
+    listed: list[Listed] = []
+    seen: set[str] = set()
+
+    def unreadable(error: OSError) -> None:
+        listed.append(
+            Listed(error.filename, "unreadable", f"cannot read the folder {error.filename}: {error.strerror}")
+        )
+
+    real_top = Path(os.path.realpath(top or root))
+    for place, below, names in os.walk(str(Path(root)), followlinks=True, onerror=unreadable):
+        real = os.path.realpath(place)
+        below[:] = [] if real in seen else [name for name in sorted(below) if not _is_hidden(name)]
+        if real not in seen:
+            seen.add(real)
+            listed += _files(place, names, _result_test(Path(real), real_top, results))
+    return _in_order(listed)
+
+
+def list_pattern(pattern: str, results: Path | None = None) -> list[Listed]:
+    """List the files that match a pattern, and the files below folders that do; ``**`` is any number of folders."""
+    parts = Path(pattern).parts
+    fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+    top = str(Path(*parts[:fixed]))
+    if "**" in parts:  # glob's own would follow circles of links
+        listed = list_folder(top, results)
+        return [item for item in listed if _matches(Path(item.path).parts[fixed:], parts[fixed:])]
+    found: dict[str, Listed] = {}
+    beside: dict[str, list[str]] = {}
+    for path in glob.iglob(pattern):  # noqa: PTH207 - Path.glob does not leave out hidden files
+        place, name = os.path.split(path)
+        if os.path.isdir(path):  # noqa: PTH112 - Path takes ten times as long
+            found |= {item.path: item for item in list_folder(path, results, top=top)}
+        else:
+            beside.setdefault(place, []).append(name)
+    for place, names in beside.items():
+        is_result = _result_test(Path(os.path.realpath(place)), Path(os.path.realpath(top)), results)
+        found |= {item.path: item for item in _files(place, names, is_result)}
+    return _in_order(found.values())
+
+
+def is_zip(path: str) -> bool:
+    """Say whether a file is a zip, by its suffix or its first bytes."""
+    suffix = _suffix(path)
+    return suffix == ".zip" or (suffix not in images.SUFFIXES and _first_bytes(path).startswith(b"PK\3\4"))
+
+
+class Archive:
+    """A zip, opened when first read. Threads may share it; it pickles as its path."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[type[Archive], tuple[str]]:
+        return Archive, (self.path,)
+
+    @cached_property
+    def _file(self) -> zipfile.ZipFile:
+        return zipfile.ZipFile(self.path)
+
+    def list(self) -> list[Listed]:
+        """List the members by name.
+
+        Raises:
+            ImageError: it is damaged, encrypted throughout, or holds too many files.
+        """
+        try:
+            members = [info for info in self._file.infolist() if not info.filename.endswith("/")]
+        except _ZIP_ERRORS as error:
+            raise ImageError(f"cannot read the zip {self.path}: {_reason(error)}") from error
+        if len(members) > MEMBER_LIMIT:
+            raise ImageError(
+                f"{self.path} holds over {MEMBER_LIMIT:,} files: unpack it, then give the folder"
+            )
+        if members and all(info.flag_bits & 1 for info in members):
+            raise ImageError(f"{self.path} is encrypted: unpack it, then give the folder")
+        names = sorted({info.filename for info in members})
+        return [
+            Listed(name, _kind(name, partial(self._first_bytes, name)))
+            for name in names
+            if not any(map(_is_hidden, name.split("/")))
+        ]
+
+    def read(self, name: str, count: int = images.FILE_LIMIT_BYTES) -> bytes:
+        """Return at most the first `count` bytes of a member.
+
+        Raises:
+            ImageError: it is missing, damaged, encrypted, too large, or compressed by another method than deflate,
+                as only that one can be unpacked up to a limit.
+        """
+        where = f"{self.path}/{name}"
+        try:
+            info = self._file.getinfo(name)
+            if info.flag_bits & 1:
+                raise ImageError(f"{where} is encrypted: unpack it first")
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ImageError(f"{where} is compressed by a method not read here: use deflate")
+            if info.file_size > images.FILE_LIMIT_BYTES:
+                limit = f"{images.FILE_LIMIT_BYTES:,} bytes for a picture file"
+                raise ImageError(f"{where} is over the limit of {limit}")
+            with self._file.open(info) as member:
+                return member.read(count)
+        except KeyError as error:
+            raise ImageError(f"cannot read {where}: the zip {self.path} has no such member") from error
+        except _ZIP_ERRORS as error:
+            raise ImageError(f"cannot read {where}: {_reason(error)}") from error
+
+    def _first_bytes(self, name: str) -> bytes:
+        try:
+            return self.read(name, images.HEAD_BYTES)
+        except ImageError:
+            return b""
+
+
+def _in_order(listed: Iterable[Listed]) -> list[Listed]:
+    return sorted(listed, key=lambda item: item.path.split(os.sep))  # noqa: PTH206 - Path takes ten times as long
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or f"damaged or not complete ({error or type(error).__name__})"
+
+
+def _files(place: str, names: list[str], is_result: Callable[[str], bool]) -> Iterator[Listed]:
+    """Yield the files `names` of the folder `place` with their kinds."""
+    for name in names:
+        if not _is_hidden(name):
+            path = os.path.join(place, name).removeprefix(f".{os.sep}")  # noqa: PTH118 - Path takes ten times as long
+            yield Listed(path, "result" if is_result(name) else _kind(name, partial(_first_bytes, path)))
+
+
+def _result_test(place: Path, root: Path, results: Path | None) -> Callable[[str], bool]:
+    """Return a test for the names in the folder `place`: did an earlier run write this file into `results`?"""
+    if results is None:
+        return lambda _: False
+    out = Path(os.path.realpath(results))
+    if root in out.parents:
+        inside = place == out or out in place.parents
+        return lambda _: inside
+    return lambda name: place == out and name.endswith(RESULT_SUFFIX)
+
+
+def _first_bytes(path: str) -> bytes:
+    """Return the first bytes of a regular file; of others none: a pipe would be waited for."""
+    try:
+        if Path(path).is_file():
+            with Path(path).open("rb") as file:
+                return file.read(images.HEAD_BYTES)
+    except (OSError, ValueError):
+        pass
+    return b""
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122 - Path takes ten times as long
+
+
+def _kind(name: str, first_bytes: Callable[[], bytes]) -> str:
+    """Return a file's kind by its suffix; where that is missing, unknown or HEIC, by its first bytes."""
+    suffix = _suffix(name)
+    if suffix in images.SUFFIXES:
+        return "image"
+    kind = _KINDS.get(suffix, "other")
+    if kind not in ("other", "heic"):
+        return kind
+    return {None: kind, "HEIC": "heic"}.get(images.format_of(first_bytes()), "image")
+
+
+def _is_hidden(name: str) -> bool:
+    """Say whether a file or folder is hidden, or one that a system adds by itself."""
+    return name.startswith(".") or name.lower() in ("__macosx", "thumbs.db", "desktop.ini")
+
+
+def _matches(names: tuple[str, ...], parts: tuple[str, ...]) -> bool:
+    """Say whether the parts of a path match those of a pattern."""
+    if not parts:
+        return not names
+    if parts[0] == "**":
+        return any(_matches(names[at:], parts[1:]) for at in range(len(names) + 1))
+    return bool(names) and fnmatch.fnmatch(names[0], parts[0]) and _matches(names[1:], parts[1:])

@@ -1,0 +1,274 @@
+"""What a run writes: tables that survive a kill, pictures, crops, the JSON document."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mien.errors import ConfigError, OutputError
+from mien.options import Outputs
+from mien.pipeline import Pipeline, predict
+from mien.predictions import ImageResult, images_of
+from mien.results import FaceResult
+from mien.sinks import Names, Sinks, recorded
+from mien.sinks.tables import Table, read_rows
+from mien.vision import images
+from mien.vision.frames import frames
+from tests.fakes import ConstantClassifier, FixedDetector
+from tests.pictures import jpeg, photo
+
+BOX = (101.0, 53.0, 197.0, 149.0)
+FACTS = {"model": {"name": "m", "sha256": "ab" * 32, "labels": ["sad", "happy"]}, "views": 2}
+
+
+def result(source="a.jpg", *labels, error=None) -> ImageResult:
+    faces = tuple(
+        FaceResult((1.0, 2.5, 30.0, 40.25), label, {"sad": 0.25, "happy": 0.75}, "yunet", 0.875)
+        for label in labels
+    )
+    return ImageResult(source, width=31, height=41, faces=faces, error=error)
+
+
+def listed(folder) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+RESULTS = [
+    result("a.jpg", "happy", "happy"),
+    result('b, "c"\n.jpg'),
+    result("d.jpg", error="cannot read d.jpg: it, is\nbroken"),
+    result("été/表情.jpg", "uncertain"),
+]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_a_table_gives_back_what_was_written(form, tmp_path):
+    table = Table(tmp_path / f"t.{form}", FACTS)
+    for one in RESULTS:
+        table.write(one)
+    read = list(images_of(read_rows(table.lines)))
+    assert [one.to_dict() for one in read] == [
+        {**one.to_dict(), "width": one.width or None, "height": one.height or None} for one in RESULTS
+    ]
+    table.close()
+    assert listed(tmp_path) == {f"t.{form}"}
+    with Table(tmp_path / f"t.{form}", FACTS, resume=True) as again:
+        done = len(again.done)
+    assert done == (4 if form == "parquet" else 3)
+
+
+def test_csv_by_hand(tmp_path):
+    with Table(tmp_path / "t.csv", FACTS) as table:
+        table.write(RESULTS[0])
+    head, first, second = csv.reader(io.StringIO((tmp_path / "t.csv").read_text()))
+    row = dict(zip(head, first, strict=True))
+    assert row == {
+        "source": "a.jpg", "index": "0", "time_s": "", "width": "31", "height": "41", "error": "", "face": "1",
+        "x0_px": "1.0", "y0_px": "2.5", "x1_px": "30.0", "y1_px": "40.2", "detector": "yunet",
+        "detection_score": "0.875", "label": "happy", "confidence": "0.75", "prob_sad": "0.25", "prob_happy": "0.75",
+        "model": "m@abababababab", "views": "2",
+    }  # fmt: skip
+    assert second[head.index("face")] == "2"
+
+
+def test_two_images_of_one_source_stay_two(tmp_path):
+    frames_of_a_film = [
+        replace(result("f.mp4", "sad"), index=number, time_s=number / 25) for number in (0, 1)
+    ]
+    memory = [result("", "sad"), result(""), result(""), result("", "happy", "sad")]
+    rows = [row for one in frames_of_a_film + memory for row in one.to_rows()]
+    again = [one.to_dict() for one in images_of(rows)]
+    assert again == [one.to_dict() for one in (*frames_of_a_film, *memory)]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_the_last_image_of_a_table_may_not_be_whole_and_is_done_again(form, tmp_path):
+    path = tmp_path / f"t.{form}"
+    with Table(path, FACTS) as table:
+        for one in RESULTS:
+            table.write(one)
+    whole = path.read_bytes()
+    rows = list(read_rows(path))
+    for cut in range(len(whole) - 200, len(whole) + 1, 7):
+        path.write_bytes(whole[:cut])
+        with Table(path, FACTS, resume=True) as again:
+            for one in RESULTS:
+                again.write(one)
+        assert list(read_rows(path)) == rows, f"cut at {cut} of {len(whole)} bytes"
+
+
+def test_results_of_another_model_are_not_mixed(tmp_path):
+    with Table(tmp_path / "t.csv", FACTS) as table:
+        table.write(RESULTS[0])
+        table.write(RESULTS[1])
+    with pytest.raises(
+        ConfigError, match=r"t\.csv holds results of m@abababababab with 2 views, this run has n@"
+    ):
+        Table(tmp_path / "t.csv", {**FACTS, "model": {**FACTS["model"], "name": "n"}}, resume=True)
+    (tmp_path / "u.jsonl").write_text("nonsense\n")
+    with pytest.raises(ConfigError, match=r"u\.jsonl is no table of results"):
+        Table(tmp_path / "u.jsonl", FACTS, resume=True)
+    (tmp_path / "v.csv").write_text("name,age\nx,3\n")
+    with pytest.raises(ConfigError, match=r"v\.csv is no table of results"):
+        Table(tmp_path / "v.csv", FACTS, resume=True)
+
+
+def run(source, outputs, workers=2, **options):
+    pipeline = Pipeline(ConstantClassifier(), FixedDetector(BOX, (3.0, 5.0, 60.0, 99.0)), **options)
+    with Sinks(outputs, pipeline.facts) as sinks:
+        return list(recorded(pipeline, frames(source), sinks, workers=workers))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    place = tmp_path / "photos"
+    for name in ("a.jpg", "sub/a.jpg", "sub/A.jpeg", "b.png"):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(jpeg(photo()))
+    (place / "c.jpg").write_bytes(b"broken")
+    return place
+
+
+def test_everything_is_written(folder, tmp_path):
+    out, crops = tmp_path / "out", tmp_path / "crops"
+    outputs = Outputs(out=out, crops=crops, csv=tmp_path / "t.csv", json=str(tmp_path / "t.json"))
+    results = run(folder, outputs)
+    assert len(results) == 5
+    names = {"a.faces.jpg", "a-3.faces.jpg", "A-2.faces.jpg", "b.faces.jpg"}
+    assert listed(out) == {*names, "predictions.json", "predictions.jsonl"}
+    assert len(listed(crops)) == 8
+    assert images.read(crops / "b.face2.png").shape == (94, 94, 3)
+    assert (images.read(out / "b.faces.jpg") != images.read(folder / "b.png")).any()
+    document = json.loads((out / "predictions.json").read_text())
+    assert document == json.loads((tmp_path / "t.json").read_text())
+    assert {name: document[name] for name in ("schema", "detector", "views", "uncertain_below", "backend")} == {
+        "schema": "mien.predictions/2", "detector": "FixedDetector", "views": 1, "uncertain_below": 0.0,
+        "backend": "ConstantClassifier",
+    }  # fmt: skip
+    assert [one["source"] for one in document["images"]] == [one.source for one in results]
+    assert [bool(one["error"]) for one in document["images"]] == [False, False, True, False, False]
+    assert len(list(read_rows(tmp_path / "t.csv"))) == 9
+    assert all("_decoded" not in vars(one.frame) for one in results), "results keep pixels"
+
+
+def test_json_alone_goes_to_stdout_and_nothing_is_left(folder, capsys):
+    run(folder, Outputs(json="-"))
+    assert len(json.loads(capsys.readouterr().out)["images"]) == 5
+    run([], Outputs(json="-"))
+    assert json.loads(capsys.readouterr().out)["images"] == []
+
+
+def test_resume_leaves_out_what_is_done_and_names_stay_the_same(folder, tmp_path):
+    out = tmp_path / "out"
+    first = run(folder, Outputs(out=out, csv=tmp_path / "t.csv"))
+    before = {name: (out / name).read_bytes() for name in listed(out)}
+    lines = (out / "predictions.jsonl").read_text().splitlines(keepends=True)
+    (out / "predictions.jsonl").write_text("".join(lines[:5]))  # two images and the broken one
+    (out / "a-3.faces.jpg").unlink()
+    again = run(folder, Outputs(out=out, csv=tmp_path / "t.csv", resume=True))
+    assert [one.source for one in again] == [one.source for one in first[2:]]
+    assert {name: (out / name).read_bytes() for name in listed(out)} == before
+
+
+def test_an_interrupted_parquet_keeps_its_lines_and_becomes_parquet_in_the_end(folder, tmp_path):
+    pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    table = tmp_path / "t.parquet"
+    pipeline = Pipeline(ConstantClassifier(), FixedDetector(BOX))
+    with pytest.raises(KeyboardInterrupt), Sinks(Outputs(parquet=table), pipeline.facts) as sinks:
+        for number, _ in enumerate(recorded(pipeline, frames(folder), sinks, workers=1)):
+            if number == 2:
+                raise KeyboardInterrupt
+    assert not table.exists()
+    with Sinks(Outputs(parquet=table, resume=True), pipeline.facts) as sinks:
+        assert len(list(recorded(pipeline, frames(folder), sinks, workers=1))) == 3
+    assert pq.read_table(table).column("source").to_pylist() == [one.source for one in frames(folder)]
+    assert listed(tmp_path) == {"photos", "t.parquet"}
+
+
+def test_a_killed_run_goes_on_and_has_every_image_once(tmp_path):
+    """The real thing: a process that is killed with SIGKILL in the middle."""
+    place, out = tmp_path / "photos", tmp_path / "out"
+    place.mkdir()
+    for number in range(60):
+        (place / f"{number:02}.jpg").write_bytes(jpeg(photo(number)))
+    code = textwrap.dedent(f"""
+        import sys, time
+        from pathlib import Path
+        from mien.options import Outputs
+        from mien.pipeline import Pipeline
+        from mien.sinks import Sinks, recorded
+        from mien.vision.frames import frames
+        from tests.fakes import ConstantClassifier, FixedDetector
+        pipeline = Pipeline(ConstantClassifier(), FixedDetector({BOX}))
+        outputs = Outputs(out=Path({str(out)!r}), csv=Path({str(tmp_path / "t.csv")!r}), resume=sys.argv[1] == "1")
+        with Sinks(outputs, pipeline.facts) as sinks:
+            for result in recorded(pipeline, frames({str(place)!r}), sinks, workers=2):
+                time.sleep(float(sys.argv[2]))
+    """)
+    one = subprocess.Popen([sys.executable, "-c", code, "0", "0.05"])
+    journal = out / "predictions.jsonl"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (journal.exists() and journal.read_bytes().count(b"\n") > 9):
+        time.sleep(0.02)
+    one.send_signal(signal.SIGKILL)
+    one.wait()
+    done = journal.read_bytes().count(b"\n")
+    assert 9 < done < 60
+    subprocess.run([sys.executable, "-c", code, "1", "0"], check=True)
+    expected = sorted(str(path) for path in place.iterdir())
+    assert [row["source"] for row in read_rows(tmp_path / "t.csv")] == expected
+    assert [one["source"] for one in json.loads((out / "predictions.json").read_text())["images"]] == expected
+    assert len([name for name in listed(out) if name.endswith(".faces.jpg")]) == 60
+
+
+def test_names_are_unique_short_and_quick():
+    names = Names()
+    begun = time.process_time()
+    taken = [names.take(f"{number}/same.jpg", 0) for number in range(8000)]
+    assert time.process_time() - begun < 2  # quadratic took minutes
+    assert len(set(taken)) == 8000
+    assert taken[:3] == ["same", "same-2", "same-3"]
+    assert [names.take(path, 0) for path in ("same-4.jpg", "SAME.jpg", "", "x.tar.gz")] == [
+        "same-4-2", "SAME-8001", "image", "x.tar",
+    ]  # fmt: skip
+    long = [names.take("表" * 300 + ".jpg", 0) for _ in range(2)]
+    assert len(set(long)) == 2
+    assert all(len((name + ".faces.jpg").encode()) < 255 for name in long)
+    assert names.take("film.mp4", 17) == "film-000017"
+
+
+def test_wrong_outputs_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"csv expects a name that ends in \.csv, got t\.txt"):
+        Outputs(csv=tmp_path / "t.txt")
+    with pytest.raises(ConfigError, match="resume goes on with an earlier run: name its out"):
+        Sinks(Outputs(json="-", resume=True), FACTS)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="cannot write"):
+        Sinks(Outputs(out=tmp_path / "file"), FACTS)
+
+
+def test_saving(tmp_path):
+    found = predict([photo(), photo(1)], model=ConstantClassifier(), detector=FixedDetector(BOX))
+    folder = found.save(tmp_path / "seen")
+    assert listed(folder) == {
+        "image-2.faces.jpg",
+        "image.faces.jpg",
+        "predictions.json",
+        "predictions.jsonl",
+    }
+    assert json.loads((folder / "predictions.json").read_text()) == found.to_dict()
+    assert np.asarray(images.read(found[0].save(tmp_path / "one.png"))).shape == (210, 330, 3)
+    with pytest.raises(OutputError, match=r"expected a name that ends in \.jpg, \.jpeg, \.png, got one\.gif"):
+        found[0].save(tmp_path / "one.gif")

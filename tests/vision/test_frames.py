@@ -1,0 +1,437 @@
+"""Whatever a user has becomes frames: right pixels, or one clear error in its place; nothing is left out unsaid."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mien.errors import ConfigError, ImageError
+from mien.vision import images, listing
+from mien.vision.frames import Frame, Frames, frames
+from tests.pictures import write_tree, write_zip
+
+RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+
+
+def encoded(image_u8: np.ndarray, kind: str = "PNG", **options) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(image_u8).save(out, kind, **options)
+    return out.getvalue()
+
+
+PNG, JPEG = encoded(RGB), encoded(RGB, "JPEG")
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40)
+
+
+def sources(found: Frames) -> list[str]:
+    return [frame.source for frame in found]
+
+
+def errors(found: Frames) -> list[str | None]:
+    return [frame.error for frame in found]
+
+
+def file_object(data: bytes, name: str) -> io.BytesIO:
+    file = io.BytesIO(data)
+    file.name = name
+    return file
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("x.png", "x.png"),
+        (Path("x.png"), "x.png"),
+        (PNG, ""),
+        (bytearray(PNG), ""),
+        (memoryview(PNG), ""),
+        ("data:image/png;base64," + base64.b64encode(PNG).decode(), ""),
+        (Image.fromarray(RGB), ""),
+        (io.BytesIO(PNG), ""),
+        (file_object(PNG, "up/load.png"), "up/load.png"),
+        (RGB, ""),
+        (RGB[:, :, ::-1][:, :, ::-1], ""),
+        (Frame("x.png"), "x.png"),
+        ("z.zip/a/x.png", "z.zip/a/x.png"),
+    ],
+)
+def test_one_picture_by_every_entrance_gives_the_same_pixels(tmp_path, monkeypatch, source, name):
+    monkeypatch.chdir(tmp_path)
+    Path("x.png").write_bytes(PNG)
+    write_zip(Path("z.zip"), {"a/x.png": PNG, "y.png": JPEG})
+    found = frames(source)
+    (frame,) = found
+    assert (found.total, found.skipped) == (1, {})
+    assert (frame.source, frame.index, frame.time_s, frame.error) == (name, 0, None, None)
+    assert (frame.image_rgb_u8 == RGB).all()
+    assert frame.image_rgb_u8 is frame.image_rgb_u8  # decoded once
+
+
+def test_stdin(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(PNG)))
+    (frame,) = frames("-")
+    assert frame.source == "-"
+    assert (frame.image_rgb_u8 == RGB).all()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(PNG)))
+    monkeypatch.setattr(images, "FILE_LIMIT_BYTES", len(PNG) - 1)
+    assert errors(frames("-")) == [f"- is over the limit of {len(PNG) - 1} bytes for a picture file"]
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 1)])
+def test_a_grey_array(shape):
+    (frame,) = frames(RGB[..., 0].reshape(shape))
+    assert (frame.image_rgb_u8 == np.stack([RGB[..., 0]] * 3, axis=2)).all()
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (None, "expected a picture, got None: cv2.imread returns None for a file that it cannot read"),
+        (3, "expected a path, a file's bytes, a PIL image or an array, got int"),
+        ({"a.jpg": 1}, "array, got dict"),
+        ("", "expected the path of a picture, got an empty text"),
+        ("none.jpg", "cannot read none.jpg: No such file or directory"),
+        ("none[1].jpg", r"cannot read none\[1\].jpg: No such file or directory"),
+        ("a\0b.jpg", "cannot read a\0b.jpg: embedded null byte"),
+        ("http://host/x.jpg", "nothing is downloaded here: save the picture, then give its path"),
+        ("A" * 5000, "a text of 5,000 characters is no path; for base64, write data:image/jpeg;base64,..."),
+        ("data:image/png,AAAA", "expected data:image/...;base64,..., got data:image/png,AAAA..."),
+        ("data:image/png;base64,A", "the picture in a data: URI is not base64"),
+        (b"", "expected a picture, got an empty file"),
+        (b"hello", "not a picture in a known format"),
+        (HEIC, "HEIC is not read here, convert it to JPEG"),
+        (io.StringIO("x"), "the file is opened for text: open it for bytes, mode 'rb'"),
+        (RGB / 255, r"got float64 \[5, 7, 3\]: scale it to 0-255, then .astype\(np.uint8\)"),
+        (RGB.astype(np.uint16), r"got uint16 \[5, 7, 3\]: scale it"),
+        (np.zeros((5, 7, 4), np.uint8), r"got uint8 \[5, 7, 4\]: drop the transparency, image\[..., :3\]"),
+        (np.zeros((3, 5, 7), np.uint8), r"got uint8 \[3, 5, 7\]: put the channels last"),
+        (np.zeros((2, 5, 7, 3), np.uint8), r"got uint8 \[2, 5, 7, 3\]: give a batch as a list of images"),
+        (np.zeros((0, 7, 3), np.uint8), r"got uint8 \[0, 7, 3\]"),
+    ],
+)
+def test_what_cannot_be_read_is_a_frame_with_its_error(tmp_path, monkeypatch, source, message):
+    monkeypatch.chdir(tmp_path)
+    (frame,) = frames(source)
+    with pytest.raises(ImageError, match=message):
+        _ = frame.image_rgb_u8
+    assert "\n" not in frame.error
+    assert [bool(each.error) for each in frames([PNG, source, PNG])] == [False, True, False]
+
+
+def test_a_list_mixes_everything_and_an_iterator_is_read_as_it_is_asked(tmp_path):
+    write_tree(tmp_path / "in", {"b.png": PNG, "a.png": PNG, "c.txt": b""})
+    given = [PNG, [tmp_path / "in", (RGB, None)], "none.jpg"]
+    names = ["", str(tmp_path / "in/a.png"), str(tmp_path / "in/b.png"), "", "", "none.jpg"]
+    found = frames(given)
+    assert (found.total, sources(found), found.skipped) == (6, names, {"text": 1})
+    assert [bool(error) for error in errors(found)] == [False] * 4 + [True] * 2
+
+    taken = []
+    lazy = frames(taken.append(number) or each for number, each in enumerate(given))
+    assert (lazy.total, taken) == (None, [])
+    first = next(passing := iter(lazy))
+    assert (first.source, taken) == ("", [0])
+    assert [frame.source for frame in passing] == names[1:]
+    assert lazy.skipped == {"text": 1}
+
+
+def test_nothing_is_decoded_or_kept_before_it_is_asked(tmp_path, monkeypatch):
+    write_tree(tmp_path, {"a.png": PNG, "b.png": b"broken"})
+    reads = []
+    monkeypatch.setattr(images, "read", lambda path: reads.append(path) or RGB)
+    found = frames(tmp_path)
+    held = list(found)
+    assert reads == []
+    _ = held[1].image_rgb_u8, held[1].error
+    assert reads == [str(tmp_path / "b.png")]
+    in_memory = frames([PNG, Frame("x.png")])
+    assert [frame.error for frame in in_memory] == [None, None]
+    assert all("_decoded" not in vars(frame) for frame in (*found, *in_memory))
+
+
+def test_frames_pass_through():
+    found = frames([RGB])
+    assert frames(found) is found
+
+
+@pytest.mark.parametrize("source", ["x.png", PNG, RGB, "z.zip", None])
+def test_frames_pickle_without_their_pixels(tmp_path, monkeypatch, source):
+    monkeypatch.chdir(tmp_path)
+    Path("x.png").write_bytes(PNG)
+    write_zip(Path("z.zip"), {"x.png": PNG})
+    (frame,) = frames(source)
+    before = len(pickle.dumps(frame))
+    error = frame.error
+    again = pickle.dumps(frame)
+    assert len(again) == before
+    copy = pickle.loads(again)
+    assert (copy.source, copy.error) == (frame.source, error)
+    if error is None:
+        assert (copy.image_rgb_u8 == RGB).all()
+
+
+def test_frames_of_a_film_have_the_same_shape():
+    film = [Frame("c.mp4", number, number / 25, load=lambda: RGB) for number in range(3)]
+    assert [(f.source, f.index, f.time_s) for f in frames(iter(film))] == [
+        ("c.mp4", 0, 0.0),
+        ("c.mp4", 1, 0.04),
+        ("c.mp4", 2, 0.08),
+    ]
+
+
+MIXED = {
+    "a.JPG": JPEG,
+    "b.jfif": JPEG,
+    "c.jpe": JPEG,
+    "d": PNG,
+    "e.unknown": PNG,
+    "sub/f.png": PNG,
+    "sub/deep/really.heic": PNG,
+    "g.mp4": b"film",
+    "h.MOV": b"film",
+    "i.txt": b"text",
+    "j.onnx": b"graph",
+    "k.csv": b"1,2",
+    "l.heic": HEIC,
+    "m": HEIC,
+    "n.xyz": b"Python",
+    "o.zip": b"PK",
+    ".hidden.jpg": JPEG,
+    ".git/x.jpg": JPEG,
+    "__MACOSX/x.jpg": JPEG,
+    "sub/Thumbs.db": b"x",
+}
+FOUND = ["a.JPG", "b.jfif", "c.jpe", "d", "e.unknown", "sub/deep/really.heic", "sub/f.png"]
+SKIPPED = {"video": 2, "text": 1, "model": 1, "table": 1, "heic": 2, "other": 1, "archive": 1}
+
+
+def test_a_folder(tmp_path, monkeypatch):
+    write_tree(tmp_path / "in", MIXED)
+    found = frames(tmp_path / "in")
+    assert sources(found) == [str(tmp_path / "in" / name) for name in FOUND]
+    assert (found.total, found.skipped, errors(found)) == (len(FOUND), SKIPPED, [None] * len(FOUND))
+    assert listing.counted(found.skipped) == (
+        "2 videos, 2 HEIC pictures (convert them to JPEG), 1 text, 1 model, 1 table, 1 other file, 1 archive"
+    )
+    monkeypatch.chdir(tmp_path / "in")
+    assert sources(frames(".")) == FOUND
+    assert sources(frames("./sub/")) == ["sub/deep/really.heic", "sub/f.png"]
+
+
+def test_a_zip(tmp_path, monkeypatch):
+    zipfile_class = zipfile.ZipFile
+    write_zip(tmp_path / "in.zip", dict(reversed(MIXED.items())), zipfile.ZIP_DEFLATED)
+    found = frames(tmp_path / "in.zip")
+    assert sources(found) == [f"{tmp_path}/in.zip/{name}" for name in FOUND]
+    assert (found.total, found.skipped, errors(found)) == (len(FOUND), SKIPPED, [None] * len(FOUND))
+    opened = []
+    with monkeypatch.context() as patched:
+        patched.setattr(listing.zipfile, "ZipFile", lambda path: opened.append(path) or zipfile_class(path))
+        again = frames(sources(found))
+        assert (sources(again), errors(again)) == (sources(found), errors(found))
+    assert opened == [f"{tmp_path}/in.zip"]  # once for all members
+    (tmp_path / "in.zip").rename(tmp_path / "bare")
+    assert sources(frames(tmp_path / "bare")) == [f"{tmp_path}/bare/{name}" for name in FOUND]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("*.JPG", ["a.JPG"]),
+        ("[ac].*", ["a.JPG", "c.jpe"]),
+        ("?", ["d"]),
+        ("s*", ["sub/deep/really.heic", "sub/f.png"]),
+        ("**", FOUND),
+        ("**/*.png", ["sub/f.png"]),
+        ("sub/**/*", ["sub/deep/really.heic", "sub/f.png"]),
+        ("**/deep/**", ["sub/deep/really.heic"]),
+        ("*/*.png", ["sub/f.png"]),
+    ],
+)
+def test_a_pattern(tmp_path, monkeypatch, pattern, names):
+    write_tree(tmp_path, MIXED)
+    assert sources(frames(f"{tmp_path}/{pattern}")) == [f"{tmp_path}/{name}" for name in names]
+    monkeypatch.chdir(tmp_path)
+    assert sources(frames(pattern)) == names
+
+
+def test_a_pattern_counts_what_it_passes_over_and_a_name_may_look_like_one(tmp_path):
+    write_tree(tmp_path, MIXED | {"x[1].png": PNG})
+    assert frames(f"{tmp_path}/[d-m]*").skipped == {"video": 2, "text": 1, "model": 1, "table": 1, "heic": 2}
+    assert errors(frames(f"{tmp_path}/x[1].png")) == [None]
+
+
+@pytest.mark.parametrize(
+    ("name", "held"),
+    [
+        ("empty", "the folder {}: expected files such as .jpg or .png, found nothing"),
+        ("films", "the folder {}: expected files such as .jpg or .png, found 2 videos, 1 text"),
+        ("films.zip", "the zip {}: expected files such as .jpg or .png, found 2 videos, 1 text"),
+        ("*.jpg", "the pattern {}: expected files such as .jpg or .png, found nothing"),
+        ("films/*.m*", "the pattern {}: expected files such as .jpg or .png, found 2 videos"),
+    ],
+)
+def test_without_a_picture_the_error_says_what_lies_there(tmp_path, name, held):
+    films = {"a.mp4": b"", "b.mov": b"", "c.txt": b""}
+    (tmp_path / "empty").mkdir()
+    write_tree(tmp_path / "films", films)
+    write_zip(tmp_path / "films.zip", films)
+    with pytest.raises(ConfigError) as error:
+        frames(f"{tmp_path}/{name}")
+    assert str(error.value) == "no pictures in " + held.format(f"{tmp_path}/{name}")
+
+
+def test_links_are_followed_but_no_circles(tmp_path):
+    write_tree(tmp_path, {"in/a.png": PNG, "in/sub/b.png": PNG, "elsewhere/c.png": PNG})
+    (tmp_path / "in/linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in/sub/up").symlink_to(tmp_path / "in")
+    (tmp_path / "elsewhere/back").symlink_to(tmp_path / "in")
+    (tmp_path / "in/gone.png").symlink_to(tmp_path / "nowhere")
+    names = ["a.png", "gone.png", "linked/c.png", "sub/b.png"]
+    for found in (frames(tmp_path / "in"), frames(f"{tmp_path}/in/**")):
+        assert sources(found) == [str(tmp_path / "in" / name) for name in names]
+        assert [bool(error) for error in errors(found)] == [False, True, False, False]
+
+
+def test_an_unreadable_folder_is_a_frame_in_its_place(tmp_path, monkeypatch):
+    write_tree(tmp_path, {"a.png": PNG, "closed/b.png": PNG, "z.png": PNG})
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert errors(frames(tmp_path)) == [
+        None,
+        f"cannot read the folder {tmp_path}/closed: Permission denied",
+        None,
+    ]
+
+
+def test_results_of_an_earlier_run_are_no_photos(tmp_path):
+    write_tree(
+        tmp_path / "in",
+        dict.fromkeys(("a.png", "a.faces.jpg", "out/b.faces.jpg", "out/crops/c.png", "sub/d.png"), PNG),
+    )
+
+    def found(source: Path | str, skip: Path | None) -> tuple[list[str], dict[str, int]]:
+        got = frames(source, skip=skip)
+        return [str(Path(name).relative_to(tmp_path / "in")) for name in sources(got)], got.skipped
+
+    inside, out = tmp_path / "in", tmp_path / "in/out"
+    assert found(inside, None) == (
+        ["a.faces.jpg", "a.png", "out/b.faces.jpg", "out/crops/c.png", "sub/d.png"],
+        {},
+    )
+    assert found(inside, out) == (["a.faces.jpg", "a.png", "sub/d.png"], {"result": 2})
+    assert found(f"{inside}/*", out) == (["a.faces.jpg", "a.png", "sub/d.png"], {"result": 2})
+    assert found(inside, inside) == (
+        ["a.png", "out/b.faces.jpg", "out/crops/c.png", "sub/d.png"],
+        {"result": 1},
+    )
+    assert found(f"{inside}/*.*", inside) == (["a.png"], {"result": 1})
+    assert found(out, out) == (["out/crops/c.png"], {"result": 1})
+
+
+@pytest.mark.parametrize("name", ["pipe.jpg", "pipe"])
+def test_pipes_and_devices_are_not_waited_for(tmp_path, name):
+    write_tree(tmp_path, {"a.png": PNG})
+    os.mkfifo(tmp_path / name)
+    (tmp_path / "endless.jpg").symlink_to("/dev/zero")
+    message = "{} is a pipe or a device, expected a picture file; for bytes on stdin, use -"
+    assert errors(frames(tmp_path / name)) == [message.format(tmp_path / name)]
+    assert errors(frames(tmp_path / "endless.jpg")) == [message.format(tmp_path / "endless.jpg")]
+    expected = [None, True, True] if name == "pipe.jpg" else [None, True]
+    assert [error and True for error in errors(frames(tmp_path))] == expected
+
+
+def zip_bytes(**members: bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(f"{name}.png", content)
+    return out.getvalue()
+
+
+def encrypted(data: bytes, which: int) -> bytes:
+    """Set the flag of encryption in the directory's entry number `which`."""
+    at = -1
+    for _ in range(which + 1):
+        at = data.index(b"PK\1\2", at + 1)
+    return data[: at + 8] + b"\1" + data[at + 9 :]
+
+
+def test_a_zip_that_is_damaged_or_encrypted_is_one_broken_frame(tmp_path):
+    whole = zip_bytes(a=PNG, b=PNG)
+    path = tmp_path / "x.zip"
+    for data, message in [
+        (b"", f"cannot read the zip {path}: damaged or not complete (File is not a zip file)"),
+        (whole[:-30], f"cannot read the zip {path}: damaged or not complete (File is not a zip file)"),
+        (
+            encrypted(encrypted(whole, 0), 1),
+            f"{path} is encrypted: unpack it, then give the folder",
+        ),
+    ]:
+        path.write_bytes(data)
+        found = frames(path)
+        assert (sources(found), errors(found)) == ([str(path)], [message])
+    (tmp_path / "gone.zip").symlink_to("nowhere")
+    assert errors(frames(tmp_path / "gone.zip")) == [
+        f"cannot read the zip {tmp_path}/gone.zip: No such file or directory"
+    ]
+
+
+def test_members_that_cannot_be_read_are_broken_frames(tmp_path, monkeypatch):
+    path = tmp_path / "x.zip"
+    path.write_bytes(encrypted(zip_bytes(a=PNG, b=PNG), 1))
+    assert errors(frames(path)) == [None, f"{path}/b.png is encrypted: unpack it first"]
+
+    data = bytearray(zip_bytes(a=PNG, b=PNG))
+    data[60] ^= 255  # a byte of the first member, whose header ends at 35
+    path.write_bytes(bytes(data))
+    first, second = errors(frames(path))
+    assert first.startswith(f"cannot read {path}/a.png: damaged or not complete (")
+    assert second is None
+
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("a.png", PNG)
+    assert errors(frames(path)) == [f"{path}/a.png is compressed by a method not read here: use deflate"]
+    assert errors(frames(f"{path}/none.png")) == [
+        f"cannot read {path}/none.png: the zip {path} has no such member"
+    ]
+
+    path.write_bytes(zip_bytes(a=PNG, b=PNG + bytes(9)))
+    monkeypatch.setattr(images, "FILE_LIMIT_BYTES", len(PNG))
+    assert errors(frames(path)) == [
+        None,
+        f"{path}/b.png is over the limit of {len(PNG)} bytes for a picture file",
+    ]
+    monkeypatch.setattr(listing, "MEMBER_LIMIT", 1)
+    assert errors(frames(path)) == [f"{path} holds over 1 files: unpack it, then give the folder"]
+
+
+def test_a_member_that_unpacks_to_more_than_it_says_is_stopped(tmp_path):
+    data = bytearray(zip_bytes(a=bytes(5_000_000)))
+    at = data.index(b"PK\1\2")
+    data[at + 24 : at + 28] = (100).to_bytes(4, "little")
+    (tmp_path / "x.zip").write_bytes(bytes(data))
+    with pytest.raises(ImageError, match="damaged or not complete"):
+        listing.Archive(str(tmp_path / "x.zip")).read("a.png")
+
+
+def test_names_that_lead_out_of_a_zip_lead_nowhere(tmp_path):
+    write_zip(tmp_path / "x.zip", {"../../up.png": PNG, "/etc/root.png": PNG, "a\\b.png": PNG})
+    (tmp_path / "up.png").write_bytes(b"not this one")
+    found = frames(tmp_path / "x.zip")
+    assert errors(found) == [None] * found.total
+    assert errors(frames(sources(found))) == [None] * found.total
