@@ -239,24 +239,25 @@ def _new(path: Path) -> Path:
     return path.with_name(path.name + NEW)
 
 
-def _read_file(path: Path) -> bytes:
-    """Read a file of a bundle.
+def read_model_file(path: Path, what: str) -> bytes:
+    """Read a file of a model; `what` begins the message if that cannot be done.
 
     Raises:
         BundleError: it is missing, a pipe or device (reading one may never end), or a Git LFS pointer.
     """
     try:
         if path.exists() and not path.is_file():
-            raise BundleError(
-                f"bundle {path.parent}: {path.name} is not a regular file but a folder, pipe or device"
-            )
+            raise BundleError(f"{what}: it is not a regular file but a folder, pipe or device")
         content = path.read_bytes()
     except (OSError, ValueError) as error:  # the second: a name with a null character
-        reason = getattr(error, "strerror", None) or error
-        raise BundleError(f"bundle {path.parent} lacks its file {path.name}: {reason}") from error
+        raise BundleError(f"{what}: {getattr(error, 'strerror', None) or error}") from error
     if content.startswith(_LFS_POINTER):
         raise BundleError(f"{path} is a Git LFS pointer, not the file itself: run `git lfs pull` there")
     return content
+
+
+def _read_file(path: Path) -> bytes:
+    return read_model_file(path, f"bundle {path.parent}: cannot read {path.name}")
 
 
 def _read_config(folder: Path) -> _Config:

@@ -136,6 +136,11 @@ class RunOptions:
         "error.", choices=("cpu", "cuda", "auto"),
     )  # fmt: skip
     threads: int | None = option(None, "CPU threads of one call; by default the runtime chooses.")
+    spec: Path | None = option(
+        None,
+        "Labels and preprocessing of a single .onnx file that does not hold them: TOML or JSON.",
+        metavar="FILE",
+    )
 
     def __post_init__(self) -> None:
         """Check each option.

@@ -56,6 +56,7 @@ class Pipeline:
         backend: str = "onnx",
         device: str = "cpu",
         threads: int | None = None,
+        spec: str | Path | None = None,
     ) -> None:
         """Load what is named; a `Classifier` or `FaceDetector` of your own is called as it is, under a lock.
 
@@ -65,7 +66,7 @@ class Pipeline:
             detector_weights: the file with the detector's weights; by default the one that `mien fetch` stored.
             views: crops of each face whose probabilities are averaged; one of `mien.vision.crop.VIEWS`.
             uncertain_below: a face whose highest probability is less is labelled `uncertain`.
-            backend: as in `load_classifier`, like `device` and `threads`.
+            backend: as in `load_classifier`, like `device`, `threads` and `spec`.
 
         Raises:
             BundleError: the model cannot be loaded.
@@ -79,7 +80,7 @@ class Pipeline:
         self.views, self.uncertain_below, self.backend = views, uncertain_below, backend
         self._threads, self._load = threads, None
         if isinstance(model, str | Path):
-            self._load = partial(load_classifier, model, backend=backend, device=device)
+            self._load = partial(load_classifier, model, backend=backend, device=device, spec=spec)
         self._classifier = self._load(threads=threads) if self._load else cast("Classifier", model)
         self._one_thread: Classifier | None = None
         weights = None if detector_weights is None else Path(detector_weights)

@@ -195,7 +195,7 @@ def unfit(batch, outputs=None, inputs=("x",), elements=TensorProto.FLOAT, rank=2
         (peer(), "[[", ConfigError, "is neither TOML nor JSON"),
         (peer(), "labels = " + "[" * 5000, ConfigError, "is neither TOML nor JSON"),
         (peer(), "labels = " + "9" * 5000, ConfigError, "is neither TOML nor JSON"),
-        (b"version https://git-lfs.github.com/spec/v1\n", SPEC, BundleError, "is a Git LFS pointer, not the graph"),
+        (b"version https://git-lfs.github.com/spec/v1\n", SPEC, BundleError, "is a Git LFS pointer"),
         (b"not a graph", SPEC, BundleError,
          r"this is not an ONNX graph, or a damaged one \(wire type 6\): export or copy it again"),
         (peer()[:-20], SPEC, BundleError, "this is not an ONNX graph, or a damaged one"),

@@ -244,6 +244,36 @@ def test_one_unreadable_photo_does_not_stop_the_rest(tmp_path, tiny_bundle):
     assert len(good["faces"]) == 1  # 48 pixels: taken whole
 
 
+def test_a_run_ends_with_its_counts(tmp_path, tiny_bundle):
+    (tmp_path / "a.jpg").write_bytes(b"broken")
+    (tmp_path / "b.png").write_bytes(png())
+    (tmp_path / "c.jpg").write_bytes(jpeg(np.full((211, 240, 3), 99, np.uint8)))
+    (tmp_path / "d.mp4").write_bytes(b"film")
+    done = run("predict", tmp_path, "--model", tiny_bundle)
+    assert done.returncode == 1
+    assert (
+        done.stdout.splitlines()[-1] == "images: 3, faces: 1, without a face: 1, errors: 1; skipped: 1 video"
+    )
+    assert "if they are face crops, use --detector whole" in done.stderr
+
+
+def test_a_single_graph_takes_its_spec(tmp_path):
+    graph = bundle.load("default").graph("onnx")
+    import onnx
+
+    bare = onnx.load_from_string(graph)
+    del bare.metadata_props[:]
+    onnx.save(bare, tmp_path / "peer.onnx")
+    words = ["predict", "sample", "--model", tmp_path / "peer.onnx"]
+    assert "does not say its labels and preprocessing" in run(*words).stderr
+    (tmp_path / "other.toml").write_text(
+        'labels = ["a", "b", "c", "d", "e", "f", "g"]\noutput = "logits"\n[preprocess]\nsize_px = 48\n'
+    )
+    done = run(*words, "--spec", tmp_path / "other.toml")
+    assert done.returncode == 0, done.stderr
+    assert " d " in done.stdout  # the fourth label of the built-in model is happy
+
+
 def test_no_face_in_the_photo_is_said_and_is_no_error(tmp_path, tiny_bundle):
     (tmp_path / "wall.jpg").write_bytes(jpeg(np.full((211, 307, 3), 99, np.uint8)))
     done = run("predict", tmp_path / "wall.jpg", "--model", tiny_bundle, "--out", tmp_path / "out")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mien import files
+from mien.bundle import read_model_file
 from mien.classifiers import log_probabilities
 from mien.classifiers.inputs import check_crops
 from mien.classifiers.session import open_session
@@ -33,7 +34,6 @@ NUMBERS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(d
 """Types of input and output that are used, as ONNX Runtime calls them."""
 SUM_TOLERANCE = 0.02
 """How far the sum of a row of probabilities may be from one; a softmax rounded to 8 bits is not exact."""
-LFS_POINTER = b"version https://git-lfs"
 
 
 class OnnxClassifier:
@@ -155,7 +155,7 @@ def open_file(path: Path, options: RunOptions, spec: Spec | Path | None = None) 
         raise ConfigError(
             f"{path} is one graph, run by ONNX Runtime: backend {options.backend} needs a bundle"
         )
-    graph = _read(path)
+    graph = read_model_file(path, f"cannot read the model {path}")
     session = open_session(path.name, graph, threads=options.threads, device=options.device)
     beside = [path.with_name(path.stem + suffix) for suffix in SUFFIXES]
     written = spec or next((file for file in beside if file.is_file()), None)
@@ -176,19 +176,6 @@ def are_probabilities(scores: Shaped[np.ndarray, "n k"], tolerance: float) -> bo
     """Return whether all values are from 0 to 1 and every row sums to one."""
     sums = scores.sum(axis=1, dtype=np.float64)
     return bool((scores >= 0).all() and (scores <= 1).all() and (np.abs(sums - 1) <= tolerance).all())
-
-
-def _read(path: Path) -> bytes:
-    try:
-        if not path.is_file() and path.exists():  # a pipe would wait for ever, a device never end
-            raise BundleError(f"cannot read the model {path}: it is not a regular file")
-        graph = path.read_bytes()
-    except (OSError, ValueError) as error:  # the second: a name with a null character
-        reason = getattr(error, "strerror", None) or error
-        raise BundleError(f"cannot read the model {path}: {reason}") from error
-    if graph.startswith(LFS_POINTER):
-        raise BundleError(f"{path} is a Git LFS pointer, not the graph itself: run `git lfs pull`")
-    return graph
 
 
 def _choose(session: Session, kind: str, tensors: Sequence[Any], name: str | None) -> Any:

@@ -95,16 +95,16 @@ def _kinds(result: ImageResult) -> dict[str, int]:
     return {
         "images": 1,
         "faces": len(result.faces),
-        "without a face": none,
-        "small without a face": none and result.is_small,
-        "errors": result.error is not None,
+        "without a face": int(none),
+        "small without a face": int(none and result.is_small),
+        "errors": int(result.error is not None),
     }
 
 
 def _summary(seen: Counter[str], done: int, skipped: str) -> str:
-    parts = [f"{seen['images']} images: {seen['faces']} faces"]
-    parts += [f"{seen[kind]} {kind}" for kind in ("without a face", "errors") if seen[kind]]
-    parts += [f"{done} done before"] if done else []
+    parts = [f"images: {seen['images']}", f"faces: {seen['faces']}"]
+    parts += [f"{kind}: {seen[kind]}" for kind in ("without a face", "errors") if seen[kind]]
+    parts += [f"done before: {done}"] if done else []
     return ", ".join(parts) + (f"; skipped: {skipped}" if skipped else "")
 
 
