@@ -77,8 +77,8 @@ def stages(paths: list[Path], name: str, weights: Path | None, model: str) -> tu
     return (1000 * spent / len(paths)).tolist(), found
 
 
-def whole(folder: Path, words: list[str], workers: int) -> tuple[float, float]:
-    """Return photos/s of `mien predict`, start included, and its peak memory in MiB."""
+def whole(folder: Path, words: list[str], cores: int) -> tuple[float, float]:
+    """Return seconds of `mien predict` on so many cores, a worker each, start included; and its peak in MiB."""
     with tempfile.TemporaryDirectory() as out:
         command = [
             sys.executable,
@@ -89,11 +89,18 @@ def whole(folder: Path, words: list[str], workers: int) -> tuple[float, float]:
             "--out",
             out,
             "--workers",
-            str(workers),
+            str(cores),
             *words,
         ]
         started = time.perf_counter()
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        held = set(sorted(os.sched_getaffinity(0))[:cores])
+        done = subprocess.run(
+            command,
+            check=True,
+            capture_output=True,
+            text=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, held),
+        )
         return time.perf_counter() - started, int(done.stderr.split()[-1]) / 1024
 
 
@@ -107,6 +114,7 @@ def main() -> None:
     parser.add_argument("--model", default="default")
     parser.add_argument("--n", type=int, default=200)
     parser.add_argument("--detectors", default="haar,yunet")
+    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     detectors = {
         "haar": [],
@@ -128,18 +136,21 @@ def main() -> None:
             spent, found = stages(paths[: len(paths) // 2], detector, weights, options.model)
             print(f"| {detector} | {' | '.join(f'{ms:.2f}' for ms in spent)} | {sum(spent):.2f} | {found} |")
         print(
-            "\n`mien predict FOLDER --out`, start included\n\n| detector | workers | photos | photos/s | peak, MiB |"
+            "\n`mien predict FOLDER --out`, start included\n\n| detector | cores | photos | photos/s | peak, MiB |"
         )
         print("|---|---|---|---|---|")
         for path in paths[: len(paths) // 4]:
             (few / path.name).write_bytes(path.read_bytes())
         for detector, own in detectors.items():
             words = ["--detector", detector, *own, "--model", options.model]
-            rows = [(few, cores), *((folder, workers) for workers in range(1, cores + 1))]
-            for where, workers in rows:
+            rows = [
+                (few, cores),
+                *((folder, used) for used in sorted({1, cores}) for _ in range(options.rounds)),
+            ]
+            for where, used in rows:
                 n = sum(1 for _ in where.rglob("*.jpg"))
-                seconds, peak = whole(where, words, workers)
-                print(f"| {detector} | {workers} | {n} | {n / seconds:.1f} | {peak:.0f} |")
+                seconds, peak = whole(where, words, used)
+                print(f"| {detector} | {used} | {n} | {n / seconds:.1f} | {peak:.0f} |")
 
 
 if __name__ == "__main__":

@@ -135,7 +135,9 @@ class RunOptions:
         "cpu", "Where it runs; auto takes cuda if it works, else cpu. If cuda is asked for and missing, that is an "
         "error.", choices=("cpu", "cuda", "auto"),
     )  # fmt: skip
-    threads: int | None = option(None, "CPU threads of one call; by default the runtime chooses.")
+    threads: int | None = option(
+        None, "CPU threads of one call; by default the runtime chooses. For photos: one."
+    )
     spec: Path | None = option(
         None,
         "Labels and preprocessing of a single .onnx file that does not hold them: TOML or JSON.",

@@ -12,9 +12,8 @@ import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -55,7 +54,7 @@ class Pipeline:
         uncertain_below: float = 0.0,
         backend: str = "onnx",
         device: str = "cpu",
-        threads: int | None = None,
+        threads: int = 1,
         spec: str | Path | None = None,
     ) -> None:
         """Load what is named; a `Classifier` or `FaceDetector` of your own is called as it is, under a lock.
@@ -66,7 +65,9 @@ class Pipeline:
             detector_weights: the file with the detector's weights; by default the one that `mien fetch` stored.
             views: crops of each face whose probabilities are averaged; one of `mien.vision.crop.VIEWS`.
             uncertain_below: a face whose highest probability is less is labelled `uncertain`.
-            backend: as in `load_classifier`, like `device`, `threads` and `spec`.
+            backend: as in `load_classifier`, like `device` and `spec`.
+            threads: CPU threads of one call of the classifier. More only pay for a large network: a face takes it
+                little time beside finding it, and idle threads of ONNX Runtime keep a core busy.
 
         Raises:
             BundleError: the model cannot be loaded.
@@ -77,19 +78,23 @@ class Pipeline:
             raise ConfigError(f"`uncertain_below` is a probability from 0 to 1, got {uncertain_below:g}")
         if views not in VIEWS:
             raise ConfigError(f"`views` must be one of {', '.join(map(str, VIEWS))}, got {views}")
-        self.views, self.uncertain_below, self.backend = views, uncertain_below, backend
-        self._threads, self._load = threads, None
-        if isinstance(model, str | Path):
-            self._load = partial(load_classifier, model, backend=backend, device=device, spec=spec)
-        self._classifier = self._load(threads=threads) if self._load else cast("Classifier", model)
-        self._one_thread: Classifier | None = None
+        self.views, self.uncertain_below = views, uncertain_below
+        own = not isinstance(model, str | Path)
+        self.backend = type(model).__name__ if own else backend
+        self._classifier = (
+            load_classifier(model, backend=backend, device=device, threads=threads, spec=spec)
+            if isinstance(model, str | Path)
+            else model
+        )
         weights = None if detector_weights is None else Path(detector_weights)
         self._detectors = Lent(
             lambda: open_detector(detector, weights) if isinstance(detector, str) else detector
         )
-        shared = not isinstance(detector, str) or getattr(self._detectors.first, "one_at_a_time", False)
-        self._detector_turn = threading.Lock() if shared else contextlib.nullcontext()
-        self._classifier_turn = contextlib.nullcontext() if self._load else threading.Lock()
+        self.finds_one_at_a_time = not isinstance(detector, str) or getattr(
+            self.detector, "one_at_a_time", False
+        )
+        self._detector_turn = threading.Lock() if self.finds_one_at_a_time else contextlib.nullcontext()
+        self._classifier_turn = threading.Lock() if own else contextlib.nullcontext()
 
     @property
     def classifier(self) -> Classifier:
@@ -108,7 +113,7 @@ class Pipeline:
             "schema": SCHEMA,
             "version": __version__,
             "model": self.classifier.id.to_dict(),
-            "backend": self.backend if self._load else type(self.classifier).__name__,
+            "backend": self.backend,
             "detector": getattr(self.detector, "name", type(self.detector).__name__),
             "views": self.views,
             "uncertain_below": self.uncertain_below,
@@ -137,21 +142,16 @@ class Pipeline:
 
         Args:
             source: whatever `mien.frames` takes, or frames.
-            workers: images worked on at once; by default as many as there are cores and images. With several, each
-                call of the classifier gets one thread. Few images are decoded ahead, so memory does not grow.
+            workers: images worked on at once; by default as many as there are cores and images. Few are decoded
+                ahead, so memory does not grow.
 
         Raises:
             ConfigError: fewer workers than one, or a folder without images.
         """
         stream = frames(source)
         workers = self.workers_for(stream.total, workers)
-        classifier = self._classifier_for(workers)
-
-        def name(group: list[tuple[Frame, list[Face] | str]]) -> list[ImageResult]:
-            return self._named(group, classifier)
-
         groups = ordered_groups(self._found, stream, workers, most=workers)
-        for results in ordered(name, groups, workers, ahead=1):
+        for results in ordered(self._named, groups, workers, ahead=1):
             yield from results
 
     def workers_for(self, images: int | None, wanted: int | None = None) -> int:
@@ -195,23 +195,10 @@ class Pipeline:
 
     def name(self, crops: UInt8[np.ndarray, "n v s s c"]) -> Float32[np.ndarray, "n k"]:
         """Return the probability of each label for each face, the mean over its views; n may be zero."""
-        return self._probs(crops, self.classifier)
-
-    def _probs(
-        self, crops: UInt8[np.ndarray, "n v s s c"], classifier: Classifier
-    ) -> Float32[np.ndarray, "n k"]:
         n, v = crops.shape[:2]
         with self._classifier_turn:
-            logits = classifier.logits(np.ascontiguousarray(crops.reshape(n * v, *crops.shape[2:])))
+            logits = self.classifier.logits(np.ascontiguousarray(crops.reshape(n * v, *crops.shape[2:])))
         return probabilities(logits).reshape(n, v, logits.shape[1]).mean(axis=1)
-
-    def _classifier_for(self, workers: int) -> Classifier:
-        """Return the classifier, with one thread for each call where several workers share the cores."""
-        if workers == 1 or self._threads is not None or self._load is None:
-            return self.classifier
-        if self._one_thread is None:
-            self._one_thread = self._load(threads=1)
-        return self._one_thread
 
     def _found(self, frame: Frame) -> tuple[Frame, list[Face] | str]:
         """Return the faces of a frame, or why there are none to look for."""
@@ -220,9 +207,7 @@ class Pipeline:
         except ImageError as error:
             return frame, str(error)
 
-    def _named(
-        self, group: list[tuple[Frame, list[Face] | str]], classifier: Classifier
-    ) -> list[ImageResult]:
+    def _named(self, group: list[tuple[Frame, list[Face] | str]]) -> list[ImageResult]:
         """Name the faces of several frames in one call of the classifier."""
         crops = []
         for number, (frame, faces) in enumerate(group):
@@ -230,7 +215,7 @@ class Pipeline:
                 crops.append(self.crops(frame.image_rgb_u8, [] if isinstance(faces, str) else faces))
             except ImageError as error:
                 group[number] = frame, faces if isinstance(faces, str) else str(error)
-        rows = iter(self._probs(np.concatenate(crops), classifier).tolist() if crops else [])
+        rows = iter(self.name(np.concatenate(crops)).tolist() if crops else [])
         return [self._result(frame, faces, rows) for frame, faces in group]
 
     def _result(self, frame: Frame, faces: list[Face] | str, rows: Iterator[list[float]]) -> ImageResult:

@@ -68,7 +68,11 @@ def predict(
     from mien.vision.listing import counted
 
     stream = frames(named, skip=outputs.out)
-    pipeline = Pipeline(model, **look.of_pipeline(), **vars(run))
+    pipeline = Pipeline(model, **look.of_pipeline(), **vars(run) | {"threads": run.threads or 1})
+    if pipeline.workers_for(stream.total, look.workers) > 1 and not pipeline.finds_one_at_a_time:
+        import cv2
+
+        cv2.setNumThreads(1)  # this process is ours: OpenCV's own threads would compete with the workers
     quiet, seen = outputs.json == STDOUT, Counter[str]()
     with Sinks(outputs, pipeline.facts) as sinks, progress("photos", stream.total) as step:
         if look.detector == "auto":
