@@ -2,31 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-
 import numpy as np
 import pytest
 
-from mien.detectors import CATALOG, DETECTORS, Auto, FaceDetector, advice, open_detector
-from mien.vision import images
-
-
-@pytest.fixture(params=["auto of haar", "auto of yunet", *CATALOG], scope="module")
-def detector(request) -> FaceDetector:
-    name = request.param.split()[-1]
-    entry = CATALOG[name]
-    if entry.extra and not importlib.util.find_spec(name):
-        if os.environ.get("CI"):
-            pytest.fail(f"CI must have {name}")
-        pytest.skip(f"{name} is not installed")
-    weights = request.getfixturevalue("yunet_weights") if entry.weights else None
-    return Auto(name, weights) if request.param.startswith("auto") else open_detector(name, weights)
-
-
-@pytest.fixture(scope="module")
-def photo(shared):
-    return images.read(shared / "photos" / "multi_face.jpg")
+from mien.detectors import CATALOG, DETECTORS, Auto, FaceDetector, advice
 
 
 def test_protocol(detector):
