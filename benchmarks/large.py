@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import save
 
 from mien import bundle
+from mien.card import versions
 from mien.data.synthetic import draw_dataset
-from mien.evaluation.facts import versions
 from mien.export.onnx import export_onnx
 from mien.export.quantise import quantise
 from mien.networks import catalog

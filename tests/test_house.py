@@ -16,7 +16,7 @@ from mien import cli
 SOURCE = Path(mien.__file__).parent
 FLOORS = [
     {"labels", "errors", "files", "install", "options", "palette"},
-    {"config", "bundle", "preprocess", "results", "card", "workers"},
+    {"config", "bundle", "preprocess", "results", "card", "history", "workers"},
     {"data", "networks", "vision"},
     {"classifiers", "detectors"},
     {"training", "evaluation", "export", "benchmark", "pipeline", "predictions", "sinks"},
@@ -88,6 +88,25 @@ def test_no_import_circles():
         name: {o for o in imported(f, everywhere=False) if o in known} - {name} for name, f in known.items()
     }
     list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def rooms() -> dict[str, set[str]]:
+    """For each room, the rooms that any of its modules imports, inside functions as well."""
+    known, graph = modules(), {name: set[str]() for name in FLOOR}
+    for name, file in known.items():
+        if room(name) in FLOOR:
+            graph[room(name)] |= {room(other) for other in imported(file) if other in known}
+    return {name: others - {name, ""} for name, others in graph.items()}
+
+
+def test_no_circles_of_rooms():
+    list(graphlib.TopologicalSorter(rooms()).static_order())
+
+
+def test_rooms_are_counted_by_what_their_modules_import():
+    assert {"evaluation", "export", "history"} <= rooms()["training"]
+    with pytest.raises(graphlib.CycleError):
+        list(graphlib.TopologicalSorter({**rooms(), "history": {"training"}}).static_order())
 
 
 def test_only_the_training_side_knows_torch_and_it_does_not_know_vision():

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import html
 import re
-from typing import Any
+from collections import Counter
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from mien import __version__
 from mien.preprocess import Preprocess
 from mien.results import ClassScores
 
+if TYPE_CHECKING:
+    from mien.data.dataset import FaceDataset
+
+_VERSIONED = ("torch", "lightning", "onnx", "onnxruntime", "numpy", "opencv-python-headless")
 ENSEMBLE = "ensemble"
 """The architecture of a bundle that joins others; it has a graph and no weights of torch's."""
 
@@ -189,6 +197,28 @@ class Card(BaseModel):
         own, fitted = self.training.validation_split, self.calibration.split
         chosen = self.training.chosen_on if self.training.chosen_on is not None else (own,)
         return tuple(dict.fromkeys(split for split in (*chosen, fitted) if split))
+
+
+def data_facts(data: FaceDataset, fingerprint: str) -> Data:
+    """Return name and fingerprint of a dataset, how many images of each label it has, and what was left out."""
+    counts = {}
+    for split in data.labelled_splits:
+        found = Counter(data.truth[data.rows(split)].tolist())
+        counts[split] = {data.labels[number]: n for number, n in sorted(found.items())}
+    name, skipped = Path(data.source).name, tuple(data.skipped)
+    return Data(name=name, fingerprint=fingerprint, counts=counts, skipped=skipped)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that make a bundle."""
+    return {"mien": __version__, **{name: _version(name) for name in _VERSIONED}}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # installed under another name, such as a distribution's own OpenCV
+        return "unknown"
 
 
 _USES = """\

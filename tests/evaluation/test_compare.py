@@ -20,7 +20,7 @@ from mien.evaluation.comparison_figures import Series, accuracy_bars, shortened
 from mien.evaluation.comparison_report import write_comparison
 from mien.evaluation.contenders import Contender, Past, distinct_names, enter
 from mien.evaluation.latency import ROUNDS, latencies_ms
-from mien.training.history import EpochRow
+from mien.history import EpochRow
 from tests.evaluation.test_report import Fixed, Page, noisy, rows_of
 from tests.fakes import ConstantClassifier
 from tests.training.tiny import tiny_data

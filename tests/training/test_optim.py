@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from mien.config import Optim, Validation
-from mien.training.history import EpochRow, best_epoch, out_of_patience
+from mien.history import EpochRow
+from mien.training.history import best_epoch, out_of_patience
 from mien.training.optim import build_optimizer, learning_rate, moving_average, set_learning_rate
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from mien.config import read_recipe
 from mien.errors import ConfigError, MissingExtra, OutputError
-from mien.training.history import EpochRow
+from mien.history import EpochRow
 from mien.training.track import check_trackers, tracker
 
 RECIPE = read_recipe("nano", ["epochs=2"])

@@ -14,7 +14,7 @@ from mien.config import Recipe, read_recipe
 from mien.data.synthetic import draw_dataset
 from mien.data.twins import picture_keys
 from mien.errors import ConfigError, DataError, FetchError
-from mien.evaluation.facts import CHOSEN, keys_learnt
+from mien.evaluation.protocol import CHOSEN, keys_learnt
 from mien.labels import EMOTIONS_7
 from mien.networks import catalog
 from mien.preprocess import Preprocess

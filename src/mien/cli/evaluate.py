@@ -98,7 +98,7 @@ def evaluate(
 def _trained_on(model: str) -> Int[np.ndarray, " m"] | None:
     """Return the keys of the images a model was trained on, if it keeps them."""
     from mien import bundle
-    from mien.evaluation.facts import keys_learnt
+    from mien.evaluation.protocol import keys_learnt
 
     return None if model.endswith(".onnx") else keys_learnt(bundle.load(model))
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mien.cli.progress import Progress
-    from mien.training.history import EpochRow
+    from mien.history import EpochRow
     from mien.training.loop import Step
 
 

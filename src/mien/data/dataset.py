@@ -56,6 +56,11 @@ class FaceDataset:
         """Names of the splits, in order of first appearance."""
         return tuple(dict.fromkeys(self.split.tolist()))
 
+    @property
+    def labelled_splits(self) -> tuple[str, ...]:
+        """Names of the splits whose every image has a label: a contest's test images may have none."""
+        return tuple(split for split in self.splits if self.targets[self.rows(split)].any(axis=1).all())
+
     def rows(self, split: str) -> Int[np.ndarray, " n"]:
         """Return the row numbers of one split.
 

@@ -17,11 +17,11 @@ from mien.data.twins import are_twins
 from mien.errors import DataError
 from mien.evaluation.contenders import check_labels
 from mien.evaluation.evaluate import answers, report
-from mien.evaluation.facts import MOST_SEEN
 from mien.evaluation.figures import GRID
 from mien.evaluation.latency import latencies_ms
 from mien.evaluation.metrics import INTERVAL, RESAMPLES, Figure, interval
 from mien.evaluation.paired import Resampled, compare_pairs, pareto, resample
+from mien.evaluation.protocol import MOST_SEEN
 from mien.results import COMPARISON_SCHEMA
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from mien import bundle
 from mien.classifiers import load_classifier
 from mien.errors import ConfigError, DataError
-from mien.evaluation.facts import CHOSEN, keys_learnt
-from mien.training.history import EpochRow, read_csv
+from mien.evaluation.protocol import CHOSEN, keys_learnt
+from mien.history import EpochRow, read_csv
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

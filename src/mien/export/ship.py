@@ -18,7 +18,7 @@ from mien.classifiers.onnx_runtime import open_graph
 from mien.classifiers.spec import of_ours
 from mien.data.synthetic import draw_dataset
 from mien.errors import BundleError, ConfigError, DataError, OutputError, did_you_mean, needs
-from mien.evaluation.facts import READ_ONCE, labelled_splits, scores, versions
+from mien.evaluation.protocol import READ_ONCE, scores
 from mien.export.agreement import BOUNDS, EXACT, Agreement, Bound, compare
 from mien.export.temperature import with_temperature, without_temperature
 
@@ -149,7 +149,7 @@ def ship(
         "onnx_size_bytes": len(source.graph("onnx")),
         "onnx_sha256": source.id.sha256,
         "scores": _scores(source, graph, data, pictures.split),
-        "versions": versions(),
+        "versions": card.versions(),
         "command": command,
     }
     exports = {**source.card.exports, target: card.Export.model_validate(facts)}
@@ -207,7 +207,7 @@ def _scores(source: Bundle, graph: bytes, data: FaceDataset | None, split: str) 
     protocols = {score.split: score.protocol for score in source.card.scores}
     judged = {
         name: protocols.get(name, READ_ONCE)
-        for name in labelled_splits(data)
+        for name in data.labelled_splits
         if name not in (split, training_split(source))
     }
     return scores(open_graph(source.id, source.preprocess, graph), data, judged)

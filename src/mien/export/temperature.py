@@ -13,7 +13,7 @@ from mien.classifiers.onnx_runtime import open_graph
 from mien.errors import BundleError, ConfigError, OutputError, needs
 from mien.evaluation.calibration import Calibration, calibrate
 from mien.evaluation.evaluate import answers
-from mien.evaluation.facts import check_unseen
+from mien.evaluation.protocol import check_unseen
 
 with needs("export"):
     import onnx

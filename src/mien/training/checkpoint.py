@@ -10,7 +10,7 @@ import torch
 
 from mien import files
 from mien.errors import ConfigError
-from mien.training.history import EpochRow
+from mien.history import EpochRow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

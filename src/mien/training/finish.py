@@ -13,15 +13,15 @@ import torch
 from safetensors.torch import save as to_safetensors
 
 from mien import bundle, files
-from mien.card import Training
+from mien.card import Training, data_facts, versions
 from mien.classifiers.onnx_runtime import open_graph
 from mien.config import facts_of
 from mien.data.twins import picture_keys, to_bytes
-from mien.evaluation.facts import CHOSEN, data_facts, keys_learnt, protocols, scores, versions
+from mien.evaluation.protocol import CHOSEN, keys_learnt, protocols, scores
 from mien.export.onnx import check_parity, export_onnx
 from mien.networks.plain import deploy
 from mien.results import ModelId
-from mien.training.history import EpochRow, best_epoch, write_plot
+from mien.training.history import best_epoch, write_plot
 from mien.training.transfer import origin, parents
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from mien.config import Recipe
     from mien.data.dataset import FaceDataset
+    from mien.history import EpochRow
 
 PARITY_IMAGES = 512
 CHOSEN_BEFORE = "a model that this one learnt from was chosen on this split"

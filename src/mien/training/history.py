@@ -1,14 +1,12 @@
-"""A run's history, epoch by epoch: as CSV and as a plot."""
+"""What a run's history says: the best epoch, when to stop, and the plot of it."""
 
 from __future__ import annotations
 
-import csv
 import io
-from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
 from mien import files
-from mien.errors import DataError, needs
+from mien.errors import needs
 from mien.palette import SERIES_HEX
 
 with needs("report"):
@@ -20,23 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mien.config import Validation
-
-
-@dataclass(frozen=True)
-class EpochRow:
-    """One epoch. Accuracies are fractions; training figures are of augmented pictures, as trained on."""
-
-    epoch: int
-    learning_rate: float
-    """At the epoch's end."""
-    train_loss: float
-    train_accuracy: float
-    val_loss: float
-    val_accuracy: float
-    """Of the weights that would ship: the moving average where there is one."""
-    val_macro_f1: float
-    """Mean over the classes, so that a rare one counts as much as any."""
-    seconds: float
+    from mien.history import EpochRow
 
 
 def best_epoch(history: Sequence[EpochRow], monitor: str = "accuracy") -> EpochRow:
@@ -51,40 +33,6 @@ def out_of_patience(history: Sequence[EpochRow], rule: Validation) -> bool:
     if not rule.patience_epochs or not history:
         return False
     return len(history) - best_epoch(history, rule.monitor).epoch >= rule.patience_epochs
-
-
-def write_csv(path: Path, history: Sequence[EpochRow]) -> None:
-    """Write one line an epoch."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(EpochRow)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: f"{value:.6g}" for key, value in asdict(row).items()} for row in history)
-    files.write(path, text.getvalue())
-
-
-def read_csv(path: Path) -> list[EpochRow]:
-    """Read what `write_csv` wrote.
-
-    Raises:
-        DataError: another header, or a cell that is no number.
-    """
-    names = [field.name for field in fields(EpochRow)]
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        lines = csv.DictReader(file)
-        if lines.fieldnames != names:
-            raise DataError(
-                f"{path} is no history of a run of this version: expected the columns {', '.join(names)}; move the "
-                f"file away to go on without a history"
-            )
-        try:
-            return [
-                EpochRow(int(line["epoch"]), *(float(line[name]) for name in names[1:])) for line in lines
-            ]
-        except (ValueError, TypeError) as error:
-            raise DataError(
-                f"{path}, line {lines.line_num}: expected {len(names)} numbers ({error}): copy the run again, or "
-                f"move the file away to go on without a history"
-            ) from error
 
 
 def write_plot(path: Path, history: Sequence[EpochRow], best: EpochRow, title: str) -> None:

@@ -22,13 +22,14 @@ from mien import bundle, files
 from mien.config import checked_recipe, facts_of
 from mien.data.dataset import HOLDOUT, check_split
 from mien.errors import ConfigError, TrainingError
-from mien.evaluation.facts import check_unseen
+from mien.evaluation.protocol import check_unseen
+from mien.history import EpochRow, write_csv
 from mien.networks import catalog
 from mien.training.batches import Batches, epoch_seed
 from mien.training.checkpoint import Checkpoint, Weights
 from mien.training.distill import Teachers, load_teachers
 from mien.training.finish import Provenance, save_bundle
-from mien.training.history import EpochRow, best_epoch, out_of_patience, write_csv
+from mien.training.history import best_epoch, out_of_patience
 from mien.training.launch import check_device, open_fabric
 from mien.training.losses import objective
 from mien.training.optim import build_optimizer, learning_rate, moving_average, set_learning_rate

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from mien.config import Optim
-    from mien.training.history import EpochRow
+    from mien.history import EpochRow
 
 
 def build_optimizer(

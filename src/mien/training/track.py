@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mien.config import Recipe
-    from mien.training.history import EpochRow
+    from mien.history import EpochRow
 
 EXPERIMENT = "mien"
 

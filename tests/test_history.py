@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mien.errors import DataError
-from mien.training.history import EpochRow, read_csv, write_csv
+from mien.history import EpochRow, read_csv, write_csv
 
 ROWS = [
     EpochRow(1, 0.05, 1.5, 0.25, 1.75, 0.375, 0.3125, 3.5),

@@ -1,14 +1,11 @@
-"""What a bundle says about the data it was made with and how it fared there."""
+"""What may be chosen on which images, what was, and the scores that follow from it."""
 
 from __future__ import annotations
 
-from collections import Counter
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mien import __version__, bundle
-from mien.card import Data, Score
+from mien import bundle
+from mien.card import Score
 from mien.data.twins import are_twins, from_bytes
 from mien.errors import DataError
 from mien.evaluation.evaluate import evaluate
@@ -26,9 +23,8 @@ if TYPE_CHECKING:
 CHOSEN = "the epoch was chosen on this split"
 READ_ONCE = "read once; nothing was chosen on it"
 MOST_SEEN = 0.5
-"""Largest part of the pictures that something is chosen or fitted on that a model may have learnt."""
+"""Largest fraction of the images that something is chosen or fitted on that a model may have learnt."""
 _TTA = ("none", "flip")
-_VERSIONED = ("torch", "lightning", "onnx", "onnxruntime", "numpy", "opencv-python-headless")
 _KEPT = (
     "split",
     "tta",
@@ -40,21 +36,6 @@ _KEPT = (
     "per_class",
     "confusion",
 )
-
-
-def labelled_splits(data: FaceDataset) -> list[str]:
-    """Return the splits that can be judged: a contest's test images have no labels."""
-    return [split for split in data.splits if data.targets[data.rows(split)].any(axis=1).all()]
-
-
-def data_facts(data: FaceDataset, fingerprint: str) -> Data:
-    """Return name, fingerprint, counts and what was left out."""
-    counts = {
-        split: {data.labels[k]: n for k, n in sorted(Counter(data.truth[data.rows(split)].tolist()).items())}
-        for split in labelled_splits(data)
-    }
-    name, skipped = Path(data.source).name, tuple(data.skipped)
-    return Data(name=name, fingerprint=fingerprint, counts=counts, skipped=skipped)
 
 
 def scores(classifier: Classifier, data: FaceDataset, protocols: Mapping[str, str]) -> tuple[Score, ...]:
@@ -69,16 +50,16 @@ def scores(classifier: Classifier, data: FaceDataset, protocols: Mapping[str, st
 
 def protocols(data: FaceDataset, trained: Collection[str], chosen: Mapping[str, str]) -> dict[str, str]:
     """Return how each split that was not learnt is judged: what was `chosen` on it, or that nothing was."""
-    return {split: chosen.get(split, READ_ONCE) for split in labelled_splits(data) if split not in trained}
+    return {split: chosen.get(split, READ_ONCE) for split in data.labelled_splits if split not in trained}
 
 
 def keys_learnt(model: Bundle) -> Int[np.ndarray, " m"] | None:
-    """Return the keys of the pictures a model has learnt, itself or through others, if it keeps them."""
+    """Return the keys of the images a model has learnt, itself or through others; None if it does not keep them."""
     return from_bytes(model.read(bundle.TRAINED_ON)) if bundle.TRAINED_ON in model.sha256 else None
 
 
 def check_unseen(model: Bundle, rows: FaceDataset, split: str) -> None:
-    """Refuse to choose or fit on pictures that a model has learnt: twins of a few are no harm.
+    """Refuse to choose or fit on images that a model has learnt; duplicates of a few do no harm.
 
     Raises:
         DataError: it has learnt most of them.
@@ -90,15 +71,3 @@ def check_unseen(model: Bundle, rows: FaceDataset, split: str) -> None:
             f"{model.id.name} was trained on {seen:.0%} of the images of {split!r}, and is better and surer there "
             f"than elsewhere: what is chosen on them says nothing, choose a split that it has not seen"
         )
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what made the bundle."""
-    return {"mien": __version__, **{name: _version(name) for name in _VERSIONED}}
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # installed under another name, such as a distribution's own OpenCV
-        return "unknown"
