@@ -234,7 +234,9 @@ class TrackOptions:
             raise ConfigError(f"`detect_every` must be at least 1, got {self.detect_every}")
         for name in ("smooth", "bridge"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"`{name}` must be a number of seconds from 0 on, got {getattr(self, name):g}")
+                raise ConfigError(
+                    f"`{name}` must be a number of seconds from 0 on, got {getattr(self, name):g}"
+                )
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,9 @@ class Film:
         import av
 
         place = io.BytesIO(self._place) if isinstance(self._place, bytes) else self._place
-        options = {} if self.live else {"protocol_whitelist": "file"}  # a playlist must not open what it names
+        options = (
+            {} if self.live else {"protocol_whitelist": "file"}
+        )  # a playlist must not open what it names
         if self.live and str(place).startswith("rtsp"):
             options["rtsp_transport"] = "tcp"
         try:

@@ -173,7 +173,9 @@ def frames(source: object, *, skip: Path | None = None, clip: Clip = ALL) -> Fra
     return Frames(entries, len(entries) if is_counted else None, search.skipped)
 
 
-def video(source: object, *, every: int = 1, fps: float | None = None, start: float = 0.0, end: float | None = None) -> Frames:
+def video(
+    source: object, *, every: int = 1, fps: float | None = None, start: float = 0.0, end: float | None = None
+) -> Frames:
     """Return the frames of a video, animation, camera or stream: every Nth one, or `fps` a second, from `start` to `end`.
 
     Raises:
@@ -182,7 +184,9 @@ def video(source: object, *, every: int = 1, fps: float | None = None, start: fl
     """
     found = frames(source, clip=Clip(every, fps, start, end))
     if isinstance(found.entries, list) and not found.moving:
-        raise ConfigError(f"expected a video, an animation, a camera or a stream, got {source!r:.60}; for images: frames")
+        raise ConfigError(
+            f"expected a video, an animation, a camera or a stream, got {source!r:.60}; for images: frames"
+        )
     return found
 
 
@@ -290,7 +294,9 @@ class _Search:
         try:
             return Camera(int(number), self.clip)
         except ValueError:
-            return broken(f"{CAMERA}{number}", f"expected a camera's number, as {CAMERA}0, got {CAMERA}{number}")
+            return broken(
+                f"{CAMERA}{number}", f"expected a camera's number, as {CAMERA}0, got {CAMERA}{number}"
+            )
 
     def _from_pattern(self, pattern: str) -> Iterable[str | Frame | Moving]:
         """Return what matches; a name with brackets that matches nothing is taken for a missing file."""
@@ -304,7 +310,9 @@ class _Search:
             listed = self._archive(path).list()
         except ImageError as error:
             return [broken(path, str(error))]
-        return [self._member(path, str(name)) for name in self._pictures(listed, f"the zip {path}", inside=True)]
+        return [
+            self._member(path, str(name)) for name in self._pictures(listed, f"the zip {path}", inside=True)
+        ]
 
     def _archive(self, path: str) -> Archive:
         return self.archives.setdefault(path, Archive(path))
@@ -312,7 +320,9 @@ class _Search:
     def _member(self, path: str, name: str) -> Frame:
         return Frame(f"{path}/{name}", load=partial(_from_member, self._archive(path), name))
 
-    def _pictures(self, listed: list[Listed], where: str, *, inside: bool = False) -> list[str | Frame | Moving]:
+    def _pictures(
+        self, listed: list[Listed], where: str, *, inside: bool = False
+    ) -> list[str | Frame | Moving]:
         """Keep the pictures and videos, and the folders that cannot be read as broken frames; count the rest.
 
         Videos `inside` a zip are counted, and so are all without the extra `video`.

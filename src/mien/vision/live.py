@@ -50,7 +50,9 @@ class Camera:
     def _read(self) -> Iterator[Frame]:
         camera = cv2.VideoCapture(self.number)
         if not camera.isOpened():
-            raise ImageError(f"no camera {self.number}: it is not there, in use, or this user may not open it")
+            raise ImageError(
+                f"no camera {self.number}: it is not there, in use, or this user may not open it"
+            )
         sampler, index, began, silent = Sampler(self._clip), 0, time.monotonic(), 0
         try:
             while not self._stopped:
