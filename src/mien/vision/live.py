@@ -96,7 +96,7 @@ def newest(items: Iterable[Item], is_stopped: Callable[[], bool]) -> Iterator[It
                     there.notify()
                 if ended or is_stopped():
                     break
-        except BaseException as raised:  # noqa: BLE001 - raised again where it is seen
+        except BaseException as raised:
             error = raised
         with there:
             ended.append(error)
