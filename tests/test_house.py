@@ -19,7 +19,7 @@ FLOORS = [
     {"config", "bundle", "preprocess", "results", "card", "history", "workers"},
     {"data", "networks", "vision"},
     {"classifiers", "detectors"},
-    {"training", "evaluation", "export", "benchmark", "pipeline", "predictions", "sinks"},
+    {"training", "evaluation", "export", "benchmark", "pipeline", "predictions", "sinks", "tracking"},
     {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -31,6 +31,7 @@ TORCH_FREE = {
     "pipeline",
     "predictions",
     "sinks",
+    "tracking",
     "cli",
     *FLOORS[0],
     *FLOORS[1],

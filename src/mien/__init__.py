@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from mien.predictions import ImageResult
     from mien.preprocess import Preprocess
     from mien.results import EvalReport, Face, FaceResult
+    from mien.tracking.tracker import Tracker
     from mien.vision.draw import annotate
-    from mien.vision.frames import Frame, frames
+    from mien.vision.frames import Frame, frames, video
     from mien.vision.images import read as read_image
 
 __version__ = "0.1.0"
@@ -40,6 +41,7 @@ _HOMES = {
     "Predictions": "mien.pipeline",
     "Preprocess": "mien.preprocess",
     "ReadOptions": "mien.options",
+    "Tracker": "mien.tracking.tracker",
     "annotate": "mien.vision.draw",
     "evaluate": "mien.evaluation.evaluate",
     "frames": "mien.vision.frames",
@@ -48,6 +50,7 @@ _HOMES = {
     "predict": "mien.pipeline",
     "read_dataset": "mien.data.sources",
     "read_image": "mien.vision.images:read",
+    "video": "mien.vision.frames",
 }
 """Where each public name lives: a module, and the name there if it is another."""
 
@@ -65,6 +68,7 @@ __all__ = [
     "Predictions",
     "Preprocess",
     "ReadOptions",
+    "Tracker",
     "__version__",
     "annotate",
     "evaluate",
@@ -74,6 +78,7 @@ __all__ = [
     "predict",
     "read_dataset",
     "read_image",
+    "video",
 ]
 
 

@@ -6,6 +6,7 @@ Python uses the dataclasses as they are; the command line makes its flags of the
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -177,6 +178,65 @@ class LookOptions:
     def of_pipeline(self) -> dict[str, Any]:
         """Return the arguments of `Pipeline`; what is None keeps its default."""
         return {name: value for name, value in vars(self).items() if value is not None and name != "workers"}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Which frames of videos, animations, cameras and network streams are used."""
+
+    every: int = option(1, "Use every Nth frame of a video: 1 uses all.", metavar="N")
+    fps: float | None = option(None, "Use at most this many frames of each second.", metavar="F")
+    start: float = option(0.0, "Begin at this second of the video.", metavar="SECONDS")
+    end: float | None = option(None, "Stop before this second of the video.", metavar="SECONDS")
+
+    def __post_init__(self) -> None:
+        """Check each option, and that they fit together.
+
+        Raises:
+            ConfigError: a number out of range, or both `every` and `fps`.
+        """
+        if self.every < 1:
+            raise ConfigError(f"`every` must be at least 1, got {self.every}")
+        if self.fps is not None and not 0 < self.fps < math.inf:
+            raise ConfigError(f"`fps` must be above 0, got {self.fps:g}")
+        if self.every > 1 and self.fps is not None:
+            raise ConfigError("`every` and `fps` both choose frames: give one of them")
+        if not 0 <= self.start < math.inf:
+            raise ConfigError(f"`start` must be a second from 0 on, got {self.start:g}")
+        if self.end is not None and not self.end > self.start:
+            raise ConfigError(f"`end` must be after `start` ({self.start:g} s), got {self.end:g}")
+
+
+@dataclass(frozen=True)
+class TrackOptions:
+    """How faces are followed through videos, and how their probabilities are smoothed."""
+
+    detect_every: int = option(
+        1,
+        "Find faces in every Kth frame of a video, and place them in the frames between by their tracks.",
+        metavar="K",
+    )
+    smooth: float = option(
+        0.5, "Average the probabilities of a track over about this many seconds; 0 leaves them as they are.",
+        metavar="SECONDS",
+    )  # fmt: skip
+    bridge: float = option(
+        1.0, "A face that is back after at most this many seconds keeps its track.", metavar="SECONDS"
+    )
+
+    def __post_init__(self) -> None:
+        """Check each option.
+
+        Raises:
+            ConfigError: a number out of range.
+        """
+        if self.detect_every < 1:
+            raise ConfigError(f"`detect_every` must be at least 1, got {self.detect_every}")
+        for name in ("smooth", "bridge"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(
+                    f"`{name}` must be a number of seconds from 0 on, got {getattr(self, name):g}"
+                )
 
 
 @dataclass(frozen=True)

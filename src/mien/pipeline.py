@@ -12,6 +12,7 @@ import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from mien.options import Outputs
 from mien.predictions import ImageResult, data_frame
 from mien.results import UNCERTAIN, Face, FaceResult
 from mien.sinks import Sinks
+from mien.tracking.between import Found, filled, marked
 from mien.vision.crop import DEFAULT_VIEWS, VIEWS, crop_faces
 from mien.vision.frames import Frame, frames
 from mien.workers import Lent, cores, ordered, ordered_groups
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
     from mien.classifiers import Classifier
     from mien.detectors import FaceDetector
+    from mien.tracking.tracker import Tracker
 
 SCHEMA = "mien.predictions/2"
 
@@ -126,10 +129,12 @@ class Pipeline:
             ImageError: it cannot be read or decoded.
             ConfigError: it holds more than one image.
         """
-        found = list(frames(source))
+        stream = frames(source)
+        found = list(islice(stream, 2))
         if len(found) != 1:
+            count = "no image" if not found else stream.total or "several"
             raise ConfigError(
-                f"expected one image, got {len(found)}: use pipeline.stream(...), or mien.predict(...)"
+                f"expected one image, got {count}: use pipeline.stream(...), or mien.predict(...)"
             )
         found[0].image_rgb_u8  # noqa: B018 - raises what is wrong with it
         (result,) = self.stream(found, workers=1)
@@ -137,11 +142,14 @@ class Pipeline:
             raise ImageError(result.error)
         return result
 
-    def stream(self, source: object, *, workers: int | None = None) -> Iterator[ImageResult]:
+    def stream(
+        self, source: object, *, tracker: Tracker | None = None, workers: int | None = None
+    ) -> Iterator[ImageResult]:
         """Yield a result for each image of `source`, in order; one that cannot be read is a result with its `error`.
 
         Args:
             source: whatever `mien.frames` takes, or frames.
+            tracker: follows the faces of videos; without it, every frame stands alone.
             workers: images worked on at once; by default as many as there are cores and images. Few are decoded
                 ahead, so memory does not grow.
 
@@ -150,9 +158,17 @@ class Pipeline:
         """
         stream = frames(source)
         workers = self.workers_for(stream.total, workers)
-        groups = ordered_groups(self._found, stream, workers, most=workers)
+        every = tracker.detect_every if tracker else 1
+        groups = ordered_groups(self._found, marked(stream, every), workers, most=workers)
+        if every > 1:
+
+            def search(images: list[Frame]) -> Iterator[Found]:
+                return ordered(self._found, [(frame, True) for frame in images], workers)
+
+            groups = filled(groups, search)
         for results in ordered(self._named, groups, workers, ahead=1):
-            yield from results
+            for result in results:
+                yield tracker.update(result, self.uncertain_below) if tracker else result
 
     def workers_for(self, images: int | None, wanted: int | None = None) -> int:
         """Return how many images are worked on at once: as wanted, else one a core, if there are so many.
@@ -200,30 +216,33 @@ class Pipeline:
             logits = self.classifier.logits(np.ascontiguousarray(crops.reshape(n * v, *crops.shape[2:])))
         return probabilities(logits).reshape(n, v, logits.shape[1]).mean(axis=1)
 
-    def _found(self, frame: Frame) -> tuple[Frame, list[Face] | str]:
-        """Return the faces of a frame, or why there are none to look for."""
+    def _found(self, item: tuple[Frame, bool]) -> Found:
+        """Return the faces of a frame, or why there are none to look for; None where it is not to be searched."""
+        frame, is_searched = item
         try:
-            return frame, self.find(frame.image_rgb_u8)
+            return Found(frame, self.find(frame.image_rgb_u8) if is_searched else None)
         except ImageError as error:
-            return frame, str(error)
+            return Found(frame, str(error))
 
-    def _named(self, group: list[tuple[Frame, list[Face] | str]]) -> list[ImageResult]:
+    def _named(self, group: list[Found]) -> list[ImageResult]:
         """Name the faces of several frames in one call of the classifier."""
         crops = []
         for number, (frame, faces) in enumerate(group):
             try:
-                crops.append(self.crops(frame.image_rgb_u8, [] if isinstance(faces, str) else faces))
+                crops.append(self.crops(frame.image_rgb_u8, faces if isinstance(faces, list) else []))
             except ImageError as error:
-                group[number] = frame, faces if isinstance(faces, str) else str(error)
+                group[number] = Found(frame, faces if isinstance(faces, str) else str(error))
         rows = iter(self.name(np.concatenate(crops)).tolist() if crops else [])
         return [self._result(frame, faces, rows) for frame, faces in group]
 
-    def _result(self, frame: Frame, faces: list[Face] | str, rows: Iterator[list[float]]) -> ImageResult:
+    def _result(
+        self, frame: Frame, faces: list[Face] | str | None, rows: Iterator[list[float]]
+    ) -> ImageResult:
         empty = ImageResult(frame.source, frame.index, frame.time_s, frame=frame)
         if isinstance(faces, str):
             return replace(empty, error=faces)
         height, width = frame.image_rgb_u8.shape[:2]
-        named = tuple(self._face(face, next(rows)) for face in faces)
+        named = tuple(self._face(face, next(rows)) for face in faces or ())
         return replace(empty, width=width, height=height, faces=named)
 
     def _face(self, face: Face, row: list[float]) -> FaceResult:

@@ -135,7 +135,11 @@ class ImageResult:
             box = dict(zip(COLUMNS[7:11], face["box_xyxy_px"], strict=True))
             probs = {f"prob_{label}": prob for label, prob in face["probs"].items()}
             kept = {name: face[name] for name in ("detector", "detection_score", "label")}
-            rows.append({**whole, "face": number, **box, **kept, "confidence": max(probs.values()), **probs})
+            row = {**whole, "face": number, **box, **kept, "confidence": max(probs.values()), **probs}
+            if "track" in face:
+                raw = {f"raw_{label}": prob for label, prob in face["raw_probs"].items()}
+                row |= {"track": face["track"], **raw}
+            rows.append(row)
         return rows
 
     @classmethod
@@ -146,11 +150,9 @@ class ImageResult:
             FaceResult(
                 box_xyxy_px=(row["x0_px"], row["y0_px"], row["x1_px"], row["y1_px"]),
                 label=row["label"],
-                probs={
-                    name.removeprefix("prob_"): row[name]
-                    for name in row
-                    if name.startswith("prob_") and row[name] is not None
-                },
+                probs=_starting(row, "prob_"),
+                track=row.get("track"),
+                raw_probs=_starting(row, "raw_") or None,
                 detector=row["detector"],
                 detection_score=row["detection_score"],
             )
@@ -185,6 +187,15 @@ class ImageResult:
         return encode_png(np.asarray(image))
 
 
+def _starting(row: Mapping[str, Any], start: str) -> dict[str, float]:
+    """Return the probabilities in the columns whose names start so, by label."""
+    return {
+        name.removeprefix(start): row[name]
+        for name in row
+        if name.startswith(start) and row[name] is not None
+    }
+
+
 def data_frame(rows: list[dict[str, Any]]) -> Any:
     """Return rows as a pandas DataFrame.
 
@@ -214,6 +225,7 @@ def images_of(rows: Iterable[dict[str, Any]]) -> Iterator[ImageResult]:
         yield ImageResult.from_rows(group)
 
 
-def table_columns(labels: Sequence[str]) -> tuple[str, ...]:
-    """Return the columns of a table for a model with these labels."""
-    return (*COLUMNS, *(f"prob_{label}" for label in labels))
+def table_columns(labels: Sequence[str], *, tracked: bool = False) -> tuple[str, ...]:
+    """Return the columns of a table for a model with these labels; `tracked` faces have a track and raw values."""
+    raw = ("track", *(f"raw_{label}" for label in labels)) if tracked else ()
+    return (*COLUMNS, *(f"prob_{label}" for label in labels), *raw)

@@ -44,6 +44,8 @@ class FaceResult:
     """The square that was classified; None where the detector stated none."""
     track: int | None = None
     """Number of the person in a video; None in images."""
+    raw_probs: dict[str, float] | None = None
+    """In a video: the probabilities of this frame alone, where `probs` are smoothed over time."""
 
     @property
     def confidence(self) -> float:
@@ -52,12 +54,20 @@ class FaceResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the face as the predictions schema has it."""
+        tracked: dict[str, Any] = {}
+        if self.track is not None:
+            raw = self.raw_probs or self.probs
+            tracked = {
+                "track": self.track,
+                "raw_probs": {label: round(prob, 6) for label, prob in raw.items()},
+            }
         return {
             "box_xyxy_px": [round(side, 1) for side in self.box_xyxy_px],
             "detector": self.detector,
             "detection_score": None if self.detection_score is None else round(self.detection_score, 4),
             "label": self.label,
             "probs": {label: round(prob, 6) for label, prob in self.probs.items()},
+            **tracked,
         }
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from mien.predictions import ImageResult
 
-_WHOLE_NUMBERS = ("index", "width", "height", "face", "views")
-_TEXTS = ("source", "error", "detector", "label", "model")
+_WHOLE_NUMBERS = ("index", "width", "height", "face", "views", "track")
+_TEXTS = ("source", "error", "detector", "label", "model", "tracking")
 
 
 class Table:
@@ -45,12 +45,18 @@ class Table:
                 import pyarrow  # noqa: F401 - must be there before the work begins
         model = facts["model"]
         self.path, self._csv = path, form == ".csv"
-        self._same = {"model": f"{model['name']}@{model['sha256'][:12]}", "views": facts["views"]}
-        self.columns = (*table_columns(model["labels"]), *self._same)
+        self._same: dict[str, Any] = {
+            "model": f"{model['name']}@{model['sha256'][:12]}",
+            "views": facts["views"],
+        }
+        tracked = "tracking" in facts
+        self._same |= {"tracking": facts["tracking"]} if tracked else {}
+        self.columns = (*table_columns(model["labels"], tracked=tracked), *self._same)
         self.lines = path.with_name(f"{path.name}.part.jsonl") if form == ".parquet" else path
         """The file that grows."""
         kept = self._kept() if resume else []
         self.done = {(row["source"], row["index"]) for row in kept}
+        self.errors = {(row["source"], row["index"]) for row in kept if row["error"] is not None}
         head = [_csv_line(self.columns)] if self._csv else []
         with files.as_output_error(path):
             files.write(self.lines, b"".join(chain(head, map(self._encoded, kept))))
@@ -93,8 +99,8 @@ class Table:
                 *self.columns
             }:
                 raise ConfigError(
-                    f"{self.path} holds results of {row.get('model')} with {row.get('views')} views, this run has "
-                    f"{self._same['model']} with {self._same['views']}: write to another file, or do not resume"
+                    f"{self.path} holds results of {_told(row)}; this run has {_told(self._same)}: write to another "
+                    "file, or do not resume"
                 )
         last = (rows[-1]["source"], rows[-1]["index"]) if rows else None
         while rows and (rows[-1]["source"], rows[-1]["index"]) == last:
@@ -105,6 +111,12 @@ class Table:
         if self._csv:
             return _csv_line(row.get(name) for name in self.columns)
         return json.dumps({name: row.get(name) for name in self.columns}, ensure_ascii=False).encode() + b"\n"
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    """Say how results were made, in words."""
+    tracking = f", tracks ({row['tracking']})" if row.get("tracking") else ""
+    return f"{row.get('model')} with {row.get('views')} views{tracking}"
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -21,8 +21,21 @@ import numpy as np
 from PIL import Image
 
 from mien.errors import ConfigError, ImageError
+from mien.install import install_command
+from mien.options import Clip
 from mien.vision import images
-from mien.vision.listing import Archive, Listed, counted, is_zip, list_folder, list_pattern
+from mien.vision.listing import (
+    Archive,
+    Listed,
+    counted,
+    first_bytes,
+    is_film,
+    is_zip,
+    kind_of,
+    list_folder,
+    list_pattern,
+)
+from mien.vision.sampling import ALL, CAMERA, has_extra, is_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +43,8 @@ if TYPE_CHECKING:
     from typing import NoReturn, TypeGuard
 
     from jaxtyping import UInt8
+
+    from mien.vision.sampling import Moving
 
 STDIN = "-"
 DATA_URI = "data:"
@@ -84,24 +99,57 @@ class Frame:
 class Frames:
     """An iterable of frames, new ones on each pass, so that no pixels are kept here; an iterator allows one pass."""
 
-    entries: Iterable[str | Frame] = field(repr=False)
-    """Paths of files, and frames that know how to load themselves."""
+    entries: Iterable[str | Frame | Moving] = field(repr=False)
+    """Paths of files, frames that know how to load themselves, and what gives many frames."""
     total: int | None
-    """How many there are; None: not known before the end."""
+    """How many there are; None: not known before the end, as with videos."""
     skipped: dict[str, int]
     """How many files of folders, patterns and zips were passed over, by kind (`listing.NOUNS`)."""
 
     def __iter__(self) -> Iterator[Frame]:
         for entry in self.entries:
-            yield Frame(entry) if isinstance(entry, str) else replace(entry)
+            if isinstance(entry, str):
+                yield Frame(entry)
+            elif isinstance(entry, Frame):
+                yield replace(entry)
+            else:
+                yield from entry
+
+    @property
+    def moving(self) -> list[Moving]:
+        """The videos, animations, cameras and network streams; none where an iterator gives the sources."""
+        found = self.entries if isinstance(self.entries, list) else []
+        return [entry for entry in found if not isinstance(entry, str | Frame)]
+
+    @property
+    def live(self) -> bool:
+        """Whether a camera or network stream is among them, which ends only when it is stopped."""
+        return any(one.live for one in self.moving)
+
+    @property
+    def expected(self) -> int | None:
+        """About how many frames there are, by what videos say in their headers; None: nobody knows."""
+        if self.total is not None or not isinstance(self.entries, list):
+            return self.total
+        counts = [one.expected for one in self.moving]
+        known = [count for count in counts if count is not None]
+        still = len(self.entries) - len(counts)
+        return None if len(known) < len(counts) else still + sum(known)
+
+    def stop(self) -> None:
+        """End the cameras and streams after the frame that they are at. Any thread may call this."""
+        for one in self.moving:
+            one.stop()
 
 
-def frames(source: object, *, skip: Path | None = None) -> Frames:
+def frames(source: object, *, skip: Path | None = None, clip: Clip = ALL) -> Frames:
     """Return the frames of whatever `source` is.
 
     - A path (str or Path): a picture file; a folder, searched throughout; a zip of pictures; a picture in a zip, as
       ``archive.zip/inner/name.jpg``; a pattern with ``*``, ``?`` or ``**``; ``-`` for a file's content on stdin.
     - The content of a file: bytes, bytearray, memoryview, a ``data:`` URI, or a file object opened for bytes.
+    - A video file, with the extra `video`; an animated GIF or WebP; the address of a network stream, ``rtsp://...`` or
+      ``http://...``; a camera, as its number or ``camera:0``. They give a frame for each of theirs that `clip` takes.
     - Pixels: a PIL image; a NumPy array, RGB u8 [h, w, 3] or grey u8 [h, w] or [h, w, 1].
     - A list, tuple or iterator of these. An iterator is read as the frames are asked for, and `total` is None.
 
@@ -112,80 +160,159 @@ def frames(source: object, *, skip: Path | None = None) -> Frames:
 
     Raises:
         ConfigError: a folder, pattern or zip without pictures (from an iterator: when its turn comes).
+        MissingExtra: a video is named, and the extra `video` is not installed.
     """
     if isinstance(source, Frames):
         return source
-    search = _Search(skip)
+    search = _Search(skip, clip)
     found = search.entries(source)
     if _is_many(source) and not isinstance(source, Sized):
         return Frames(found, None, search.skipped)
     entries = list(found)
-    return Frames(entries, len(entries), search.skipped)
+    is_counted = all(isinstance(entry, str | Frame) for entry in entries)
+    return Frames(entries, len(entries) if is_counted else None, search.skipped)
+
+
+def video(
+    source: object, *, every: int = 1, fps: float | None = None, start: float = 0.0, end: float | None = None
+) -> Frames:
+    """Return the frames of a video, animation, camera or stream: every Nth one, or `fps` a second, from `start` to `end`.
+
+    Raises:
+        ConfigError: an option is out of range, or `source` is something else.
+        MissingExtra: the extra `video` is not installed.
+    """
+    found = frames(source, clip=Clip(every, fps, start, end))
+    if isinstance(found.entries, list) and not found.moving:
+        raise ConfigError(
+            f"expected a video, an animation, a camera or a stream, got {source!r:.60}; for images: frames"
+        )
+    return found
 
 
 class _Search:
     """What one call of `frames` shares between its sources."""
 
-    def __init__(self, skip: Path | None) -> None:
-        self.skip = skip
+    def __init__(self, skip: Path | None, clip: Clip) -> None:
+        self.skip, self.clip = skip, clip
         self.skipped: Counter[str] = Counter()
         self.archives: dict[str, Archive] = {}
 
-    def entries(self, source: object) -> Iterator[str | Frame]:
+    def entries(self, source: object) -> Iterator[str | Frame | Moving]:
         """Yield a path or a frame for each picture of `source`."""
         if isinstance(source, Frame):
             yield source
         elif isinstance(source, str | os.PathLike):
             yield from self._from_path(os.fspath(source))
         elif isinstance(source, bytes | bytearray | memoryview):
-            yield Frame(load=partial(images.decode, bytes(source)))
+            yield self._from_content(bytes(source), "")
+        elif isinstance(source, int) and not isinstance(source, bool):
+            yield self._from_camera(source)
         elif isinstance(source, Image.Image):
             yield Frame(load=partial(images.from_pil, source))
         elif isinstance(source, np.ndarray):
             yield Frame(load=partial(images.from_array, source))
         elif hasattr(source, "read"):
             name = getattr(source, "name", "")
-            yield _from_file(source, name if isinstance(name, str) else "")
+            yield self._from_file(source, name if isinstance(name, str) else "")
         elif _is_many(source):
             for each in source:
                 yield from self.entries(each)
         else:
-            yield _broken("", _wrong_kind(source))
+            yield broken("", _wrong_kind(source))
 
-    def _from_path(self, path: str) -> Iterator[str | Frame]:
+    def _from_path(self, path: str) -> Iterator[str | Frame | Moving]:
         if path == STDIN:
-            yield _from_file(sys.stdin.buffer, STDIN)
+            yield self._from_file(sys.stdin.buffer, STDIN)
+        elif path.startswith(CAMERA):
+            yield self._from_camera(path.removeprefix(CAMERA))
+        elif is_address(path):
+            yield self._film(path)
         elif path.startswith(DATA_URI):
             yield Frame(load=partial(_from_uri, path))
         elif reason := _no_path(path):
-            yield _broken(path[:60], reason)
+            yield broken(path[:60], reason)
         elif os.path.lexists(path):
             yield from self._from_existing(path)
         elif archive := _archive_above(path):
             yield self._member(archive, path[len(archive) + 1 :])
         elif glob.has_magic(path):
             yield from self._from_pattern(path)
+        elif path.isdecimal():
+            yield broken(path, f"no file {path} here; camera number {path} is written {CAMERA}{path}")
         else:
             yield path
 
-    def _from_existing(self, path: str) -> Iterable[str | Frame]:
+    def _from_existing(self, path: str) -> Iterable[str | Frame | Moving]:
         if os.path.isdir(path):  # noqa: PTH112 - never raises, whatever the name
             return self._pictures(list_folder(path, self.skip), f"the folder {path}")
-        return self._from_zip(path) if is_zip(path) else [path]
+        return self._from_zip(path) if is_zip(path) else [self._from_file_at(path, kind_of(path))]
 
-    def _from_pattern(self, pattern: str) -> Iterable[str | Frame]:
+    def _from_file_at(self, path: str, kind: str) -> str | Moving:
+        """Return a file by its kind: a path is a picture, or what is taken for one."""
+        from mien.vision.animations import SUFFIXES, Animation, is_animated
+
+        if kind == "video":
+            return self._film(path)
+        if path.lower().endswith(SUFFIXES) and is_animated(first_bytes(path), path):
+            return Animation(path, clip=self.clip)
+        return path
+
+    def _film(self, place: str | bytes, source: str | None = None) -> Moving:
+        from mien.vision.films import Film
+
+        return Film(place, source, self.clip)
+
+    def _from_content(self, data: bytes, source: str) -> Frame | Moving:
+        """Return what the content of a file is."""
+        from mien.vision.animations import Animation, is_animated
+
+        if is_film(data[: images.HEAD_BYTES]):
+            return self._film(data, source)
+        if is_animated(data[: images.HEAD_BYTES], data):
+            return Animation(data, source, self.clip)
+        return Frame(source, load=partial(images.decode, data))
+
+    def _from_file(self, file: object, source: str) -> Frame | Moving:
+        """Read an open file at once, so that threads need not share it."""
+        if isinstance(file, io.TextIOBase):
+            return broken(source, "the file is opened for text: open it for bytes, mode 'rb'")
+        try:
+            data = file.read(images.FILE_LIMIT_BYTES + 1)  # type: ignore[attr-defined]
+        except (OSError, ValueError) as error:
+            return broken(source, f"cannot read the file: {error}")
+        if not isinstance(data, bytes):
+            return broken(source, f"expected a file opened for bytes, reading gave {type(data).__name__}")
+        if len(data) > images.FILE_LIMIT_BYTES:
+            limit = f"{images.FILE_LIMIT_BYTES:,} bytes for a picture file"
+            return broken(source, f"{source or 'the file'} is over the limit of {limit}")
+        return self._from_content(data, source)
+
+    def _from_camera(self, number: str | int) -> Frame | Moving:
+        from mien.vision.live import Camera
+
+        try:
+            return Camera(int(number), self.clip)
+        except ValueError:
+            return broken(
+                f"{CAMERA}{number}", f"expected a camera's number, as {CAMERA}0, got {CAMERA}{number}"
+            )
+
+    def _from_pattern(self, pattern: str) -> Iterable[str | Frame | Moving]:
         """Return what matches; a name with brackets that matches nothing is taken for a missing file."""
         listed = list_pattern(pattern, self.skip)
         if not listed and "*" not in pattern:
             return [pattern]
         return self._pictures(listed, f"the pattern {pattern}")
 
-    def _from_zip(self, path: str) -> Iterable[str | Frame]:
+    def _from_zip(self, path: str) -> Iterable[str | Frame | Moving]:
         try:
             listed = self._archive(path).list()
         except ImageError as error:
-            return [_broken(path, str(error))]
-        return [self._member(path, str(name)) for name in self._pictures(listed, f"the zip {path}")]
+            return [broken(path, str(error))]
+        return [
+            self._member(path, str(name)) for name in self._pictures(listed, f"the zip {path}", inside=True)
+        ]
 
     def _archive(self, path: str) -> Archive:
         return self.archives.setdefault(path, Archive(path))
@@ -193,21 +320,32 @@ class _Search:
     def _member(self, path: str, name: str) -> Frame:
         return Frame(f"{path}/{name}", load=partial(_from_member, self._archive(path), name))
 
-    def _pictures(self, listed: list[Listed], where: str) -> list[str | Frame]:
-        """Keep the pictures, and the folders that cannot be read as broken frames; count the rest.
+    def _pictures(
+        self, listed: list[Listed], where: str, *, inside: bool = False
+    ) -> list[str | Frame | Moving]:
+        """Keep the pictures and videos, and the folders that cannot be read as broken frames; count the rest.
+
+        Videos `inside` a zip are counted, and so are all without the extra `video`.
 
         Raises:
-            ConfigError: there are neither.
+            ConfigError: there is nothing to keep.
         """
+        has_films = not inside and has_extra()
+        kept_kinds = {"image", "unreadable", *(["video"] if has_films else [])}
         kinds = Counter(item.kind for item in listed)
-        if not kinds.pop("image", 0) + kinds.pop("unreadable", 0):
+        if not sum(kinds.pop(kind, 0) for kind in kept_kinds):
+            expected = "such as .jpg or .png" if not has_films else "such as .jpg, .png or .mp4"
+            wanted = "pictures or videos" if has_films else "pictures"
+            hint = f"; to read videos: {install_command('video')}" if kinds["video"] and not inside else ""
             found = counted(kinds) or "nothing"
-            raise ConfigError(f"no pictures in {where}: expected files such as .jpg or .png, found {found}")
+            raise ConfigError(f"no {wanted} in {where}: expected files {expected}, found {found}{hint}")
         self.skipped.update(kinds)
+        kept = [item for item in listed if item.kind in kept_kinds]
+        if inside:
+            return [broken(item.path, item.error) if item.error else item.path for item in kept]
         return [
-            _broken(item.path, item.error) if item.error else item.path
-            for item in listed
-            if item.kind in ("image", "unreadable")
+            broken(item.path, item.error) if item.error else self._from_file_at(item.path, item.kind)
+            for item in kept
         ]
 
 
@@ -215,8 +353,9 @@ def _refuse(message: str) -> NoReturn:
     raise ImageError(message)
 
 
-def _broken(source: str, message: str) -> Frame:
-    return Frame(source, load=partial(_refuse, message))
+def broken(source: str, message: str, index: int = 0, time_s: float | None = None) -> Frame:
+    """Return the frame that stands in the place of what cannot be read."""
+    return Frame(source, index, time_s, load=partial(_refuse, message))
 
 
 def _is_many(source: object) -> TypeGuard[Iterable[object]]:
@@ -242,25 +381,7 @@ def _no_path(text: str) -> str | None:
         return "expected the path of a picture, got an empty text"
     if len(text) > PATH_LIMIT_CHARACTERS:
         return f"a text of {len(text):,} characters is no path; for base64, write data:image/jpeg;base64,..."
-    if text.startswith(("http://", "https://")):
-        return "nothing is downloaded here: save the picture, then give its path"
     return None
-
-
-def _from_file(file: object, source: str) -> Frame:
-    """Read an open file at once, so that threads need not share it."""
-    if isinstance(file, io.TextIOBase):
-        return _broken(source, "the file is opened for text: open it for bytes, mode 'rb'")
-    try:
-        data = file.read(images.FILE_LIMIT_BYTES + 1)  # type: ignore[attr-defined]
-    except (OSError, ValueError) as error:
-        return _broken(source, f"cannot read the file: {error}")
-    if not isinstance(data, bytes):
-        return _broken(source, f"expected a file opened for bytes, reading gave {type(data).__name__}")
-    if len(data) > images.FILE_LIMIT_BYTES:
-        limit = f"{images.FILE_LIMIT_BYTES:,} bytes for a picture file"
-        return _broken(source, f"{source or 'the file'} is over the limit of {limit}")
-    return Frame(source, load=partial(images.decode, data))
 
 
 def _from_member(archive: Archive, name: str) -> UInt8[np.ndarray, "h w 3"]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
+import re
 import zipfile
 import zlib
 from functools import cached_property, partial
@@ -36,7 +37,7 @@ NOUNS = {
 }
 """For each kind of file that is no picture: what one of them is called, and several of them."""
 _SUFFIXES = {
-    "video": ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .webm .wmv",
+    "video": ".3gp .asf .avi .f4v .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .vob .webm .wmv",
     "text": ".htm .html .ini .log .md .rst .toml .txt .xml .yaml .yml",
     "table": ".csv .json .jsonl .npy .npz .parquet .tsv .xls .xlsx",
     "model": ".ckpt .h5 .keras .onnx .pb .pt .pth .safetensors .tflite",
@@ -49,6 +50,14 @@ _ZIP_ERRORS = (
     *(OverflowError, RuntimeError, ValueError),
 )
 """What `zipfile` raises for damaged files."""
+
+
+_FILM = re.compile(
+    rb"....ftyp(?!avi[fs]|hei[cmsx]|hev[cmsx]|mif1|msf1)|....moov|\x1a\x45\xdf\xa3|RIFF....AVI |FLV\x01|"
+    rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11|\0\0\x01\xba",
+    re.DOTALL,
+)
+"""The first bytes of MP4 and MOV, Matroska and WebM, AVI, FLV, ASF, MPEG."""
 
 
 class Listed(NamedTuple):
@@ -114,10 +123,20 @@ def list_pattern(pattern: str, results: Path | None = None) -> list[Listed]:
     return _in_order(found.values())
 
 
+def kind_of(path: str) -> str:
+    """Return the kind of one file, as in `Listed`."""
+    return _kind(Path(path).name, partial(first_bytes, path))
+
+
+def is_film(head: bytes) -> bool:
+    """Say whether a file's first bytes are those of a video."""
+    return _FILM.match(head) is not None
+
+
 def is_zip(path: str) -> bool:
     """Say whether a file is a zip, by its suffix or its first bytes."""
     suffix = _suffix(path)
-    return suffix == ".zip" or (suffix not in images.SUFFIXES and _first_bytes(path).startswith(b"PK\3\4"))
+    return suffix == ".zip" or (suffix not in images.SUFFIXES and first_bytes(path).startswith(b"PK\3\4"))
 
 
 class Archive:
@@ -200,7 +219,7 @@ def _files(place: str, names: list[str], is_result: Callable[[str], bool]) -> It
     for name in names:
         if not _is_hidden(name):
             path = os.path.join(place, name).removeprefix(f".{os.sep}")  # noqa: PTH118 - Path takes ten times as long
-            yield Listed(path, "result" if is_result(name) else _kind(name, partial(_first_bytes, path)))
+            yield Listed(path, "result" if is_result(name) else _kind(name, partial(first_bytes, path)))
 
 
 def _result_test(place: Path, root: Path, results: Path | None) -> Callable[[str], bool]:
@@ -214,7 +233,7 @@ def _result_test(place: Path, root: Path, results: Path | None) -> Callable[[str
     return lambda name: place == out and name.endswith(RESULT_SUFFIX)
 
 
-def _first_bytes(path: str) -> bytes:
+def first_bytes(path: str) -> bytes:
     """Return the first bytes of a regular file; of others none: a pipe would be waited for."""
     try:
         if Path(path).is_file():
@@ -237,7 +256,10 @@ def _kind(name: str, first_bytes: Callable[[], bytes]) -> str:
     kind = _KINDS.get(suffix, "other")
     if kind not in ("other", "heic"):
         return kind
-    return {None: kind, "HEIC": "heic"}.get(images.format_of(first_bytes()), "image")
+    head = first_bytes()
+    if kind == "other" and is_film(head):
+        return "video"
+    return {None: kind, "HEIC": "heic"}.get(images.format_of(head), "image")
 
 
 def _is_hidden(name: str) -> bool:

@@ -1,0 +1,95 @@
+"""Faces made unrecognisable: in the frames where they are found, and in those around, where a detector may miss them."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from mien.tracking.pairs import mixed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from jaxtyping import UInt8
+
+    from mien.predictions import ImageResult
+    from mien.results import Box
+
+AHEAD_S = 0.5
+"""For how long before a face is first found its place is hidden."""
+AFTER_S = 1.0
+"""For how long after it was last found."""
+MARGIN = 0.3
+"""What is hidden beyond each side of a box, in sides of the box: hair, ears and chin."""
+CELLS = 6
+"""How many colours the longer side of a hidden face keeps: too few to know or to restore a face."""
+
+
+def around(results: Iterable[ImageResult]) -> Iterator[tuple[ImageResult, list[Box]]]:
+    """Yield each result with the boxes to hide in its image; those of a video come `AHEAD_S` late.
+
+    Hidden is every face of the image, and where a track was or will be: before it begins, after it ends, and in gaps.
+    """
+    waiting: deque[tuple[ImageResult, list[Box]]] = deque()
+    last: dict[int, tuple[float, Box]] = {}
+    for result in results:
+        boxes = [face.box_xyxy_px for face in result.faces]
+        if waiting and (result.source != waiting[-1][0].source or result.time_s is None):
+            yield from waiting
+            waiting.clear()
+            last.clear()
+        if result.time_s is not None:
+            _reach_back(waiting, result, last)
+            last = {track: seen for track, seen in last.items() if 0 <= result.time_s - seen[0] <= AFTER_S}
+            found = {face.track for face in result.faces}
+            boxes += [box for track, (_, box) in last.items() if track not in found]
+            last |= {
+                face.track: (result.time_s, face.box_xyxy_px)
+                for face in result.faces
+                if face.track is not None
+            }
+        waiting.append((result, boxes))
+        while result.time_s is None or result.time_s - (waiting[0][0].time_s or 0.0) > AHEAD_S:
+            yield waiting.popleft()
+            if not waiting:
+                break
+    yield from waiting
+
+
+def _reach_back(
+    waiting: deque[tuple[ImageResult, list[Box]]], result: ImageResult, last: dict[int, tuple[float, Box]]
+) -> None:
+    """Hide the faces of a result in the frames that wait: in the gap of its track, or before it begins."""
+    assert result.time_s is not None
+    for face in result.faces:
+        before = last.get(face.track) if face.track is not None else None
+        for earlier, boxes in waiting:
+            time_s = earlier.time_s or 0.0
+            if before is None:
+                boxes.append(face.box_xyxy_px)
+            elif before[0] < time_s < result.time_s:
+                part = (time_s - before[0]) / (result.time_s - before[0])
+                boxes.append(mixed(before[1], face.box_xyxy_px, part))
+
+
+def hide(
+    image_rgb_u8: UInt8[np.ndarray, "h w 3"], boxes: list[Box], *, smooth: bool
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Return a copy with the boxes and a margin around them as a few large cells; `smooth` blurs the cells."""
+    canvas = np.array(image_rgb_u8, order="C")
+    height, width = canvas.shape[:2]
+    for left, top, right, bottom in boxes:
+        wide, high = MARGIN * (right - left), MARGIN * (bottom - top)
+        x0, x1 = max(0, int(left - wide)), min(width, int(right + wide) + 1)
+        y0, y1 = max(0, int(top - high)), min(height, int(bottom + high) + 1)
+        if x0 >= x1 or y0 >= y1:
+            continue
+        part, longer = image_rgb_u8[y0:y1, x0:x1], max(x1 - x0, y1 - y0)
+        few = max(1, round(CELLS * (x1 - x0) / longer)), max(1, round(CELLS * (y1 - y0) / longer))
+        small = cv2.resize(part, few, interpolation=cv2.INTER_AREA)
+        back = cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST
+        canvas[y0:y1, x0:x1] = cv2.resize(small, (x1 - x0, y1 - y0), interpolation=back)
+    return canvas

@@ -1,0 +1,285 @@
+"""An MP4 of pictures with their times and the sound of a video: H.264, which every browser plays.
+
+A thread encodes. While the file grows, it is in pieces of about a second, so that it plays after a kill; at its end it
+becomes a plain one. A run that was cut short copies its pictures and goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+
+from mien.errors import OutputError, needs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from jaxtyping import UInt8
+
+PART, NEW_PART = ".part.mp4", ".new.part.mp4"
+TICKS = 90_000
+"""Units of time a second in the file."""
+WAITING = 4
+"""Pictures that wait for the encoder."""
+COPIED_SOUND = ("aac", "mp3", "opus", "flac")
+"""Forms of sound that browsers play in an MP4; others become AAC."""
+ENCODER = {"preset": "veryfast", "crf": "21", "bf": "0", "g": "48", "rc-lookahead": "10"}
+"""No B-frames: then pictures lie in the order of time, and the file can be cut after any of them."""
+CONTAINER = {
+    "movflags": "+hybrid_fragmented+frag_keyframe+default_base_moof",
+    "frag_duration": "1000000",
+    "flush_packets": "1",
+}
+BT709, LIMITED = 1, 1
+
+
+def pictures_in(path: Path) -> int:
+    """Return how many pictures an MP4 holds that was cut short; 0: none, or it cannot be read."""
+    if not path.exists():
+        return 0
+    import av
+
+    count = 0
+    with contextlib.suppress(av.error.FFmpegError), av.open(str(path)) as part:
+        for packet in part.demux(part.streams.video[0]):
+            count += packet.size > 0
+    return count
+
+
+class Mp4:
+    """The file grows as ``NAME.part.mp4`` and gets its name when it is whole."""
+
+    def __init__(self, path: Path, source: str) -> None:
+        """Remember where; `source` is the video whose sound is taken, if it is a file.
+
+        Raises:
+            MissingExtra: PyAV is not installed.
+        """
+        with needs("video"):
+            import av  # noqa: F401 - must be there before the work begins
+        self.path, self._source = path, source
+        self.part = path.with_name(path.name.removesuffix(".mp4") + PART)
+        self._fresh = path.with_name(path.name.removesuffix(".mp4") + NEW_PART)
+        if self._fresh.exists() and not self.part.exists():  # killed after the old part was removed
+            self._fresh.replace(self.part)
+        self._waiting: queue.Queue[tuple[np.ndarray, float] | None] = queue.Queue(WAITING)
+        self._thread: threading.Thread | None = None
+        self._error: Exception | None = None
+        self.keep = 0
+        """Pictures to copy from an earlier run's part."""
+        self.begin_s: float | None = None
+        """Time of the first picture, which becomes 0."""
+
+    def add(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"], time_s: float) -> None:
+        """Append a picture.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        if self._thread is None:
+            self.begin_s = time_s if self.begin_s is None else self.begin_s
+            self._thread = threading.Thread(
+                target=self._run, args=(image_rgb_u8.shape[1::-1],), name="mien-mp4"
+            )
+            self._thread.start()
+        self._check()
+        self._waiting.put((image_rgb_u8, time_s))
+
+    def close(self, *, whole: bool = True) -> None:
+        """Finish the file; one that is not whole stays a part, which plays and can be gone on with.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        if self._thread is not None:
+            self._waiting.put(None)
+            self._thread.join()
+            self._check()
+        if whole and self.part.exists():
+            self.part.replace(self.path)
+
+    def _check(self) -> None:
+        if self._error is not None:
+            reason = getattr(self._error, "strerror", None) or str(self._error)
+            raise OutputError(
+                f"cannot write {self.path}: {reason}; the pictures so far are in {self.part.name}, `resume` goes on"
+            ) from self._error
+
+    def _run(self, resolution_wh: tuple[int, int]) -> None:
+        """Encode until there is no more; after an error, take what comes and forget it."""
+        try:
+            self._write(resolution_wh)
+        except Exception as error:
+            self._error = error
+            while self._waiting.get() is not None:
+                pass
+
+    def _write(self, resolution_wh: tuple[int, int]) -> None:
+        import av
+
+        goal = self._fresh if self.keep else self.part
+        with (
+            av.open(str(goal), "w", format="mp4", options=CONTAINER) as out,
+            contextlib.ExitStack() as opened,
+        ):
+            film = _h264(out, resolution_wh)
+            sound = opened.enter_context(_sound(out, self._source, self.begin_s or 0.0))
+            last = self._copy(out, film) if self.keep else -1
+            if self.keep:
+                self.part.unlink()
+            step = TICKS // 25
+            while (item := self._waiting.get()) is not None:
+                image, time_s = item
+                ticks = max(last + 1, round((time_s - (self.begin_s or 0.0)) * TICKS))
+                step, last = ticks - last if last >= 0 else step, ticks
+                for packet in film.encode(_frame(image, resolution_wh, ticks, step)):
+                    out.mux(packet)
+                for packet in sound(ticks / TICKS) if sound else ():
+                    out.mux(packet)
+            for packet in film.encode(None):
+                out.mux(packet)
+            for packet in sound((last + step) / TICKS, end=True) if sound else ():
+                out.mux(packet)
+        if self.keep:
+            self._fresh.replace(self.part)
+
+    def _copy(self, out: Any, film: Any) -> int:
+        """Copy the pictures of the earlier part as they are; return the time of the last one, in ticks."""
+        import av
+
+        last, left = -1, self.keep
+        with av.open(str(self.part)) as part:
+            for packet in part.demux(part.streams.video[0]):
+                if not left:
+                    break
+                if packet.size:
+                    last, left = round(packet.pts * packet.time_base * TICKS), left - 1
+                    packet.stream = film
+                    out.mux(packet)
+        return last
+
+
+def _h264(out: Any, resolution_wh: tuple[int, int]) -> Any:
+    film = out.add_stream("libx264", rate=25, options=ENCODER)
+    film.width, film.height = (side + side % 2 for side in resolution_wh)
+    film.pix_fmt, film.time_base = "yuv420p", Fraction(1, TICKS)
+    context = film.codec_context
+    context.time_base = Fraction(1, TICKS)
+    context.color_primaries = context.color_trc = context.colorspace = BT709
+    context.color_range = LIMITED
+    return film
+
+
+def _frame(image: UInt8[np.ndarray, "h w 3"], resolution_wh: tuple[int, int], ticks: int, step: int) -> Any:
+    """Return a picture for the encoder; one of another size is fitted, an odd side repeats its last line."""
+    import av
+    from av.video.reformatter import ColorRange, Colorspace
+
+    if image.shape[1::-1] != resolution_wh:
+        image = cv2.resize(image, resolution_wh, interpolation=cv2.INTER_AREA)
+    below, beside = image.shape[0] % 2, image.shape[1] % 2
+    if below or beside:
+        image = cv2.copyMakeBorder(image, 0, below, 0, beside, cv2.BORDER_REPLICATE)
+    frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(
+        format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+    )
+    frame.pts, frame.time_base, frame.duration = ticks, Fraction(1, TICKS), step
+    return frame
+
+
+@contextlib.contextmanager
+def _sound(out: Any, source: str, begin_s: float) -> Iterator[Any]:
+    """Yield what gives the packets of the sound up to a time; None where there is no sound."""
+    import av
+
+    if not Path(source).is_file():
+        yield None
+        return
+    with av.open(source, options={"protocol_whitelist": "file"}) as container:
+        stream = container.streams.best("audio")
+        if stream is None or stream.codec_context is None:
+            yield None
+            return
+        begin = (container.start_time or 0) / 1_000_000 + begin_s
+        name = stream.codec_context.codec.canonical_name
+        kind = _Copied if name in COPIED_SOUND else _Encoded
+        yield kind(out, container, stream, begin)
+
+
+class _Copied:
+    """Sound packets as they are, counted from another beginning."""
+
+    def __init__(self, out: Any, container: Any, stream: Any, begin: float) -> None:
+        self._packets, self._begin = container.demux(stream), begin
+        self._stream = out.add_stream_from_template(stream)
+        self._next: Any = None
+
+    def __call__(self, until_s: float, *, end: bool = False) -> Iterator[Any]:
+        """Yield the packets that begin before a time."""
+        import av
+
+        while True:
+            with contextlib.suppress(av.error.FFmpegError):
+                self._next = self._next or next(self._packets, None)
+            packet = self._next
+            if packet is None or not packet.size or packet.pts is None:
+                return
+            begin = round(self._begin / packet.time_base)
+            if (packet.pts - begin) * packet.time_base >= until_s:
+                return
+            self._next = None
+            if packet.pts >= begin:
+                packet.pts, packet.dts = packet.pts - begin, packet.dts - begin
+                packet.stream = self._stream
+                yield packet
+
+
+class _Encoded:
+    """Sound that browsers do not play, as AAC."""
+
+    def __init__(self, out: Any, container: Any, stream: Any, begin: float) -> None:
+        self._packets, self._begin = container.demux(stream), begin
+        self._stream = out.add_stream("aac", rate=min(48_000, stream.codec_context.sample_rate))
+        self._stream.layout = "mono" if stream.codec_context.layout.nb_channels == 1 else "stereo"
+        self._resampler: Any = None
+        self._done_s = 0.0
+
+    def __call__(self, until_s: float, *, end: bool = False) -> Iterator[Any]:
+        """Yield the packets that begin before a time, and at the `end` those that wait in the encoder."""
+        import av
+
+        while self._done_s < until_s:
+            try:
+                packet = next(self._packets, None)
+            except av.error.FFmpegError:
+                packet = None
+            if packet is None:
+                break
+            with contextlib.suppress(av.error.FFmpegError):
+                for frame in packet.decode():
+                    yield from self._coded(frame)
+        if end:
+            yield from self._stream.encode(None)
+
+    def _coded(self, frame: Any) -> Iterator[Any]:
+        import av
+
+        if frame.pts is None or frame.time < self._begin:
+            return
+        frame.pts -= round(self._begin / frame.time_base)
+        self._done_s = frame.time
+        if self._resampler is None:
+            self._stream.codec_context.open(strict=False)
+            context = self._stream.codec_context
+            self._resampler = av.AudioResampler(
+                context.format, context.layout, context.rate, context.frame_size
+            )
+        for part in self._resampler.resample(frame):
+            yield from self._stream.encode(part)

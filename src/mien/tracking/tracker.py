@@ -1,0 +1,148 @@
+"""`Tracker`: numbers the people in a video, and smooths the probabilities of each over time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from mien.options import TrackOptions
+from mien.results import UNCERTAIN, Box, FaceResult
+from mien.tracking.pairs import centre, moved, paired
+
+if TYPE_CHECKING:
+    from mien.predictions import ImageResult
+    from mien.vision.frames import Frames
+
+SPEED_MEMORY_S = 0.2
+"""Over about how many seconds the speed of a face is averaged."""
+
+
+@dataclass
+class _Track:
+    number: int
+    box: Box
+    time_s: float
+    speed_xy: tuple[float, float] = (0.0, 0.0)
+    """Pixels a second."""
+    weight: float = 0.0
+    sums: dict[str, float] = field(default_factory=dict)
+    """Of the probabilities, older ones weighing less."""
+
+    def at(self, time_s: float) -> Box:
+        """Return where its face should be now; it is not trusted to go on in a straight line for long."""
+        ahead = min(time_s - self.time_s, SPEED_MEMORY_S)
+        return moved(self.box, self.speed_xy[0] * ahead, self.speed_xy[1] * ahead)
+
+    def see(self, face: FaceResult, time_s: float, smooth_s: float) -> dict[str, float]:
+        """Take the face of a new frame; return the smoothed probabilities."""
+        passed = time_s - self.time_s
+        if passed > 0:
+            keep = math.exp(-passed / SPEED_MEMORY_S)
+            steps = (b - a for a, b in zip(centre(self.box), centre(face.box_xyxy_px), strict=True))
+            right, down = (
+                keep * v + (1 - keep) * step / passed for v, step in zip(self.speed_xy, steps, strict=True)
+            )
+            self.speed_xy = right, down
+        raw = face.raw_probs or face.probs
+        decay = math.exp(-max(passed, 0.0) / smooth_s) if smooth_s else 0.0
+        self.weight = decay * self.weight + 1
+        self.sums = {label: decay * self.sums.get(label, 0.0) + prob for label, prob in raw.items()}
+        self.box, self.time_s = face.box_xyxy_px, time_s
+        return {label: one / self.weight for label, one in self.sums.items()}
+
+
+class Tracker:
+    """Give it to `Pipeline.stream`. It serves one stream at a time; its numbers begin at 1 and are never used again.
+
+    A face keeps its number while its box overlaps the place where it should be by its motion, or lies near it. A face
+    that was away for at most `bridge` seconds, near where it was, keeps it too. What a face looks like is not compared:
+    who comes back later, or elsewhere, is a new number, and so is everybody after a cut.
+    """
+
+    def __init__(self, *, detect_every: int = 1, smooth: float = 0.5, bridge: float = 1.0) -> None:
+        """Set how faces are followed.
+
+        Args:
+            detect_every: faces are looked for in every Kth frame. Between two of them in which the same faces are
+                found at nearly the same places, boxes are placed on a straight line; else all frames are searched.
+            smooth: seconds after which a probability weighs 1/e in the average; 0 leaves them as they are.
+            bridge: seconds that a face may be away.
+
+        Raises:
+            ConfigError: a number out of range.
+        """
+        options = TrackOptions(detect_every=detect_every, smooth=smooth, bridge=bridge)
+        self.detect_every, self.smooth, self.bridge = options.detect_every, options.smooth, options.bridge
+        self._tracks: list[_Track] = []
+        self._next, self._source, self._time_s = 1, "", -math.inf
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """How the faces were followed, for documents and tables."""
+        told = f"detect every {self.detect_every}, smooth {self.smooth:g} s, bridge {self.bridge:g} s"
+        return {"tracking": told}
+
+    def update(self, result: ImageResult, uncertain_below: float = 0.0) -> ImageResult:
+        """Return the result of the next frame with numbers and smoothed probabilities; the raw ones stay beside them.
+
+        The label is that of the smoothed ones. A result without a time, of a photo, is returned as it is.
+        """
+        if result.time_s is None or result.error is not None:
+            return result
+        self._begin(result.source, result.time_s)
+        found = self._assigned(result)
+        seen = [
+            self._seen(face, track, result.time_s, uncertain_below)
+            for face, track in zip(result.faces, found, strict=True)
+        ]
+        return replace(result, faces=tuple(seen))
+
+    def adopt(self, result: ImageResult) -> None:
+        """Take over a result of an earlier run, so that the tracks of a resumed run go on."""
+        if result.time_s is None or result.error is not None:
+            return
+        self._begin(result.source, result.time_s)
+        known = {track.number: track for track in self._tracks}
+        for face in result.faces:
+            if face.track is not None:
+                track = known.get(face.track) or self._new(face, result.time_s, face.track)
+                track.see(face, result.time_s, self.smooth)
+
+    def _begin(self, source: str, time_s: float) -> None:
+        """Forget the tracks that have ended: of another source, away for too long, or of a time that went back."""
+        if source != self._source or time_s < self._time_s:
+            self._tracks = []
+        self._tracks = [
+            track
+            for track in self._tracks
+            if time_s - track.time_s <= self.bridge or track.time_s == self._time_s
+        ]
+        self._source, self._time_s = source, time_s
+
+    def _assigned(self, result: ImageResult) -> list[_Track]:
+        assert result.time_s is not None
+        places = [track.at(result.time_s) for track in self._tracks]
+        pairs = paired(places, [face.box_xyxy_px for face in result.faces])
+        before = list(self._tracks)
+        return [
+            before[pairs[place]] if place in pairs else self._new(face, result.time_s)
+            for place, face in enumerate(result.faces)
+        ]
+
+    def _new(self, face: FaceResult, time_s: float, number: int | None = None) -> _Track:
+        track = _Track(self._next if number is None else number, face.box_xyxy_px, time_s)
+        self._next = max(self._next, track.number + 1)
+        self._tracks.append(track)
+        return track
+
+    def _seen(self, face: FaceResult, track: _Track, time_s: float, uncertain_below: float) -> FaceResult:
+        probs = track.see(face, time_s, self.smooth)
+        best = max(probs, key=probs.__getitem__)
+        label = best if probs[best] >= uncertain_below else UNCERTAIN
+        return replace(face, probs=probs, raw_probs=face.probs, label=label, track=track.number)
+
+
+def tracker_for(stream: Frames, options: TrackOptions) -> Tracker | None:
+    """Return a tracker where a stream holds videos, animations or cameras; photos need none."""
+    return Tracker(**vars(options)) if stream.moving else None

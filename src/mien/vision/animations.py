@@ -1,0 +1,115 @@
+"""Animated GIF and WebP pictures: their frames with the times that the file gives them, read by Pillow."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+from PIL import GifImagePlugin, Image, WebPImagePlugin
+
+from mien.errors import ImageError
+from mien.vision import images
+from mien.vision.frames import Frame, broken
+from mien.vision.sampling import ALL, Pixels, Sampler
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mien.options import Clip
+
+_READERS = {"GIF": GifImagePlugin.GifImageFile, "WEBP": WebPImagePlugin.WebPImageFile}
+SUFFIXES = (".gif", ".webp")
+UNSTATED_S = 0.1
+"""How long browsers show a frame whose file says 0 or 10 ms."""
+
+
+class Animation:
+    """An animated picture, as a file or its content. It pickles."""
+
+    live = False
+
+    def __init__(self, place: str | bytes, source: str | None = None, clip: Clip = ALL) -> None:
+        self._place, self._clip = place, clip
+        self.source = source if source is not None else place if isinstance(place, str) else ""
+
+    @cached_property
+    def count(self) -> int:
+        """How many frames its file holds; 1 where it is no animation or cannot be read."""
+        with contextlib.suppress(ImageError), self._opened() as image:
+            return int(getattr(image, "n_frames", 1))
+        return 1
+
+    @property
+    def expected(self) -> int | None:
+        """About how many frames it gives."""
+        return Sampler(self._clip).of(self.count, self.count * UNSTATED_S)
+
+    def stop(self) -> None:
+        """Do nothing: it ends by itself."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield its frames; where it is damaged, a frame with its error ends them."""
+        index = 0
+        try:
+            with self._opened() as image:
+                sampler, time_s = Sampler(self._clip), 0.0
+                for index in range(self.count):
+                    shown, seconds = _frame(image, index)
+                    if sampler.is_past(time_s):
+                        return
+                    if sampler.takes(time_s):
+                        pixels = Pixels(shown, images.from_pil, partial(self._again, index))
+                        yield Frame(self.source, index, round(time_s, 6), pixels)
+                    time_s += seconds
+        except ImageError as error:
+            yield broken(self.source, str(error), index)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[Any]:
+        """Open it.
+
+        Raises:
+            ImageError: it cannot be read, or is too large.
+        """
+        data = self._place if isinstance(self._place, bytes) else images.read_file(self._place)
+        kind = images.format_of(data[: images.HEAD_BYTES]) or ""
+        if kind not in _READERS:
+            raise ImageError("expected an animated GIF or WebP")
+        try:
+            image = _READERS[kind](io.BytesIO(data))
+            too_large = image.width * image.height > images.PIXEL_LIMIT
+            images_held = getattr(image, "n_frames", 1)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise ImageError(f"damaged or truncated picture: {error}") from error
+        if too_large or not images_held:
+            raise ImageError(f"picture of {image.width}x{image.height} pixels is over the limit")
+        yield image
+
+    def _again(self, index: int) -> Image.Image:
+        with self._opened() as image:
+            return _frame(image, index)[0]
+
+
+def is_animated(head: bytes, place: str | bytes) -> bool:
+    """Say whether a picture is an animation; `head` is its first `HEAD_BYTES` bytes."""
+    kind = images.format_of(head)
+    if kind == "WEBP":
+        return head[12:16] == b"VP8X" and bool(head[20] & 2)
+    return kind == "GIF" and Animation(place).count > 1
+
+
+def _frame(image: Any, index: int) -> tuple[Image.Image, float]:
+    """Return a copy of a frame, and for how long it is shown."""
+    try:
+        image.seek(index)
+        image.load()
+        lasts_ms = float(image.info.get("duration") or 0)
+        return image.copy(), lasts_ms / 1000 if lasts_ms > 10 else UNSTATED_S
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's readers raise whatever a damaged file provokes
+        raise ImageError(f"damaged or truncated picture at its frame {index}: {error}") from error

@@ -1,0 +1,282 @@
+"""Video files, read by PyAV: each frame with the time that the file gives it, upright and in its true proportions.
+
+Frames are decoded one after another, as videos must be; turning one into RGB is left to whoever asks for its pixels,
+on another thread. The time of a frame counts from the beginning of the file as players show it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import warnings
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from mien.errors import ImageError, MienWarning, needs
+from mien.vision import images
+from mien.vision.frames import Frame, broken
+from mien.vision.live import newest
+from mien.vision.sampling import ALL, Pixels, Sampler, is_address
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jaxtyping import UInt8
+
+    from mien.options import Clip
+
+WAIT_S = 10.0
+"""How long a network stream may be silent."""
+MISSING_S = 1.0
+"""A file that ends this much before its header says is not complete."""
+
+
+def without_secret(address: str) -> str:
+    """Return an address without its user, password and query: tables keep this, and tables are passed on."""
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+class Film:
+    """A video file, the content of one, or the address of a network stream. It pickles."""
+
+    def __init__(self, place: str | bytes, source: str | None = None, clip: Clip = ALL) -> None:
+        """Remember where it is; it is opened when its frames are asked for.
+
+        Raises:
+            MissingExtra: PyAV is not installed.
+        """
+        with needs("video"):
+            import av  # noqa: F401 - must be there before the work begins
+        self._place, self._clip, self._stopped = place, clip, False
+        self.live = isinstance(place, str) and is_address(place)
+        name = place if isinstance(place, str) else ""
+        self.source = source if source is not None else without_secret(name) if self.live else name
+
+    @cached_property
+    def expected(self) -> int | None:
+        """About how many frames it gives, by its header; None: the header does not say."""
+        if self.live:
+            return None
+        with contextlib.suppress(ImageError), self._opened() as container:
+            stream, seconds = _stream_of(container, self.source), _seconds(container)
+            frames = stream.frames or round(seconds * float(stream.average_rate or 0))
+            return Sampler(self._clip).of(frames, seconds) if frames else None
+        return 1
+
+    def stop(self) -> None:
+        """End after the frame that it is at."""
+        self._stopped = True
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield its frames; what cannot be read is a frame with its error, in its place."""
+        self._stopped = False
+        try:
+            with self._opened() as container:
+                frames = self._read(container, _stream_of(container, self.source))
+                is_endless = self.live and container.duration is None
+                yield from newest(frames, lambda: self._stopped) if is_endless else frames
+        except ImageError as error:
+            yield broken(self.source, str(error))
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[Any]:
+        """Open it.
+
+        Raises:
+            ImageError: it is missing, no video, or damaged at its beginning.
+        """
+        import av
+
+        place = io.BytesIO(self._place) if isinstance(self._place, bytes) else self._place
+        options = (
+            {} if self.live else {"protocol_whitelist": "file"}
+        )  # a playlist must not open what it names
+        if self.live and str(place).startswith("rtsp"):
+            options["rtsp_transport"] = "tcp"
+        try:
+            container = av.open(place, options=options, timeout=WAIT_S if self.live else None)
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise ImageError(f"cannot read {self.source or 'the video'}: {_reason(error)}") from error
+        with container:
+            yield container
+
+    def _read(self, container: Any, stream: Any) -> Iterator[Frame]:
+        stream.thread_type = "SLICE" if self.live else "AUTO"  # frame threads hold frames back
+        begin = 0 if container.start_time is None else container.start_time / 1_000_000
+        sampler, index, time_s = Sampler(self._clip), 0, -math.inf
+        convert = partial(rgb, ratio=float(stream.sample_aspect_ratio or 1))
+        first = self._sought(container, stream, begin)
+        for item in _decoded(container, stream):
+            if isinstance(item, str):
+                where = f"{self.source or 'the video'} is damaged after {max(time_s, 0):.2f} s: {item}"
+                yield broken(self.source, where, index, None if time_s < 0 else time_s)
+                index += 1
+                continue
+            if first is not None:
+                index, first = first(item), None
+            time_s = _time(item, index, stream, begin)
+            if self._stopped or sampler.is_past(time_s):
+                return
+            if sampler.takes(time_s):
+                again = None if self.live else partial(self._again, item.pts, index)
+                yield Frame(self.source, index, time_s, Pixels(item, convert, again))
+            index += 1
+        self._check_end(container, stream, index, time_s)
+
+    def _check_end(self, container: Any, stream: Any, index: int, time_s: float) -> None:
+        """Refuse a file that ended before its header says.
+
+        Raises:
+            ImageError: it did, or it gave no frame.
+        """
+        name = self.source or "the video"
+        if self.live:
+            raise ImageError(f"the stream {name} ended after {max(time_s, 0):.2f} s")
+        if not index:
+            raise ImageError(f"cannot read {name}: no frame in it can be decoded")
+        own = float(stream.duration * stream.time_base) if stream.duration else _seconds(container)
+        if own - time_s > max(MISSING_S, 0.02 * own):
+            raise ImageError(
+                f"{name} ends at {time_s:.2f} s, its header says {own:.2f} s: the file is not complete"
+            )
+
+    def _sought(self, container: Any, stream: Any, begin: float) -> Any:
+        """Go near the start of the clip; return what finds the number of the first frame there. None: not moved."""
+        import av
+
+        if self._clip.start <= 0 or self.live:
+            return None
+        wanted = math.floor((self._clip.start + begin) / stream.time_base)
+        try:
+            container.seek(wanted, stream=stream, backward=True)
+        except av.error.FFmpegError:
+            container.seek(0)
+            return None
+        return lambda frame: self._number(frame.pts)
+
+    def _number(self, pts: int | None) -> int:
+        """Return how many frames come before a time stamp, by reading the packets before it without decoding."""
+        if pts is None:
+            return 0
+        with self._opened() as container:
+            before = 0
+            for packet in container.demux(_stream_of(container, self.source)):
+                if packet.dts is not None and packet.dts > pts:
+                    break
+                before += packet.pts is not None and packet.pts < pts and not packet.is_discard
+            return before
+
+    def _again(self, pts: int | None, index: int) -> Any:
+        """Decode one frame once more.
+
+        Raises:
+            ImageError: it is not there any more.
+        """
+        import av
+
+        with self._opened() as container:
+            stream = _stream_of(container, self.source)
+            if pts is not None:
+                with contextlib.suppress(av.error.FFmpegError):
+                    container.seek(pts, stream=stream, backward=True)
+            frames = (item for item in _decoded(container, stream) if not isinstance(item, str))
+            for number, frame in enumerate(frames):
+                if frame.pts == pts if pts is not None else number == index:
+                    return frame
+        raise ImageError(f"frame {index} of {self.source or 'the video'} is not there any more")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "expected"}
+
+
+def rgb(frame: Any, ratio: float = 1.0) -> UInt8[np.ndarray, "h w 3"]:
+    """Return the pixels of a decoded frame, upright; `ratio` is how much wider than high its pixels are shown.
+
+    Raises:
+        ImageError: it cannot be converted.
+    """
+    import av
+
+    try:
+        pixels = frame.reformat(width=max(1, round(frame.width * ratio)), format="rgb24").to_ndarray()
+    except (av.error.FFmpegError, ValueError) as error:
+        raise ImageError(f"a frame cannot be converted to RGB: {_reason(error)}") from error
+    turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+
+
+def _stream_of(container: Any, source: str) -> Any:
+    """Return the video stream that FFmpeg takes for the main one.
+
+    Raises:
+        ImageError: there is none.
+    """
+    films = [stream for stream in container.streams.video if not _is_cover(stream)]
+    if not films:
+        kinds = sorted({stream.type for stream in container.streams})
+        raise ImageError(f"{source or 'the file'} has no video stream, only: {', '.join(kinds) or 'nothing'}")
+    best = container.streams.best("video")
+    chosen = best if best in films else films[0]
+    if chosen.codec_context is None:
+        raise ImageError(f"{source or 'the video'} is coded in a way that this FFmpeg does not read")
+    if len(films) > 1:
+        warnings.warn(
+            f"{source or 'the video'} has {len(films)} video streams: number {chosen.index} is used",
+            MienWarning,
+            stacklevel=2,
+        )
+    chosen.codec_context.options = {"max_pixels": str(images.PIXEL_LIMIT)}
+    return chosen
+
+
+def _is_cover(stream: Any) -> bool:
+    """Say whether a video stream is only the picture on the cover of a sound file."""
+    from av.stream import Disposition
+
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def _decoded(container: Any, stream: Any) -> Iterator[Any]:
+    """Yield the frames of a stream; what is damaged is a text that says how."""
+    import av
+
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.error.FFmpegError as error:
+            yield _reason(error)
+            return
+        if packet is None:
+            return
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError as error:
+            if packet.size:
+                yield _reason(error)
+            continue
+        yield from frames
+
+
+def _time(frame: Any, index: int, stream: Any, begin: float) -> float:
+    """Return the time of a frame; one without a time stamp is taken to come at the usual rate."""
+    if frame.pts is not None:
+        return float(frame.pts * frame.time_base) - begin
+    rate = stream.average_rate or stream.guessed_rate or 25
+    return float(index / rate)
+
+
+def _seconds(container: Any) -> float:
+    return (container.duration or 0) / 1_000_000
+
+
+def _reason(error: Exception) -> str:
+    """Return what FFmpeg says, in one line without the name of the file, which may hold a password."""
+    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    logged = getattr(error, "log", None)
+    return f"{words} ({logged[2].strip()})" if logged and logged[2].strip() else words

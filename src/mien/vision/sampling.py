@@ -1,0 +1,118 @@
+"""Which frames of a stream are used, and what the frames of every kind of stream share."""
+
+from __future__ import annotations
+
+import math
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Protocol
+
+from mien.errors import ImageError
+from mien.options import Clip
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+    from jaxtyping import UInt8
+
+    from mien.vision.frames import Frame
+
+ALL = Clip()
+CAMERA = "camera:"
+"""``camera:0`` is the first camera."""
+SCHEMES = ("http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "srt", "udp")
+TICK_SLACK = 1e-6
+"""Frame times are rounded; a frame this much before a tick of `fps`, in ticks, belongs to it."""
+
+
+def has_extra() -> bool:
+    """Say whether the extra `video` is installed."""
+    return find_spec("av") is not None
+
+
+def is_address(text: str) -> bool:
+    """Say whether a text is the address of a network stream."""
+    scheme, colon, _ = text.partition("://")
+    return bool(colon) and scheme.lower() in SCHEMES
+
+
+class Moving(Protocol):
+    """A source of many frames in order of time: a video, an animation, a camera, a network stream."""
+
+    source: str
+    live: bool
+    """Whether it goes on by itself, whoever watches: a camera or a network stream."""
+
+    @property
+    def expected(self) -> int | None:
+        """About how many frames it gives; None: nobody knows."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the frames, from the beginning on each pass."""
+
+    def stop(self) -> None:
+        """End the stream after the frame that it is at; for streams that have no end."""
+
+
+class Sampler:
+    """Chooses frames of one stream; it is asked about each, in order."""
+
+    def __init__(self, clip: Clip) -> None:
+        self._clip, self._seen, self._tick = clip, 0, -math.inf
+
+    def takes(self, time_s: float) -> bool:
+        """Say whether the next frame is used."""
+        if time_s < self._clip.start:
+            return False
+        if self._clip.fps is not None:
+            tick = math.floor(time_s * self._clip.fps + TICK_SLACK)
+            if tick <= self._tick:
+                return False
+            self._tick = tick
+        self._seen += 1
+        return (self._seen - 1) % self._clip.every == 0
+
+    def is_past(self, time_s: float) -> bool:
+        """Say whether a frame at this time, and all that follow, are beyond the end."""
+        return self._clip.end is not None and time_s >= self._clip.end
+
+    def of(self, frames: int, seconds: float) -> int:
+        """Return about how many of so many frames in so many seconds are used."""
+        clip = self._clip
+        span = max(0.0, min(seconds, clip.end or math.inf) - clip.start)
+        inside = frames * span / seconds if seconds > 0 else float(frames)
+        if clip.fps is not None:
+            inside = min(inside, span * clip.fps)
+        return math.ceil(inside / clip.every)
+
+
+class Pixels:
+    """The pixels of one frame: made once from what the decoder gave, which is then let go, later decoded again.
+
+    So a result that is kept costs no memory, and can still be drawn.
+    """
+
+    def __init__(
+        self,
+        held: object,
+        convert: Callable[..., UInt8[np.ndarray, "h w 3"]],
+        again: Callable[[], object] | None = None,
+    ) -> None:
+        """Keep what the decoder gave; `convert` makes RGB of it, `again` decodes the same frame once more."""
+        self._held, self._convert, self._again = held, convert, again
+
+    def __call__(self) -> UInt8[np.ndarray, "h w 3"]:
+        """Return RGB.
+
+        Raises:
+            ImageError: it cannot be decoded, or it was let go and is of a camera or network stream.
+        """
+        held, self._held = self._held, None
+        if held is None:
+            if self._again is None:
+                raise ImageError("a frame of a camera or stream is not kept: use its pixels as it comes")
+            held = self._again()
+        return self._convert(held)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**vars(self), "_held": None}
