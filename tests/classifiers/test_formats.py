@@ -18,7 +18,7 @@ from mien.errors import BundleError
         ("m.h5", r"m\.h5 is a Keras or HDF5 file, and mien runs ONNX: python -m tf2onnx\.convert --keras m\.h5 "
          r"--output m\.onnx; then describe it in m\.spec\.toml \(labels, output, \[preprocess\]\)$"),
         ("My Net.HDF5", r"--keras 'My Net\.HDF5' --output 'My Net\.onnx'; then"),
-        ("m.keras", r"keras\.models\.load_model\('m\.keras'\)\.export\('m\.onnx', format='onnx'\) in Python; then"),
+        ("m.keras", r"a Keras file, .* -m tf2onnx\.convert --keras m\.keras --output m\.onnx; then"),
         ("m.tflite", r"a TensorFlow Lite file, .* -m tf2onnx\.convert --tflite m\.tflite --output m\.onnx; then"),
         ("m.pb", r"--graphdef m\.pb --inputs NAME:0 --outputs NAME:0 --output m\.onnx"),
         ("net/saved_model.pb", r"a TensorFlow model, .* -m tf2onnx\.convert --saved-model net --output net\.onnx"),

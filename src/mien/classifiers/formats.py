@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _TF2ONNX = "python -m tf2onnx.convert --"
-_KERAS_3 = "keras.models.load_model({file!r}).export({onnx!r}, format='onnx') in Python"
 _SIZE = "with its own channels and size in place of 1, 48, 48"
 _TORCH = (
     "build its network in Python, load the weights, then torch.onnx.export(network.eval(), "
@@ -33,7 +32,7 @@ CONVERSIONS = {
     ),
     ".h5": ("a Keras or HDF5 file", _TF2ONNX + "keras {file} --output {onnx}"),
     ".hdf5": ("a Keras or HDF5 file", _TF2ONNX + "keras {file} --output {onnx}"),
-    ".keras": ("a Keras file", _KERAS_3),
+    ".keras": ("a Keras file", _TF2ONNX + "keras {file} --output {onnx}"),
     ".tflite": ("a TensorFlow Lite file", _TF2ONNX + "tflite {file} --output {onnx}"),
     ".pt": ("a PyTorch file", _TORCH),
     ".pth": ("a PyTorch file", _TORCH),
