@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import subprocess
 import sys
@@ -38,12 +39,14 @@ TORCH_FREE = {
 }
 
 
+@functools.cache
 def modules() -> dict[str, Path]:
     files = SOURCE.rglob("*.py")
     named = {".".join(("mien", *file.relative_to(SOURCE).with_suffix("").parts)): file for file in files}
     return {name.removesuffix(".__init__"): file for name, file in named.items()}
 
 
+@functools.cache
 def imported(file: Path, *, everywhere: bool = True) -> set[str]:
     """Names of imported modules; `everywhere` includes those inside functions, never those for type checkers."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
