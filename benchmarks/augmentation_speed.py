@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 
 from machine import describe, spread
 from mien.config import read_recipe
-from mien.data.sources import read_dataset
+from mien.data.read import read_dataset
 from mien.training.batches import Batches
 
 BATCH = 128

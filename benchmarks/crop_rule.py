@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 from mien.classifiers import load_classifier
-from mien.data.sources import read_dataset
+from mien.data.read import read_dataset
 from mien.detectors import open_detector
 from mien.vision.crop import crop_faces
 

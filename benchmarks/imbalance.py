@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> None:
 
     from mien.config import read_recipe
     from mien.data.balance import rows_to_copy
-    from mien.data.sources import read_dataset
+    from mien.data.read import read_dataset
     from mien.training.loop import train
 
     if options.threads:

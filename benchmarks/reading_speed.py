@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from machine import describe, spread
-from mien.data.sources import convert, read_dataset
+from mien.data.read import convert, read_dataset
 
 ROWS = {"Training": 28709, "PublicTest": 3589, "PrivateTest": 3589}
 

@@ -28,7 +28,7 @@ STEPS, WARM_UP = 60, 10
 def ours(archive: str, batch_size: int) -> float:
     """Return images/s of `mien.training`."""
     from mien.config import read_recipe
-    from mien.data.sources import read_dataset
+    from mien.data.read import read_dataset
     from mien.training.launch import open_fabric
     from mien.training.loop import _Run
 

@@ -163,9 +163,7 @@ with open(os.devnull, "w") as away, contextlib.redirect_stdout(away), contextlib
 
 
 def test_using_a_model_needs_no_torch():
-    names = loaded_after(
-        "import mien.pipeline, mien.evaluation.evaluate, mien.data.sources, mien.vision.draw"
-    )
+    names = loaded_after("import mien.pipeline, mien.evaluation.evaluate, mien.data.read, mien.vision.draw")
     assert "torch" not in names
     assert "onnxruntime" not in names  # until a classifier is loaded
 

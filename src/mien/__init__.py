@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mien.classifiers import Classifier, load_classifier
     from mien.data.dataset import FaceDataset
-    from mien.data.sources import read_dataset
+    from mien.data.read import read_dataset
     from mien.detectors import FaceDetector, open_detector
     from mien.errors import MienError
     from mien.evaluation.evaluate import evaluate
@@ -48,7 +48,7 @@ _HOMES = {
     "load_classifier": "mien.classifiers",
     "open_detector": "mien.detectors",
     "predict": "mien.pipeline",
-    "read_dataset": "mien.data.sources",
+    "read_dataset": "mien.data.read",
     "read_image": "mien.vision.images:read",
     "video": "mien.vision.frames",
 }

@@ -7,8 +7,8 @@ import pickle
 import numpy as np
 import pytest
 
+from mien.data.read import read_dataset
 from mien.data.reading import ReadOptions
-from mien.data.sources import read_dataset
 from mien.errors import DataError
 from mien.preprocess import Preprocess
 

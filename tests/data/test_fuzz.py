@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mien.data.read import read_dataset
 from mien.data.reading import ReadOptions
-from mien.data.sources import read_dataset
 from mien.errors import DataError
 from mien.preprocess import Preprocess
 from tests.data.test_tables import table
@@ -133,9 +133,9 @@ def test_a_large_table_costs_less_than_four_times_its_size(tmp_path, rows):
 
 
 def test_the_memory_check_can_fail(tmp_path, monkeypatch):
-    import mien.data.tables
+    import mien.data.pixels
 
-    real = mien.data.tables.read_pixels
-    monkeypatch.setattr("mien.data.tables.read_pixels", lambda path: (bytearray(40_000_000), real(path))[1])
+    real = mien.data.pixels.read_pixels
+    monkeypatch.setattr("mien.data.pixels.read_pixels", lambda path: (bytearray(40_000_000), real(path))[1])
     with pytest.raises(AssertionError):
         answers(tmp_path / "set.csv", CSV)

@@ -12,8 +12,9 @@ import zipfile
 import numpy as np
 import pytest
 
+from mien.data.read import convert, read_dataset
 from mien.data.reading import ReadOptions
-from mien.data.sources import convert, read_dataset, survey
+from mien.data.survey import survey
 from mien.errors import DataError, OutputError
 from mien.preprocess import Preprocess
 from tests.pictures import png, tree, write_tree
@@ -152,7 +153,7 @@ _LIMITED = """
 import resource, sys
 import torch  # its libraries count too, so the limit comes after them
 from mien.config import read_recipe
-from mien.data.sources import read_dataset
+from mien.data.read import read_dataset
 from mien.training.batches import Batches
 from mien.preprocess import Preprocess
 data = read_dataset(sys.argv[1], Preprocess(size_px=128))

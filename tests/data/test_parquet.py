@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from mien.data import parquet as parquet_module
-from mien.data.sources import read_dataset
+from mien.data.read import read_dataset
 from mien.errors import DataError
 from tests.pictures import png
 

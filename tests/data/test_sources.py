@@ -7,8 +7,9 @@ import zipfile
 import numpy as np
 import pytest
 
+from mien.data.read import opened, read_dataset
 from mien.data.reading import ReadOptions
-from mien.data.sources import opened, read_dataset, survey
+from mien.data.survey import survey
 from mien.errors import ConfigError, DataError
 from mien.preprocess import Preprocess
 from tests.pictures import jpeg, photo, png, tree, write_tree, write_zip

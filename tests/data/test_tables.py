@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
+from mien.data.read import convert, opened, read_dataset
 from mien.data.reading import ReadOptions
-from mien.data.sources import convert, opened, read_dataset
 from mien.errors import DataError
 from mien.labels import EMOTIONS_7, FER2013_CSV_ORDER
 from mien.preprocess import Preprocess

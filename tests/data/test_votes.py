@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mien.data.read import convert, opened, read_dataset
 from mien.data.reading import ReadOptions
-from mien.data.sources import convert, opened, read_dataset, survey
+from mien.data.survey import survey
 from mien.data.votes import vote_targets
 from mien.errors import DataError
 from mien.labels import EMOTIONS_8, FERPLUS_VOTE_ORDER

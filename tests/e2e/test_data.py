@@ -10,8 +10,8 @@ from PIL import Image
 
 from mien import bundle
 from mien.cli.command import flag_words
+from mien.data.read import opened, read_dataset
 from mien.data.reading import ReadOptions
-from mien.data.sources import opened, read_dataset
 from tests.e2e.test_cli import refused, run, run_without_torch
 from tests.pictures import tree, write_tree
 

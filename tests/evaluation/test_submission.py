@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mien.classifiers import load_classifier
-from mien.data.sources import read_dataset
+from mien.data.read import read_dataset
 from mien.errors import ConfigError, DataError
 from mien.evaluation.submission import read_rows, write_submission
 from mien.preprocess import Preprocess

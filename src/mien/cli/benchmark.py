@@ -116,7 +116,7 @@ def _numbers(name: str, text: str) -> list[int]:
 
 def _judged(subjects: list[Subject], data: str, split: str, reading: ReadOptions) -> list[Subject]:
     from mien.benchmark.plan import judged
-    from mien.data.sources import read_dataset
+    from mien.data.read import read_dataset
 
     return judged(
         subjects, lambda one: read_dataset(data, one.preprocess, split=split, options=reading), split

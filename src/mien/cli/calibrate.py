@@ -31,7 +31,7 @@ def calibrate(
     """
     from mien import bundle
     from mien.cli.terminal import print_table, say
-    from mien.data.sources import read_dataset
+    from mien.data.read import read_dataset
 
     loaded = bundle.load(model)
     if out is None and (model == "default" or model in bundle.built_in()):

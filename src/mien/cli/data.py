@@ -24,7 +24,7 @@ def info(path: _Source, reading: ReadOptions, json_to: Json = None) -> None:
     Reads every image.
     """
     from mien.cli.terminal import give
-    from mien.data.sources import survey
+    from mien.data.survey import survey
 
     report = survey(path, reading)
     give(report.to_dict(), json_to, lambda: _print_report(report))
@@ -50,7 +50,7 @@ def convert(
     """
     from mien.cli.terminal import say
     from mien.config import checked_recipe, read_recipe
-    from mien.data.sources import convert as pack
+    from mien.data.read import convert as pack
     from mien.errors import needs
 
     shape = {"network": "none", "input": {"size_px": size_px, "channels": channels}}
@@ -84,7 +84,7 @@ def preview(
     """
     from mien.cli.terminal import say
     from mien.config import read_recipe
-    from mien.data.sources import read_dataset
+    from mien.data.read import read_dataset
     from mien.errors import needs
     from mien.files import write
 

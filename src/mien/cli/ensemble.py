@@ -43,7 +43,7 @@ def ensemble(
     """
     from mien import bundle
     from mien.cli.terminal import complain, say
-    from mien.data.sources import read_dataset
+    from mien.data.read import read_dataset
 
     with needs("export"):
         from mien.export.ensemble import check_members, save_ensemble

@@ -70,7 +70,7 @@ def evaluate(
     from mien.classifiers import load_classifier
     from mien.classifiers.combine import with_tta
     from mien.cli.terminal import give
-    from mien.data.sources import read_dataset
+    from mien.data.read import read_dataset
     from mien.evaluation.evaluate import evaluate as judge
 
     classifier = load_classifier(model, **vars(run))
@@ -104,7 +104,7 @@ def _trained_on(model: str) -> Int[np.ndarray, " m"] | None:
 
 
 def _find(data: str, split: str, reading: ReadOptions, preprocess: Preprocess, parts: Parts) -> Found:
-    from mien.data.sources import opened
+    from mien.data.read import opened
     from mien.detectors import open_detector
     from mien.evaluation.found import find_faces
 

@@ -53,7 +53,7 @@ def export(
     """
     from mien import bundle
     from mien.cli.terminal import say
-    from mien.data.sources import read_dataset
+    from mien.data.read import read_dataset
 
     if split and not data:
         raise ConfigError(f"`split={split}` needs a dataset: give `data` too")

@@ -56,7 +56,7 @@ def train(
         from mien.training.loop import check
         from mien.training.loop import train as run
         from mien.training.track import check_trackers, tracker
-    from mien.data.sources import read_dataset
+    from mien.data.read import read_dataset
 
     check(checked, out, device=device, resume=resume)
     check_trackers(track or [])

@@ -34,7 +34,7 @@ def verify(
     """
     from mien import bundle
     from mien.cli.terminal import give
-    from mien.data.sources import read_dataset
+    from mien.data.read import read_dataset
     from mien.export.verify import verify as prove
 
     check_together(data, split)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mien.data.folders import check_member
+from mien.data.archives import check_member
 from mien.data.reading import CLASS_LIMIT, Reading, class_targets, split_name
 from mien.data.text import numbers_in
 from mien.errors import DataError

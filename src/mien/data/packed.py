@@ -19,8 +19,8 @@ import numpy as np
 
 from mien import files
 from mien.data import arrays
+from mien.data.archives import check_member
 from mien.data.dataset import FaceDataset
-from mien.data.folders import check_member
 from mien.errors import DataError
 from mien.labels import FERPLUS_VOTE_ORDER
 

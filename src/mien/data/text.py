@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mien.data.folders import BOMB_RATIO, check_member, is_debris
+from mien.data.archives import BOMB_RATIO, check_member, is_debris
 from mien.errors import DataError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mien import files
-from mien.data.sources import read_pictures
+from mien.data.read import read_pictures
 from mien.errors import ConfigError
 from mien.vision import images
 

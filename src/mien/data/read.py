@@ -1,0 +1,169 @@
+"""`read_dataset`: whatever is on disk -> `FaceDataset`. The form is recognised from the content."""
+
+from __future__ import annotations
+
+import contextlib
+import zipfile
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mien.data import arrays, folders, lists, packed, pixels
+from mien.data.archives import is_picture
+from mien.data.dataset import FaceDataset, check_split
+from mien.data.reading import Reading, ReadOptions, decode, prepare
+from mien.data.recognise import form_of
+from mien.data.synthetic import SYNTHETIC, draw_dataset
+from mien.data.votes import with_votes
+from mien.errors import ConfigError, DataError
+from mien.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_DEFAULT = ReadOptions()
+
+
+def read_dataset(
+    path: str | Path,
+    preprocess: Preprocess | None = None,
+    *,
+    split: str | None = None,
+    options: ReadOptions = _DEFAULT,
+) -> FaceDataset:
+    """Read a dataset, each picture fitted to `preprocess` (48-pixel grey by default).
+
+    `path` is a folder or a file in any form that docs/data.md lists, or ``synthetic``. With `split` only the
+    pictures of that split are decoded. A packed file of that size is mapped, everything else is read into memory.
+
+    Raises:
+        DataError: nothing there, an unknown form, no such split or label, a split that lacks a class, corrupt
+            pictures.
+    """
+    preprocess = preprocess or Preprocess()
+    with ExitStack() as stack:
+        reading, dataset = open_source(path, preprocess, options, stack)
+        if dataset is not None and _is_as_wanted(dataset, preprocess, options):
+            return dataset.select(split) if split else dataset
+        reading = prepare(reading, options)
+        return decode(reading, preprocess, split=split, skip_corrupt=options.skip_corrupt, allocate=in_memory)
+
+
+def read_pictures(path: str | Path, preprocess: Preprocess) -> FaceDataset:
+    """Read every picture in the source's own order, to be answered: its labels and splits are not looked at.
+
+    Raises:
+        DataError: nothing there, an unknown form, no pictures, or a corrupt one.
+    """
+    with ExitStack() as stack:
+        reading, _ = open_source(path, preprocess, _DEFAULT, stack)
+        if not len(reading.ids):
+            raise DataError(f"no pictures in {path}")
+        bare = replace(
+            reading, splits=["all"] * len(reading.ids), targets=np.zeros_like(reading.targets), votes=None
+        )
+        return decode(bare, preprocess, split=None, skip_corrupt=None, allocate=in_memory)
+
+
+@contextlib.contextmanager
+def opened(path: str | Path, split: str, options: ReadOptions = _DEFAULT) -> Iterator[Reading]:
+    """Open one split of a dataset whose pictures are decoded as they are, one at a time, when asked for.
+
+    Raises:
+        ConfigError: corrupt ones are to be left out, which shows only later.
+        DataError: as `read_dataset`.
+    """
+    if options.skip_corrupt:
+        raise ConfigError("--skip-corrupt leaves out face pictures; photos are read whole: leave it out")
+    with ExitStack() as stack:
+        reading = prepare(open_source(path, Preprocess(), options, stack)[0], options)
+        check_split(split, list(dict.fromkeys(reading.splits)), reading.source)
+        yield reading.take(np.flatnonzero(np.array(reading.splits) == split))
+
+
+def convert(
+    path: str | Path,
+    out: Path,
+    preprocess: Preprocess | None = None,
+    options: ReadOptions = _DEFAULT,
+    *,
+    change: Callable[[FaceDataset], FaceDataset] = lambda dataset: dataset,
+) -> FaceDataset:
+    """Write a dataset as one packed file, with pictures on disk while they are decoded; returns it, mapped.
+
+    `change` is applied before anything is written.
+
+    Raises:
+        DataError: as `read_dataset`.
+        OutputError: `out` cannot be written.
+    """
+    preprocess = preprocess or Preprocess()
+    with ExitStack() as stack:
+        reading, _ = open_source(path, preprocess, options, stack)
+        dataset = decode(
+            prepare(reading, options),
+            preprocess,
+            split=None,
+            skip_corrupt=options.skip_corrupt,
+            allocate=packed.scratch(out.resolve().parent),
+        )
+        packed.write_packed(out, change(dataset))
+    return packed.read_packed(out)
+
+
+def open_source(
+    path: str | Path, preprocess: Preprocess, options: ReadOptions, stack: ExitStack
+) -> tuple[Reading, FaceDataset | None]:
+    """Return what is there as a reading, and as a dataset where it already is one."""
+    form = form_of(path, options)
+    if options.targets and form != "arrays":
+        raise DataError(f"--targets names the labels of arrays, {path} is read as {form}")
+    path, dataset = Path(path), None
+    try:
+        if form == SYNTHETIC:
+            dataset = draw_dataset(preprocess)
+        elif form == "packed":
+            dataset = packed.read_packed(path)
+        reading = Reading.of(dataset) if dataset else _READERS[form](path, options, stack)
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
+        raise DataError(f"{path} is damaged or cannot be read ({error}): download it again") from error
+    if not options.votes:
+        return reading, dataset
+    voted = with_votes(reading, Path(options.votes), rule=options.vote_rule, unknown=options.vote_unknown)
+    return voted, None
+
+
+def _folders(path: Path, _: ReadOptions, stack: ExitStack) -> Reading:
+    if path.is_dir() or is_picture(path.name):
+        return folders.read_folder(path)
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path} is neither a folder nor a zip: expected train/<class>/* in one")
+    return folders.read_zip(stack.enter_context(zipfile.ZipFile(path)), path)
+
+
+def _parquet(path: Path, _: ReadOptions, __: ExitStack) -> Reading:
+    from mien.data.parquet import read_parquet  # an extra
+
+    return read_parquet(path)
+
+
+_READERS: dict[str, Callable[[Path, ReadOptions, ExitStack], Reading]] = {
+    "folders": _folders,
+    "pixels": lambda path, _, __: pixels.read_pixels(path),
+    "list": lambda path, _, __: lists.read_list(path),
+    "arrays": lambda path, options, stack: arrays.read_arrays(path, options.targets, stack),
+    "parquet": _parquet,
+}
+
+
+def _is_as_wanted(dataset: FaceDataset, preprocess: Preprocess, options: ReadOptions) -> bool:
+    size = preprocess.size_px
+    return options.labels is None and dataset.images.shape[1:] == (size, size, preprocess.channels)
+
+
+def in_memory(shape: tuple[int, int, int, int]) -> np.ndarray:
+    """Return memory for decoded pictures."""
+    return np.empty(shape, np.uint8)
