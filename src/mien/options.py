@@ -245,7 +245,7 @@ class Outputs:
 
     out: Path | None = option(
         None,
-        "Folder for annotated images, predictions.jsonl and predictions.json.",
+        "Folder for annotated images and videos, timelines, predictions.jsonl and predictions.json.",
         short="-o",
         metavar="FOLDER",
     )
@@ -255,18 +255,34 @@ class Outputs:
     crops: Path | None = option(
         None, "Folder for a PNG of each face, as it is cut for the model.", metavar="FOLDER"
     )
+    blur: bool = option(False, "Blur every face in annotated images and videos; see docs/video.md.")
+    pixelate: bool = option(False, "Show every face as a few large squares instead.")
+    window: bool = option(False, "Show annotated frames in a window as they come; press q there to stop.")
     json: str | None = option(None, "Write the result as JSON to FILE; - prints only JSON.", metavar="FILE")
     resume: bool = option(
         False, "Go on with an interrupted run: leave out the images that are in its tables."
     )
 
     def __post_init__(self) -> None:
-        """Check the names of the tables.
+        """Check the names of the tables, and what hides faces.
 
         Raises:
-            ConfigError: a name without the ending of its form.
+            ConfigError: a name without the ending of its form, or options that contradict each other.
         """
         for form in ("csv", "jsonl", "parquet"):
             path = getattr(self, form)
             if path is not None and Path(path).suffix.lower() != f".{form}":
                 raise ConfigError(f"`{form}` expects a name that ends in .{form}, got {Path(path).name}")
+        if self.blur and self.pixelate:
+            raise ConfigError("`blur` and `pixelate` both hide faces: give one of them")
+        if self.hides and self.crops:
+            raise ConfigError("`crops` stores the faces that `blur` and `pixelate` hide: leave one out")
+        if self.hides and not (self.out or self.window):
+            raise ConfigError(
+                "`blur` and `pixelate` change annotated images: name a folder for them with `out`"
+            )
+
+    @property
+    def hides(self) -> bool:
+        """Whether faces are made unrecognisable."""
+        return self.blur or self.pixelate

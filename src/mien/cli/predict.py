@@ -12,7 +12,7 @@ import typer
 
 from mien.cli.command import Model, Tta, command
 from mien.errors import ConfigError
-from mien.options import LookOptions, Outputs, RunOptions, option
+from mien.options import Clip, LookOptions, Outputs, RunOptions, TrackOptions, option
 
 if TYPE_CHECKING:
     from mien.predictions import ImageResult
@@ -33,52 +33,68 @@ class Contest:
     numbers: bool = option(False, "Write each label's number in the model's order, not its name.")
 
 
-@command("mien predict sample --out faces", "mien predict holiday/ 'more/*.png' --csv faces.csv --resume")
+@command(
+    "mien predict sample --out faces",
+    "mien predict holiday/ 'more/*.png' --csv faces.csv --resume",
+    "mien predict talk.mp4 --out faces --detect-every 3",
+    "mien predict camera:0 --window",
+)
 def predict(
     sources: Annotated[
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="Images, folders, zips, patterns, - for stdin; `sample` is the photo that comes with mien. "
+            help="Images, videos, folders, zips, patterns, camera:0, rtsp://..., - for stdin; `sample` is the photo "
+            "that comes with mien. "
             "For --submission: a dataset.",
         ),
     ],
     look: LookOptions,
     outputs: Outputs,
+    clip: Clip,
+    tracks: TrackOptions,
     run: RunOptions,
     contest: Contest,
     context: typer.Context,
     model: Model = "default",
     tta: Tta = "none",
 ) -> None:
-    """Find the faces in photos and classify their expressions."""
+    """Find the faces in photos and videos and classify their expressions."""
     named = [_sample() if source == SAMPLE and not os.path.exists(source) else source for source in sources]  # noqa: PTH110
     if contest.submission:
-        of_photos = [*vars(look), *vars(outputs)]
+        of_photos = [*vars(look), *vars(outputs), *vars(clip), *vars(tracks)]
         _refuse(context, of_photos, "--submission takes every image as a face and writes one CSV")
         _submit(named, model, run, tta, contest)
         return
     _refuse(context, _OF_ROWS, "it is for --submission only")
-    from mien.cli.progress import progress
+    from mien.cli.progress import progress, stopped_by_ctrl_c
     from mien.cli.terminal import complain, say
     from mien.detectors import advice
     from mien.pipeline import Pipeline
     from mien.sinks import STDOUT, Sinks, recorded
+    from mien.tracking.tracker import tracker_for
     from mien.vision.frames import frames
     from mien.vision.listing import counted
 
-    stream = frames(named, skip=outputs.out)
+    stream = frames(named, skip=outputs.out, clip=clip)
+    tracker = tracker_for(stream, tracks)
     pipeline = Pipeline(model, **look.of_pipeline(), **vars(run) | {"threads": run.threads or 1})
     if pipeline.workers_for(stream.total, look.workers) > 1 and not pipeline.finds_one_at_a_time:
         import cv2
 
         cv2.setNumThreads(1)  # this process is ours: OpenCV's own threads would compete with the workers
     quiet, seen = outputs.json == STDOUT, Counter[str]()
-    with Sinks(outputs, pipeline.facts) as sinks, progress("photos", stream.total) as step:
+    facts = pipeline.facts | (tracker.facts if tracker else {})
+    with (
+        stopped_by_ctrl_c(stream) as hint,
+        Sinks(outputs, facts, stream.stop) as sinks,
+        progress("frames" if tracker else "photos", stream.expected) as step,
+    ):
+        step.say(hint) if hint else None
         if look.detector == "auto":
             step.say(advice(pipeline.facts["detector"]))
         step(len(sinks.done))
-        for result in recorded(pipeline, stream, sinks, workers=look.workers):
+        for result in recorded(pipeline, stream, sinks, tracker=tracker, workers=look.workers):
             seen.update(_kinds(result))
             for line in () if quiet else _lines(result):
                 say(line)
@@ -117,12 +133,15 @@ def _lines(result: ImageResult) -> list[str]:
     from mien.cli.terminal import shorten
 
     name = f"{shorten(Path(result.source).name or 'image', 28):28}"
+    if result.time_s is not None:
+        name += f"  {result.time_s:8.2f} s"
     if result.error is not None:
         return [f"{name}  error: {result.error}"]
     if not result.faces:
         return [f"{name}  no face found"]
     lines = []
-    for number, face in enumerate(result.faces, start=1):
+    for place, face in enumerate(result.faces, start=1):
+        number = place if face.track is None else face.track
         best = sorted(face.probs.items(), key=lambda item: -item[1])[:3]
         probs = ", ".join(f"{label} {prob:.0%}" for label, prob in best)
         lines.append(f"{name}  {number:>2}  {face.label:10}  {probs}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ from mien.cli.terminal import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from mien.vision.frames import Frames
 
 
 @contextlib.contextmanager
@@ -28,6 +31,28 @@ def progress(title: str, total: int | None = None, *, quiet: bool = False) -> It
         yield step
     finally:
         step.stop()
+
+
+@contextlib.contextmanager
+def stopped_by_ctrl_c(stream: Frames) -> Iterator[str]:
+    """Let Ctrl-C end a camera or network stream as its end would, so that all files are finished; again: at once.
+
+    Yields the line that tells the user; empty where nothing is changed, as with files.
+    """
+    if not stream.live:
+        yield ""
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        stream.stop()
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield "press Ctrl-C to stop; all files are finished then"
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Progress:

@@ -1,4 +1,4 @@
-"""Where results go: tables, annotated pictures, crops of faces, one JSON document.
+"""Where results go: tables, annotated pictures and videos, timelines, crops of faces, one JSON document.
 
 Tables are appended to as results come, so an interrupted run keeps what it did. With `resume`, what is there is read,
 and only images that are surely whole there are left out of the new run.
@@ -12,25 +12,34 @@ import tempfile
 from collections import defaultdict, deque
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mien import files
 from mien.errors import ConfigError
 from mien.predictions import images_of
+from mien.sinks.film import FilmOutput
+from mien.sinks.hiding import around as hiding
+from mien.sinks.hiding import hide
 from mien.sinks.tables import Table, read_rows
+from mien.sinks.window import Window
 from mien.vision.crop import around, cut
-from mien.vision.frames import Frames
+from mien.vision.draw import annotate
+from mien.vision.frames import Frame, Frames
 from mien.vision.images import encode_jpeg, encode_png
 from mien.vision.listing import RESULT_SUFFIX
 from mien.workers import ordered
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+
+    import numpy as np
+    from jaxtyping import UInt8
 
     from mien.options import Outputs
     from mien.pipeline import Pipeline
     from mien.predictions import ImageResult
-    from mien.vision.frames import Frame
+    from mien.results import Box
+    from mien.tracking.tracker import Tracker
 
 STDOUT = "-"
 STEM_LIMIT_BYTES = 200
@@ -60,11 +69,23 @@ class Names:
         return name
 
 
+class Drawn(NamedTuple):
+    """A result without pixels, its annotated image if one is wanted, and the stem of its files."""
+
+    result: ImageResult
+    picture: UInt8[np.ndarray, "h w 3"] | None
+    stem: str
+
+
 class Sinks:
     """Everything that one run writes. It is a context: leaving it finishes the files."""
 
-    def __init__(self, outputs: Outputs, facts: Mapping[str, Any]) -> None:
-        """Begin the files that the user asked for, or go on with them; `facts` are those of the pipeline.
+    def __init__(
+        self, outputs: Outputs, facts: Mapping[str, Any], stop: Callable[[], None] = lambda: None
+    ) -> None:
+        """Begin the files that the user asked for, or go on with them.
+
+        `facts` are those of the pipeline and of the tracker. `stop` ends the stream when the window is closed.
 
         Raises:
             ConfigError: nothing to go on with, or results of another model there.
@@ -92,47 +113,103 @@ class Sinks:
         self.done = set.intersection(*(table.done for table in self.tables)) if self.tables else set()
         """Images that an earlier run finished, by source and index."""
         self._names, self._stems = Names(), defaultdict[tuple[str, int], deque[str]](deque)
+        self._film_stem, self._films = ("", ""), dict[str, FilmOutput]()
+        self._window = Window(stop) if outputs.window else None
 
-    def pending(self, frames: Frames) -> Frames:
-        """Return the frames that are not done. Each gets the name of its files, the same one in every run."""
+    def pending(self, frames: Frames, tracker: Tracker | None = None) -> Frames:
+        """Return the frames that are not done. Each gets the name of its files, the same one in every run.
+
+        The results of a video's frames that are done go to the tracker, so that its tracks go on.
+        """
 
         def undone() -> Iterator[Frame]:
+            earlier = images_of(read_rows(self.tables[0].lines)) if self.done else iter(())
             for frame in frames:
                 key = frame.source, frame.index
-                stem = self._names.take(*key)
-                if key not in self.done:
-                    self._stems[key].append(stem)
-                    yield frame
+                stem = self._stem(frame)
+                if key in self.done and self._is_kept(key, earlier, tracker, stem):
+                    continue
+                self._stems[key].append(stem)
+                yield frame
 
         total = None if frames.total is None else max(0, frames.total - len(self.done))
         return Frames(undone(), total, frames.skipped)
 
-    def draw(self, result: ImageResult) -> ImageResult:
-        """Write the annotated image and the crops of its faces; threads may share this. Returns it without pixels.
+    def _stem(self, frame: Frame) -> str:
+        """Return the stem of the files about a frame: all frames of a video have the same."""
+        if frame.time_s is None and not (frame.index and frame.source == self._film_stem[0]):
+            return self._names.take(frame.source, frame.index)
+        if frame.source != self._film_stem[0]:
+            self._film_stem = frame.source, self._names.take(frame.source, 0)
+        return self._film_stem[1]
+
+    def _is_kept(
+        self, key: tuple[str, int], earlier: Iterator[ImageResult], tracker: Tracker | None, stem: str
+    ) -> bool:
+        """Say whether a frame that is in the tables is in the annotated video, too; then go on from its result."""
+        result = next((one for one in earlier if (one.source, one.index) == key), None)
+        if result is None or result.time_s is None:
+            return True
+        if self._pictures and not self._film_of(result.source, stem).keeps(result):
+            return False
+        if tracker:
+            tracker.adopt(result)
+        return True
+
+    def _film_of(self, source: str, stem: str) -> FilmOutput:
+        """Return the files about a video; those of the video before are finished when it is written to."""
+        assert self._pictures
+        if source not in self._films:
+            labels = self._facts["model"]["labels"]
+            self._films[source] = FilmOutput(self._pictures / stem, source, labels, self._outputs)
+        return self._films[source]
+
+    def draw(self, item: tuple[ImageResult, list[Box]]) -> Drawn:
+        """Draw a result, and write the annotated image and the crops of its faces; threads may share this.
+
+        `item` is the result and the boxes to hide in its image.
 
         Raises:
             OutputError: a file cannot be written.
         """
+        result, boxes = item
         key = result.source, result.index
         stem = self._stems[key].popleft()
         if not self._stems[key]:
             del self._stems[key]
-        if result.error is None and self._pictures:
-            files.write(self._pictures / (stem + RESULT_SUFFIX), encode_jpeg(result.annotated()))
+        picture = None
+        if result.error is None and (self._pictures or self._window):
+            picture = self._picture(result, boxes)
+        if picture is not None and self._pictures and result.time_s is None:
+            files.write(self._pictures / (stem + RESULT_SUFFIX), encode_jpeg(picture))
         if result.error is None and self._crops:
+            of_frame = stem if result.time_s is None else f"{stem}-{result.index:06}"
             for number, face in enumerate(result.faces, start=1):
                 crop = cut(result.image_rgb_u8, face.frame_xyxy_px or around(face.box_xyxy_px))
-                files.write(self._crops / f"{stem}.face{number}.png", encode_png(crop))
-        return result.without_pixels()
+                files.write(self._crops / f"{of_frame}.face{number}.png", encode_png(crop))
+        return Drawn(result.without_pixels(), picture, stem)
 
-    def write(self, result: ImageResult) -> None:
-        """Append an image to every table.
+    def _picture(self, result: ImageResult, boxes: list[Box]) -> UInt8[np.ndarray, "h w 3"]:
+        if not self._outputs.hides:
+            return result.annotated()
+        return annotate(hide(result.image_rgb_u8, boxes, smooth=self._outputs.blur), result.faces)
+
+    def write(self, drawn: Drawn) -> None:
+        """Append an image to every table, and a video's frame to its files.
 
         Raises:
             OutputError: a file cannot be written.
         """
+        result, picture, stem = drawn
+        if self._pictures and (result.time_s is not None or result.source in self._films):
+            film = self._film_of(result.source, stem)
+            for source in [other for other in self._films if other != result.source]:
+                self._films.pop(source).close()
+            film.add(result, picture)
         for table in self.tables:
             table.write(result)
+        if self._window and picture is not None:
+            self._window.show(picture)
 
     def add(self, result: ImageResult) -> None:
         """Draw and write a result that did not come from `pending` frames.
@@ -140,8 +217,14 @@ class Sinks:
         Raises:
             OutputError: a file cannot be written.
         """
-        self._stems[result.source, result.index].append(self._names.take(result.source, result.index))
-        self.write(self.draw(result))
+        stem = self._stem(Frame(result.source, result.index, result.time_s))
+        self._stems[result.source, result.index].append(stem)
+        self.write(self.draw((result, [face.box_xyxy_px for face in result.faces])))
+
+    @property
+    def hides(self) -> bool:
+        """Whether faces are made unrecognisable."""
+        return self._outputs.hides
 
     @property
     def written(self) -> list[Path]:
@@ -158,6 +241,10 @@ class Sinks:
         """Write the JSON document where the run came to its end, and close the tables."""
         with ExitStack() as closing:
             closing.push(self._opened)
+            if self._window:
+                closing.callback(self._window.close)
+            for film in self._films.values():
+                closing.callback(film.close, whole=kind is None)
             if kind is None:
                 for place in (self._pictures and str(self._pictures / DOCUMENT), self._outputs.json):
                     if place:
@@ -183,15 +270,25 @@ class Sinks:
 
 
 def recorded(
-    pipeline: Pipeline, stream: Frames, sinks: Sinks, *, workers: int | None = None
+    pipeline: Pipeline,
+    stream: Frames,
+    sinks: Sinks,
+    *,
+    tracker: Tracker | None = None,
+    workers: int | None = None,
 ) -> Iterator[ImageResult]:
     """Run a pipeline over frames and yield each result, without its pixels, once it is written everywhere.
 
     Raises:
+        ConfigError: faces are to be hidden, but not every frame is to be searched for them.
         OutputError: a file cannot be written.
     """
-    pending = sinks.pending(stream)
+    if sinks.hides and tracker and tracker.detect_every > 1:
+        raise ConfigError("`blur` and `pixelate` search every frame: leave out `detect_every`")
+    pending = sinks.pending(stream, tracker)
     workers = pipeline.workers_for(pending.total, workers)
-    for result in ordered(sinks.draw, pipeline.stream(pending, workers=workers), workers, ahead=1):
-        sinks.write(result)
-        yield result
+    results = pipeline.stream(pending, tracker=tracker, workers=workers)
+    items = hiding(results) if sinks.hides else ((result, list[Any]()) for result in results)
+    for drawn in ordered(sinks.draw, items, workers, ahead=1):
+        sinks.write(drawn)
+        yield drawn.result

@@ -1,4 +1,4 @@
-"""Faces made unrecognisable: in the frames where they are found, and in those around, where a detector may miss them."""
+"""Faces made unrecognisable, in the frames where they are found and in those around, where they may be missed."""
 
 from __future__ import annotations
 

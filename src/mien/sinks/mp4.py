@@ -1,7 +1,7 @@
 """An MP4 of pictures with their times and the sound of a video: H.264, which every browser plays.
 
-A thread encodes. While the file grows, it is in pieces of about a second, so that it plays after a kill; at its end it
-becomes a plain one. A run that was cut short copies its pictures and goes on.
+A thread encodes. While the file grows, it is in pieces of about a second, so that it plays after a kill. At its end
+it becomes a plain one. A run that was cut short copies its pictures and goes on.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import cv2
 from mien.errors import OutputError, needs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import numpy as np
     from jaxtyping import UInt8
@@ -134,19 +134,19 @@ class Mp4:
             last = self._copy(out, film) if self.keep else -1
             if self.keep:
                 self.part.unlink()
+            held: tuple[np.ndarray, int] | None = None  # until the next one says how long it lasts
             step = TICKS // 25
             while (item := self._waiting.get()) is not None:
-                image, time_s = item
-                ticks = max(last + 1, round((time_s - (self.begin_s or 0.0)) * TICKS))
-                step, last = ticks - last if last >= 0 else step, ticks
-                for packet in film.encode(_frame(image, resolution_wh, ticks, step)):
-                    out.mux(packet)
-                for packet in sound(ticks / TICKS) if sound else ():
-                    out.mux(packet)
-            for packet in film.encode(None):
-                out.mux(packet)
-            for packet in sound((last + step) / TICKS, end=True) if sound else ():
-                out.mux(packet)
+                ticks = max(last + 1, round((item[1] - (self.begin_s or 0.0)) * TICKS))
+                if held:
+                    step = ticks - held[1]
+                    _mux(out, film.encode(_frame(held[0], resolution_wh, held[1], step)))
+                held, last = (item[0], ticks), ticks
+                _mux(out, sound(ticks / TICKS) if sound else ())
+            if held:
+                _mux(out, film.encode(_frame(held[0], resolution_wh, held[1], step)))
+            _mux(out, film.encode(None))
+            _mux(out, sound((last + step) / TICKS, end=True) if sound else ())
         if self.keep:
             self._fresh.replace(self.part)
 
@@ -164,6 +164,11 @@ class Mp4:
                     packet.stream = film
                     out.mux(packet)
         return last
+
+
+def _mux(out: Any, packets: Iterable[Any]) -> None:
+    for packet in packets:
+        out.mux(packet)
 
 
 def _h264(out: Any, resolution_wh: tuple[int, int]) -> Any:
@@ -221,7 +226,7 @@ class _Copied:
         self._stream = out.add_stream_from_template(stream)
         self._next: Any = None
 
-    def __call__(self, until_s: float, *, end: bool = False) -> Iterator[Any]:
+    def __call__(self, until_s: float, *, end: bool = False) -> Iterator[Any]:  # noqa: ARG002 - as `_Encoded` has it
         """Yield the packets that begin before a time."""
         import av
 

@@ -119,7 +119,7 @@ class Timeline:
         return sorted(chosen, key=lambda one: one.number)
 
     def series(self, track: int, bins: int) -> tuple[list[float], list[list[float]]]:
-        """Return the middle of so many equal times, and for each the mean probabilities, zeros where it is not seen."""
+        """Return the middle of so many equal times, and for each the mean probabilities; zeros: not seen."""
         width = max(self.end_s, 1e-9) / bins
         sums = [[0.0] * (len(self.labels) + 1) for _ in range(bins)]
         for (number, place), values in self._bins.items():

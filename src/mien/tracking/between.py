@@ -1,6 +1,6 @@
 """Faces in the frames between two that were searched.
 
-Where the same faces are found before and after, at nearly the same places, they are placed on a straight line between.
+Where the same faces are found before and after, at nearly the same places, they lie on a straight line between.
 Where anything changed, the frames between are searched, too: so a face that comes or goes is not guessed. What this
 can miss is a face that is seen only between two searched frames.
 """

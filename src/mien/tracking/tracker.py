@@ -55,8 +55,8 @@ class _Track:
 class Tracker:
     """Give it to `Pipeline.stream`. It serves one stream at a time; its numbers begin at 1 and are never used again.
 
-    A face keeps its number while its box overlaps the place where it should be by its motion, or lies near it. A face
-    that was away for at most `bridge` seconds, near where it was, keeps it too. What a face looks like is not compared:
+    A face keeps its number while its box overlaps the place where its motion takes it, or lies near it. A
+    face that was away for at most `bridge` seconds, near where it was, keeps it too. What a face looks like is not compared:
     who comes back later, or elsewhere, is a new number, and so is everybody after a cut.
     """
 

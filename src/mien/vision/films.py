@@ -190,6 +190,24 @@ class Film:
                     return frame
         raise ImageError(f"frame {index} of {self.source or 'the video'} is not there any more")
 
+    def at(self, time_s: float) -> UInt8[np.ndarray, "h w 3"]:
+        """Return the pixels of the frame that is shown at a time.
+
+        Raises:
+            ImageError: it cannot be read, or ends before.
+        """
+        import av
+
+        with self._opened() as container:
+            stream = _stream_of(container, self.source)
+            begin = (container.start_time or 0) / 1_000_000
+            with contextlib.suppress(av.error.FFmpegError):
+                container.seek(math.floor((time_s + begin) / stream.time_base), stream=stream, backward=True)
+            for index, item in enumerate(_decoded(container, stream)):
+                if not isinstance(item, str) and _time(item, index, stream, begin) >= time_s - 1e-3:
+                    return rgb(item, float(stream.sample_aspect_ratio or 1))
+        raise ImageError(f"{self.source or 'the video'} has no frame at {time_s:.2f} s")
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "expected"}
 

@@ -148,7 +148,7 @@ def frames(source: object, *, skip: Path | None = None, clip: Clip = ALL) -> Fra
     - A path (str or Path): a picture file; a folder, searched throughout; a zip of pictures; a picture in a zip, as
       ``archive.zip/inner/name.jpg``; a pattern with ``*``, ``?`` or ``**``; ``-`` for a file's content on stdin.
     - The content of a file: bytes, bytearray, memoryview, a ``data:`` URI, or a file object opened for bytes.
-    - A video file, with the extra `video`; an animated GIF or WebP; the address of a network stream, ``rtsp://...`` or
+    - A video file, with the extra `video`; an animated GIF or WebP; a network stream, ``rtsp://...`` or
       ``http://...``; a camera, as its number or ``camera:0``. They give a frame for each of theirs that `clip` takes.
     - Pixels: a PIL image; a NumPy array, RGB u8 [h, w, 3] or grey u8 [h, w] or [h, w, 1].
     - A list, tuple or iterator of these. An iterator is read as the frames are asked for, and `total` is None.
@@ -176,7 +176,7 @@ def frames(source: object, *, skip: Path | None = None, clip: Clip = ALL) -> Fra
 def video(
     source: object, *, every: int = 1, fps: float | None = None, start: float = 0.0, end: float | None = None
 ) -> Frames:
-    """Return the frames of a video, animation, camera or stream: every Nth one, or `fps` a second, from `start` to `end`.
+    """Return the frames of a video, animation, camera or stream that these options choose; see `Clip`.
 
     Raises:
         ConfigError: an option is out of range, or `source` is something else.

@@ -21,8 +21,9 @@ from mien.vision import images
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-RESULT_SUFFIX = ".faces.jpg"
-"""How the names of annotated pictures end."""
+RESULT_SUFFIX, FILM_SUFFIX = ".faces.jpg", ".faces.mp4"
+"""How the names of annotated pictures and videos end."""
+_RESULTS = (RESULT_SUFFIX, FILM_SUFFIX, ".part.mp4", ".timeline.html", ".timeline.png", ".timeline.csv")
 MEMBER_LIMIT = 1_000_000
 """Most files in one zip."""
 NOUNS = {
@@ -230,7 +231,7 @@ def _result_test(place: Path, root: Path, results: Path | None) -> Callable[[str
     if root in out.parents:
         inside = place == out or out in place.parents
         return lambda _: inside
-    return lambda name: place == out and name.endswith(RESULT_SUFFIX)
+    return lambda name: place == out and name.endswith(_RESULTS)
 
 
 def first_bytes(path: str) -> bytes:

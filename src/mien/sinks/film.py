@@ -1,0 +1,71 @@
+"""The files about one video: the annotated MP4, and its timeline as a page, a picture and tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mien.sinks.mp4 import Mp4, pictures_in
+from mien.sinks.timeline import Timeline
+from mien.vision.listing import FILM_SUFFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from jaxtyping import UInt8
+
+    from mien.options import Outputs
+    from mien.predictions import ImageResult
+
+
+class FilmOutput:
+    """Named by a stem: ``talk.faces.mp4``, ``talk.timeline.html``, ``.png`` and ``.csv``."""
+
+    def __init__(self, stem: Path, source: str, labels: Sequence[str], outputs: Outputs) -> None:
+        """Prepare; what an earlier run left is gone on with, if the user wants that.
+
+        Raises:
+            MissingExtra: PyAV, jinja2 or matplotlib is not installed.
+        """
+        from mien.sinks import timeline_page  # noqa: F401 - must be there before the work begins
+
+        self._stem, self._source, self._hides = stem, source, outputs.hides
+        self._mp4 = Mp4(stem.with_name(stem.name + FILM_SUFFIX), source)
+        self._timeline = Timeline(labels)
+        self._earlier = pictures_in(self._mp4.part) if outputs.resume else 0
+        self._is_changed = False
+
+    def keeps(self, result: ImageResult) -> bool:
+        """Say whether a frame that is in the tables is in an earlier run's video, too, and take its result if so."""
+        if result.error is None:
+            is_finished = self._mp4.path.exists() and not self._mp4.part.exists()
+            if self._mp4.keep >= self._earlier and not is_finished:
+                return False
+            self._mp4.keep += 1
+            self._mp4.begin_s = result.time_s if self._mp4.begin_s is None else self._mp4.begin_s
+        self._timeline.add(result)
+        return True
+
+    def add(self, result: ImageResult, picture: UInt8[np.ndarray, "h w 3"] | None) -> None:
+        """Append a frame.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        self._is_changed = True
+        self._timeline.add(result)
+        if picture is not None and result.time_s is not None:
+            self._mp4.add(picture, result.time_s)
+
+    def close(self, *, whole: bool = True) -> None:
+        """Finish the files; if the run was cut short, the video stays a part and there is no timeline yet.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        from mien.sinks.timeline_page import write_timeline
+
+        self._mp4.close(whole=whole)
+        if whole and self._is_changed and self._timeline.frames:
+            write_timeline(self._stem, self._source, self._timeline, strips=not self._hides)
