@@ -213,6 +213,12 @@ FOUND = ["a.JPG", "b.jfif", "c.jpe", "d", "e.unknown", "sub/deep/really.heic", "
 SKIPPED = {"video": 2, "text": 1, "model": 1, "table": 1, "heic": 2, "other": 1, "archive": 1}
 
 
+@pytest.fixture
+def no_films(monkeypatch):
+    monkeypatch.setattr("mien.vision.frames.has_extra", lambda: False)
+
+
+@pytest.mark.usefixtures("no_films")
 def test_a_folder(tmp_path, monkeypatch):
     write_tree(tmp_path / "in", MIXED)
     found = frames(tmp_path / "in")
@@ -263,12 +269,14 @@ def test_a_pattern(tmp_path, monkeypatch, pattern, names):
     assert sources(frames(pattern)) == names
 
 
+@pytest.mark.usefixtures("no_films")
 def test_a_pattern_counts_what_it_passes_over_and_a_name_may_look_like_one(tmp_path):
     write_tree(tmp_path, MIXED | {"x[1].png": PNG})
     assert frames(f"{tmp_path}/[d-m]*").skipped == {"video": 2, "text": 1, "model": 1, "table": 1, "heic": 2}
     assert errors(frames(f"{tmp_path}/x[1].png")) == [None]
 
 
+@pytest.mark.usefixtures("no_films")
 @pytest.mark.parametrize(
     ("name", "held"),
     [
@@ -286,7 +294,9 @@ def test_without_a_picture_the_error_says_what_lies_there(tmp_path, name, held):
     write_zip(tmp_path / "films.zip", films)
     with pytest.raises(ConfigError) as error:
         frames(f"{tmp_path}/{name}")
-    assert str(error.value) == "no pictures in " + held.format(f"{tmp_path}/{name}")
+    text, _, hint = str(error.value).partition("; to read videos: ")
+    assert text == "no pictures in " + held.format(f"{tmp_path}/{name}")
+    assert ("[video]" in hint) == ("videos" in held and "zip" not in name)
 
 
 def test_links_are_followed_but_no_circles(tmp_path):

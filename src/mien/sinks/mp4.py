@@ -160,7 +160,7 @@ class Mp4:
                 if not left:
                     break
                 if packet.size:
-                    last, left = round(packet.pts * packet.time_base * TICKS), left - 1
+                    last, left = round((packet.pts or 0) * packet.time_base * TICKS), left - 1
                     packet.stream = film
                     out.mux(packet)
         return last

@@ -127,6 +127,9 @@ class Timeline:
                 at = min(bins - 1, int((place + 0.5) * self.bin_s / width))
                 for column, value in enumerate(values):
                     sums[at][column] += value
+        for at in range(1, bins - 1):  # a frame longer than a bin leaves the next one empty
+            if not sums[at][0] and sums[at - 1][0] and sums[at + 1][0]:
+                sums[at] = sums[at - 1]
         means = [[value / row[0] if row[0] else 0.0 for value in row[1:]] for row in sums]
         return [(place + 0.5) * width for place in range(bins)], means
 

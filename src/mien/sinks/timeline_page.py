@@ -47,7 +47,7 @@ def drawn(timeline: Timeline, people: list[Person], form: str) -> bytes:
     figure = Figure(figsize=(8, 0.55 + 1.05 * rows), layout="constrained", dpi=110)
     axes = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
     inks = {label: hex_code(rgb) for label, rgb in colours(timeline.labels).items()}
-    bins = max(2, min(COLUMNS, timeline.frames))
+    bins = max(2, min(COLUMNS, timeline.frames // 3, int(timeline.end_s / timeline.bin_s / 2)))
     for axis, person in zip(axes, people, strict=False):
         times, means = timeline.series(person.number, bins)
         axis.stackplot(times, *zip(*means, strict=True), colors=list(inks.values()), linewidth=0, step="mid")

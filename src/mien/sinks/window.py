@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -37,7 +37,8 @@ class Window:
             self._root = tkinter.Tk()
         except tkinter.TclError as error:
             raise ConfigError(f"`window` needs a screen: {error}; without one, use `out`") from error
-        self._stop, self._shown = stop, None
+        self._stop = stop
+        self._shown: Any = None
         self._root.title(TITLE)
         self._label = tkinter.Label(self._root, borderwidth=0)
         self._label.pack()
@@ -55,7 +56,7 @@ class Window:
         image = Image.fromarray(image_rgb_u8)
         image.thumbnail((LONGEST_PX, LONGEST_PX))
         self._shown = ImageTk.PhotoImage(image, master=self._root)
-        self._label.configure(image=self._shown)  # type: ignore[arg-type]
+        self._label.configure(image=self._shown)
         self._root.update()
 
     def close(self) -> None:

@@ -55,9 +55,9 @@ class _Track:
 class Tracker:
     """Give it to `Pipeline.stream`. It serves one stream at a time; its numbers begin at 1 and are never used again.
 
-    A face keeps its number while its box overlaps the place where its motion takes it, or lies near it. A
-    face that was away for at most `bridge` seconds, near where it was, keeps it too. What a face looks like is not compared:
-    who comes back later, or elsewhere, is a new number, and so is everybody after a cut.
+    A face keeps its number while its box overlaps the place where its motion takes it, or lies near it. One that was
+    away for at most `bridge` seconds, near where it was, keeps it too. What a face looks like is not compared: who
+    comes back later, or elsewhere, is a new number, and so is everybody after a cut.
     """
 
     def __init__(self, *, detect_every: int = 1, smooth: float = 0.5, bridge: float = 1.0) -> None:

@@ -1,0 +1,321 @@
+"""Videos, animations, cameras and streams as frames: times, numbers, and what is broken."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from dataclasses import replace
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+import mien
+from mien.errors import ConfigError, MienWarning, MissingExtra
+from mien.vision import live
+from mien.vision.films import without_secret
+from mien.vision.frames import frames, video
+
+CLIPS = ("face_noface.mov", "noface_face.mov", "single_face.mp4", "talking_face.mp4")
+
+
+def film(path, times=tuple(range(0, 440, 40)), size=(62, 34), form=None, sound=False, **of_stream):
+    """Write a video whose frame n has the grey value 16 n + 8; times are milliseconds."""
+    with av.open(str(path), "w", format=form) as out:
+        stream = out.add_stream("mpeg4", rate=25, options={"qscale": "2", "g": "5"})
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        for name, value in of_stream.items():
+            setattr(stream.codec_context, name, value) if name != "turn" else stream.set_display_rotation(
+                value
+            )
+        tone = out.add_stream("aac", rate=8000) if sound else None
+        for number, time in enumerate(times):
+            pixels = np.full((size[1], size[0], 3), 16 * (number % 15) + 8, np.uint8)
+            pixels[: size[1] // 2, : size[0] // 2] = 255
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 1000)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+        if tone:
+            wave = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.float32), "fltp", "mono")
+            wave.rate, wave.pts = 8000, 0
+            out.mux(tone.encode(wave))
+            out.mux(tone.encode(None))
+    return str(path)
+
+
+def told(found):
+    return [(one.index, round(one.time_s, 3)) for one in found]
+
+
+def brightness(frame):
+    return round(float(frame.image_rgb_u8[-4:, -4:].mean()))
+
+
+@pytest.mark.parametrize("clip", CLIPS)
+def test_times_and_numbers_are_those_of_the_container(shared, clip):
+    path = shared / "photos" / clip
+    with av.open(str(path)) as container:
+        expected = [
+            float(packet.pts * packet.time_base) for packet in container.demux(video=0) if packet.size
+        ]
+    found = list(frames(path))
+    assert [one.index for one in found] == list(range(len(expected)))
+    assert [one.time_s for one in found] == pytest.approx(sorted(expected))
+    assert {one.source for one in found} == {str(path)}
+    part = list(video(path, start=1.0, end=1.5))
+    assert told(part) == [one for one in told(found) if 1.0 <= one[1] < 1.5]
+
+
+def test_a_variable_rate_and_a_late_start(tmp_path):
+    times = (0, 40, 50, 200, 1000, 1010)
+    assert told(frames(film(tmp_path / "a.mkv", times))) == [(n, t / 1000) for n, t in enumerate(times)]
+    late = [time + 5000 for time in times]
+    assert told(frames(film(tmp_path / "b.ts", late, form="mpegts"))) == [
+        (n, t / 1000) for n, t in enumerate(times)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("clip", "numbers"),
+    [
+        ({}, range(11)),
+        ({"every": 3}, (0, 3, 6, 9)),
+        ({"fps": 10}, (0, 3, 5, 8, 10)),
+        ({"fps": 1000}, range(11)),
+        ({"start": 0.2}, range(5, 11)),
+        ({"start": 0.2, "every": 2}, (5, 7, 9)),
+        ({"end": 0.08}, (0, 1)),
+        ({"start": 9}, ()),
+    ],
+)
+def test_chosen_frames_keep_their_numbers_and_pixels(tmp_path, clip, numbers):
+    found = video(film(tmp_path / "a.mp4"), **clip)
+    assert told(found) == [(n, n * 0.04) for n in numbers]
+    assert [brightness(one) for one in found] == pytest.approx([16 * n + 8 for n in numbers], abs=4)
+    assert found.total is None
+    assert abs((found.expected or 0) - len(list(numbers))) <= 1
+
+
+@pytest.mark.parametrize(
+    ("clip", "message"),
+    [
+        ({"every": 0}, "every must be at least 1, got 0"),
+        ({"fps": 0}, "fps must be above 0, got 0"),
+        ({"every": 2, "fps": 5}, "every and fps both choose frames: give one of them"),
+        ({"start": -1}, "start must be a second from 0 on, got -1"),
+        ({"start": 3, "end": 3}, r"end must be after start \(3 s\), got 3"),
+    ],
+)
+def test_options_that_make_no_sense(clip, message):
+    with pytest.raises(ConfigError, match=message):
+        video("a.mp4", **clip)
+
+
+def test_turned_and_stretched_pixels_are_shown_as_they_should_be(tmp_path):
+    upright = next(iter(frames(film(tmp_path / "a.mp4")))).image_rgb_u8
+    turned = next(iter(frames(film(tmp_path / "b.mp4", turn=90)))).image_rgb_u8
+    assert (upright.shape, turned.shape) == ((34, 62, 3), (62, 34, 3))
+    with av.open(str(tmp_path / "b.mp4")) as container:
+        degrees = next(container.decode(video=0)).rotation
+    assert np.abs(np.rot90(upright, degrees // 90).astype(int) - turned).max() < 12
+    wide = next(iter(frames(film(tmp_path / "c.mp4", sample_aspect_ratio=Fraction(2, 1)))))
+    assert wide.image_rgb_u8.shape == (34, 124, 3)
+
+
+def test_pixels_that_were_let_go_are_decoded_again_also_after_pickling(tmp_path):
+    for one in list(frames(film(tmp_path / "a.mp4"))):
+        first = one.image_rgb_u8
+        assert (replace(one).image_rgb_u8 == first).all()
+        assert (pickle.loads(pickle.dumps(one)).image_rgb_u8 == first).all()
+
+
+def test_the_content_of_a_video_and_a_name_without_ending(tmp_path):
+    path = film(tmp_path / "a.mp4")
+    data = (tmp_path / "a.mp4").read_bytes()
+    (tmp_path / "bare").write_bytes(data)
+    for source in (data, io.BytesIO(data), tmp_path / "bare"):
+        assert told(frames(source)) == told(frames(path))
+
+
+def test_several_streams_are_said(tmp_path):
+    with av.open(str(tmp_path / "a.mkv"), "w") as out:
+        streams = [out.add_stream("mpeg4", rate=25) for _ in range(2)]
+        for stream in streams:
+            stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for stream in streams:
+            frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+            out.mux(stream.encode(frame))
+            out.mux(stream.encode(None))
+    with pytest.warns(MienWarning, match=r"a\.mkv has 2 video streams: number \d is used"):
+        assert len(list(frames(tmp_path / "a.mkv"))) == 1
+
+
+def broken_films(folder):
+    """Return paths and what is said of each."""
+    whole = film(folder / "whole.mkv", range(0, 8000, 40))
+    data = (folder / "whole.mkv").read_bytes()
+    (folder / "cut.mkv").write_bytes(data[: len(data) // 2])
+    film(folder / "whole.mp4")
+    (folder / "no_end.mp4").write_bytes((folder / "whole.mp4").read_bytes()[:2000])
+    (folder / "text.mp4").write_bytes(b"no video at all")
+    (folder / "empty.mp4").write_bytes(b"")
+    with av.open(str(folder / "sound.mp4"), "w") as out:
+        tone = out.add_stream("aac", rate=8000)
+        wave = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.float32), "fltp", "mono")
+        wave.rate, wave.pts = 8000, 0
+        out.mux(tone.encode(wave))
+        out.mux(tone.encode(None))
+    assert whole
+    return {
+        "cut.mkv": "its header says 8.00 s: the file is not complete",
+        "no_end.mp4": "cannot read",
+        "text.mp4": "cannot read",
+        "empty.mp4": "cannot read",
+        "none.mp4": "No such file",
+        "sound.mp4": "has no video stream, only: audio",
+    }
+
+
+def test_broken_files_are_frames_with_their_error(tmp_path):
+    for name, message in broken_films(tmp_path).items():
+        *before, last = frames(tmp_path / name)
+        assert message in (last.error or ""), name
+        assert "\n" not in last.error
+        assert [one.error for one in before] == [None] * len(before)
+        assert (len(before) > 50) == (name == "cut.mkv")
+
+
+def test_a_folder_with_everything_mixed(tmp_path):
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "b.png")
+    film(tmp_path / "a.mp4")
+    (tmp_path / "c.mov").write_bytes(b"no film")
+    (tmp_path / "d.txt").write_text("text")
+    gif(tmp_path / "e.gif")
+    found = frames(tmp_path)
+    assert (found.total, found.expected, found.skipped) == (None, 11 + 1 + 1 + 3, {"text": 1})
+    names = [one.source.rpartition("/")[2] for one in found]
+    assert names == ["a.mp4"] * 11 + ["b.png", "c.mov"] + ["e.gif"] * 3
+
+
+def gif(path, count=3, form="GIF"):
+    pictures = [Image.new("RGB", (21, 13), (80 * number, 0, 0)) for number in range(count)]
+    pictures[0].save(
+        path, form, save_all=True, append_images=pictures[1:], duration=[100, 250, 40][:count], lossless=True
+    )
+    return path
+
+
+@pytest.mark.parametrize("form", ["GIF", "WEBP"])
+def test_animations(tmp_path, form):
+    path = gif(tmp_path / f"a.{form.lower()}", form=form)
+    found = frames(path)
+    assert told(found) == [(0, 0.0), (1, 0.1), (2, 0.35)]
+    assert [int(one.image_rgb_u8[0, 0, 0]) for one in found] == [0, 80, 160]
+    last = list(found)[-1]
+    assert last.image_rgb_u8[0, 0, 0] == replace(last).image_rgb_u8[0, 0, 0] == 160
+    assert told(frames(path.read_bytes())) == told(found)
+    assert frames(gif(tmp_path / f"one.{form.lower()}", 1, form)).total == 1
+
+
+class FakeCamera:
+    """What OpenCV gives for a camera."""
+
+    def __init__(self, number):
+        self.left = 5 if number == 0 else 0
+
+    def isOpened(self):  # noqa: N802 - OpenCV's name
+        return self.left > 0
+
+    def read(self):
+        self.left -= 1
+        return self.left >= 0, np.full((4, 6, 3), (9, 0, 0), np.uint8)
+
+    def release(self):
+        pass
+
+
+def test_a_camera_ends_with_its_error_and_its_frames_are_not_kept(monkeypatch):
+    monkeypatch.setattr(live.cv2, "VideoCapture", FakeCamera)
+    monkeypatch.setattr(live.time, "sleep", lambda _: None)
+    found = frames("camera:0")
+    assert found.live
+    *shown, last = found
+    assert shown[-1].index == 4
+    assert shown[-1].image_rgb_u8[0, 0].tolist() == [0, 0, 9]
+    assert "is not kept" in replace(shown[-1]).error
+    assert "gives no more frames" in last.error
+    (none,) = frames(7)
+    assert none.error == "no camera 7: it is not there, in use, or this user may not open it"
+    (bad,) = frames("camera:x")
+    assert bad.error == "expected a camera's number, as camera:0, got camera:x"
+    (hint,) = frames("0")
+    assert hint.error == "no file 0 here; camera number 0 is written camera:0"
+
+
+def test_stop_ends_a_camera(monkeypatch):
+    monkeypatch.setattr(FakeCamera, "read", lambda self: (True, np.zeros((4, 6, 3), np.uint8)))
+    monkeypatch.setattr(live.cv2, "VideoCapture", FakeCamera)
+    found = frames("camera:0")
+    for number, one in enumerate(found):
+        assert one.error is None
+        if number == 3:
+            found.stop()
+    assert number == 3
+
+
+def test_the_newest_frame_is_next_and_an_error_is_raised():
+    import threading
+
+    read, go_on = threading.Event(), threading.Event()
+
+    def items():
+        yield 1
+        go_on.wait(5)
+        yield from (2, 3, 4)
+        read.set()
+        raise ValueError("gone")
+
+    found = live.newest(items(), lambda: False)
+    assert next(found) == 1
+    go_on.set()
+    read.wait(5)
+    assert next(found) == 4
+    with pytest.raises(ValueError, match="gone"):
+        next(found)
+
+
+def test_a_stream_that_is_not_there_is_one_line_without_the_password():
+    (only,) = frames("http://user:secret@127.0.0.1:9/live?key=secret")
+    assert only.source == "http://127.0.0.1:9/live"
+    assert "cannot read http://127.0.0.1:9/live: Connection refused" in only.error
+    assert without_secret("rtsp://a:b@host/x?y=1") == "rtsp://host/x"
+
+
+def test_a_playlist_does_not_open_what_it_names(tmp_path):
+    film(tmp_path / "a.ts", form="mpegts")
+    (tmp_path / "list.mp4").write_text("#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n")
+    assert all(one.error for one in frames(tmp_path / "list.mp4"))
+
+
+def test_without_the_extra(tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(MissingExtra, match=r"av is not installed: pip install .*\[video\]"):
+        frames(film_bytes(tmp_path))
+
+
+def film_bytes(folder):
+    (folder / "a.mp4").write_bytes(b"....ftypisom")
+    return folder / "a.mp4"
+
+
+def test_a_video_is_not_one_image(tmp_path):
+    with pytest.raises(ConfigError, match="expected one image, got several"):
+        mien.Pipeline(detector="whole")(film(tmp_path / "a.mp4"))
+    with pytest.raises(ConfigError, match="expected a video, an animation, a camera or a stream"):
+        video(np.zeros((4, 4, 3), np.uint8))
