@@ -160,7 +160,7 @@ def broken_films(folder):
     data = (folder / "whole.mkv").read_bytes()
     (folder / "cut.mkv").write_bytes(data[: len(data) // 2])
     film(folder / "whole.mp4")
-    (folder / "no_end.mp4").write_bytes((folder / "whole.mp4").read_bytes()[:2000])
+    (folder / "no_end.mp4").write_bytes((folder / "whole.mp4").read_bytes()[:600])
     (folder / "text.mp4").write_bytes(b"no video at all")
     (folder / "empty.mp4").write_bytes(b"")
     with av.open(str(folder / "sound.mp4"), "w") as out:

@@ -67,6 +67,18 @@ def predict(
         _submit(named, model, run, tta, contest)
         return
     _refuse(context, _OF_ROWS, "it is for --submission only")
+    _look(named, model, run, look, outputs, clip, tracks)
+
+
+def _look(
+    named: list[str],
+    model: str,
+    run: RunOptions,
+    look: LookOptions,
+    outputs: Outputs,
+    clip: Clip,
+    tracks: TrackOptions,
+) -> None:
     from mien.cli.progress import progress, stopped_by_ctrl_c
     from mien.cli.terminal import complain, say
     from mien.detectors import advice
@@ -90,7 +102,8 @@ def predict(
         Sinks(outputs, facts, stream.stop) as sinks,
         progress("frames" if tracker else "photos", stream.expected) as step,
     ):
-        step.say(hint) if hint else None
+        if hint:
+            step.say(hint)
         if look.detector == "auto":
             step.say(advice(pipeline.facts["detector"]))
         step(len(sinks.done))

@@ -1,0 +1,267 @@
+"""The files about a video: the MP4 plays, hides faces, survives an interruption; the timeline adds up."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+
+import av
+import numpy as np
+import pytest
+
+from mien.errors import ConfigError, OutputError
+from mien.options import Outputs
+from mien.pipeline import Pipeline
+from mien.predictions import ImageResult
+from mien.results import FaceResult
+from mien.sinks import Sinks, recorded
+from mien.sinks.hiding import AFTER_S, AHEAD_S, around, hide
+from mien.sinks.mp4 import pictures_in
+from mien.sinks.timeline import MOST_GLIMPSES, Timeline
+from mien.tracking.tracker import Tracker
+from mien.vision.frames import frames
+from tests.fakes import ConstantClassifier, FixedDetector
+from tests.vision.test_video import film
+
+BOX = (8.0, 6.0, 30.0, 28.0)
+TIMES = tuple(range(0, 4000, 40))
+
+
+@pytest.fixture(scope="module")
+def talk(tmp_path_factory):
+    """Return a video of 100 frames in 4 s; two times differ from the usual rate."""
+    times = [time + 11 * (number in (3, 50)) for number, time in enumerate(TIMES)]
+    return film(tmp_path_factory.mktemp("film") / "talk.mp4", times, sound=True)
+
+
+def run(source, outputs, stop_after=None):
+    """Record a video; raise KeyboardInterrupt after so many frames."""
+    pipeline, tracker = Pipeline(ConstantClassifier(), FixedDetector(BOX)), Tracker()
+    stream = frames(source)
+    with Sinks(outputs, pipeline.facts | tracker.facts) as sinks:
+        for number, _ in enumerate(recorded(pipeline, stream, sinks, tracker=tracker, workers=1), start=1):
+            if number == stop_after:
+                raise KeyboardInterrupt
+
+
+def times_of(path):
+    with av.open(str(path)) as container:
+        return [frame.time for frame in container.decode(video=0)]
+
+
+@pytest.fixture(scope="module")
+def whole(talk, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole")
+    run(talk, Outputs(out=out, csv=out / "t.csv"))
+    return out
+
+
+def test_the_mp4_has_every_frame_at_its_time_and_the_sound(talk, whole):
+    assert times_of(whole / "talk.faces.mp4") == pytest.approx([one.time_s for one in frames(talk)], abs=1e-4)
+    with av.open(str(whole / "talk.faces.mp4")) as container:
+        picture, sound = container.streams.video[0], container.streams.audio[0]
+        assert (picture.codec_context.name, picture.codec_context.pix_fmt, sound.codec_context.name) == (
+            "h264", "yuv420p", "aac",
+        )  # fmt: skip
+        assert container.duration / 1e6 == pytest.approx(4.0, abs=0.05)
+        container.seek(round(2.0 / picture.time_base), stream=picture)
+        assert 1.0 < next(container.decode(picture)).time <= 2.0
+    names = {path.name for path in whole.iterdir()}
+    assert names == {
+        *("talk.faces.mp4", "talk.timeline.html", "talk.timeline.png", "talk.timeline.csv"),
+        *("predictions.json", "predictions.jsonl", "t.csv"),
+    }
+
+
+def test_rows_are_frames_times_faces_with_raw_values(whole):
+    rows = list(csv.DictReader((whole / "t.csv").open()))
+    assert [(int(row["index"]), row["face"], row["track"]) for row in rows] == [
+        (n, "1", "1") for n in range(100)
+    ]
+    assert rows[0]["raw_happy"] == rows[0]["prob_happy"]
+    document = json.loads((whole / "predictions.json").read_text())
+    assert document["tracking"] == "detect every 1, smooth 0.5 s, bridge 1 s"
+    assert document["images"][7]["faces"][0]["track"] == 1
+
+
+def test_an_interrupted_run_leaves_a_video_that_plays_and_goes_on(talk, whole, tmp_path):
+    outputs = {"out": tmp_path, "csv": tmp_path / "t.csv"}
+    with pytest.raises(KeyboardInterrupt):
+        run(talk, Outputs(**outputs), stop_after=60)
+    part = tmp_path / "talk.faces.part.mp4"
+    assert len(times_of(part)) == 60
+    assert not (tmp_path / "talk.faces.mp4").exists()
+    run(talk, Outputs(**outputs, resume=True))
+    for name in ("t.csv", "predictions.jsonl", "talk.timeline.csv"):
+        assert (tmp_path / name).read_text() == (whole / name).read_text(), name
+    expected = times_of(whole / "talk.faces.mp4")
+    assert times_of(tmp_path / "talk.faces.mp4") == pytest.approx(expected, abs=1e-4)
+    assert not part.exists()
+
+
+@pytest.mark.parametrize("size", [0, 3000, 0.6])
+def test_a_killed_run_goes_on_from_what_the_video_holds(talk, whole, tmp_path, size):
+    """After a kill the video holds less than the table; the frames between are made again, their rows are not."""
+    outputs = {"out": tmp_path, "csv": tmp_path / "t.csv"}
+    with pytest.raises(KeyboardInterrupt):
+        run(talk, Outputs(**outputs), stop_after=80)
+    part = tmp_path / "talk.faces.part.mp4"
+    data = part.read_bytes()
+    part.write_bytes(data[: int(size * len(data)) if size < 1 else size])
+    assert pictures_in(part) < 80
+    run(talk, Outputs(**outputs, resume=True))
+    assert len(times_of(tmp_path / "talk.faces.mp4")) == 100
+    rows = list(csv.DictReader((tmp_path / "t.csv").open()))
+    assert [int(row["index"]) for row in rows] == list(range(100))
+    assert {row["track"] for row in rows} == {"1"}
+
+
+def test_a_full_disk_is_one_line_and_the_table_is_whole(talk, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mien.sinks.mp4._frame", full)
+    with pytest.raises(
+        OutputError, match="No space left on device; the pictures so far are in talk.faces.part.mp4"
+    ):
+        run(talk, Outputs(out=tmp_path))
+    lines = (tmp_path / "predictions.jsonl").read_text().splitlines()
+    assert [json.loads(line)["index"] for line in lines] == list(range(len(lines)))
+
+
+def result(time, *tracks, x=100.0):
+    faces = tuple(
+        FaceResult((x, 50.0, x + 40, 90.0), "happy", {"happy": 1.0}, track=track) for track in tracks
+    )
+    return ImageResult("a.mp4", round(time * 10), time, faces=faces)
+
+
+def test_a_face_is_hidden_before_it_is_found_after_it_is_lost_and_between():
+    times = [n / 10 for n in range(60)]
+    there = [t for t in times if 2.0 <= t <= 2.5 or 3.2 <= t <= 3.5]
+    found = list(around(result(t, *([1] if t in there else [])) for t in times))
+    assert [one.time_s for one, _ in found] == times
+    hidden = [one.time_s for one, boxes in found if boxes]
+    assert hidden == [t for t in times if 2.0 - AHEAD_S <= t + 1e-9 and t <= 3.5 + AFTER_S + 1e-9]
+
+
+@pytest.mark.parametrize("smooth", [True, False])
+def test_a_hidden_face_keeps_few_colours_and_the_rest_is_untouched(smooth):
+    image = np.random.default_rng(0).integers(0, 256, (101, 103, 3), np.uint8)
+    hidden = hide(image, [(30.0, 30.0, 60.0, 60.0), (-9.0, -9.0, -1.0, -1.0)], smooth=smooth)
+    inside = hidden[22:68, 22:68]
+    assert inside.std() < 0.3 * image.std()
+    assert (hidden[:20] == image[:20]).all()
+    assert (hidden[30:60, 30:60] != image[30:60, 30:60]).any(axis=2).mean() > 0.95
+
+
+def test_hiding_searches_every_frame_and_stores_no_crops(talk, tmp_path):
+    with pytest.raises(ConfigError, match="crops stores the faces that blur and pixelate hide"):
+        Outputs(out=tmp_path, crops=tmp_path, blur=True)
+    pipeline, tracker = Pipeline(ConstantClassifier(), FixedDetector(BOX)), Tracker(detect_every=2)
+    with pytest.raises(ConfigError, match="search every frame: leave out detect_every"):  # noqa: SIM117
+        with Sinks(Outputs(out=tmp_path, blur=True), pipeline.facts | tracker.facts) as sinks:
+            list(recorded(pipeline, frames(talk), sinks, tracker=tracker))
+
+
+def test_hidden_faces_are_not_in_the_video_nor_on_the_page(talk, tmp_path):
+    run(talk, Outputs(out=tmp_path, pixelate=True))
+    assert "data:image/jpeg" not in (tmp_path / "talk.timeline.html").read_text()
+    assert len(times_of(tmp_path / "talk.faces.mp4")) == 100
+
+
+def test_a_timeline_by_hand():
+    timeline = Timeline(("sad", "happy"))
+    for number in range(100):
+        label = "sad" if number < 30 else "happy"
+        probs = {"sad": 1.0, "happy": 0.0} if label == "sad" else {"sad": 0.25, "happy": 0.75}
+        faces = (FaceResult(BOX, label, probs, track=1),) if number < 80 else ()
+        timeline.add(ImageResult("a.mp4", number, number / 10, faces=faces))
+    (one,) = timeline.summary(timeline.longest(5))
+    assert (one["changes"], one["longest"], one["frames"]) == (1, "happy", 80)
+    assert (one["longest_from_s"], one["longest_to_s"]) == pytest.approx((3.0, 8.0))
+    assert one["shares"] == pytest.approx({"happy": 50 / 79, "sad": 29 / 79})
+    _, means = timeline.series(1, 10)
+    assert means == [pytest.approx(row) for row in [[1, 0]] * 3 + [[0.25, 0.75]] * 5 + [[0, 0]] * 2]
+
+
+def test_a_timeline_of_hours_stays_small(monkeypatch):
+    monkeypatch.setattr("mien.sinks.timeline.MOST_BINS", 50)
+    timeline = Timeline(("happy",))
+    for number in range(5000):
+        timeline.add(
+            ImageResult(
+                "a.mp4", number, number / 10, faces=(FaceResult(BOX, "happy", {"happy": 0.5}, track=1),)
+            )
+        )
+    assert timeline.table().count("\n") <= 51
+    assert len(timeline.people[1].glimpses) <= MOST_GLIMPSES
+    assert all(row == [pytest.approx(0.5)] for row in timeline.series(1, 20)[1])
+
+
+def webdriver(port, path, body=None, method="POST"):
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}{path}",
+        json.dumps(body or {}).encode(),
+        {"Content-Type": "application/json"},
+        method=method,
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)["value"]
+
+
+PLAY = """
+const done = arguments[arguments.length - 1], film = document.querySelector("video");
+film.muted = true;
+film.onerror = () => done({error: film.error.message});
+film.onseeked = () => { film.onseeked = null; film.play(); };
+film.onended = () => done({time: film.currentTime, duration: film.duration, width: film.videoWidth,
+    frames: film.getVideoPlaybackQuality().totalVideoFrames, sound: film.webkitAudioDecodedByteCount});
+film.currentTime = 2.5;
+"""
+
+
+def test_a_browser_plays_it_from_the_middle_to_the_end_with_sound(whole, tmp_path):
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        if os.environ.get("CI"):
+            pytest.fail("CI must have chromium and chromedriver")
+        pytest.skip("no chromium and chromedriver")
+    page = whole / "page.htm"
+    page.write_text('<video src="talk.faces.mp4"></video>')
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    driver = subprocess.Popen(
+        ["chromedriver", f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        flags = (
+            "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking".split()
+        )
+        flags += ["disable-component-update", "disable-sync", f"user-data-dir={tmp_path / 'profile'}"]
+        wanted = {"alwaysMatch": {"goog:chromeOptions": {"args": [f"--{flag}" for flag in flags]}}}
+        for _ in range(100):
+            try:
+                session = webdriver(port, "/session", {"capabilities": wanted})["sessionId"]
+                break
+            except OSError:
+                time.sleep(0.1)
+        here = f"/session/{session}"
+        webdriver(port, f"{here}/timeouts", {"script": 40_000})
+        webdriver(port, f"{here}/url", {"url": page.as_uri()})
+        played = webdriver(port, f"{here}/execute/async", {"script": PLAY, "args": []})
+        webdriver(port, here, method="DELETE")
+    finally:
+        driver.terminate()
+        driver.wait()
+        page.unlink()
+    assert played.get("error") is None
+    assert played["duration"] == pytest.approx(4.0, abs=0.1)
+    assert played["time"] == pytest.approx(played["duration"], abs=0.1)
+    assert (played["width"], played["frames"] > 10) == (62, True)
