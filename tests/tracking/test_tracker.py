@@ -143,7 +143,7 @@ def film(places) -> Iterator[Frame]:
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_between_searched_frames_boxes_lie_where_searching_finds_them(workers):
-    places, detector = range(0, 40, 2), Moving()
+    places, detector = range(20), Moving()
     results = list(
         Pipeline(ConstantClassifier(), detector).stream(
             film(places), tracker=Tracker(detect_every=4), workers=workers

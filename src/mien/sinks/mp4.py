@@ -156,13 +156,18 @@ class Mp4:
 
         last, left = -1, self.keep
         with av.open(str(self.part)) as part:
-            for packet in part.demux(part.streams.video[0]):
+            stream = part.streams.video[0]
+            as_encoded = av.BitStreamFilterContext(
+                "h264_mp4toannexb", stream
+            )  # an MP4 stores it in another form
+            for packet in part.demux(stream):
                 if not left:
                     break
                 if packet.size:
                     last, left = round((packet.pts or 0) * packet.time_base * TICKS), left - 1
-                    packet.stream = film
-                    out.mux(packet)
+                    for filtered in as_encoded.filter(packet):
+                        filtered.stream = film
+                        out.mux(filtered)
         return last
 
 

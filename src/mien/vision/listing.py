@@ -55,10 +55,10 @@ _ZIP_ERRORS = (
 
 _FILM = re.compile(
     rb"....ftyp(?!avi[fs]|hei[cmsx]|hev[cmsx]|mif1|msf1)|....moov|\x1a\x45\xdf\xa3|RIFF....AVI |FLV\x01|"
-    rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11|\0\0\x01\xba",
+    rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11|\0\0\x01\xba|G[\x00\x40][\x00-\x1f]",
     re.DOTALL,
 )
-"""The first bytes of MP4 and MOV, Matroska and WebM, AVI, FLV, ASF, MPEG."""
+"""The first bytes of MP4 and MOV, Matroska and WebM, AVI, FLV, ASF, MPEG and its transport streams."""
 
 
 class Listed(NamedTuple):
