@@ -1,0 +1,177 @@
+"""Time a video stage by stage, compare searching every k-th frame with every frame, and prove that memory is flat.
+
+    python benchmarks/video.py stages VIDEO --detector-weights YUNET.onnx
+    python benchmarks/video.py every VIDEO... --detector-weights YUNET.onnx
+    python benchmarks/video.py hours 10 --detector-weights YUNET.onnx
+
+`hours` generates a small video of that length (128x96, a drawn face that moves) and records it as the command does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+import mien
+from mien.data.synthetic import draw_face
+from mien.options import Outputs
+from mien.pipeline import Pipeline
+from mien.sinks import Sinks, recorded
+from mien.sinks.mp4 import Mp4
+
+
+def stages(pipeline: Pipeline, path: str) -> None:
+    """Print frames a second of each stage alone, on one thread, and of the whole on all cores."""
+    began, found = time.perf_counter(), list(mien.frames(path))
+    report("decode", len(found), began)
+    began = time.perf_counter()
+    images = [frame.image_rgb_u8 for frame in found]
+    report("to RGB", len(found), began)
+    began = time.perf_counter()
+    faces = [pipeline.find(image) for image in images]
+    report("find", len(found), began)
+    began = time.perf_counter()
+    crops = [pipeline.crops(image, one) for image, one in zip(images, faces, strict=True)]
+    for one in crops:
+        pipeline.name(one)
+    report("crop and name", len(found), began)
+    with tempfile.TemporaryDirectory() as folder:
+        results = [
+            pipeline._result(f, a, iter(pipeline.name(c).tolist()))
+            for f, a, c in zip(found, faces, crops, strict=True)
+        ]
+        began = time.perf_counter()
+        drawn = [result.annotated() for result in results]
+        report("draw", len(found), began)
+        began, film = time.perf_counter(), Mp4(Path(folder, "a.faces.mp4"), path)
+        for frame, image in zip(found, drawn, strict=True):
+            film.add(image, frame.time_s or 0.0)
+        film.close()
+        report("encode, x264's own threads", len(found), began)
+    del images, drawn, results, found
+    for every in (1, 3):
+        began, count = time.perf_counter(), whole(pipeline, path, every)
+        report(f"all together, MP4 and page, detect_every {every}", count, began)
+
+
+def report(name: str, frames: int, began: float) -> None:
+    """Print a line."""
+    seconds = time.perf_counter() - began
+    print(f"{name:50} {frames / seconds:8.1f} frames/s {1000 * seconds / frames:8.2f} ms a frame")
+
+
+def whole(pipeline: Pipeline, path: str, every: int) -> int:
+    """Record a video as the command does; return how many frames it has."""
+    tracker = mien.Tracker(detect_every=every)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Sinks(Outputs(out=Path(folder)), pipeline.facts | tracker.facts) as sinks,
+    ):
+        return sum(1 for _ in recorded(pipeline, mien.frames(path), sinks, tracker=tracker))
+
+
+def compare(pipeline: Pipeline, paths: list[str]) -> None:
+    """Print what changes where only every k-th frame is searched."""
+    print(f"{'video':20} {'k':>2} {'frames/s':>9} {'same faces':>11} {'same label':>11} {'mean IoU':>9}")
+    for path in paths:
+        exact: list[mien.ImageResult] = []
+        for every in (1, 2, 3, 5, 10):
+            began, tracker = time.perf_counter(), mien.Tracker(detect_every=every)
+            results = [one.without_pixels() for one in pipeline.stream(mien.frames(path), tracker=tracker)]
+            speed = len(results) / (time.perf_counter() - began)
+            exact = exact or results
+            counts = [len(a.faces) == len(b.faces) for a, b in zip(exact, results, strict=True)]
+            pairs = [
+                (x, y)
+                for a, b in zip(exact, results, strict=True)
+                if len(a.faces) == len(b.faces)
+                for x, y in zip(a.faces, b.faces, strict=True)
+            ]
+            labels = np.mean([x.label == y.label for x, y in pairs])
+            overlap = np.mean([iou(x.box_xyxy_px, y.box_xyxy_px) for x, y in pairs])
+            name = Path(path).name
+            print(f"{name:20} {every:2} {speed:9.1f} {np.mean(counts):11.1%} {labels:11.1%} {overlap:9.3f}")
+
+
+def iou(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    """Return the overlap of two boxes."""
+    from mien.detectors.shrink import iou as of
+
+    return of(a, b)
+
+
+def generated(path: Path, hours: float, fps: int = 10) -> None:
+    """Write a video of that length: one second with a drawn face that moves, copied so often."""
+    import av
+
+    face = cv2.cvtColor(draw_face("happy", np.random.default_rng(0), 48), cv2.COLOR_GRAY2RGB)
+    second = path.with_name("second.mp4")
+    with av.open(str(second), "w") as out:
+        stream = out.add_stream(
+            "libx264", rate=fps, options={"preset": "ultrafast", "bf": "0", "g": str(fps)}
+        )
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        for number in range(fps):
+            image = np.full((96, 128, 3), 90, np.uint8)
+            image[24:72, 20 + number : 68 + number] = face
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        out.mux(stream.encode(None))
+    with av.open(str(second)) as source, av.open(str(path), "w") as out:
+        stream = source.streams.video[0]
+        packets = [(bytes(packet), packet.is_keyframe) for packet in source.demux(stream) if packet.size]
+        to = out.add_stream_from_template(stream)
+        for number in range(round(hours * 3600) * fps):
+            content, is_key = packets[number % fps]
+            packet = av.Packet(content)
+            packet.stream, packet.time_base, packet.is_keyframe = to, Fraction(1, fps), is_key
+            packet.pts = packet.dts = number
+            packet.duration = 1
+            out.mux(packet)
+
+
+def hours(pipeline: Pipeline, length: float) -> None:
+    """Record a generated video of so many hours; print the largest memory after each tenth."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, tracker = Path(folder, "long.mp4"), mien.Tracker(detect_every=5)
+        generated(path, length)
+        stream, began = mien.frames(path), time.perf_counter()
+        tenth = (stream.expected or 10) // 10
+        with Sinks(Outputs(out=Path(folder, "out")), pipeline.facts | tracker.facts) as sinks:
+            for number, _ in enumerate(recorded(pipeline, stream, sinks, tracker=tracker), start=1):
+                if number % tenth == 0:
+                    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+                    minutes = (time.perf_counter() - began) / 60
+                    print(f"{number:9,} frames, {minutes:6.1f} minutes, at most {peak} MiB", flush=True)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        print(f"finished with page and document: at most {peak} MiB")
+
+
+def main() -> None:
+    """Read the words and run one of the three."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("stages", "every", "hours"))
+    parser.add_argument("values", nargs="+")
+    parser.add_argument("--detector", default="yunet")
+    parser.add_argument("--detector-weights")
+    given = parser.parse_args()
+    cv2.setNumThreads(1)
+    pipeline = Pipeline(detector=given.detector, detector_weights=given.detector_weights)
+    if given.what == "stages":
+        stages(pipeline, given.values[0])
+    elif given.what == "every":
+        compare(pipeline, given.values)
+    else:
+        hours(pipeline, float(given.values[0]))
+
+
+if __name__ == "__main__":
+    main()
