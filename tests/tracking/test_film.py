@@ -243,9 +243,14 @@ def test_a_browser_plays_it_from_the_middle_to_the_end_with_sound(whole, tmp_pat
         ["chromedriver", f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        flags = (
-            "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking".split()
-        )
+        flags = [
+            "headless",
+            "no-sandbox",
+            "disable-gpu",
+            "disable-quic",
+            "no-first-run",
+            "disable-background-networking",
+        ]
         flags += ["disable-component-update", "disable-sync", f"user-data-dir={tmp_path / 'profile'}"]
         wanted = {"alwaysMatch": {"goog:chromeOptions": {"args": [f"--{flag}" for flag in flags]}}}
         for _ in range(100):
