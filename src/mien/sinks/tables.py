@@ -99,7 +99,7 @@ class Table:
                 *self.columns
             }:
                 raise ConfigError(
-                    f"{self.path} holds results of {_told(row)}; this run has {_told(self._same)}: write to another "
+                    f"{self.path} holds results of {_told(row)}, this run has {_told(self._same)}: write to another "
                     "file, or do not resume"
                 )
         last = (rows[-1]["source"], rows[-1]["index"]) if rows else None
