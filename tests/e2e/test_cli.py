@@ -248,11 +248,11 @@ def test_a_run_ends_with_its_counts(tmp_path, tiny_bundle):
     (tmp_path / "a.jpg").write_bytes(b"broken")
     (tmp_path / "b.png").write_bytes(png())
     (tmp_path / "c.jpg").write_bytes(jpeg(np.full((211, 240, 3), 99, np.uint8)))
-    (tmp_path / "d.mp4").write_bytes(b"film")
+    (tmp_path / "d.txt").write_bytes(b"text")
     done = run("predict", tmp_path, "--model", tiny_bundle)
     assert done.returncode == 1
     assert (
-        done.stdout.splitlines()[-1] == "images: 3, faces: 1, without a face: 1, errors: 1; skipped: 1 video"
+        done.stdout.splitlines()[-1] == "images: 3, faces: 1, without a face: 1, errors: 1; skipped: 1 text"
     )
     assert "if they are face crops, use --detector whole" in done.stderr
 
