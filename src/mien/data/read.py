@@ -13,7 +13,6 @@ import numpy as np
 
 from mien.data import arrays, folders, lists, packed, pixels
 from mien.data.archives import is_picture
-from mien.data.dataset import FaceDataset
 from mien.data.reading import Reading, ReadOptions, decode, part, prepare
 from mien.data.recognise import form_of
 from mien.data.synthetic import SYNTHETIC, draw_dataset
@@ -23,6 +22,8 @@ from mien.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from mien.data.dataset import FaceDataset
 
 _DEFAULT = ReadOptions()
 
