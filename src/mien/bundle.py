@@ -36,7 +36,7 @@ GRAPHS = {"onnx": GRAPH, "int8": "model.int8.onnx", "fp16": "model.fp16.onnx"}
 """The deployed graphs by the name of the backend that runs them; the first is in every bundle."""
 WEIGHTS = "model.safetensors"
 TRAINED_ON = "trained_on.bin"
-"""Keys of the training images (`mien.data.twins`), so that a report can tell them from new ones."""
+"""Keys of the training images (`mien.data.duplicates`), so that a report can tell them from new ones."""
 PAGE = "README.md"
 """The card, for people. It decides nothing: a bundle whose page was edited loads, with a warning."""
 NEW = ".new"

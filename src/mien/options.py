@@ -102,6 +102,14 @@ class ReadOptions:
         metavar="X",
     )
     split_seed: int = option(0, "Random seed of that split.")
+    group_column: str | None = option(
+        None, "Column that says which images belong together: a person, a sequence or a film. A drawn split does not "
+        "divide them.", metavar="NAME",
+    )  # fmt: skip
+    group_by: str | None = option(
+        None, "The same from file names: a regular expression such as 'S[0-9]+'. What it finds (its brackets, where "
+        "it has some) is the group.", metavar="PATTERN",
+    )  # fmt: skip
     skip_corrupt: bool = option(False, "Leave out images that cannot be read, and list them.")
 
     def __post_init__(self) -> None:
@@ -117,6 +125,10 @@ class ReadOptions:
         ):
             raise ConfigError(
                 "`vote_rule` and `vote_unknown` say how votes are read: add `votes=FILE`, or leave them out"
+            )
+        if self.group_column and self.group_by:
+            raise ConfigError(
+                "`group_column` and `group_by` both say what belongs together: leave out one of them"
             )
         if not 0 < self.val_fraction < 1:
             raise ConfigError(f"`val_fraction` must be between 0 and 1, got {self.val_fraction:g}")

@@ -234,7 +234,10 @@ def test_a_folder_of_tables(tmp_path):
 
 def test_labels_that_compress_well_are_no_bomb(tmp_path):
     truth = np.repeat(np.arange(2), 40_000)
-    np.savez_compressed(tmp_path / "set.npz", x=np.zeros((80_000, 2, 2), np.uint8), y=truth)
+    x = (
+        np.arange(80_000, dtype="<u4").view(np.uint8).reshape(-1, 2, 2)
+    )  # all different, so that a split can be drawn
+    np.savez_compressed(tmp_path / "set.npz", x=x, y=truth)
     assert len(read(tmp_path / "set.npz")) == 80_000
 
 

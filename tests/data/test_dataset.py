@@ -64,15 +64,29 @@ def test_a_class_by_another_name_holds_out_the_same_pictures():
     )
 
 
-def test_twins_are_held_out_together():
-    data = dataset()
-    first = data.hold_out(0.1, seed=0).rows("holdout")[0]
-    twin = next(row for row in range(70) if row != first)
-    data.images[twin] = data.images[first]
-    data.images[100] = data.images[first]  # of the test split: it stays there
-    held = data.hold_out(0.1, seed=0)
-    assert (held.split[twin], held.split[100]) == ("holdout", "test")
-    assert not set(map(bytes, held.select("holdout").images)) & set(map(bytes, held.select("train").images))
+def test_duplicates_are_held_out_together_and_at_their_rate():
+    data = dataset((200, 0, 0))
+    data.images[100:120] = data.images[80:100]
+    data.images[200] = data.images[80]  # of the test split: it stays there
+    rates = []
+    for seed in range(20):
+        held = data.hold_out(0.1, seed=seed)
+        chosen, rest = held.select("holdout"), held.select("train")
+        assert not set(map(bytes, chosen.images)) & set(map(bytes, rest.images))
+        assert (len(chosen), held.split[200]) == (20, "test")
+        rates.append(sum(80 <= int(name[3:]) < 120 for name in chosen.ids) / 20)
+    assert np.mean(rates) == pytest.approx(40 / 200)
+
+
+def test_faces_of_one_photo_and_the_users_groups_are_held_out_together():
+    data = dataset((60, 40, 0), test=0)
+    photos, persons = np.array([f"{row // 2}.jpg" for row in range(100)]), np.array(["ann"] * 3 + [""] * 97)
+    data = replace(data, columns={"photo": photos, "split_group": persons})
+    for seed in range(5):
+        held = data.hold_out(0.2, seed=seed).split == "holdout"
+        assert (held[::2] == held[1::2]).all()
+        assert len(set(held[:4])) == 1, "rows 0-2 are one person, rows 2 and 3 one photo"
+        assert held.sum() == 20
 
 
 def test_an_empty_holdout_is_refused():

@@ -10,7 +10,7 @@ import pytest
 from mien.data.read import opened, read_dataset
 from mien.data.reading import ReadOptions
 from mien.data.survey import survey
-from mien.errors import ConfigError, DataError
+from mien.errors import ConfigError, DataError, MienWarning
 from mien.preprocess import Preprocess
 from tests.pictures import jpeg, photo, png, tree, write_tree, write_zip
 
@@ -152,7 +152,9 @@ def test_what_the_splits_are_called(tmp_path):
 
 def test_class_folders_without_splits_are_divided_alike_for_the_same_seed(tmp_path):
     files = {
-        f"{label}/{i}.png": png(i) for label, n in (("happy", 20), ("sad", 10), ("zeal", 5)) for i in range(n)
+        f"{label}/{i}.png": png(100 * n + i)
+        for label, n in (("happy", 20), ("sad", 10), ("zeal", 5))
+        for i in range(n)
     }
     root = write_tree(tmp_path / "set", files)
     data = read_dataset(root, options=ReadOptions(val_fraction=0.2))
@@ -164,6 +166,53 @@ def test_class_folders_without_splits_are_divided_alike_for_the_same_seed(tmp_pa
     assert again.fingerprint() == data.fingerprint() != other.fingerprint()
     alone = read_dataset(root, options=ReadOptions(val_fraction=0.2, labels="zeal,sad")).select("val")
     assert set(alone.ids) == {name for name in data.select("val").ids if not name.startswith("happy")}
+
+
+def test_a_drawn_split_divides_no_duplicates_and_no_group(tmp_path):
+    files = {
+        f"{label}/{k}{i}.png": png(1000 * len(label) + i)
+        for label in ("happy", "sad")
+        for i in range(20)
+        for k in "ab"
+    }
+    root = write_tree(tmp_path / "twice", files)
+    val = read_dataset(root, split="val").ids
+    assert len(val) == 8
+    assert {name.replace("/a", "/b") for name in val} == {
+        name.replace("/a", "/b") for name in val if "/b" in name
+    }
+    with opened(root, "val") as reading:
+        assert tuple(reading.ids) == val
+
+    files = {
+        f"{label}/{i // 5:03d}-{i}.png": png(100 * len(label) + i)
+        for label in ("happy", "sad")
+        for i in range(50)
+    }
+    root = write_tree(tmp_path / "persons", files)
+    with pytest.warns(
+        MienWarning, match=r"file names of .* such as 000-0.png look as if a person or a sequence had"
+    ):
+        read_dataset(root)
+    data = read_dataset(root, options=ReadOptions(group_by="[0-9]{3}"))
+    assert data.columns["split_group"][:6].tolist() == ["000"] * 5 + ["001"]
+    persons = [set(data.select(split).columns["split_group"]) for split in ("train", "val")]
+    assert not persons[0] & persons[1]
+
+
+def test_a_column_says_what_belongs_together(tmp_path):
+    names = [f"{i}.png" for i in range(40)]
+    write_tree(tmp_path, {name: png(i) for i, name in enumerate(names)})
+    lines = [f"{name},{('happy', 'sad')[i % 2]},film{i // 4}" for i, name in enumerate(names)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,film", *lines]))
+    data = read_dataset(tmp_path / "list.csv", options=ReadOptions(group_column="film", val_fraction=0.2))
+    assert len(set(data.select("val").columns["film"])) == 2
+    with pytest.raises(
+        ConfigError, match="no column 'flim' for group_column in .*: expected one of film; did you mean film"
+    ):
+        read_dataset(tmp_path / "list.csv", options=ReadOptions(group_column="flim"))
+    with pytest.raises(ConfigError, match="group_column and group_by both say what belongs together"):
+        ReadOptions(group_column="film", group_by="x")
 
 
 @pytest.mark.parametrize("option", [{"val_fraction": 0.2}, {"split_seed": 1}])

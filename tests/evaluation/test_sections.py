@@ -89,7 +89,7 @@ def test_missed_faces_are_errors():
 def test_sections_are_written_in_every_form(tmp_path):
     truth, logits = noisy(3, 60)
     rows = replace(data(LABELS, truth), columns={"place": np.array(["in <b>", "out"] * 30)})
-    from mien.data.twins import picture_keys
+    from mien.data.duplicates import picture_keys
 
     seen = picture_keys(rows.images[:7])
     report = judge(Fixed(LABELS, logits), rows, "test", trained_on=seen, slice_by=["place"])

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from mien import bundle, files
 from mien.card import Origin
 from mien.config import Recipe, read_recipe
+from mien.data.duplicates import picture_keys
 from mien.data.synthetic import draw_dataset
-from mien.data.twins import picture_keys
 from mien.errors import ConfigError, DataError, FetchError
 from mien.evaluation.protocol import CHOSEN, keys_learnt
 from mien.labels import EMOTIONS_7

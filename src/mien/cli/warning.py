@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from typing import Any
 
 from mien.errors import MienWarning
+
+_OPTION = re.compile(r"`([a-z_]+)`")
+"""How messages name an option."""
 
 
 def print_warnings(command: str) -> None:
@@ -15,7 +19,8 @@ def print_warnings(command: str) -> None:
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **file: Any) -> None:
         if issubclass(category, MienWarning):
-            print(f"{command}: warning: {' '.join(str(message).split())}", file=sys.stderr)
+            line = _OPTION.sub(lambda name: "--" + name[1].replace("_", "-"), " ".join(str(message).split()))
+            print(f"{command}: warning: {line}", file=sys.stderr)
         else:
             usual(message, category, *where, **file)
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mien import labels as names
-from mien.data.twins import picture_keys
+from mien.data.duplicates import picture_keys
+from mien.data.groups import SMALLEST_PX, thumbnails, together
+from mien.data.splits import drawn
 from mien.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float32, Int, Shaped, UInt8
 
 HOLDOUT = "holdout"
+DRAWN = "synthetic"
+"""Source of the drawn faces: each is drawn anew, so that no two are near duplicates."""
 COPY = "copy/"
 """Begins the id of a changed copy of another row."""
 _HASHED_ROWS = 4096
@@ -114,11 +118,25 @@ class FaceDataset:
                 f"training and judging need one for each"
             )
 
-    def hold_out(self, fraction: float, seed: int, *, split: str = "train") -> FaceDataset:
-        """Move a stratified part of `split`, and the twins of its pictures, into the split ``holdout``.
+    def groups(self, rows: Int[np.ndarray, " m"]) -> Int[np.ndarray, " m"]:
+        """Return a number for each of these rows, the same for rows that no split may divide (`mien.data.groups`)."""
+        images = [self.images[row] for row in rows]
+        are_drawn = self.source == DRAWN or min(self.images.shape[1:3]) < SMALLEST_PX
+        return together(
+            picture_keys(images),
+            None if are_drawn else thumbnails(images),
+            {name: column[rows] for name, column in self.columns.items()},
+        )
 
-        The same rows for the same seed, whatever other classes are chosen (twins with another label aside): what one
-        model held out, a later one of fewer classes holds out, too.
+    def hold_out(self, fraction: float, seed: int, *, split: str = "train") -> FaceDataset:
+        """Move a fraction of each class of `split` into the split ``holdout``: whole groups (`groups`), never a part.
+
+        The held-out rows have the same rate of duplicates as the rest. They depend on the seed and on the rows of
+        their own class: with fewer classes, the same rows of the others are held out, up to a few whose groups
+        have images of several classes.
+
+        Raises:
+            DataError: no such split, nothing would be held out, or the dataset holds augmented copies.
         """
         if any(name.startswith(COPY) for name in self.ids):
             raise DataError(
@@ -127,16 +145,12 @@ class FaceDataset:
             )
         moved = self.split.astype(f"<U{max(len(HOLDOUT), self.split.dtype.itemsize // 4)}")
         rows = self.rows(split)
-        parts = [
-            drawn(rows[self.truth[rows] == number], fraction, seed) for number in range(len(self.labels))
-        ]
-        held = np.isin(rows, np.concatenate(parts))
+        held = drawn(self.truth[rows], self.groups(rows), fraction, seed)
         if not held.any():
             raise DataError(
                 f"a holdout of {fraction:g} of {split!r} in {self.source} is empty: raise the fraction"
             )
-        keys = picture_keys(self.images[row] for row in rows)
-        moved[rows[np.isin(keys, keys[held])]] = HOLDOUT
+        moved[rows[held]] = HOLDOUT
         return replace(self, split=moved)
 
     def relabel(self, labels: Sequence[str]) -> FaceDataset:
@@ -160,12 +174,6 @@ class FaceDataset:
         if self.votes is not None:
             digest.update(np.ascontiguousarray(self.votes).data)
         return digest.hexdigest()
-
-
-def drawn(rows: Int[np.ndarray, " n"], fraction: float, seed: int) -> Int[np.ndarray, " m"]:
-    """Return a random part of the rows of one class; neither another class nor a name has a say in it."""
-    part: Int[np.ndarray, " m"] = np.random.default_rng(seed).permutation(rows)[: round(fraction * len(rows))]
-    return part
 
 
 def check_split(split: str, splits: Sequence[str], source: str) -> None:

@@ -13,8 +13,7 @@ import numpy as np
 
 from mien.data import arrays, folders, lists, packed, pixels
 from mien.data.archives import is_picture
-from mien.data.dataset import FaceDataset, check_split
-from mien.data.reading import Reading, ReadOptions, decode, prepare
+from mien.data.reading import Reading, ReadOptions, decode, part, prepare
 from mien.data.recognise import form_of
 from mien.data.synthetic import SYNTHETIC, draw_dataset
 from mien.data.votes import with_votes
@@ -23,6 +22,8 @@ from mien.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from mien.data.dataset import FaceDataset
 
 _DEFAULT = ReadOptions()
 
@@ -80,8 +81,7 @@ def opened(path: str | Path, split: str, options: ReadOptions = _DEFAULT) -> Ite
         raise ConfigError("--skip-corrupt leaves out face pictures; photos are read whole: leave it out")
     with ExitStack() as stack:
         reading = prepare(open_source(path, Preprocess(), options, stack)[0], options)
-        check_split(split, list(dict.fromkeys(reading.splits)), reading.source)
-        yield reading.take(np.flatnonzero(np.array(reading.splits) == split))
+        yield part(reading, split)
 
 
 def convert(

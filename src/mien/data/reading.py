@@ -7,14 +7,18 @@ follows is the same for all of them: choosing labels, splitting, checking, decod
 from __future__ import annotations
 
 import re
+import warnings
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mien.data.dataset import FaceDataset, check_split, drawn, one_hot
-from mien.errors import ConfigError, DataError
+from mien.data.dataset import FaceDataset, check_split, one_hot
+from mien.data.duplicates import picture_keys
+from mien.data.groups import GROUP_COLUMN, SMALLEST_PX, by_pattern, suggested_pattern, thumbnail, together
+from mien.data.splits import drawn
+from mien.errors import ConfigError, DataError, MienWarning, did_you_mean
 from mien.labels import choose_labels
 from mien.options import ReadOptions as ReadOptions
 from mien.vision.crop import around, cut
@@ -65,6 +69,8 @@ class Reading:
     """Rows stand as the source has them, so that another table may go row by row with them."""
     flaw: str = ""
     """Why the pictures have no classes, for those who need them; who only looks at pictures does not."""
+    divide: tuple[float, int] | None = None
+    """Fraction and seed of the split val, which is drawn when the pictures are decoded; None: splits are named."""
     left_out: int = 0
     """Pictures of the source whose votes gave no target."""
     skipped: tuple[str, ...] = ()
@@ -154,7 +160,11 @@ def prepare(reading: Reading, options: ReadOptions) -> Reading:
     reading = replace(reading, targets=targets, classes=labels)
     if not chosen.all():
         reading = reading.take(np.flatnonzero(chosen))
-    reading = replace(reading, splits=_named_splits(reading, options))
+    reading = _grouped(reading, options)
+    if any(reading.splits):
+        reading = replace(reading, splits=_named_splits(reading, options))
+    else:
+        reading = replace(reading, divide=(options.val_fraction, options.split_seed))
     _check_classes(reading)
     return reading
 
@@ -173,15 +183,19 @@ def decode(
         DataError: no such split, or a picture is corrupt and `skip_corrupt` is off (None: there is no such choice).
     """
     if split:
-        check_split(split, list(dict.fromkeys(reading.splits)), reading.source)
-        reading = reading.take(np.flatnonzero(np.array(reading.splits) == split))
-    size = preprocess.size_px
+        check_split(split, _split_names(reading), reading.source)
+        if not reading.divide:
+            reading = reading.take(np.flatnonzero(np.array(reading.splits) == split))
+    size, seen = preprocess.size_px, _Seen()
     pixels = allocate((len(reading.ids), size, size, preprocess.channels))
     kept: list[int] = []
     corrupt: dict[str, str] = {}
     for row, name in enumerate(reading.ids):
         try:
-            pixels[len(kept)] = preprocess.fit(face_of(reading, row))
+            face = face_of(reading, row)
+            pixels[len(kept)] = preprocess.fit(face)
+            if reading.divide:
+                seen.add(face)
             kept.append(row)
         except Exception as error:  # a damaged archive raises whatever its bytes provoke
             corrupt[name] = str(error)
@@ -197,7 +211,9 @@ def decode(
             raise DataError(f"all {len(corrupt)} pictures in {reading.source} are corrupt")
         reading = reading.take(np.array(kept, int))
         _check_classes(reading)
-    return FaceDataset(
+    if reading.divide:
+        reading = replace(reading, splits=_divided(reading, seen))
+    dataset = FaceDataset(
         images=pixels[: len(kept)],
         targets=reading.targets,
         ids=tuple(reading.ids),
@@ -208,6 +224,22 @@ def decode(
         votes=reading.votes,
         columns=reading.columns,
     )
+    return dataset.select(split) if split and reading.divide else dataset
+
+
+def part(reading: Reading, split: str) -> Reading:
+    """Return one split of a prepared reading; where the source names none, all its pictures are decoded to draw it.
+
+    Raises:
+        DataError: no such split, or a picture that cannot be decoded.
+    """
+    check_split(split, _split_names(reading), reading.source)
+    if reading.divide:
+        seen = _Seen()
+        for row in range(len(reading.ids)):
+            seen.add(face_of(reading, row))
+        reading = replace(reading, splits=_divided(reading, seen), divide=None)
+    return reading.take(np.flatnonzero(np.array(reading.splits) == split))
 
 
 def face_of(reading: Reading, row: int) -> UInt8[np.ndarray, "h w c"]:
@@ -230,8 +262,6 @@ def split_name(name: str) -> str | None:
 
 
 def _named_splits(reading: Reading, options: ReadOptions) -> list[str]:
-    if not any(reading.splits):
-        return _stratified(reading, options)
     if (options.val_fraction, options.split_seed) != (ReadOptions.val_fraction, ReadOptions.split_seed):
         raise ConfigError(
             f"{reading.source} names its splits ({', '.join(sorted(set(reading.splits)))}): leave out --val-fraction "
@@ -245,21 +275,70 @@ def _named_splits(reading: Reading, options: ReadOptions) -> list[str]:
     return named
 
 
-def _stratified(reading: Reading, options: ReadOptions) -> list[str]:
-    """Return ``train`` or ``val`` for each row, the same part of every class."""
-    splits = np.full(len(reading.ids), "train")
-    truth = np.where(reading.targets.any(axis=1), reading.targets.argmax(axis=1), -1)
-    for label in np.unique(truth):
-        rows, name = np.flatnonzero(truth == label), reading.classes[label] if label >= 0 else "(no label)"
-        part = drawn(rows, options.val_fraction, options.split_seed)
-        if not 0 < len(part) < len(rows):
-            raise DataError(
-                f"{reading.source} names no splits, and {options.val_fraction:g} of the {len(rows)} pictures of "
-                f"{name!r} would leave {'train' if len(part) else 'val'} without one: change --val-fraction"
+def _grouped(reading: Reading, options: ReadOptions) -> Reading:
+    """Add the user's groups as a column, or warn where file names look as if there were some."""
+    if options.group_column:
+        if options.group_column not in reading.columns:
+            known = list(reading.columns)
+            raise ConfigError(
+                f"no column {options.group_column!r} for `group_column` in {reading.source}: "
+                f"expected one of {', '.join(known) or '(there is none)'}{did_you_mean(options.group_column, known)}"
             )
-        splits[part] = "val"
-    names: list[str] = splits.tolist()
-    return names
+        groups = reading.columns[options.group_column]
+    elif options.group_by:
+        groups = by_pattern(reading.ids, options.group_by, reading.source)
+    else:
+        if GROUP_COLUMN not in reading.columns and (pattern := suggested_pattern(reading.ids)):
+            warnings.warn(
+                f"file names of {reading.source} such as {reading.ids[0].rsplit('/', 1)[-1]} look as if a person "
+                f"or a sequence had several images, which a drawn split would divide: set `group_by` to '{pattern}'",
+                MienWarning,
+                stacklevel=2,
+            )
+        return reading
+    return replace(reading, columns={**reading.columns, GROUP_COLUMN: groups})
+
+
+class _Seen:
+    """What groups are found by, of one picture after the other."""
+
+    def __init__(self) -> None:
+        self._keys: list[Int[np.ndarray, " 1"]] = []
+        self._thumbs: list[UInt8[np.ndarray, "32 32"]] = []
+        self._small = False
+
+    def add(self, picture: UInt8[np.ndarray, "h w c"]) -> None:
+        """Note one picture; pictures of different sizes are never exact duplicates, but may be near ones."""
+        self._keys.append(picture_keys([picture]))
+        self._thumbs.append(thumbnail(picture))
+        self._small |= min(picture.shape[:2]) < SMALLEST_PX
+
+    def groups(self, columns: Mapping[str, Shaped[np.ndarray, " n"]]) -> Int[np.ndarray, " n"]:
+        """Return the groups of all pictures so far."""
+        return together(np.concatenate(self._keys), None if self._small else np.stack(self._thumbs), columns)
+
+
+def _split_names(reading: Reading) -> list[str]:
+    return ["train", "val"] if reading.divide else list(dict.fromkeys(reading.splits))
+
+
+def _divided(reading: Reading, seen: _Seen) -> list[str]:
+    """Return ``train`` or ``val`` for each row: whole groups, the same fraction of every class."""
+    assert reading.divide
+    fraction, seed = reading.divide
+    truth = np.where(reading.targets.any(axis=1), reading.targets.argmax(axis=1), -1)
+    groups = seen.groups(reading.columns)
+    held = drawn(truth, groups, fraction, seed)
+    for label in np.unique(truth):
+        of, name = truth == label, reading.classes[label] if label >= 0 else "(no label)"
+        if held[of].all() or not held[of].any():
+            n_groups = len(np.unique(groups[of]))
+            among = f" in {n_groups} groups" if n_groups < of.sum() else ""
+            raise DataError(
+                f"{reading.source} names no splits, and {fraction:g} of the {of.sum()} pictures of {name!r}{among} "
+                f"would leave {'train' if held[of].all() else 'val'} without one: change --val-fraction"
+            )
+    return np.where(held, "val", "train").tolist()
 
 
 def _check_classes(reading: Reading) -> None:

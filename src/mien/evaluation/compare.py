@@ -13,7 +13,7 @@ import numpy as np
 
 from mien.classifiers import probabilities
 from mien.classifiers.combine import with_tta
-from mien.data.twins import are_twins
+from mien.data.duplicates import are_duplicates
 from mien.errors import DataError
 from mien.evaluation.contenders import check_labels
 from mien.evaluation.evaluate import answers, report
@@ -218,7 +218,7 @@ def _answer(contender: Contender, rows: FaceDataset, split: str, tta: str) -> _A
     known, logits = answers(contender.classifier, rows, split, tta=tta)
     judged = report(known.truth, logits, model=contender.classifier.id, data=known, split=split, tta=tta)
     crops, keys = np.array(known.images[:_TIMED_CROPS]), contender.learnt
-    seen = None if keys is None else float(are_twins(known.images, keys).mean())
+    seen = None if keys is None else float(are_duplicates(known.images, keys).mean())
     return _Answered(judged, logits.argmax(axis=1), probabilities(logits).max(axis=1), crops, seen)
 
 

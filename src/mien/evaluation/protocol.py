@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mien import bundle
 from mien.card import Score
-from mien.data.twins import are_twins, from_bytes
+from mien.data.duplicates import are_duplicates, from_bytes
 from mien.errors import DataError
 from mien.evaluation.evaluate import evaluate
 
@@ -65,7 +65,7 @@ def check_unseen(model: Bundle, rows: FaceDataset, split: str) -> None:
         DataError: it has learnt most of them.
     """
     keys = keys_learnt(model)
-    seen = 0.0 if keys is None else float(are_twins(rows.images, keys).mean())
+    seen = 0.0 if keys is None else float(are_duplicates(rows.images, keys).mean())
     if seen > MOST_SEEN:
         raise DataError(
             f"{model.id.name} was trained on {seen:.0%} of the images of {split!r}, and is better and surer there "

@@ -11,7 +11,7 @@ import numpy as np
 from mien import files
 from mien.classifiers import probabilities
 from mien.classifiers.combine import with_tta
-from mien.data.twins import are_twins
+from mien.data.duplicates import are_duplicates
 from mien.errors import DataError
 from mien.evaluation import figures
 from mien.evaluation.annotators import annotators
@@ -89,8 +89,9 @@ def judge(
 ) -> FullReport:
     """Judge `classifier` on one split in every way.
 
-    `trained_on` are the keys (`mien.data.twins`) of the images it has seen; `slice_by` names columns of the data;
-    `photos` is what a detector found, of which `data` are the faces. Votes beside the data make a part of their own.
+    `trained_on` are the keys (`mien.data.duplicates`) of the images it has seen; `slice_by` names columns of the
+    data; `photos` is what a detector found, of which `data` are the faces. Votes beside the data make a part of their
+    own.
 
     Raises:
         DataError: no such split, fewer images than bins, a picture without a label, or labels the classifier does
@@ -121,7 +122,7 @@ def judge(
     sections = [sectioned for sectioned in (
         end_to_end(probs, rows, photos.missed.relabel(labels), photos=photos.photos, extra=photos.extra)
         if photos else None,
-        twins(probs, rows, are_twins(rows.images, trained_on)) if trained_on is not None else None,
+        twins(probs, rows, are_duplicates(rows.images, trained_on)) if trained_on is not None else None,
         annotators(probs, rows) if rows.votes is not None else None,
         *(slices(probs, rows, column) for column in slice_by),
         robustness(with_tta(classifier, tta), rows, counted.accuracy) if corruptions else None,

@@ -15,7 +15,7 @@ from mien import bundle, files
 from mien.card import Training, data_facts, versions
 from mien.classifiers import probabilities
 from mien.classifiers.onnx_runtime import OnnxClassifier, open_graph
-from mien.data.twins import to_bytes
+from mien.data.duplicates import to_bytes
 from mien.errors import BundleError, ConfigError, did_you_mean, needs
 from mien.evaluation.mixture import RULES, TIE_BREAK, MixtureReport, combine, judge_mixture, weights_of
 from mien.evaluation.protocol import check_unseen, keys_learnt, protocols, scores

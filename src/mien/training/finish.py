@@ -16,7 +16,7 @@ from mien import bundle, files
 from mien.card import Training, data_facts, versions
 from mien.classifiers.onnx_runtime import open_graph
 from mien.config import facts_of
-from mien.data.twins import picture_keys, to_bytes
+from mien.data.duplicates import picture_keys, to_bytes
 from mien.evaluation.protocol import CHOSEN, keys_learnt, protocols, scores
 from mien.export.onnx import check_parity, export_onnx
 from mien.networks.plain import deploy

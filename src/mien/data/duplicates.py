@@ -1,4 +1,4 @@
-"""Twins: pictures that are the same to the last pixel. A model keeps keys of those it was trained on.
+"""Exact duplicates: images that are the same to the last pixel. A model keeps keys of those it was trained on.
 
 A key is 40 bits of a SHA-256: 28,709 of them are 144 KB, and the chance that any of 3,589 other pictures is
 taken for one of them is one in ten thousand.
@@ -36,6 +36,8 @@ def from_bytes(content: bytes) -> Int[np.ndarray, " m"]:
     return np.array([int.from_bytes(part) for part in parts], np.int64)
 
 
-def are_twins(images: UInt8[np.ndarray, "n h w c"], keys: Int[np.ndarray, " m"]) -> Bool[np.ndarray, " n"]:
+def are_duplicates(
+    images: UInt8[np.ndarray, "n h w c"], keys: Int[np.ndarray, " m"]
+) -> Bool[np.ndarray, " n"]:
     """Say of each fitted picture whether its key is in the set."""
     return np.isin(picture_keys(images), keys)

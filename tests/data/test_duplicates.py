@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 
-from mien.data.twins import are_twins, from_bytes, picture_keys, to_bytes
+from mien.data.duplicates import are_duplicates, from_bytes, picture_keys, to_bytes
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (7, 5, 5, 1), np.uint8)
 
@@ -14,7 +14,7 @@ PICTURES = np.random.default_rng(0).integers(0, 256, (7, 5, 5, 1), np.uint8)
 def test_one_pixel_makes_another_picture():
     changed = PICTURES.copy()
     changed[3, 4, 4, 0] ^= 1
-    assert are_twins(changed, picture_keys(PICTURES)).tolist() == [True] * 3 + [False] + [True] * 3
+    assert are_duplicates(changed, picture_keys(PICTURES)).tolist() == [True] * 3 + [False] + [True] * 3
 
 
 def test_a_key_is_forty_bits_of_a_sha256():
@@ -30,4 +30,12 @@ def test_a_set_on_disk():
     assert len(content) == 3 * 5
     assert from_bytes(content).tolist() == sorted(set(keys.tolist()))
     assert from_bytes(b"").tolist() == []
-    assert are_twins(PICTURES, from_bytes(content)).tolist() == [True, True, False, False, False, True, False]
+    assert are_duplicates(PICTURES, from_bytes(content)).tolist() == [
+        True,
+        True,
+        False,
+        False,
+        False,
+        True,
+        False,
+    ]
