@@ -10,7 +10,7 @@ import numpy as np
 from mien.classifiers import probabilities
 from mien.errors import DataError, needs
 from mien.evaluation.folds import folds
-from mien.evaluation.metrics import BINS, expected_calibration_error
+from mien.statistics import BINS, calibration_error
 
 with needs("report"):
     from scipy.optimize import minimize_scalar
@@ -70,7 +70,11 @@ def calibrate(logits: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> C
         temperature=fit_temperature(logits, truth),
         n=len(truth),
         log_loss=log_loss(logits, truth),
-        ece=expected_calibration_error(before, truth),
+        ece=_error(before, truth),
         log_loss_calibrated=log_loss(held, truth),
-        ece_calibrated=expected_calibration_error(after, truth),
+        ece_calibrated=_error(after, truth),
     )
+
+
+def _error(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> float:
+    return calibration_error(probs.max(axis=1), probs.argmax(axis=1) == truth).value

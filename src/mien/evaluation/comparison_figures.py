@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from mien.evaluation.compare import Comparison, Judged
-    from mien.evaluation.metrics import Figure as Measured
     from mien.evaluation.paired import Pair
+    from mien.statistics import Estimate
 
 MARKS = "osD^vPX*"
 NAME_LENGTH = 30
@@ -297,7 +297,7 @@ def _bar_ends(axes: Axes, at: Any, one: Series) -> None:
         axes.text(100 * end + 1, place, f"{100 * value:.1f}", va="center", fontsize=7.5)
 
 
-def _dots(axes: Axes, at: Any, measured: Sequence[Measured], number: int, label: str) -> None:
+def _dots(axes: Axes, at: Any, measured: Sequence[Estimate], number: int, label: str) -> None:
     axes.errorbar(
         [100 * figure.value for figure in measured], at, xerr=_reach(measured),
         fmt=_mark(number), color=SERIES_HEX[number % len(SERIES_HEX)], markersize=4, elinewidth=1, label=label,
@@ -313,7 +313,7 @@ def _mark(place: int) -> str:
     return MARKS[(place + place // len(SERIES_HEX)) % len(MARKS)]
 
 
-def _reach(measured: Sequence[Measured]) -> Any:
+def _reach(measured: Sequence[Estimate]) -> Any:
     """Return how far each interval reaches below and above its figure, in points."""
     below = [100 * max(0.0, figure.value - figure.low) for figure in measured]
     above = [100 * max(0.0, figure.high - figure.value) for figure in measured]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mien.errors import needs
-from mien.evaluation.metrics import BINS, confidence_bins
 from mien.palette import SERIES_HEX, colours, hex_code
+from mien.statistics import BINS, confidence_bins
 
 with needs("report"):
     import matplotlib as mpl
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jaxtyping import Int, Num, UInt8
     from matplotlib.axes import Axes
 
-    from mien.evaluation.metrics import Figure as Interval
+    from mien.statistics import Estimate
 
 STROKES = ("-", "--", "-.", ":")
 """Lines differ in their strokes, too, for readers who see no colours."""
@@ -200,7 +200,7 @@ def coverage(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> Dra
 
 
 def bars_with_intervals(
-    name: str, title: str, rows: Sequence[tuple[str, int, Interval]], *, axis: str = ""
+    name: str, title: str, rows: Sequence[tuple[str, int, Estimate]], *, axis: str = ""
 ) -> Drawing:
     """Draw a fraction with its interval for each group, the number of its images beside its name."""
     with mpl.rc_context(_STYLE):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mien import files
 from mien.errors import needs
 from mien.evaluation.figures import rendered
-from mien.evaluation.metrics import Figure
+from mien.statistics import Estimate
 
 with needs("report"):
     from jinja2 import Environment, PackageLoader
@@ -34,7 +34,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 def spread(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> tuple[list[str], list[list[Any]]]:
     """Give a figure with an interval three columns: itself, ``low`` and ``high``."""
     rows = list(rows)
-    wide = [any(isinstance(row[place], Figure) for row in rows) for place in range(len(header))]
+    wide = [any(isinstance(row[place], Estimate) for row in rows) for place in range(len(header))]
     named = [f"{name}{end}" for name, is_wide in zip(header, wide, strict=True)
              for end in (("", " low", " high") if is_wide else ("",))]  # fmt: skip
     cells = [
@@ -49,7 +49,7 @@ def shown(cell: Any) -> str:
     """Return a cell as a reader sees it: fractions in percent, an interval behind its figure."""
     if cell is None:
         return "–"
-    if isinstance(cell, Figure):
+    if isinstance(cell, Estimate):
         return f"{100 * cell.value:.1f} % ({100 * cell.low:.1f} – {100 * cell.high:.1f})"
     if isinstance(cell, float):
         return f"{100 * cell:.1f} %"

@@ -17,11 +17,12 @@ from mien.evaluation import figures
 from mien.evaluation.annotators import annotators
 from mien.evaluation.evaluate import answers
 from mien.evaluation.evaluate import report as count
-from mien.evaluation.metrics import BINS, average_precisions, headline
+from mien.evaluation.metrics import average_precisions, headline
 from mien.evaluation.render import page, spread, table, write_drawings
 from mien.evaluation.robustness import robustness
 from mien.evaluation.sections import check_columns, check_found, end_to_end, slices, twins
 from mien.results import REPORT_SCHEMA
+from mien.statistics import BINS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
     from mien.data.dataset import FaceDataset
     from mien.evaluation.figures import Drawing
     from mien.evaluation.found import Found
-    from mien.evaluation.metrics import Figure
     from mien.evaluation.sections import Section
     from mien.results import EvalReport
+    from mien.statistics import Estimate
 
 PICTURES = figures.GRID[0] * figures.GRID[1]
 
@@ -45,7 +46,7 @@ class FullReport:
     """Everything about one classifier on one split: what is written, before it is written."""
 
     counted: EvalReport
-    headline: dict[str, Figure]
+    headline: dict[str, Estimate]
     average_precision: dict[str, float | None]
     """By class: area under precision over recall."""
     drawings: tuple[Drawing, ...]
