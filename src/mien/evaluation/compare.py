@@ -79,7 +79,7 @@ class Judged:
             }
             for label, figures in self.per_class.items()
         }
-        names = ("data_fingerprint", "top_k_accuracy", "balanced_accuracy", "confusion")
+        names = ("split_fingerprint", "top_k_accuracy", "balanced_accuracy", "confusion")
         return {
             **{name: getattr(self, name) for name in ("letter", "name", "architecture", "parameters")},
             "model": judged["model"],

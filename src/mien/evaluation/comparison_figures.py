@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mien.errors import needs
-from mien.evaluation.figures import STROKES, Drawing, pictures, styled
+from mien.evaluation.figures import CELL_INK, STROKES, Drawing, pictures, styled
 from mien.palette import SERIES_HEX
 
 with needs("report"):
@@ -170,7 +170,7 @@ def agreement(models: Sequence[Judged], pairs: Sequence[Pair]) -> Drawing:
             for x, y in ((a, b), (b, a)):
                 axes.text(
                     x, y, f"{pair.agreement:.0%}\n{kappa}", ha="center", va="center", fontsize=8,
-                    color="white" if pair.agreement > 0.6 else "black",
+                    color="white" if pair.agreement > 0.6 else CELL_INK,
                 )  # fmt: skip
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
         axes.set_xticks(range(m), [model.letter for model in models])
@@ -212,8 +212,8 @@ def cost(models: Sequence[Judged], name: str, front: Sequence[str]) -> Drawing:
         )
         axes.set(xlabel=axis, ylabel="accuracy, %, with 95 % interval")
         figure.legend(loc="outside lower left", fontsize=8)
-    alt = f"{title}, cheapest first: {', '.join(front)} are not beaten in both." if len(front) > 1 else (
-        f"{title}: {front[0]} beats or equals every other in both."
+    alt = f"{title}, cheapest first: {', '.join(front)} have no better model in both." if len(front) > 1 else (
+        f"{title}: no other model is better in both than {front[0]}."
     )  # fmt: skip
     rows = [(model.name, spent, model.accuracy.value, int(model.name in front))
             for model, spent in zip(models, paid, strict=True)]  # fmt: skip

@@ -66,7 +66,7 @@ def report(
     return EvalReport(
         model=model,
         data=data.source,
-        data_fingerprint=data.fingerprint(),
+        split_fingerprint=data.fingerprint(),
         split=split,
         tta=tta,
         n=len(truth),
