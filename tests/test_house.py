@@ -17,7 +17,7 @@ from mien import cli
 SOURCE = Path(mien.__file__).parent
 FLOORS = [
     {"labels", "errors", "files", "install", "options", "palette"},
-    {"config", "bundle", "preprocess", "results", "card", "history", "workers"},
+    {"config", "bundle", "preprocess", "results", "card", "history", "statistics", "workers"},
     {"data", "networks", "vision"},
     {"classifiers", "detectors"},
     {"training", "evaluation", "export", "benchmark", "pipeline", "predictions", "sinks", "tracking"},

@@ -136,9 +136,16 @@ class Export(_Facts):
 
 
 class Calibration(_Facts):
-    """The temperature in the graphs, the split it was fitted to, and what it did there."""
+    """The last steps of the graphs: what was fitted, to which split, and what it did there."""
 
     temperature: float = Field(1.0, gt=0)
+    bias: tuple[float, ...] = ()
+    """Added to each class's logit after the division; empty: none."""
+    own_bias: tuple[float, ...] = ()
+    """The fitted part of `bias`; the rest comes from `prior`."""
+    prior: dict[str, float] = {}
+    """How frequent each label is taken to be; empty: as in the training images."""
+    prior_from: str = ""
     split: str | None = None
     """None where no temperature was fitted."""
     data: str = ""
@@ -147,6 +154,8 @@ class Calibration(_Facts):
     log_loss_calibrated: float | None = None
     ece: float | None = None
     ece_calibrated: float | None = None
+    accuracy: float | None = None
+    accuracy_calibrated: float | None = None
 
 
 class Card(BaseModel):
@@ -184,6 +193,11 @@ class Card(BaseModel):
     def temperature(self) -> float:
         """What the graphs divide the network's logits by, as their last step."""
         return self.calibration.temperature
+
+    @property
+    def bias(self) -> tuple[float, ...]:
+        """What the graphs add to each class's logit after that; empty: nothing."""
+        return self.calibration.bias
 
     @property
     def trained_on(self) -> tuple[str, ...]:
@@ -357,16 +371,29 @@ def _per_class(scores: tuple[Score, ...]) -> list[str]:
 
 
 def _calibration(facts: Calibration) -> list[str]:
+    prior = [
+        f"Class prior ({_text(facts.prior_from)}): "
+        + ", ".join(f"{_text(label)} {_percent(value)}" for label, value in facts.prior.items())
+        + ". Scores above were measured before.", "",
+    ] if facts.prior else []  # fmt: skip
     if facts.split is None:
-        return []
+        return prior
     loss = [_number(value, ".3f") for value in (facts.log_loss, facts.log_loss_calibrated)]
     error = [_percent(value) for value in (facts.ece, facts.ece_calibrated)]
     return [
-        f"Probabilities are calibrated: the graph divides the logits by a temperature of {facts.temperature:.3f}, "
-        f"fitted to {facts.n:,} images of {_code(facts.split)} of {_code(facts.data)}. Cross-validated there, it "
-        f"changes the log-loss from {loss[0]} to {loss[1]} and the calibration error from {error[0]} to "
-        f"{error[1]}. The class with the highest probability stays the same; scores above were measured before.",
+        f"Probabilities are calibrated: the graph divides the logits by a temperature of {facts.temperature:.3f}"
+        + (", then adds a bias to each class" if facts.own_bias else "")
+        + f", fitted to {facts.n:,} images of {_code(facts.split)} of {_code(facts.data)}. "
+        f"Cross-validated there, this changes the log-loss from {loss[0]} to {loss[1]}, the calibration error from "
+        f"{error[0]} to {error[1]}"
+        + (
+            f" and the accuracy from {_percent(facts.accuracy)} to {_percent(facts.accuracy_calibrated)}"
+            if facts.accuracy is not None
+            else ""
+        )
+        + ".",
         "",
+        *prior,
     ]
 
 

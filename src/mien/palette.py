@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mien.labels import canonical
 
@@ -30,6 +30,12 @@ UNCERTAIN_RGB: RGB = (226, 228, 230)
 SERIES_HEX = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A5195")
 """For lines that are no emotions: models, splits, kinds of corruption. Colour-blind readers can tell them apart
 (Okabe & Ito 2008; yellow, too pale for a line, replaced)."""
+
+PLOT_STYLE: Any = {
+    "svg.hashsalt": "mien", "svg.fonttype": "none", "font.size": 9, "axes.spines.top": False,
+    "axes.spines.right": False, "legend.frameon": False, "axes.titlelocation": "left", "text.parse_math": False,
+}  # fmt: skip
+"""How every plot looks, for `matplotlib.rc_context`. A name with dollar signs is text, not a formula."""
 
 
 def colours(labels: Iterable[str]) -> dict[str, RGB]:

@@ -101,7 +101,8 @@ class EvalReport:
 
     model: ModelId
     data: str
-    data_fingerprint: str
+    split_fingerprint: str
+    """Of the pixels and labels of this split alone; a model card names that of the whole dataset."""
     split: str
     tta: str
     n: int

@@ -10,7 +10,7 @@ from sklearn.metrics import log_loss as theirs
 
 from mien.classifiers import probabilities
 from mien.errors import DataError
-from mien.evaluation.calibration import calibrate, fit_temperature, log_loss
+from mien.evaluation.calibration import calibrate, estimate_prior, fit, log_loss
 
 
 def honest(n: int, k: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -24,15 +24,18 @@ def honest(n: int, k: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("hidden", [0.4, 1.0, 3.0])
 def test_a_hidden_temperature_is_found(hidden):
     logits, truth = honest(20_000)
-    assert fit_temperature(logits * np.float32(hidden), truth) == pytest.approx(hidden, rel=0.05)
+    moved = (logits + np.float32([0.5, 0, -0.5])) * np.float32(hidden)
+    temperature, bias = fit(moved, truth)
+    assert temperature == pytest.approx(hidden, rel=0.05)
+    assert bias == pytest.approx([-0.5, 0, 0.5], abs=0.06)
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.floats(0.2, 5), st.floats(0.2, 5))
 def test_no_other_temperature_makes_the_truth_likelier(scale, other):
     logits, truth = honest(83)
-    best = fit_temperature(logits * np.float32(scale), truth)
-    assert log_loss(logits * scale / best, truth) <= log_loss(logits * scale / other, truth) + 1e-6
+    best, bias = fit(logits * np.float32(scale), truth)
+    assert log_loss(logits * scale / best + bias, truth) <= log_loss(logits * scale / other, truth) + 1e-5
 
 
 def test_the_log_loss_is_scikit_learns():
@@ -70,3 +73,12 @@ def test_too_few():
     truth[:4] = 1
     with pytest.raises(DataError, match="40 images, 4 of the rarest class, are too few"):
         calibrate(logits, truth)
+
+
+def test_the_prior_of_unlabelled_images_is_found():
+    """Honest probabilities for classes of a third each; in the new place the first is frequent, the last is rare."""
+    logits, truth = honest(30_000)
+    kept = np.random.default_rng(1).random(len(truth)) < np.array([1.0, 0.5, 0.1])[truth]
+    before = np.bincount(truth) / len(truth)
+    found = estimate_prior(probabilities(logits[kept]).astype(float), before)
+    assert found == pytest.approx(np.bincount(truth[kept]) / kept.sum(), abs=0.02)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mien.export.agreement import BOUNDS, EXACT, Bound, compare, paired_interval
+from mien.export.agreement import BOUNDS, EXACT, Bound, compare
 
 LABELS = ("angry", "happy", "sad")
 REFERENCE = np.array(
@@ -23,8 +23,8 @@ def test_figures_by_hand():
     assert found.max_probability_difference == pytest.approx(0.1)
     assert found.per_class_change == {"angry": -0.5, "happy": 0.0, "sad": 0.0}
     low, high = found.change_interval_95
-    assert low == pytest.approx(-0.6, abs=0.01)
-    assert high == 0
+    assert low < -0.5
+    assert high > 0, "one change of five images may be chance"
 
 
 def test_breaches_come_with_their_figures():
@@ -47,10 +47,3 @@ def test_images_without_labels_have_no_accuracy():
     found = compare(REFERENCE, OTHER, None, LABELS)
     assert (found.accuracy, found.change, found.per_class_change) == (None, None, None)
     assert found.breaches(BOUNDS["fp16"]) == ["80.00% equal labels, promised at least 99.5%"]
-
-
-def test_the_interval_is_that_of_the_plain_bootstrap():
-    gained = np.array([-1] * 13 + [0] * 300 + [1] * 5)
-    rng = np.random.default_rng(1)
-    means = [gained[rng.integers(0, len(gained), len(gained))].mean() for _ in range(4000)]
-    np.testing.assert_allclose(paired_interval(gained), np.percentile(means, (2.5, 97.5)), atol=0.0045)

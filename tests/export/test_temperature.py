@@ -14,7 +14,14 @@ from mien.data.synthetic import draw_dataset
 from mien.errors import BundleError, ConfigError, DataError, OutputError
 from mien.export import quantise, ship
 from mien.export.agreement import Bound
-from mien.export.temperature import save_calibrated, with_temperature
+from mien.export.temperature import (
+    adapted_prior,
+    read_prior,
+    save_calibrated,
+    save_prior,
+    training_prior,
+    with_temperature,
+)
 from mien.preprocess import Preprocess
 from tests.training.tiny import tiny_data
 
@@ -37,9 +44,10 @@ def test_every_backend_gives_calibrated_logits(copy):
     assert new.card.temperature == found.temperature
     for backend, logits in before.items():
         after = load_classifier(copy, backend=backend).logits(crops)
-        np.testing.assert_allclose(after, logits / found.temperature, rtol=1e-4, atol=1e-5)
+        wanted = logits / found.temperature + np.array(found.bias)
+        np.testing.assert_allclose(after, wanted, rtol=1e-4, atol=1e-5)
     assert (
-        f"by a temperature of {found.temperature:.3f}, fitted to 63 images of `test`"
+        f"by a temperature of {found.temperature:.3f}, then adds a bias to each class, fitted to 63 images of `test`"
         in (copy / "README.md").read_text()
     )
     assert (copy / "run" / "history.csv").exists()
@@ -51,7 +59,7 @@ def test_a_second_temperature_takes_the_place_of_the_first(copy):
     second = save_calibrated(bundle.load(copy), DATA, "test", copy)
     assert second.temperature == pytest.approx(first.temperature, rel=1e-3)
     assert second.log_loss == pytest.approx(first.log_loss, rel=1e-4), "before is without any temperature"
-    np.testing.assert_allclose(load_classifier(copy).logits(DATA.images[:7]), once, rtol=1e-3)
+    np.testing.assert_allclose(load_classifier(copy).logits(DATA.images[:7]), once, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("target", ["int8", "fp16"])
@@ -69,8 +77,9 @@ def test_graphs_made_after_a_temperature_take_the_next_one_too(copy, tmp_path, m
     assert abs(second.temperature / first.temperature - 1) > 0.1, "otherwise this test shows nothing"
     for one, logits in before.items():
         after = load_classifier(tmp_path / "out", backend=one).logits(crops)
+        raw = (logits - np.array(first.bias)) * first.temperature
         np.testing.assert_allclose(
-            after, logits * (first.temperature / second.temperature), rtol=1e-3, atol=1e-4
+            after, raw / second.temperature + np.array(second.bias), rtol=1e-3, atol=1e-3
         )
 
 
@@ -90,7 +99,8 @@ def test_a_copy_leaves_the_original(tiny_bundle, tmp_path):
 def test_an_ensemble_can_be_calibrated(tiny_ensemble, tmp_path):
     found = save_calibrated(bundle.load(tiny_ensemble), DATA, "test", tmp_path / "out")
     crops = DATA.images[:5]
-    wanted = probabilities(load_classifier(tiny_ensemble).logits(crops) / np.float32(found.temperature))
+    logits = load_classifier(tiny_ensemble).logits(crops) / np.float32(found.temperature)
+    wanted = probabilities(logits + np.array(found.bias, np.float32))
     np.testing.assert_allclose(
         probabilities(load_classifier(tmp_path / "out").logits(crops)), wanted, atol=1e-5
     )
@@ -139,3 +149,29 @@ def test_of_two_at_once_the_second_is_refused(copy):
     with pytest.raises(OutputError, match="another command has changed .* since this one read it"):
         save_calibrated(second, DATA, "test", copy)
     assert bundle.load(copy).card.temperature == found.temperature
+
+
+def test_a_prior_moves_each_class_by_how_frequent_it_is(copy):
+    """Trained on 1 : 1 : 1 or so; twice as many of the first label doubles its odds against every other."""
+    crops, labels = DATA.images[:5], bundle.load(copy).id.labels
+    before = probabilities(load_classifier(copy).logits(crops))
+    trained = np.array([*training_prior(bundle.load(copy)).values()])
+    wanted = trained * np.where(np.arange(len(labels)) == 0, 2, 1)
+    save_prior(bundle.load(copy), dict(zip(labels, wanted.tolist(), strict=True)), "test", copy)
+    for backend in ("onnx", "torch"):
+        after = probabilities(load_classifier(copy, backend=backend).logits(crops))
+        np.testing.assert_allclose(after[:, 0] / after[:, 1], 2 * before[:, 0] / before[:, 1], rtol=1e-4)
+    assert "Class prior (test)" in (copy / "README.md").read_text()
+    save_prior(bundle.load(copy), read_prior(bundle.load(copy), "train"), "train", copy)
+    np.testing.assert_allclose(probabilities(load_classifier(copy).logits(crops)), before, atol=1e-5)
+
+
+def test_wrong_priors_are_refused(copy, tmp_path):
+    loaded = bundle.load(copy)
+    with pytest.raises(ConfigError, match="needs a number from 0 for each of"):
+        save_prior(loaded, {"happy": 1.0}, "test", copy)
+    (tmp_path / "prior.json").write_text("[1, 2]")
+    with pytest.raises(ConfigError, match="expected uniform, train, or a JSON file"):
+        read_prior(loaded, str(tmp_path / "prior.json"))
+    with pytest.raises(DataError, match="1 faces are too few"):
+        adapted_prior(loaded, np.full((1, len(loaded.id.labels)), 0.5))

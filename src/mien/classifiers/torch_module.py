@@ -30,16 +30,17 @@ if TYPE_CHECKING:
 BATCH_SIZE = 512
 
 
-class AtTemperature(nn.Module):
-    """A network whose logits are divided by a temperature, as the deployed graph's are."""
+class Calibrated(nn.Module):
+    """A network whose logits are divided by a temperature and moved by a bias, as the deployed graph's are."""
 
-    def __init__(self, network: nn.Module, temperature: float) -> None:
+    def __init__(self, network: nn.Module, temperature: float, bias: tuple[float, ...]) -> None:
         super().__init__()
         self.network, self.temperature = network, temperature
+        self.register_buffer("bias", torch.tensor(bias or [0.0]))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return calibrated logits."""
-        return self.network(x) / self.temperature
+        return self.network(x) / self.temperature + self.bias
 
 
 class TorchClassifier:
@@ -77,8 +78,9 @@ class TorchClassifier:
             raise BundleError(
                 f"model {bundle.id.name}: labels or architecture do not fit the weights: {reason}"
             ) from error
-        deployed, temperature = deploy(network), bundle.card.temperature
-        placed = (deployed if temperature == 1 else AtTemperature(deployed, temperature)).to(_device(device))
+        deployed, temperature, bias = deploy(network), bundle.card.temperature, bundle.card.bias
+        plain = temperature == 1 and not any(bias)
+        placed = (deployed if plain else Calibrated(deployed, temperature, bias)).to(_device(device))
         return cls(bundle.id, bundle.preprocess, placed, threads=threads)
 
     @torch.inference_mode()

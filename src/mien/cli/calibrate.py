@@ -1,25 +1,47 @@
-"""``mien calibrate``: a temperature fitted to a split and stored in the model."""
+"""``mien calibrate``: temperature, class biases and a class prior stored in the model."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.command import Data, command, model_argument, out_option
+from mien.cli.command import DATA_HELP, check_together, command, model_argument, out_option
 from mien.errors import ConfigError
 from mien.options import ReadOptions
 
+if TYPE_CHECKING:
+    from mien.bundle import Bundle
 
-@command("mien calibrate default --data synthetic --split val --out calibrated")
+
+@command(
+    "mien calibrate default --data synthetic --split val --out calibrated",
+    "mien calibrate default --prior uniform --out balanced",
+    "mien calibrate default --adapt photos/ --out adapted",
+)
 def calibrate(
     model: Annotated[str, model_argument("A model folder; a built-in name needs --out.")],
-    data: Data,
-    split: Annotated[
-        str, typer.Option(metavar="NAME", help="The split to fit to; not one the model was trained on.")
-    ],
     reading: ReadOptions,
+    data: Annotated[str | None, typer.Option("--data", "-d", metavar="DATA", help=DATA_HELP)] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The split to fit to; not one the model was trained on."),
+    ] = None,
+    prior: Annotated[
+        str | None,
+        typer.Option(
+            metavar="uniform|train|FILE",
+            help="How frequent each label is where the model is used: all equally, as in the training images, or a "
+            "JSON file of labels and numbers.",
+        ),
+    ] = None,
+    adapt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PHOTOS", help="Estimate that prior from unlabelled photos of the place of use."
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         out_option("Folder for a calibrated copy; without it the model folder itself is changed."),
@@ -27,27 +49,70 @@ def calibrate(
 ) -> None:
     """Make a model's probabilities match how often it is right.
 
-    Fits one number, the temperature, and stores it in the model. Labels do not change; probabilities do.
+    With --data, fits a temperature and a bias of each class. With --prior or --adapt, moves each class by
+    how frequent it is. All are stored in the model; labels of unclear faces may change.
     """
     from mien import bundle
-    from mien.cli.terminal import print_table, say
-    from mien.data.read import read_dataset
+    from mien.cli.terminal import say
 
+    check_together(data, split)
+    if sum(bool(one) for one in (data, prior, adapt)) != 1:
+        raise ConfigError(
+            "expected one of `data` with `split`, `prior` or `adapt`: each is a step of its own"
+        )
     loaded = bundle.load(model)
     if out is None and (model == "default" or model in bundle.built_in()):
         raise ConfigError(
             f"{model} is part of the package: say where a calibrated copy goes with `out=FOLDER`"
         )
-    from mien.export.temperature import check_place, save_calibrated
+    from mien.export.temperature import check_place
 
     place = out or Path(model)
     check_place(loaded, place)
+    if data and split:
+        _fit(loaded, data, split, reading, place)
+    else:
+        _move(loaded, model, prior, adapt, place)
+    say(str(place))
+
+
+def _fit(loaded: Bundle, data: str, split: str, reading: ReadOptions, place: Path) -> None:
+    from mien.cli.terminal import print_table, say
+    from mien.data.read import read_dataset
+    from mien.export.temperature import save_calibrated
+
     dataset = read_dataset(data, loaded.preprocess, split=split, options=reading)
     found = save_calibrated(loaded, dataset, split, place)
     rows = [
         ("log-loss", f"{found.log_loss:.4f}", f"{found.log_loss_calibrated:.4f}"),
         ("calibration error", f"{found.ece:.2%}", f"{found.ece_calibrated:.2%}"),
+        ("accuracy", f"{found.accuracy:.2%}", f"{found.accuracy_calibrated:.2%}"),
     ]
-    say(f"temperature {found.temperature:.3f}, fitted to {found.n:,} images of {split}")
+    say(
+        f"temperature {found.temperature:.3f} and {len(found.bias)} biases, fitted to {found.n:,} images of {split}"
+    )
     print_table(("", "before", "after, cross-validated"), rows, right=True)
-    say(str(place))
+
+
+def _move(loaded: Bundle, model: str, prior: str | None, adapt: str | None, place: Path) -> None:
+    from mien.cli.terminal import print_table, say
+    from mien.export.temperature import adapted_prior, read_prior, save_prior, training_prior
+
+    before = training_prior(loaded)
+    if adapt:
+        import numpy as np
+
+        from mien.pipeline import predict
+
+        faces = [face for image in predict(adapt, model=model) for face in image.faces]
+        probs = np.array([[face.probs[label] for label in loaded.id.labels] for face in faces])
+        wanted, source = (
+            adapted_prior(loaded, probs.reshape(-1, len(loaded.id.labels))),
+            f"{len(faces):,} faces",
+        )
+    else:
+        wanted, source = read_prior(loaded, str(prior)), Path(str(prior)).name
+    found = save_prior(loaded, wanted, source, place)
+    say(f"class prior from {source}")
+    rows = [(label, f"{before[label]:.1%}", f"{found[label]:.1%}") for label in loaded.id.labels]
+    print_table(("label", "in training", "from now on"), rows, right=True)

@@ -73,20 +73,20 @@ def _print(comparison: Comparison) -> None:
         f"{len(models)} models on {comparison.split} of {comparison.data}, {len(comparison.truth):,} images, "
         f"tta {comparison.tta}"
     )
-    header = ("model", "parameters", "accuracy", "95 % interval", "macro-F1", "ms per face")
+    header = ("model", "accuracy", "95 % interval", "macro-F1", "parameters", "ms/face")
     rows = [
         (
-            f"{model.letter}  {shorten(model.name, 24)}",
+            f"{model.letter}  {shorten(model.name, 22)}",
+            f"{model.accuracy.value:.1%}",
+            f"{100 * model.accuracy.low:.1f} - {100 * model.accuracy.high:.1f} %",
+            f"{model.macro_f1.value:.1%}",
             f"{model.parameters:,}",
-            f"{model.accuracy.value:.2%}",
-            f"{100 * model.accuracy.low:.1f}-{100 * model.accuracy.high:.1f}",
-            f"{model.macro_f1.value:.2%}",
             f"{model.latency_ms:.3g}",
         )
         for model in models
     ]
     print_table(header, rows, right=True)
-    say("ms per face: one thread, one face at a time, a quick measurement")
+    say("ms/face: one thread, one face at a time, a quick measurement")
     for model in models:
         for caveat in model.caveats:
             say(f"{model.name} {caveat}")

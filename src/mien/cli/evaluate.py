@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import typer
+
 from mien.cli.command import Data, Json, Split, Tta, command, model_argument, out_option
 from mien.errors import ConfigError
 from mien.options import ReadOptions, RunOptions, check_choices, option
@@ -61,6 +63,9 @@ def evaluate(
     out: Annotated[
         Path | None, out_option("Folder for the full report: page, figures, predictions, JSON, CSV.")
     ] = None,
+    dpi: Annotated[
+        int, typer.Option(min=50, max=1200, metavar="N", help="Dots per inch of the figures' PNGs.")
+    ] = 120,
     json_to: Json = None,
 ) -> None:
     """Measure how often a model is right on a dataset.
@@ -91,7 +96,7 @@ def evaluate(
         classifier, dataset, split, tta=tta, trained_on=_trained_on(model),
         slice_by=parts.slice or (), corruptions=parts.corruptions, photos=photos,
     )  # fmt: skip
-    write_report(full, out)
+    write_report(full, out, dpi=dpi)
     give(full.to_dict(), json_to, lambda: _print_full(full, out))
 
 
@@ -123,25 +128,40 @@ def _print_full(full: FullReport, out: Path) -> None:
 
 
 def _print_report(report: EvalReport) -> None:
-    from mien.cli.terminal import print_table, say
+    import numpy as np
 
-    say(f"{report.model.name} on {report.split} of {report.data}, {report.n:,} images, tta {report.tta}")
-    say(
-        f"accuracy {report.accuracy:.2%}   macro-F1 {report.macro_f1:.2%}   "
-        f"balanced accuracy {report.balanced_accuracy:.2%}"
-    )
-    say("   ".join(f"top-{k} accuracy {share:.2%}" for k, share in report.top_k_accuracy.items()))
-    rows = [
-        (label, f"{row.precision:.1%}", f"{row.recall:.1%}", f"{row.f1:.1%}", f"{row.support:,}")
-        for label, row in report.per_class.items()
-    ]
+    from mien.cli.terminal import print_table, say, shorten
+    from mien.evaluation.report import warnings
+    from mien.statistics import class_intervals, mean_of, wilson_of
+
+    hits = wilson_of(round(report.accuracy * report.n), report.n)
+    exact = class_intervals(np.array(report.confusion))
+    balanced, macro = (mean_of([one for one in exact[name] if one]) for name in ("recall", "f1"))
+    say(f"{report.model.name} on {report.split} of {report.data}")
+    say(f"{report.n:,} images, test-time augmentation: {report.tta}")
     say()
-    print_table(("true label", "precision", "recall", "F1", "images"), rows, right=True)
+    n = report.n
+    top = [(f"top-{k} accuracy", wilson_of(round(part * n), n)) for k, part in report.top_k_accuracy.items()]
+    lines = [("accuracy", hits), ("macro-F1", macro), ("balanced accuracy", balanced), *top]
+    print_table(
+        ("", "value", "95 % interval"),
+        [(name, f"{one.value:.1%}", f"{100 * one.low:.1f} - {100 * one.high:.1f} %") for name, one in lines],
+        right=True,
+    )
+    rows = [
+        (shorten(label, 20), f"{row.f1:.1%}", "-" if f1 is None else f"{100 * f1.low:.1f} - {100 * f1.high:.1f} %",
+         f"{row.precision:.1%}", f"{row.recall:.1%}", f"{row.support:,}")
+        for (label, row), f1 in zip(report.per_class.items(), exact["f1"], strict=True)
+    ]  # fmt: skip
+    say()
+    print_table(("true label", "F1", "95 % interval", "precision", "recall", "images"), rows, right=True)
+    for line in warnings(report):
+        say(f"note: {line}")
     say()
     say("Confusion matrix: rows are true labels, columns are predicted labels.")
     _print_confusion(tuple(report.per_class), report.model.labels, report.confusion)
     if report.skipped:
-        say(f"left out {len(report.skipped)} corrupt images: {', '.join(report.skipped)}")
+        say(f"left out: {', '.join(report.skipped)}")
 
 
 def _print_confusion(

@@ -8,9 +8,9 @@ import numpy as np
 
 from mien.errors import DataError
 from mien.evaluation import figures
-from mien.evaluation.metrics import share
 from mien.evaluation.sections import Section
 from mien.labels import FERPLUS_VOTE_ORDER
+from mien.statistics import wilson
 
 if TYPE_CHECKING:
     from jaxtyping import Num
@@ -56,9 +56,9 @@ def annotators(probs: Num[np.ndarray, "n k"], rows: FaceDataset) -> Section:
         "mean_share_of_annotators_who_give_the_models_answer": float(shares[row, answer].mean()),
         "mean_share_who_give_the_labels_answer": float(shares[row, truth].mean()),
         "mean_share_of_annotator_pairs_who_agree": float(_pairs_agree(votes).mean()),
-        "model_sides_with_a_minority": share(named & ~leads)._asdict(),
-        "model_answers_what_nobody_voted_for": share(~named)._asdict(),
-        "label_is_a_minority_vote": share(shares[row, truth] < most)._asdict(),
+        "model_sides_with_a_minority": wilson(named & ~leads)._asdict(),
+        "model_answers_what_nobody_voted_for": wilson(~named)._asdict(),
+        "label_is_a_minority_vote": wilson(shares[row, truth] < most)._asdict(),
         "mean_total_variation_distance": float(np.abs(shares - probs).sum(axis=1).mean() / 2),
         "mean_jensen_shannon_distance": float(_jensen_shannon(shares, probs).mean()),
     }
@@ -66,8 +66,8 @@ def annotators(probs: Num[np.ndarray, "n k"], rows: FaceDataset) -> Section:
     for (name, high), low in zip(BANDS.items(), (0.0, *BANDS.values()), strict=False):
         band = (most > low) & (most <= high)
         if band.any():
-            agreed = share(leads[band])
-            table.append((name, int(band.sum()), share(answer[band] == truth[band]), agreed))
+            agreed = wilson(leads[band])
+            table.append((name, int(band.sum()), wilson(answer[band] == truth[band]), agreed))
     drawing = figures.bars_with_intervals(
         "annotators",
         "Accuracy by how many annotators agree",

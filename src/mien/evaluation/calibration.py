@@ -1,4 +1,8 @@
-"""A temperature that makes probabilities mean what they say (Guo et al. 2017, arXiv:1706.04599)."""
+"""Probabilities that mean what they say: a temperature, a bias of each class, another prior. From arrays only.
+
+Calibrated logits are ``logits / temperature + bias`` (Guo et al. 2017, arXiv:1706.04599, call the one with a bias for
+each class vector scaling, here with one scale for all).
+"""
 
 from __future__ import annotations
 
@@ -7,45 +11,66 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mien.classifiers import probabilities
 from mien.errors import DataError, needs
 from mien.evaluation.folds import folds
-from mien.evaluation.metrics import BINS, expected_calibration_error
+from mien.statistics import BINS, calibration_error
 
 with needs("report"):
-    from scipy.optimize import minimize_scalar
+    from scipy.optimize import minimize
+    from scipy.special import softmax
 
 if TYPE_CHECKING:
-    from jaxtyping import Int, Num
+    from jaxtyping import Float, Int, Num
 
 RANGE = (0.05, 20.0)
 """Where a temperature is looked for."""
+RIDGE = 4.0
+"""Weight of the squared biases against the summed log-loss: a class with few images keeps a bias near zero."""
+_STEPS, _CLOSE = 10_000, 1e-8
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a temperature does for probabilities on the split it was fitted to."""
+    """What is fitted to a split, and what it does for images that it was not fitted to."""
 
     temperature: float
+    bias: tuple[float, ...]
+    """Of each class, added to the divided logits; they sum to zero."""
     n: int
     log_loss: float
-    """Before, in natural units; so is `ece`, the expected calibration error, a fraction."""
+    """Before, in natural units; `ece` is the calibration error and `accuracy` the fraction right."""
     ece: float
+    accuracy: float
     log_loss_calibrated: float
-    """Each fifth of the images judged with a temperature fitted to the other four."""
+    """Each fifth of the images judged with what was fitted to the other four."""
     ece_calibrated: float
+    accuracy_calibrated: float
 
     def to_dict(self) -> dict[str, Any]:
         """Return every number."""
         return asdict(self)
 
 
-def fit_temperature(logits: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> float:
-    """Return the temperature in `RANGE` at which the truth is most likely; the log-loss has one minimum."""
-    low, high = np.log(RANGE)
-    found = minimize_scalar(lambda log_t: log_loss(logits / np.exp(log_t), truth), bounds=(low, high),
-                            method="bounded", options={"xatol": 1e-5})  # fmt: skip
-    return float(np.exp(found.x))
+def fit(
+    logits: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]
+) -> tuple[float, Float[np.ndarray, " k"]]:
+    """Return the temperature in `RANGE` and the biases at which the truth is most likely.
+
+    Convex in the inverse temperature and the biases, so there is one best answer.
+    """
+    n, k = logits.shape
+    given, target = logits.astype(np.float64), np.eye(k)[truth]
+
+    def loss(parameters: Float[np.ndarray, " p"]) -> tuple[float, Float[np.ndarray, " p"]]:
+        scale, bias = parameters[0], parameters[1:]
+        moved = scale * given + bias
+        wrong = softmax(moved, axis=1) - target
+        value = n * log_loss(moved, truth) + RIDGE * float(bias @ bias)
+        return value / n, np.concatenate([[(wrong * given).sum()], wrong.sum(axis=0) + 2 * RIDGE * bias]) / n
+
+    bounds = [(1 / RANGE[1], 1 / RANGE[0]), *[(None, None)] * k]
+    found = minimize(loss, np.array([1.0, *np.zeros(k)]), jac=True, bounds=bounds, method="L-BFGS-B")
+    return float(1 / found.x[0]), found.x[1:] - found.x[1:].mean()
 
 
 def log_loss(logits: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> float:
@@ -55,7 +80,7 @@ def log_loss(logits: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> fl
 
 
 def calibrate(logits: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> Calibration:
-    """Fit a temperature and say what it is worth on images it was not fitted to.
+    """Fit temperature and biases, and say what they are worth on images they were not fitted to.
 
     Raises:
         DataError: fewer images than bins of the calibration error, or than folds in some class.
@@ -64,13 +89,31 @@ def calibrate(logits: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> C
         raise DataError(f"{len(truth)} images are too few to calibrate on: expected at least {BINS}")
     held = np.empty(logits.shape, np.float64)
     for fitted, judged in folds(truth):
-        held[judged] = logits[judged] / fit_temperature(logits[fitted], truth[fitted])
-    before, after = probabilities(logits), probabilities(held.astype(np.float32))
-    return Calibration(
-        temperature=fit_temperature(logits, truth),
-        n=len(truth),
-        log_loss=log_loss(logits, truth),
-        ece=expected_calibration_error(before, truth),
-        log_loss_calibrated=log_loss(held, truth),
-        ece_calibrated=expected_calibration_error(after, truth),
-    )
+        temperature, bias = fit(logits[fitted], truth[fitted])
+        held[judged] = logits[judged] / temperature + bias
+    temperature, bias = fit(logits, truth)
+    before, after = _judged(logits.astype(np.float64), truth), _judged(held, truth)
+    return Calibration(temperature, tuple(bias.tolist()), len(truth), *before, *after)
+
+
+def _judged(logits: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> tuple[float, float, float]:
+    """Return log-loss, calibration error and accuracy."""
+    probs = softmax(logits, axis=1)
+    hits = probs.argmax(axis=1) == truth
+    return log_loss(logits, truth), calibration_error(probs.max(axis=1), hits).value, float(hits.mean())
+
+
+def estimate_prior(probs: Num[np.ndarray, "n k"], prior: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
+    """Return how frequent each class is among unlabelled images (Saerens, Latinne & Decaestecker 2002).
+
+    Expectation-maximisation (doi:10.1162/089976602753284446). `probs` are calibrated for images of which each class
+    has the fraction `prior`.
+    """
+    found = prior.astype(np.float64)
+    for _ in range(_STEPS):
+        moved = probs * (found / prior)
+        updated = (moved / moved.sum(axis=1, keepdims=True)).mean(axis=0)
+        if np.abs(updated - found).max() < _CLOSE:
+            break
+        found = updated
+    return found

@@ -19,10 +19,10 @@ from mien.evaluation.contenders import check_labels
 from mien.evaluation.evaluate import answers, report
 from mien.evaluation.figures import GRID
 from mien.evaluation.latency import latencies_ms
-from mien.evaluation.metrics import INTERVAL, RESAMPLES, Figure, interval
-from mien.evaluation.paired import Resampled, compare_pairs, pareto, resample
+from mien.evaluation.paired import compare_pairs, pareto, resample
 from mien.evaluation.protocol import MOST_SEEN
 from mien.results import COMPARISON_SCHEMA
+from mien.statistics import INTERVAL, RESAMPLES, Estimate, class_intervals, macro_f1, wilson
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,8 +46,8 @@ _TIMED_CROPS = 16
 class ClassFigures(NamedTuple):
     """How a model fares on one class; None where the class does not occur."""
 
-    f1: Figure | None
-    recall: Figure | None
+    f1: Estimate | None
+    recall: Estimate | None
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class Judged:
     parameters: int
     latency_ms: float
     """For one face at a time, on one thread of this machine, measured quickly."""
-    accuracy: Figure
-    macro_f1: Figure
+    accuracy: Estimate
+    macro_f1: Estimate
     per_class: dict[str, ClassFigures]
     report: EvalReport
     past: Past
@@ -79,7 +79,7 @@ class Judged:
             }
             for label, figures in self.per_class.items()
         }
-        names = ("data_fingerprint", "top_k_accuracy", "balanced_accuracy", "confusion")
+        names = ("split_fingerprint", "top_k_accuracy", "balanced_accuracy", "confusion")
         return {
             **{name: getattr(self, name) for name in ("letter", "name", "architecture", "parameters")},
             "model": judged["model"],
@@ -244,7 +244,7 @@ def _weigh(
     timed = [with_tta(one.one_thread, tta) for one in contenders]
     times = latencies_ms(timed, [own.crops for own in answered], clock=clock)
     models = tuple(
-        _judged(place, one, own, resampled, labels, ms, _caveats(one, own.seen, rows, split))
+        _judged(place, one, own, resampled[place], labels, ms, _caveats(one, own.seen, rows, split))
         for place, (one, own, ms) in enumerate(zip(contenders, answered, times, strict=True))
     )
     names, accuracies = [one.name for one in contenders], [model.accuracy.value for model in models]
@@ -290,25 +290,22 @@ def _judged(
     place: int,
     contender: Contender,
     own: _Answered,
-    resampled: Resampled,
+    resampled: Num[np.ndarray, "r k k"],
     labels: tuple[str, ...],
     latency_ms: float,
     caveats: tuple[str, ...],
 ) -> Judged:
-    accuracy, macro_f1 = interval(resampled.accuracy[place]), interval(resampled.macro_f1[place])
+    counts = resampled[0]
+    hits = np.arange(int(counts.sum())) < np.trace(counts)
+    exact = class_intervals(counts)
     per_class = {
-        label: ClassFigures(*(_known(draws[place, :, number]) for draws in (resampled.f1, resampled.recall)))
-        for number, label in enumerate(labels)
+        label: ClassFigures(f1, recall)
+        for label, f1, recall in zip(labels, exact["f1"], exact["recall"], strict=True)
     }
     return Judged(
-        letter(place), contender.name, contender.architecture, contender.parameters, latency_ms, accuracy,
-        macro_f1, per_class, own.report, contender.past, caveats,
+        letter(place), contender.name, contender.architecture, contender.parameters, latency_ms, wilson(hits),
+        macro_f1(resampled), per_class, own.report, contender.past, caveats,
     )  # fmt: skip
-
-
-def _known(draws: Num[np.ndarray, " r"]) -> Figure | None:
-    """Return a figure, or None where there is no image of the class and no such answer."""
-    return None if np.isnan(draws[0]) else interval(draws)
 
 
 def letter(place: int) -> str:

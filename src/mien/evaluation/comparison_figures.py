@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mien.errors import needs
-from mien.evaluation.figures import STROKES, Drawing, pictures, styled
+from mien.evaluation.figures import CELL_INK, STROKES, Drawing, pictures, styled
 from mien.palette import SERIES_HEX
 
 with needs("report"):
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from mien.evaluation.compare import Comparison, Judged
-    from mien.evaluation.metrics import Figure as Measured
     from mien.evaluation.paired import Pair
+    from mien.statistics import Estimate
 
 MARKS = "osD^vPX*"
 NAME_LENGTH = 30
@@ -170,7 +170,7 @@ def agreement(models: Sequence[Judged], pairs: Sequence[Pair]) -> Drawing:
             for x, y in ((a, b), (b, a)):
                 axes.text(
                     x, y, f"{pair.agreement:.0%}\n{kappa}", ha="center", va="center", fontsize=8,
-                    color="white" if pair.agreement > 0.6 else "black",
+                    color="white" if pair.agreement > 0.6 else CELL_INK,
                 )  # fmt: skip
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
         axes.set_xticks(range(m), [model.letter for model in models])
@@ -212,8 +212,8 @@ def cost(models: Sequence[Judged], name: str, front: Sequence[str]) -> Drawing:
         )
         axes.set(xlabel=axis, ylabel="accuracy, %, with 95 % interval")
         figure.legend(loc="outside lower left", fontsize=8)
-    alt = f"{title}, cheapest first: {', '.join(front)} are not beaten in both." if len(front) > 1 else (
-        f"{title}: {front[0]} beats or equals every other in both."
+    alt = f"{title}, cheapest first: {', '.join(front)} have no better model in both." if len(front) > 1 else (
+        f"{title}: no other model is better in both than {front[0]}."
     )  # fmt: skip
     rows = [(model.name, spent, model.accuracy.value, int(model.name in front))
             for model, spent in zip(models, paid, strict=True)]  # fmt: skip
@@ -297,7 +297,7 @@ def _bar_ends(axes: Axes, at: Any, one: Series) -> None:
         axes.text(100 * end + 1, place, f"{100 * value:.1f}", va="center", fontsize=7.5)
 
 
-def _dots(axes: Axes, at: Any, measured: Sequence[Measured], number: int, label: str) -> None:
+def _dots(axes: Axes, at: Any, measured: Sequence[Estimate], number: int, label: str) -> None:
     axes.errorbar(
         [100 * figure.value for figure in measured], at, xerr=_reach(measured),
         fmt=_mark(number), color=SERIES_HEX[number % len(SERIES_HEX)], markersize=4, elinewidth=1, label=label,
@@ -313,7 +313,7 @@ def _mark(place: int) -> str:
     return MARKS[(place + place // len(SERIES_HEX)) % len(MARKS)]
 
 
-def _reach(measured: Sequence[Measured]) -> Any:
+def _reach(measured: Sequence[Estimate]) -> Any:
     """Return how far each interval reaches below and above its figure, in points."""
     below = [100 * max(0.0, figure.value - figure.low) for figure in measured]
     above = [100 * max(0.0, figure.high - figure.value) for figure in measured]

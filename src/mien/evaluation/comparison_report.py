@@ -9,6 +9,7 @@ from mien import files
 from mien.evaluation.comparison_figures import draw
 from mien.evaluation.paired import shown_p
 from mien.evaluation.render import page, table, write_drawings
+from mien.statistics import CHANCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,9 +33,31 @@ def write_comparison(comparison: Comparison, out: Path) -> Path:
         files.write(out / f"{name}.csv", table(header, rows))
     shown = write_drawings(draw(comparison), out / "figures")
     letters = {model.name: model.letter for model in comparison.models}
-    text = page("compare.html.j2", comparison=document, figures=shown, shown_p=shown_p, letters=letters)
+    text = page(
+        "compare.html.j2",
+        comparison=document,
+        figures=shown,
+        shown_p=shown_p,
+        letters=letters,
+        summary=summary(comparison),
+    )
     files.write(out / "compare.html", text)
     return out / "compare.html"
+
+
+def summary(comparison: Comparison) -> str:
+    """Return which model is best, and from which others that is a clear difference."""
+    best = max(comparison.models, key=lambda model: model.accuracy.value)
+    beaten = [
+        pair.second if pair.first == best.name else pair.first
+        for pair in comparison.pairs
+        if best.name in (pair.first, pair.second) and pair.p_holm < CHANCE
+    ]
+    told = f"Most accurate: {best.name}, {best.accuracy.value:.1%} of {len(comparison.truth):,} images."
+    if not beaten:
+        return f"{told} No other model is clearly worse (McNemar's test, p < {CHANCE})."
+    whom = "every other model" if len(beaten) == len(comparison.models) - 1 else ", ".join(beaten)
+    return f"{told} It is clearly better than {whom} (McNemar's test, p < {CHANCE})."
 
 
 def _tables(comparison: Comparison) -> dict[str, tuple[tuple[str, ...], list[tuple[Any, ...]]]]:

@@ -7,18 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mien.classifiers.combine import with_tta
-from mien.errors import needs
-from mien.evaluation.metrics import TOP_K
 from mien.results import ClassScores, EvalReport, ModelId
-
-with needs("report"):
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, top_k_accuracy_score
+from mien.statistics import class_figures, confusion
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, Int
 
     from mien.classifiers import Classifier
     from mien.data.dataset import FaceDataset
+
+TOP_K = (2, 3)
 
 
 def evaluate(classifier: Classifier, data: FaceDataset, split: str, *, tta: str = "none") -> EvalReport:
@@ -59,28 +57,23 @@ def report(
     Macro-F1 and balanced accuracy average over the classes that occur in `truth` or `predicted`
     (for balanced accuracy: in `truth`), as scikit-learn does.
     """
-    every, predicted = np.arange(len(model.labels)), logits.argmax(axis=1)
-    precision, recall, f1, support = precision_recall_fscore_support(
-        truth, predicted, labels=every, zero_division=0
-    )
-    counts = confusion_matrix(truth, predicted, labels=every)
-    occurs = (support > 0) | (counts.sum(axis=0) > 0)
-    scores = zip(precision.tolist(), recall.tolist(), f1.tolist(), support.tolist(), strict=True)
+    k, predicted = len(model.labels), logits.argmax(axis=1)
+    counts = confusion(truth, predicted, k)
+    figures = class_figures(counts)
+    rank = (logits > logits[np.arange(len(truth)), truth][:, None]).sum(axis=1)
+    known = (np.nan_to_num(values).tolist() for values in (figures.precision, figures.recall, figures.f1))
+    scores = zip(*known, figures.support.tolist(), strict=True)
     return EvalReport(
         model=model,
         data=data.source,
-        data_fingerprint=data.fingerprint(),
+        split_fingerprint=data.fingerprint(),
         split=split,
         tta=tta,
         n=len(truth),
         accuracy=float((truth == predicted).mean()),
-        top_k_accuracy={
-            str(k): float(top_k_accuracy_score(truth, logits, k=k, labels=every))
-            for k in TOP_K
-            if k < len(every)
-        },
-        macro_f1=float(f1[occurs].mean()),
-        balanced_accuracy=float(recall[support > 0].mean()),
+        top_k_accuracy={str(top): float((rank < top).mean()) for top in TOP_K if top < k},
+        macro_f1=float(figures.macro_f1),
+        balanced_accuracy=float(figures.balanced_accuracy),
         per_class={label: ClassScores(*row) for label, row in zip(model.labels, scores, strict=True)},
         confusion=tuple(tuple(row) for row in counts.tolist()),
         skipped=data.skipped,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import html
 import io
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mien.errors import needs
-from mien.evaluation.metrics import BINS, confidence_bins
-from mien.palette import SERIES_HEX, colours, hex_code
+from mien.palette import PLOT_STYLE, SERIES_HEX, colours, hex_code
+from mien.statistics import BINS, confidence_bins
 
 with needs("report"):
     import matplotlib as mpl
@@ -23,20 +25,20 @@ if TYPE_CHECKING:
     from jaxtyping import Int, Num, UInt8
     from matplotlib.axes import Axes
 
-    from mien.evaluation.metrics import Figure as Interval
+    from mien.statistics import Estimate
 
 STROKES = ("-", "--", "-.", ":")
 """Lines differ in their strokes, too, for readers who see no colours."""
 CURVE_POINTS = 200
+CELL_INK = "#101418"
+"""Of text on a pale ground of its own, which stays pale in dark mode."""
 GRID = (4, 6)
 """Rows and columns of a picture grid."""
-_STYLE: Any = {"svg.hashsalt": "mien", "svg.fonttype": "none", "font.size": 9, "axes.spines.top": False,
-          "axes.spines.right": False, "legend.frameon": False}  # fmt: skip
 
 
 def styled() -> AbstractContextManager[None]:
     """Give what is drawn inside the look of every figure."""
-    return mpl.rc_context(_STYLE)
+    return mpl.rc_context(PLOT_STYLE)
 
 
 class Drawing(NamedTuple):
@@ -52,30 +54,49 @@ class Drawing(NamedTuple):
     """Its data."""
 
 
-def rendered(figure: Figure, kind: str) -> bytes:
-    """Return a figure as ``png`` or ``svg``, the same bytes each time."""
+def rendered(drawing: Drawing, kind: str, dpi: int = 120) -> bytes:
+    """Return a drawing under its title as ``png`` or ``svg``, the same bytes each time."""
     buffer = io.BytesIO()
-    with mpl.rc_context(_STYLE):
-        figure.savefig(buffer, format=kind, dpi=120, metadata={"Date": None} if kind == "svg" else None)
+    with mpl.rc_context(PLOT_STYLE):
+        drawing.figure.suptitle(drawing.title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+        metadata = {"Date": None} if kind == "svg" else None
+        drawing.figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
     return buffer.getvalue()
+
+
+def inline(svg: bytes, alt: str) -> str:
+    """Return an SVG for a page: as wide as its place, no background, black lines in the colour of the text."""
+    text = svg.decode()
+    text = text[text.index("<svg") :]
+    head, rest = text.split(">", 1)
+    head = re.sub(r' (width|height)="[^"]*"', "", head)
+    rest = re.sub(
+        r'<g id="patch_1">.*?</g>', "", rest, count=1, flags=re.DOTALL
+    )  # the white ground of the figure
+    rest = re.sub(r'(<g id="axes_\d+">\s*)<g id="patch_\d+">.*?</g>', r"\1", rest, flags=re.DOTALL)
+    for ink in ("#000000", "#262626"):
+        rest = rest.replace(f"stroke: {ink}", "stroke: currentColor").replace(
+            f"fill: {ink}", "fill: currentColor"
+        )
+    return f'{head} role="img" aria-label="{html.escape(alt)}">{rest}'
 
 
 def confusion(counts: Int[np.ndarray, "k k"], labels: Sequence[str]) -> Drawing:
     """Draw counts and row shares: rows are the truth, columns the answers."""
     k = len(labels)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(PLOT_STYLE):
         figure = Figure(figsize=(1.6 + 0.75 * k, 1.2 + 0.62 * k), layout="constrained")
         axes = figure.subplots()
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
         for row in range(k):
             for column in range(k):
                 text = f"{counts[row, column]:,}\n{shares[row, column]:.0%}"
-                colour = "white" if shares[row, column] > 0.55 else "black"
+                colour = "white" if shares[row, column] > 0.55 else CELL_INK
                 axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
         axes.set_xticks(range(k), labels, rotation=35, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(k), labels)
-        axes.set(xlabel="answered", ylabel="truth")
+        axes.set(xlabel="predicted", ylabel="true label")
         axes.spines[:].set_visible(False)
     off = counts - np.diag(counts.diagonal())
     worst = divmod(int(off.argmax()), k)
@@ -117,7 +138,7 @@ def precision_recall(
 
 
 def roc(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"], labels: Sequence[str]) -> Drawing:
-    """Draw hits over false alarms for each class against the rest, from scores."""
+    """Draw true positives over false positives of each class against the rest, from scores."""
     curves, areas = {}, {}
     for label in _occurring(truth, len(labels)):
         if (truth == label).all():
@@ -128,8 +149,8 @@ def roc(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"], labels: Seq
         curves,
         labels,
         [f"{labels[label]} ({areas[label]:.2f})" for label in curves],
-        "false alarms",
-        "hits",
+        "false positive rate",
+        "true positive rate",
         "area",
     )
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
@@ -149,10 +170,10 @@ def reliability(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"], err
     filled = np.flatnonzero(counts)
     sure = np.bincount(bins, confidence, BINS)[filled] / counts[filled]
     right = np.bincount(bins, hit, BINS)[filled] / counts[filled]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(PLOT_STYLE):
         figure = Figure(figsize=(4.6, 4.8), layout="constrained")
         axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        axes.plot([0, 1], [0, 1], color="0.7", linewidth=1, label="as sure as right")
+        axes.plot([0, 1], [0, 1], color="0.7", linewidth=1, label="perfectly calibrated")
         axes.plot(sure, right, "o-", color=SERIES_HEX[0], markersize=4, label="this model")
         axes.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
         axes.legend(fontsize=8)
@@ -160,11 +181,11 @@ def reliability(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"], err
         below.set(xlabel="confidence", ylabel="images")
     mean = float(hit.mean() - confidence.mean())
     lean = (
-        "less sure than right"
+        "underconfident"
         if mean > 0.005
-        else "surer than right"
+        else "overconfident"
         if mean < -0.005
-        else "as sure as right"
+        else "as confident as it is accurate"
     )
     alt = f"Accuracy over confidence in {BINS} bins. On the whole the model is {lean}; calibration error {error:.1%}."
     rows = [(int(b), int(counts[b]), float(s), float(r)) for b, s, r in zip(filled, sure, right, strict=True)]
@@ -181,12 +202,12 @@ def coverage(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> Dra
     share = np.arange(1, len(truth) + 1) / len(truth)
     accuracy = hits.cumsum() / np.arange(1, len(truth) + 1)
     shown = np.unique(np.linspace(0, len(truth) - 1, CURVE_POINTS).round().astype(int))
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(PLOT_STYLE):
         figure = Figure(figsize=(4.6, 3.4), layout="constrained")
         axes = figure.subplots()
         axes.plot(share[shown], accuracy[shown], color=SERIES_HEX[0])
         axes.set(
-            xlabel="share of the images that is answered, surest first",
+            xlabel="fraction of images that is answered, most confident first",
             ylabel="accuracy on them",
             xlim=(0, 1.01),
         )
@@ -200,10 +221,10 @@ def coverage(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> Dra
 
 
 def bars_with_intervals(
-    name: str, title: str, rows: Sequence[tuple[str, int, Interval]], *, axis: str = ""
+    name: str, title: str, rows: Sequence[tuple[str, int, Estimate]], *, axis: str = ""
 ) -> Drawing:
     """Draw a fraction with its interval for each group, the number of its images beside its name."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(PLOT_STYLE):
         figure = Figure(figsize=(5.2, 1.2 + 0.34 * len(rows)), layout="constrained")
         axes = figure.subplots()
         places = np.arange(len(rows))[::-1]
@@ -224,7 +245,7 @@ def bars_with_intervals(
 def strength_curves(lines: dict[str, list[float]], untouched: float, strengths: Sequence[int]) -> Drawing:
     """Draw accuracy over the strength of each corruption; 0 is the pictures as they are."""
     across = (0, *strengths)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(PLOT_STYLE):
         figure = Figure(figsize=(5.2, 4.6), layout="constrained")
         axes = figure.subplots()
         for number, (kind, values) in enumerate(lines.items()):
@@ -247,7 +268,7 @@ def pictures(
     name: str, title: str, images: UInt8[np.ndarray, "n h w c"], captions: Sequence[str], ids: Sequence[str]
 ) -> Drawing:
     """Draw a grid of pictures with what was true and what was answered."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(PLOT_STYLE):
         rows, columns = GRID
         used = max(1, -(-len(images) // columns))
         lines = max((caption.count("\n") + 1 for caption in captions), default=2)
@@ -277,7 +298,7 @@ def _curves(
     y: str,
     title: str,
 ) -> tuple[Axes, Figure]:
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(PLOT_STYLE):
         figure = Figure(figsize=(4.8, 5.0), layout="constrained")
         axes = figure.subplots()
         colour = [hex_code(rgb) for rgb in colours(labels).values()]

@@ -7,10 +7,12 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any
 
+import cv2
+
 from mien import files
 from mien.errors import needs
-from mien.evaluation.figures import rendered
-from mien.evaluation.metrics import Figure
+from mien.evaluation.figures import inline, rendered
+from mien.statistics import Estimate
 
 with needs("report"):
     from jinja2 import Environment, PackageLoader
@@ -18,6 +20,9 @@ with needs("report"):
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
+
+    import numpy as np
+    from jaxtyping import UInt8
 
     from mien.evaluation.figures import Drawing
 
@@ -34,7 +39,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 def spread(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> tuple[list[str], list[list[Any]]]:
     """Give a figure with an interval three columns: itself, ``low`` and ``high``."""
     rows = list(rows)
-    wide = [any(isinstance(row[place], Figure) for row in rows) for place in range(len(header))]
+    wide = [any(isinstance(row[place], Estimate) for row in rows) for place in range(len(header))]
     named = [f"{name}{end}" for name, is_wide in zip(header, wide, strict=True)
              for end in (("", " low", " high") if is_wide else ("",))]  # fmt: skip
     cells = [
@@ -49,14 +54,14 @@ def shown(cell: Any) -> str:
     """Return a cell as a reader sees it: fractions in percent, an interval behind its figure."""
     if cell is None:
         return "–"
-    if isinstance(cell, Figure):
+    if isinstance(cell, Estimate):
         return f"{100 * cell.value:.1f} % ({100 * cell.low:.1f} – {100 * cell.high:.1f})"
     if isinstance(cell, float):
         return f"{100 * cell:.1f} %"
     return f"{cell:,}" if isinstance(cell, int) else str(cell)
 
 
-def write_drawings(drawings: Iterable[Drawing], folder: Path) -> list[dict[str, str]]:
+def write_drawings(drawings: Iterable[Drawing], folder: Path, *, dpi: int = 120) -> list[dict[str, str]]:
     """Write each drawing as PNG, SVG and CSV; return title, alt text and inline source for a page.
 
     Raises:
@@ -64,13 +69,54 @@ def write_drawings(drawings: Iterable[Drawing], folder: Path) -> list[dict[str, 
     """
     shown = []
     for drawing in drawings:
-        png, svg = (rendered(drawing.figure, kind) for kind in ("png", "svg"))
+        png, svg = (rendered(drawing, kind, dpi) for kind in ("png", "svg"))
         files.write(folder / f"{drawing.name}.png", png)
         files.write(folder / f"{drawing.name}.svg", svg)
         files.write(folder / f"{drawing.name}.csv", table(drawing.header, drawing.rows))
-        source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-        shown.append({"title": drawing.title, "alt": drawing.alt, "source": source})
+        shown.append(
+            {
+                "name": drawing.name,
+                "title": drawing.title,
+                "alt": drawing.alt,
+                "source": inline(svg, drawing.alt),
+            }
+        )
     return shown
+
+
+def latex(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Return a table for a paper, for the package booktabs; fractions in percent with one digit."""
+
+    def cell(value: Any) -> str:
+        text = "--" if value is None else f"{100 * value:.1f}" if isinstance(value, float) else str(value)
+        return "".join(_TEX.get(letter, letter) for letter in text)
+
+    lines = [" & ".join(map(cell, row)) + r" \\" for row in rows]
+    head = " & ".join(map(cell, header)) + r" \\"
+    columns = "l" + "r" * (len(header) - 1)
+    return "\n".join(
+        [
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            head,
+            r"\midrule",
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+        ]
+    )
+
+
+_TEX = {letter: "\\" + letter for letter in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"
+}  # fmt: skip
+
+
+def png_source(image: UInt8[np.ndarray, "h w c"]) -> str:
+    """Return an image as the source of an ``img`` element."""
+    encoded = cv2.imencode(".png", image if image.shape[2] == 1 else image[:, :, ::-1])[1]
+    return f"data:image/png;base64,{base64.b64encode(encoded.tobytes()).decode()}"
 
 
 def page(template: str, **facts: Any) -> str:

@@ -8,7 +8,8 @@ import numpy as np
 
 from mien.errors import ConfigError, DataError, did_you_mean
 from mien.evaluation import figures
-from mien.evaluation.metrics import Figure, difference, headline, share
+from mien.evaluation.metrics import headline
+from mien.statistics import Estimate, difference, wilson
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +33,7 @@ class Section(NamedTuple):
     text: str
     header: tuple[str, ...]
     rows: list[tuple[Any, ...]]
-    """Cells are words, counts (int), fractions (float), fractions with their interval (`Figure`) or None."""
+    """Cells are words, counts (int), fractions (float), fractions with their interval (`Estimate`) or None."""
     facts: dict[str, Any]
     """The numbers beyond the table."""
     drawings: tuple[Drawing, ...] = ()
@@ -44,7 +45,7 @@ class Section(NamedTuple):
 
 
 def _plain(cell: Any) -> Any:
-    return cell._asdict() if isinstance(cell, Figure) else cell
+    return cell._asdict() if isinstance(cell, Estimate) else cell
 
 
 def twins(probs: Num[np.ndarray, "n k"], rows: FaceDataset, twin: Bool[np.ndarray, " n"]) -> Section:
@@ -77,7 +78,7 @@ def slices(probs: Num[np.ndarray, "n k"], rows: FaceDataset, column: str) -> Sec
     table = []
     for value, part in groups.items():
         macro_f1 = headline(probs[part], rows.truth[part])["macro_f1"]
-        table.append((value, int(part.sum()), share(hits[part]), macro_f1))
+        table.append((value, int(part.sum()), wilson(hits[part]), macro_f1))
     compared = {value: accuracy for value, n, accuracy, _ in table if n >= FEW}
     text, facts = f"Accuracy by {column}.", dict[str, Any](column=column, gap=None)
     if len(compared) > 1:
@@ -129,14 +130,14 @@ def end_to_end(
     n, lost = len(found) + len(missed), len(missed)
     both = np.concatenate([hits, np.zeros(lost, bool)])
     table: list[tuple[Any, ...]] = [
-        ("all", n, lost, share(np.arange(n) < len(found)), share(hits), share(both))
+        ("all", n, lost, wilson(np.arange(n) < len(found)), wilson(hits), wilson(both))
     ]
     for number, label in enumerate(found.labels):
         mine, gone = hits[found.truth == number], int((missed.truth == number).sum())
         if len(mine) + gone:
             whole = np.concatenate([mine, np.zeros(gone, bool)])
-            seen = share(np.arange(len(whole)) < len(mine))
-            table.append((label, len(whole), gone, seen, share(mine) if len(mine) else None, share(whole)))
+            seen = wilson(np.arange(len(whole)) < len(mine))
+            table.append((label, len(whole), gone, seen, wilson(mine) if len(mine) else None, wilson(whole)))
     text = (
         f"{n:,} labelled faces in {photos:,} photos; the detector missed {lost:,}. Of those it found, "
         f"{hits.mean():.1%} are named rightly; with the missed ones as errors, {both.mean():.1%}. "

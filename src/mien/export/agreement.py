@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mien.statistics import paired_difference
+
 if TYPE_CHECKING:
     from typing import Any
 
     from jaxtyping import Float32, Int
-
-RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Agreement:
     change: float | None
     """Accuracy minus that of the reference..."""
     change_interval_95: tuple[float, float] | None
-    """...with the bootstrap interval of that paired difference."""
+    """...with the interval of that paired difference."""
     per_class_change: dict[str, float] | None
     """Change of each label's recall, for labels that occur."""
 
@@ -91,18 +91,7 @@ def compare(
     per_class = {
         label: float(gained[truth == k].mean()) for k, label in enumerate(labels) if (truth == k).any()
     }
+    change = paired_difference(int((gained > 0).sum()), int((gained < 0).sum()), len(gained))
     return Agreement(
-        len(probs), difference, equal, float(hits.mean()), float(gained.mean()), paired_interval(gained), per_class
+        len(probs), difference, equal, float(hits.mean()), change.value, (change.low, change.high), per_class
     )  # fmt: skip
-
-
-def paired_interval(gained: Int[np.ndarray, " n"], seed: int = 0) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of the mean of paired differences of -1, 0 and 1.
-
-    Drawing n images with replacement draws the three counts from a multinomial, which is what is done.
-    """
-    n = len(gained)
-    shares = np.array([(gained == value).mean() for value in (-1, 0, 1)])
-    counts = np.random.default_rng(seed).multinomial(n, shares, RESAMPLES)
-    low, high = np.percentile((counts[:, 2] - counts[:, 0]) / n, (2.5, 97.5))
-    return float(low), float(high)

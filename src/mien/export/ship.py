@@ -159,13 +159,13 @@ def ship(
 
 
 def _convert(source: Bundle, target: str, pictures: Sample) -> tuple[bytes, dict[str, Any]]:
-    """Return the graph, with the temperature of its source, and how it was made."""
-    graph, temperature = without_temperature(source.graph("onnx")), source.card.temperature
+    """Return the graph, with the calibration of its source, and how it was made."""
+    graph = without_temperature(source.graph("onnx"))
     if target == "fp16":
         from mien.export.half import halve
 
         made = halve(graph, source.id.labels, source.preprocess)
-        return _tempered(made, temperature), {"method": "fp16, input and output fp32"}
+        return _recalibrated(made, source), {"method": "fp16, input and output fp32"}
     from mien.export.quantise import quantise, weight_bits
 
     made, ranked = quantise(
@@ -174,11 +174,12 @@ def _convert(source: Bundle, target: str, pictures: Sample) -> tuple[bytes, dict
     best = ranked[0]
     method = f"static, QDQ, U8S8, per channel, {best.method}, {best.weight_bits}-bit weights, layers: {best.layers}"
     facts = {"method": method, "calibration_n": len(pictures.calibration), "weight_bits_tried": weight_bits()}
-    return _tempered(made, temperature), {**facts, "candidates": [asdict(one) for one in ranked]}
+    return _recalibrated(made, source), {**facts, "candidates": [asdict(one) for one in ranked]}
 
 
-def _tempered(graph: bytes, temperature: float) -> bytes:
-    return graph if temperature == 1 else with_temperature(graph, temperature)
+def _recalibrated(graph: bytes, source: Bundle) -> bytes:
+    temperature, bias = source.card.temperature, source.card.bias
+    return graph if temperature == 1 and not any(bias) else with_temperature(graph, temperature, bias)
 
 
 def _check(source: Bundle, name: str, graph: bytes, pictures: Sample, bound: Bound) -> Agreement:

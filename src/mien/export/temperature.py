@@ -1,7 +1,11 @@
-"""A temperature into a bundle: the last step of every graph, so that any runtime gives calibrated logits."""
+"""Calibration in a bundle: the last steps of every graph, so that any runtime gives calibrated logits.
+
+The steps are ``logits / temperature + bias``. A class prior is part of the bias.
+"""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +14,8 @@ import numpy as np
 from mien import bundle, card, files
 from mien.classifiers import probabilities
 from mien.classifiers.onnx_runtime import open_graph
-from mien.errors import BundleError, ConfigError, OutputError, needs
-from mien.evaluation.calibration import Calibration, calibrate
+from mien.errors import BundleError, ConfigError, DataError, OutputError, needs
+from mien.evaluation.calibration import Calibration, calibrate, estimate_prior
 from mien.evaluation.evaluate import answers
 from mien.evaluation.protocol import check_unseen
 
@@ -21,21 +25,44 @@ with needs("export"):
     from onnx.helper import make_node
 
 if TYPE_CHECKING:
-    from jaxtyping import UInt8
+    from collections.abc import Sequence
+
+    from jaxtyping import Float, Float32, Int, Num, UInt8
 
     from mien.bundle import Bundle
     from mien.data.dataset import FaceDataset
 
 _FACTOR, _RAW = "inverse_temperature", "logits_before_temperature"
+_BIAS, _SCALED = "class_bias", "logits_before_bias"
+LEAST_PRIOR = 1e-3
+"""A class is never taken to be rarer than this: one in a thousand."""
 _MAX_DIFFERENCE = 1e-5
 _EVERY = 7
 """Of so many pictures one is answered by every graph, before and after."""
 
 
-def save_calibrated(loaded: Bundle, data: FaceDataset, split: str, out: Path) -> Calibration:
-    """Fit a temperature on `split` and write the bundle with it into `out`, which may be where it came from.
+def calibrated(
+    graph: bytes, logits: Float32[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]
+) -> tuple[bytes, Calibration]:
+    """Return a graph that gives calibrated logits, and what was fitted.
 
-    A bundle that has a temperature gets a new one in its place.
+    Args:
+        graph: without calibration.
+        logits: what it answers to images that it has not learnt and that may choose: never those of a test split.
+        truth: the number of each image's label.
+
+    Raises:
+        DataError: too few images.
+        BundleError: a graph that cannot take it.
+    """
+    found = calibrate(logits, truth)
+    return with_temperature(graph, found.temperature, found.bias), found
+
+
+def save_calibrated(loaded: Bundle, data: FaceDataset, split: str, out: Path) -> Calibration:
+    """Fit temperature and biases on `split` and write the bundle with them into `out`, which may be its own place.
+
+    What the bundle had before is replaced, its prior too.
 
     Raises:
         DataError: no such split, too few images, or images that the model was trained on.
@@ -47,39 +74,139 @@ def save_calibrated(loaded: Bundle, data: FaceDataset, split: str, out: Path) ->
     classifier = open_graph(loaded.id, loaded.preprocess, loaded.read(bundle.GRAPH))
     rows, logits = answers(classifier, data, split)
     check_unseen(loaded, rows, split)
-    raw = logits * np.float32(loaded.card.temperature)
-    found = calibrate(raw, rows.truth)
+    found = calibrate(_raw(loaded, logits), rows.truth)
+    where = {"split": split, "data": Path(data.source).name, "fingerprint": data.fingerprint()}
+    facts = card.Calibration(**where, **found.to_dict(), own_bias=found.bias)
+    _save(loaded, facts, rows.images[::_EVERY], out)
+    return found
+
+
+def save_prior(loaded: Bundle, prior: dict[str, float], source: str, out: Path) -> dict[str, float]:
+    """Write the bundle with another class prior into `out`, which may be its own place; returns the prior.
+
+    Each class's logit moves by the logarithm of its new fraction over the one it was trained with. Temperature and
+    fitted biases stay.
+
+    Args:
+        loaded: the bundle.
+        prior: how frequent each label is where the model will be used; scaled to sum to one.
+        source: where `prior` comes from, for the card.
+        out: folder to write.
+
+    Raises:
+        ConfigError: labels that do not fit, or a bundle that does not know what it was trained on.
+        BundleError, OutputError: as `save_calibrated`.
+    """
+    check_place(loaded, out)
+    labels, old = loaded.id.labels, loaded.card.calibration
+    if set(prior) != set(labels) or min(prior.values()) < 0 or not sum(prior.values()) > 0:
+        raise ConfigError(
+            f"the prior needs a number from 0 for each of {', '.join(labels)}; got "
+            f"{', '.join(f'{name}={value:g}' for name, value in prior.items())}"
+        )
+    wanted = _fractions([prior[label] for label in labels])
+    shift = np.log(wanted / np.array([*training_prior(loaded).values()]))
+    own = np.array(old.own_bias or [0.0] * len(labels))
+    bias = tuple((own + shift - shift.mean()).tolist())
+    found = dict(zip(labels, wanted.tolist(), strict=True))
+    facts = old.model_copy(update={"bias": bias, "prior": found, "prior_from": source})
+    side, channels = loaded.preprocess.size_px, loaded.preprocess.channels
+    crops = np.random.default_rng(0).integers(0, 256, (8, side, side, channels)).astype(np.uint8)
+    _save(loaded, facts, crops, out)
+    return found
+
+
+def training_prior(loaded: Bundle) -> dict[str, float]:
+    """Return the fraction of each label among the images that a model was trained on.
+
+    Raises:
+        ConfigError: its card does not say it.
+    """
+    counts = loaded.card.data.counts
+    known = [counts[split] for split in loaded.card.trained_on if split in counts]
+    if not known:
+        raise ConfigError(
+            f"the card of {loaded.card.name} does not say how many images of each label it was trained on: a prior "
+            f"needs that; train or join the model anew"
+        )
+    totals = [sum(one.get(label, 0) for one in known) for label in loaded.id.labels]
+    return dict(zip(loaded.id.labels, _fractions(totals).tolist(), strict=True))
+
+
+def read_prior(loaded: Bundle, prior: str) -> dict[str, float]:
+    """Return the prior that a word or a file names: ``uniform``, ``train``, or JSON such as ``{"sad": 1}``.
+
+    Raises:
+        ConfigError: no such file, or no table of labels and numbers.
+    """
+    if prior == "uniform":
+        return dict.fromkeys(loaded.id.labels, 1.0)
+    if prior == "train":
+        return training_prior(loaded)
+    try:
+        table = json.loads(Path(prior).read_text(encoding="utf-8"))
+        return {str(label): float(number) for label, number in table.items()}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise ConfigError(
+            f'`prior` {prior}: expected uniform, train, or a JSON file such as {{"happy": 3, "sad": 1}} ({error})'
+        ) from error
+
+
+def adapted_prior(loaded: Bundle, probs: Num[np.ndarray, "n k"]) -> dict[str, float]:
+    """Return the class prior of unlabelled faces from the model's own probabilities for them (`estimate_prior`).
+
+    Raises:
+        ConfigError: the bundle does not know what it was trained on.
+        DataError: fewer faces than labels.
+    """
+    labels = loaded.id.labels
+    if len(probs) < len(labels):
+        raise DataError(f"{len(probs)} faces are too few to estimate how frequent {len(labels)} labels are")
+    before = loaded.card.calibration.prior or training_prior(loaded)
+    found = estimate_prior(probs.astype(np.float64), np.array([before[label] for label in labels]))
+    return dict(zip(labels, _fractions(found.tolist()).tolist(), strict=True))
+
+
+def _fractions(numbers: Sequence[float]) -> Float[np.ndarray, " k"]:
+    scaled = np.array(numbers, np.float64) / sum(numbers)
+    bounded = np.maximum(scaled, LEAST_PRIOR)
+    return bounded / bounded.sum()
+
+
+def _raw(loaded: Bundle, logits: Float32[np.ndarray, "n k"]) -> Float32[np.ndarray, "n k"]:
+    """Return the logits that the network gave before the bundle's calibration."""
+    return (logits - np.array(loaded.card.bias or 0, np.float32)) * np.float32(loaded.card.temperature)
+
+
+def _save(loaded: Bundle, facts: card.Calibration, crops: UInt8[np.ndarray, "n s s c"], out: Path) -> None:
     graphs = {
-        name: with_temperature(loaded.read(name), found.temperature)
+        name: with_temperature(loaded.read(name), facts.temperature, facts.bias)
         for name in bundle.GRAPHS.values()
         if name in loaded.sha256
     }
     for name, graph in graphs.items():
-        _check(loaded, name, graph, rows.images[::_EVERY], found.temperature)
-    where = {"split": split, "data": Path(data.source).name, "fingerprint": data.fingerprint()}
-    facts = card.Calibration(**where, **found.to_dict())
+        _check(loaded, name, graph, crops, facts)
     renewed = {"onnx_sha256": files.sha256(graphs[bundle.GRAPH])}
     exports = {name: export.model_copy(update=renewed) for name, export in loaded.card.exports.items()}
     made = loaded.card.model_copy(update={"calibration": facts, "exports": exports})
     bundle.save(out, made, graphs, base=loaded)
-    return found
 
 
 def _check(
-    loaded: Bundle, name: str, graph: bytes, crops: UInt8[np.ndarray, "n s s c"], temperature: float
+    loaded: Bundle, name: str, graph: bytes, crops: UInt8[np.ndarray, "n s s c"], facts: card.Calibration
 ) -> None:
     """Hold a graph's answers against those of before.
 
     Raises:
-        BundleError: they differ by more than the temperature.
+        BundleError: they differ by more than the calibration.
     """
     before, after = (
         open_graph(loaded.id, loaded.preprocess, one).logits(crops) for one in (loaded.read(name), graph)
     )
-    wanted = probabilities(before * np.float32(loaded.card.temperature / temperature))
-    if not np.abs(probabilities(after) - wanted).max() <= _MAX_DIFFERENCE:
+    wanted = _raw(loaded, before) / np.float32(facts.temperature) + np.array(facts.bias or 0, np.float32)
+    if not np.abs(probabilities(after) - probabilities(wanted)).max() <= _MAX_DIFFERENCE:
         raise BundleError(
-            f"model {loaded.card.name}: with a temperature its {name} gives other probabilities: make it anew"
+            f"model {loaded.card.name}: calibrated, its {name} gives other probabilities than expected: make it anew"
         )
 
 
@@ -98,8 +225,8 @@ def check_place(loaded: Bundle, out: Path) -> None:
         raise ConfigError(f"{out} already holds another model: choose another --out")
 
 
-def with_temperature(graph: bytes, temperature: float) -> bytes:
-    """Return a graph whose logits are divided by a temperature, instead of by the one it had.
+def with_temperature(graph: bytes, temperature: float, bias: Sequence[float] = ()) -> bytes:
+    """Return a graph whose logits are divided by a temperature and moved by a bias, instead of by those it had.
 
     Raises:
         BundleError: nothing in it gives ``logits``.
@@ -107,8 +234,13 @@ def with_temperature(graph: bytes, temperature: float) -> bytes:
     model = onnx.load_from_string(without_temperature(graph))
     if not _rename(model, "logits", _RAW):
         raise BundleError("a graph without an output named logits cannot be calibrated: export it anew")
-    model.graph.initializer.append(numpy_helper.from_array(np.array(1 / temperature, np.float32), _FACTOR))
-    model.graph.node.append(make_node("Mul", [_RAW, _FACTOR], ["logits"]))
+    steps = [("Mul", _FACTOR, np.array(1 / temperature, np.float32))]
+    if any(bias):
+        steps.append(("Add", _BIAS, np.array(bias, np.float32)))
+    outputs = ["logits"] if len(steps) == 1 else [_SCALED, "logits"]
+    for (kind, name, value), before, after in zip(steps, [_RAW, _SCALED], outputs, strict=False):
+        model.graph.initializer.append(numpy_helper.from_array(value, name))
+        model.graph.node.append(make_node(kind, [before, name], [after]))
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
 
@@ -116,14 +248,16 @@ def with_temperature(graph: bytes, temperature: float) -> bytes:
 def without_temperature(graph: bytes) -> bytes:
     """Return a graph as it was before `with_temperature`.
 
-    What converts graphs gets such ones: it would rename, round or merge the step that the next one has to find.
+    What converts graphs gets such ones: it would rename, round or merge the steps that the next one has to find.
     """
     model = onnx.load_from_string(graph)
-    steps = [node for node in model.graph.node if _FACTOR in node.input]
+    steps = [node for node in model.graph.node if {_FACTOR, _BIAS} & set(node.input)]
     if not steps:
         return graph
-    model.graph.node.remove(steps[0])
-    model.graph.initializer.remove(next(one for one in model.graph.initializer if one.name == _FACTOR))
+    for step in steps:
+        model.graph.node.remove(step)
+    for constant in [one for one in model.graph.initializer if one.name in (_FACTOR, _BIAS)]:
+        model.graph.initializer.remove(constant)
     _rename(model, _RAW, "logits")
     return bytes(model.SerializeToString())
 
