@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 
+_Option = bool | int | float | str
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -52,8 +55,23 @@ class Augment(_Section):
     """What is seen where a moved picture does not reach. Mid-grey is also what the zero padding of a
     convolution shows a network whose input has the mean 0.5."""
     brightness_fraction: float = Field(0.0, ge=0, le=1)
-    """Shifted by up to this part of the full range."""
+    """Shifted by up to this fraction of the full range."""
     contrast_fraction: float = Field(0.0, ge=0, le=1)
+    clip_light: bool = True
+    """Whether pixels that brightness and contrast take beyond black and white are clipped. An input of a network has
+    no such limits, and clipping loses what the bright and dark parts of a face show."""
+    gamma_fraction: float = Field(0.0, ge=0, le=4)
+    """Pixels, from 0 to 1, are raised to a power of at most 1 plus this, at least 1 / (1 plus this)."""
+    light_slope_fraction: float = Field(0.0, ge=0, le=1)
+    """Light from one side: one edge is brighter by up to this fraction of the full range, the opposite edge darker."""
+    downscale_fraction: float = Field(0.0, ge=0, lt=1)
+    """Shrunk by up to this fraction of the side and enlarged again, as a face that was small in its photo."""
+    jpeg_probability: float = Field(0.0, ge=0, le=1)
+    """Chance of the damage that saving as JPEG does to grey images: blocks of 8x8 pixels lose detail."""
+    jpeg_least_quality: int = Field(30, ge=1, le=95)
+    """The quality is drawn between this and 95, as JPEG libraries count it."""
+    noise_fraction: float = Field(0.0, ge=0, le=1)
+    """Greatest standard deviation of Gaussian noise, as a fraction of the full range."""
     erase_probability: float = Field(0.0, ge=0, le=1)
     """Chance that a rectangle is painted over with one random grey (Zhong et al. 2017, arXiv:1708.04896)."""
     erase_side_fraction: tuple[float, float] = (0.15, 0.45)
@@ -70,9 +88,9 @@ class Augment(_Section):
     """Rows of a batch that show the same image, each changed in its own way (Hoffer et al. 2020,
     arXiv:1901.09335). A batch then holds fewer images and an epoch more steps."""
     ramp_start_fraction: float = Field(1.0, ge=0, le=1)
-    """Strength of everything but the flips at the first step, as a part of the full one..."""
+    """Strength of everything but the flips at the first step, as a fraction of the full strength."""
     ramp_end_fraction: float = Field(0.5, gt=0, le=1)
-    """...and the part of the run after which it is full; between the two it rises in a straight line."""
+    """Fraction of the run after which the changes have their full strength; until then it rises linearly."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Augment:
@@ -97,7 +115,8 @@ class Augment(_Section):
 _RAMPED = (
     *("rotation_deg", "shift_fraction", "scale_fraction", "crop_fraction", "brightness_fraction"),
     *("contrast_fraction", "blur_sigma_px", "sharpness_fraction", "erase_probability"),
-    *("mixup_probability", "cutmix_probability"),
+    *("mixup_probability", "cutmix_probability", "gamma_fraction", "light_slope_fraction"),
+    *("downscale_fraction", "jpeg_probability", "noise_fraction"),
 )
 
 _SYSTEM_B_COPIES = Augment(
@@ -145,20 +164,33 @@ class Optim(_Section):
     peak_lr: float = Field(0.1, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     """Nesterov's, for sgd; the first beta for adam and adamw."""
+    momentum_low: float = Field(0.0, ge=0, lt=1)
+    """Momentum at the peak of one_cycle: it falls to this while the rate rises, and rises again while the rate falls
+    (Smith 2018, arXiv:1803.09820). 0: momentum does not change."""
     weight_decay: float = Field(5e-4, ge=0)
     """On filters and matrices only, never on biases or normalisation. Part of the gradient (L2) for sgd and
     adam, taken off the weights directly for adamw (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
     schedule: Literal["one_cycle", "cosine", "restarts", "plateau", "constant"] = "one_cycle"
     warmup_fraction: float = Field(0.15, ge=0, lt=1)
-    """Part of the run in which the rate rises to its peak, for one_cycle and cosine."""
+    """Fraction of the run in which the rate rises to its peak, for one_cycle and cosine."""
+    initial_lr_fraction: float = Field(0.04, ge=0, le=1)
+    """Rate of the first step as a fraction of the peak, for one_cycle and cosine."""
     final_lr: float = Field(0.0, ge=0)
-    """Where cosine and restarts end, and what plateau never goes below."""
+    """Where one_cycle, cosine and restarts end, and what plateau never goes below."""
     period_epochs: float = Field(10.0, gt=0)
     """From one restart to the next (Loshchilov & Hutter 2017, arXiv:1608.03983)."""
     plateau_patience_epochs: int = Field(5, ge=0)
-    """Epochs without a lower validation loss that plateau bears; after one more it lowers the rate..."""
+    """Epochs without a lower validation loss before plateau lowers the rate, at the next such epoch."""
     plateau_factor: float = Field(0.5, gt=0, lt=1)
-    """...to this part."""
+    """Factor by which plateau lowers the rate."""
+
+    @model_validator(mode="after")
+    def _cycle_of_momentum(self) -> Optim:
+        if self.momentum_low and self.schedule != "one_cycle":
+            raise ValueError(f"momentum_low is for the schedule one_cycle, not for {self.schedule}")
+        if self.momentum_low > self.momentum:
+            raise ValueError(f"momentum_low {self.momentum_low} must not exceed momentum {self.momentum}")
+        return self
 
 
 class Loss(_Section):
@@ -201,15 +233,20 @@ class Ema(_Section):
 
 
 class Validation(_Section):
-    """Which images choose the epoch that is kept."""
+    """Which images judge every epoch, and which epoch is kept."""
 
     split: str = "auto"
-    """A split of the dataset, or ``holdout``: a stratified part of the training images. ``auto`` is ``val``
-    where the dataset has it, else ``test``."""
+    """A split of the dataset, or ``holdout``: a stratified fraction of the training images. ``auto`` is ``val``
+    where the dataset has it, else ``holdout``; it is never ``test``."""
+    keep: Literal["last", "best"] = "last"
+    """Which epoch's weights become the model. The best of many epochs reads better on the images that chose it than on
+    others."""
+    every_epochs: int = Field(1, ge=1)
+    """The network is judged after every so many epochs, and after the last one."""
     monitor: Literal["accuracy", "macro_f1", "loss"] = "accuracy"
     """What makes an epoch the best one. ``macro_f1`` counts every class alike, however rare."""
     patience_epochs: int = Field(0, ge=0)
-    """Stop early after so many epochs without a better one; 0: never. The best one is kept in any case."""
+    """Stop early after so many epochs without a better one; 0: never. With ``keep = "best"`` the best one is kept."""
     batch_size: int = Field(512, ge=1)
     """Images judged at once. No figure depends on it; memory does."""
     holdout_fraction: float = Field(0.1, gt=0, lt=1)
@@ -233,8 +270,8 @@ class Recipe(_Section):
     """Everything that determines a training run, beside the data."""
 
     network: str
-    network_options: dict[str, bool | int | float | str] = Field(default_factory=dict)
-    """Arguments of the network's builder, such as dropout or activation."""
+    network_options: dict[str, _Option | list[_Option | list[_Option]]] = Field(default_factory=dict)
+    """Arguments of the network's builder, such as dropout, activation or widths."""
     epochs: int = Field(30, ge=1)
     batch_size: int = Field(128, ge=2)
     seed: int = Field(0, ge=0)
@@ -244,6 +281,9 @@ class Recipe(_Section):
     train_split: str = "train"
     compile: bool = False
     """Compile the network (needs a C++ compiler on a CPU; gains or loses by network: measure)."""
+    cuda_graphs: bool = False
+    """On CUDA, record the network's forward and backward pass once and replay it. It saves the time that starting
+    hundreds of small kernels takes. Elsewhere it has no effect."""
     input: Preprocess = Preprocess()
     augment: Augment = Augment()
     balance: Balance = Balance()

@@ -25,6 +25,8 @@ def objective(
 
     `counts` are the training images of each class, `drawn` how often an epoch shows each, up to a factor. With
     every option off it is the cross-entropy of `torch.nn.functional`, soft targets and label smoothing included.
+    Class weights count an image by its own label. The smoothed fraction of its target is spread evenly, whatever the
+    classes weigh (torch weighs it by class, which would draw every image to the rare ones).
     """
     weights = torch.from_numpy(class_weights(counts, loss.class_weights, loss.effective_beta)).to(device)
     shares = torch.from_numpy(drawn / drawn.sum()).float().clamp(min=1e-12).to(device)
@@ -32,11 +34,13 @@ def objective(
 
     def of(logits: Tensor, targets: Tensor) -> Tensor:
         smoothing = loss.label_smoothing
-        targets = targets * (1 - smoothing) + smoothing / targets.shape[1]
+        targets = targets * weights
+        spread = targets.sum(dim=1, keepdim=True) / targets.shape[1]
+        targets = targets * (1 - smoothing) + smoothing * spread
         logs = torch.log_softmax(logits.float() + shift, dim=1)
         if loss.focal_gamma:
             # at zero the slope of a power below one is infinite
             targets = targets * (1 - logs.exp()).clamp(min=1e-6) ** loss.focal_gamma
-        return -(targets * weights * logs).sum(dim=1).mean()
+        return -(targets * logs).sum(dim=1).mean()
 
     return of

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import torch
-from torch.optim.swa_utils import AveragedModel
 
 from mien.training.transfer import head
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
-    from torch import Tensor, nn
+    from torch import nn
 
     from mien.config import Optim
     from mien.history import EpochRow
@@ -41,8 +42,8 @@ def build_optimizer(
 def learning_rate(optim: Optim, progress: float, *, epochs: int, history: Sequence[EpochRow] = ()) -> float:
     """Return the rate at a point of the run, `progress` in [0, 1) of `epochs`.
 
-    ``one_cycle`` rises along a cosine from 1/25 of the peak, then falls along one to nothing (Smith 2018,
-    arXiv:1708.07120); ``cosine`` rises in a straight line and falls along a cosine; ``restarts`` falls so in every
+    ``one_cycle`` rises along a cosine from `initial_lr_fraction` of the peak and falls along one to `final_lr` (Smith
+    2018, arXiv:1708.07120); ``cosine`` rises linearly and falls along a cosine; ``restarts`` falls so in every
     period; ``plateau`` is lowered when the validation loss of `history` no longer falls; ``constant`` stays.
     """
     warmup, low, peak = optim.warmup_fraction, optim.final_lr, optim.peak_lr
@@ -53,11 +54,18 @@ def learning_rate(optim: Optim, progress: float, *, epochs: int, history: Sequen
     if optim.schedule == "restarts":
         return _fall(peak, low, progress * epochs / optim.period_epochs % 1)
     if progress >= warmup:
-        return _fall(peak, low if optim.schedule == "cosine" else 0.0, (progress - warmup) / (1 - warmup))
-    rise = progress / warmup
-    if optim.schedule == "cosine":
-        return peak * rise
-    return peak * (1 / 25 + (1 - 1 / 25) * (1 - math.cos(math.pi * rise)) / 2)
+        return _fall(peak, low, (progress - warmup) / (1 - warmup))
+    first, rise = optim.initial_lr_fraction * peak, progress / warmup
+    return first + (peak - first) * (rise if optim.schedule == "cosine" else (1 - math.cos(math.pi * rise)) / 2)
+
+
+def momentum(optim: Optim, progress: float) -> float:
+    """Return the momentum at a point of the run: lowest where the rate of ``one_cycle`` is highest."""
+    if not optim.momentum_low:
+        return optim.momentum
+    rising = progress < optim.warmup_fraction
+    part = progress / optim.warmup_fraction if rising else (1 - progress) / (1 - optim.warmup_fraction)
+    return _fall(optim.momentum, optim.momentum_low, part)
 
 
 def _fall(high: float, low: float, part: float) -> float:
@@ -74,24 +82,45 @@ def _after_plateaus(optim: Optim, history: Sequence[EpochRow]) -> float:
     return left
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the rate of every parameter group, each by its own factor."""
+def set_step(optimizer: torch.optim.Optimizer, rate: float, momentum: float) -> None:
+    """Set the rate of every parameter group, each by its own factor, and the momentum or first beta."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_factor"]
+        if "betas" in group:
+            group["betas"] = (momentum, group["betas"][1])
+        else:
+            group["momentum"] = momentum
 
 
-def moving_average(network: nn.Module, decay: float) -> AveragedModel:
-    """Return a copy that follows `network`, BatchNorm statistics included, at `decay` a step.
+class MovingAverage:
+    """A copy of a network whose weights and BatchNorm statistics follow it at `decay` a step.
 
-    The first steps decay faster, (1 + n) / (10 + n), so that a short run is not judged on its random start.
+    The first steps decay faster, (1 + n) / (10 + n), so that a short run is not judged on its random start. The count
+    of steps is a Python number and the update is one call, so a step does not wait for the device.
     """
 
-    def follow(averages: Sequence[Tensor], values: Sequence[Tensor], steps: Tensor | int) -> None:
-        if averages[0].is_floating_point():
-            done = float(steps)  # waits for the device
-            kept = min(decay, (1 + done) / (10 + done))
-            torch._foreach_lerp_(list(averages), list(values), 1 - kept)
-        else:  # BatchNorm's count of batches
-            torch._foreach_copy_(list(averages), list(values))
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.module, self.decay, self.steps = copy.deepcopy(network), decay, 0
+        pairs = list(zip(self.module.state_dict().values(), network.state_dict().values(), strict=True))
+        floats = [(mine, theirs) for mine, theirs in pairs if mine.is_floating_point()]
+        counts = [(mine, theirs) for mine, theirs in pairs if not mine.is_floating_point()]
+        self._averages, self._values = [mine for mine, _ in floats], [theirs for _, theirs in floats]
+        self._counts, self._counted = [mine for mine, _ in counts], [theirs for _, theirs in counts]
 
-    return AveragedModel(network, multi_avg_fn=follow, use_buffers=True)
+    @torch.no_grad()
+    def update(self) -> None:
+        """Follow the network after one of its steps. The first step copies it."""
+        kept = min(self.decay, (1 + self.steps) / (10 + self.steps)) if self.steps else 0.0
+        torch._foreach_lerp_(self._averages, self._values, 1 - kept)
+        if self._counts:  # BatchNorm's count of batches
+            torch._foreach_copy_(self._counts, self._counted)
+        self.steps += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the averages and the count of steps."""
+        return {"steps": self.steps, "module": self.module.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state."""
+        self.steps = state["steps"]
+        self.module.load_state_dict(state["module"])
