@@ -115,12 +115,14 @@ OURS = (
     Run("base-both-worlds", "nano", "base", 100, (*LIGHT, *BOTH, *WORLDS, "network=mien_base"), VOTES, why="teacher"),
     Run("full-taught", "nano", "distilled", 150, (
         *LIGHT, *FULL, *BOTH, *WORLDS, "distillation.share=0.7",
-        'distillation.teachers=["{runs}/base-both-0","{runs}/base-both-worlds-0"]'), VOTES, why="taught by two teachers"),
+        'distillation.teachers=["{runs}/base-both-0","{runs}/base-both-worlds-0"]'), VOTES,
+        why="taught by two teachers"),
 )  # fmt: skip
 REFERENCE = (
-    Run("vit-256", "vit", "vit_256", 10, (*AUTHORS, "input.size_px=256", "network_options.patch_px=32"), FOUR_C, (99,),
-        why="system C at its own resolution"),
-    Run("inception_simplified", "inception_simplified", "inception_simplified", 30, AUTHORS, seeds=(0,), why="system A"),
+    Run("vit-256", "vit", "vit_256", 10, (*AUTHORS, "input.size_px=256", "network_options.patch_px=32"),
+        FOUR_C, (99,), why="system C at its own resolution"),
+    Run("inception_simplified", "inception_simplified", "inception_simplified", 30, AUTHORS, seeds=(0,),
+        why="system A"),
     Run("inception_simplified-clean", "inception_simplified", "inception_simplified", 30, CLEAN, seeds=(0,),
         why="system A, clean"),
     Run("inception", "inception", "inception", 30, AUTHORS, seeds=(0,), why="system A"),
@@ -306,7 +308,9 @@ def main() -> None:
     )
     parser.add_argument("what", choices=("list", "run"))
     parser.add_argument("--out", type=Path, default=Path("campaign"), help="folder for the runs and the code")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for figures; docs/runs by default")
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, help="folder for figures; docs/runs by default"
+    )
     parser.add_argument("--data", type=Path, help="fer2013.zip")
     parser.add_argument("--votes", type=Path, help="ferplus_votes.csv")
     parser.add_argument("--other-world", type=Path, help="photographs to look at after each run")

@@ -53,6 +53,15 @@ def no_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     return folder
 
 
+TWO_EPOCHS = [
+    "epochs=2",
+    "batch_size=16",
+    "precision=32-true",
+    "validation.split=test",
+    "validation.keep=best",
+]
+
+
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a real bundle, trained for two short epochs on drawn faces."""
@@ -61,7 +70,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.training.tiny import tiny_data
 
     out = tmp_path_factory.mktemp("tiny") / "tiny"
-    recipe = read_recipe("nano", ["epochs=2", "batch_size=16", "precision=32-true"])
+    recipe = read_recipe("nano", TWO_EPOCHS)
     return train(
         recipe, tiny_data(), out, device="cpu", command="mien train nano --data synthetic --out tiny"
     )
@@ -80,7 +89,10 @@ def tiny_members(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) ->
         "ranged": ["input.mean=[0.2]", "input.std=[1.0]", "seed=1"],
     }
     for name, own in settings.items():
-        recipe = read_recipe("nano", ["epochs=2", "batch_size=16", "precision=32-true", *own])
+        recipe = read_recipe(
+            "nano",
+            [*TWO_EPOCHS, *own],
+        )
         made.append(train(recipe, tiny_data(), folder / name, device="cpu", command=f"mien train {name}"))
     return made
 

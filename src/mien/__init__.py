@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mien.classifiers import Classifier, load_classifier
+    from mien.config import read_recipe
     from mien.data.dataset import FaceDataset
     from mien.data.read import read_dataset
     from mien.detectors import FaceDetector, open_detector
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from mien.preprocess import Preprocess
     from mien.results import EvalReport, Face, FaceResult
     from mien.tracking.tracker import Tracker
+    from mien.training.fit import fit
+    from mien.training.loop import train
     from mien.vision.draw import annotate
     from mien.vision.frames import Frame, frames, video
     from mien.vision.images import read as read_image
@@ -44,12 +47,15 @@ _HOMES = {
     "Tracker": "mien.tracking.tracker",
     "annotate": "mien.vision.draw",
     "evaluate": "mien.evaluation.evaluate",
+    "fit": "mien.training.fit",
     "frames": "mien.vision.frames",
     "load_classifier": "mien.classifiers",
     "open_detector": "mien.detectors",
     "predict": "mien.pipeline",
     "read_dataset": "mien.data.read",
     "read_image": "mien.vision.images:read",
+    "read_recipe": "mien.config",
+    "train": "mien.training.loop",
     "video": "mien.vision.frames",
 }
 """Where each public name lives: a module, and the name there if it is another."""
@@ -72,12 +78,15 @@ __all__ = [
     "__version__",
     "annotate",
     "evaluate",
+    "fit",
     "frames",
     "load_classifier",
     "open_detector",
     "predict",
     "read_dataset",
     "read_image",
+    "read_recipe",
+    "train",
     "video",
 ]
 

@@ -63,7 +63,7 @@ class Augment(_Section):
     gamma_fraction: float = Field(0.0, ge=0, le=4)
     """Pixels, from 0 to 1, are raised to a power of at most 1 plus this, at least 1 / (1 plus this)."""
     light_slope_fraction: float = Field(0.0, ge=0, le=1)
-    """Light from one side: one edge is brighter by up to this fraction of the full range, the opposite edge darker."""
+    """Light from one side: one edge is brighter by up to this fraction of the full range, the other edge darker."""
     downscale_fraction: float = Field(0.0, ge=0, lt=1)
     """Shrunk by up to this fraction of the side and enlarged again, as a face that was small in its photo."""
     jpeg_probability: float = Field(0.0, ge=0, le=1)
@@ -239,8 +239,8 @@ class Validation(_Section):
     """A split of the dataset, or ``holdout``: a stratified fraction of the training images. ``auto`` is ``val``
     where the dataset has it, else ``holdout``; it is never ``test``."""
     keep: Literal["last", "best"] = "last"
-    """Which epoch's weights become the model. The best of many epochs reads better on the images that chose it than on
-    others."""
+    """Which epoch's weights become the model. The best of many epochs reads better on the images that chose
+    it than on others."""
     every_epochs: int = Field(1, ge=1)
     """The network is judged after every so many epochs, and after the last one."""
     monitor: Literal["accuracy", "macro_f1", "loss"] = "accuracy"
@@ -306,6 +306,26 @@ class Recipe(_Section):
         return self
 
 
+OTHER_NAMES = {
+    "lr": "optim.peak_lr",
+    "learning_rate": "optim.peak_lr",
+    "optimizer": "optim.name",
+    "scheduler": "optim.schedule",
+    "wd": "optim.weight_decay",
+    "bs": "batch_size",
+    "batch": "batch_size",
+    "model": "network",
+    "patience": "validation.patience_epochs",
+    "dropout": "network_options.dropout",
+    "teacher": "distillation.teachers",
+    "weights": "transfer.weights",
+    "pretrained": "transfer.weights",
+    "size": "input.size_px",
+    "smoothing": "loss.label_smoothing",
+}
+"""What other programs call an option, and its name here."""
+
+
 def facts_of(recipe: Recipe) -> dict[str, Any]:
     """Return every option as a model card states it: weights by their name, without the folders of this machine."""
     facts = recipe.model_dump(mode="json")
@@ -328,7 +348,7 @@ def read_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
     text = recipe_text(name)
     try:
         options = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # no TOML, too many digits, too deeply nested
         raise ConfigError(f"recipe {name} is not valid TOML: {error}") from error
     for setting in settings:
         _apply(options, setting)
@@ -374,6 +394,8 @@ def _apply(options: dict[str, Any], setting: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text  # a bare word is a string: --set optim.name=adamw
+    except (ValueError, RecursionError) as error:  # too many digits, too deeply nested
+        raise ConfigError(f"--set {path}: the value cannot be read: {error}") from error
     *sections, key = path.strip().split(".")
     for section in sections:
         options = options.setdefault(section, {})
@@ -385,13 +407,22 @@ def _apply(options: dict[str, Any], setting: str) -> None:
 def _explain(kind: str, location: tuple[int | str, ...], message: str, value: object) -> str:
     path = ".".join(str(part) for part in location)
     if kind == "extra_forbidden":
-        return f"unknown option {path}{did_you_mean(path, option_paths())}"
+        return f"unknown option {path}{_nearest(path)}"
     if kind == "missing":
         return f"option {path} is missing: a recipe must state it"
     where = f"option {path}: " if path else ""
     return f"{where}{message.removeprefix('Value error, ')}" + (
         "" if isinstance(value, dict) else f"; got {value!r}"
     )
+
+
+def _nearest(path: str) -> str:
+    """Return a hint: what other programs call so, an option of that name in a section, or a similar one."""
+    name, known = path.rpartition(".")[2], option_paths()
+    meant = [one for one in known if one.rpartition(".")[2] == name]
+    if name in OTHER_NAMES or len(meant) == 1:
+        return f"; did you mean {OTHER_NAMES.get(name) or meant[0]}?"
+    return did_you_mean(path, known)
 
 
 def option_paths(model: type[BaseModel] = Recipe, prefix: str = "") -> list[str]:

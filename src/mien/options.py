@@ -137,6 +137,33 @@ class ReadOptions:
 
 
 @dataclass(frozen=True)
+class RecipeOptions:
+    """Changes of the recipe: the usual ones; --set knows all."""
+
+    epochs: int | None = option(None, "Epochs to train; short for --set epochs=N.")
+    lr: float | None = option(None, "Highest learning rate; short for --set optim.peak_lr=X.", metavar="X")
+    batch_size: int | None = option(None, "Images in a step; short for --set batch_size=N.")
+    seed: int | None = option(None, "Seed of everything random; short for --set seed=N.")
+    network: str | None = option(
+        None, "Network to train, a name from `mien models`; short for --set network=NAME.", metavar="NAME"
+    )
+
+    def settings(self, others: Sequence[str] = ()) -> list[str]:
+        """Return what these options are as ``key=value`` settings, before `others`.
+
+        Raises:
+            ConfigError: an option is among `others` as well.
+        """
+        names = {"epochs": "epochs", "lr": "optim.peak_lr", "batch_size": "batch_size", "seed": "seed",
+                 "network": "network"}  # fmt: skip
+        given = {names[one.name]: one.name for one in fields(self) if getattr(self, one.name) is not None}
+        for setting in others:
+            if (key := setting.partition("=")[0].strip()) in given:
+                raise ConfigError(f"`{given[key]}` and --set {setting} say the same option: give one of them")
+        return [*(f"{key}={getattr(self, name)}" for key, name in given.items()), *others]
+
+
+@dataclass(frozen=True)
 class RunOptions:
     """What runs a model, and where."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mien.training.launch import open_fabric
+from mien.training.launch import open_place
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from mien.training.launch import open_fabric
 )
 def test_a_cpu_that_only_imitates_bf16_is_not_asked_for_it(asked, cpu_has_bf16, got, monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: cpu_has_bf16)
-    assert open_fabric("cpu", asked)._precision.precision == got
+    assert open_place("cpu", asked).precision == got
 
 
 @pytest.mark.parametrize("gpu_has_bf16", [True, False])
@@ -34,7 +34,7 @@ def test_where_there_is_a_gpu_it_is_the_gpu_that_counts(gpu_has_bf16, monkeypatc
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: gpu_has_bf16)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: not gpu_has_bf16)
-    assert launch._computes_in_bf16("auto") == launch._computes_in_bf16("cuda") == gpu_has_bf16
+    assert launch._computes_in_bf16("cuda") == gpu_has_bf16
     assert launch._computes_in_bf16("cpu") != gpu_has_bf16
 
 
@@ -49,7 +49,7 @@ if sys.argv[1] == "kept":
 for _ in range(3):
     torch.ones(2**24).sum()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(3):
+for _ in range(12):
     torch.ones(2**24).sum()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
@@ -57,8 +57,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         int(subprocess.run([sys.executable, "-c", program, how], capture_output=True, check=True).stdout)
         for how in ("given", "kept")
     )
-    assert kept < 100
-    assert given > 3 * kept
+    assert given > 6 * kept, "at most one of twelve tensors needs new pages"
 
 
 def test_processes_agree_on_what_decides_and_differ_in_dropout(tmp_path):

@@ -38,6 +38,17 @@ def test_class_weights_make_a_rare_class_count_more():
     assert mean == pytest.approx(math.log(3))  # over the images the scale of the loss stays
 
 
+def test_smoothing_draws_no_image_to_the_rare_class():
+    """The smoothed fraction is spread evenly, whatever the classes weigh: torch's is not."""
+    loss = objective(Loss(class_weights="inverse_frequency", label_smoothing=0.3), COUNTS, COUNTS, CPU)
+    logits = torch.zeros(1, 3, requires_grad=True)
+    loss(logits, torch.eye(3)[:1]).backward()
+    weight = 100 / 3 / 70
+    assert logits.grad[0].tolist() == pytest.approx(
+        [weight * (1 / 3 - 0.8), weight * (1 / 3 - 0.1), weight * (1 / 3 - 0.1)]
+    )
+
+
 def test_focal_loss_by_hand():
     logits = torch.tensor([[math.log(8), 0.0, 0.0]])
     focal = objective(Loss(focal_gamma=2.0), COUNTS, COUNTS, CPU)

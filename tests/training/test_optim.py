@@ -9,7 +9,7 @@ from torch import nn
 from mien.config import Optim, Validation
 from mien.history import EpochRow
 from mien.training.history import best_epoch, out_of_patience
-from mien.training.optim import build_optimizer, learning_rate, moving_average, set_learning_rate
+from mien.training.optim import MovingAverage, build_optimizer, learning_rate, momentum, set_step
 
 
 def net() -> nn.Module:
@@ -47,8 +47,8 @@ def test_decay_by_hand():
         ("one_cycle", 0.2, 1.0),
         ("one_cycle", 0.6, 0.5),
         ("one_cycle", 1.0, 0.0),
-        ("cosine", 0.0, 0.0),
-        ("cosine", 0.1, 0.5),
+        ("cosine", 0.0, 0.04),
+        ("cosine", 0.1, 0.52),
         ("cosine", 0.6, 0.5),
         ("constant", 0.9, 1.0),
         ("restarts", 0.0, 1.0),  # periods of 3 of 12 epochs
@@ -63,7 +63,7 @@ def test_rates_by_hand(schedule, progress, rate):
     assert learning_rate(optim, progress, epochs=12) == pytest.approx(rate, abs=1e-9)
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "restarts"])
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "restarts"])
 def test_they_end_at_the_final_rate(schedule):
     optim = Optim(peak_lr=1.0, schedule=schedule, final_lr=0.25, period_epochs=4)
     assert learning_rate(optim, 1 - 1e-9, epochs=4) == pytest.approx(0.25)
@@ -109,20 +109,51 @@ def test_patience_and_the_best_epoch():
 def test_the_backbone_learns_by_its_factor():
     network = net()
     optimizer = build_optimizer(network, Optim(), backbone_lr_factor=0.1)
-    set_learning_rate(optimizer, 2.0)
+    set_step(optimizer, 2.0, 0.8)
+    assert {group["momentum"] for group in optimizer.param_groups} == {0.8}
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     assert {rates[id(p)] for p in network[3].parameters()} == {2.0}
     assert {rates[id(p)] for p in [*network[0].parameters(), *network[1].parameters()]} == {0.2}
     assert len(rates) == len(list(network.parameters()))
 
 
+def test_momentum_falls_while_the_rate_rises_as_in_torch():
+    """torch's own OneCycleLR, which reaches its peak at step 15 - 1 of 50 and ends at step 49."""
+    layer, steps = nn.Linear(1, 1), 50
+    theirs = torch.optim.SGD(layer.parameters(), lr=1.0, momentum=0.95)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        theirs, max_lr=1.0, total_steps=steps, pct_start=0.3, base_momentum=0.85, max_momentum=0.95
+    )
+    optim = Optim(peak_lr=1.0, momentum=0.95, momentum_low=0.85, warmup_fraction=14 / 49)
+    for step in range(steps - 1):
+        assert momentum(optim, step / 49) == pytest.approx(theirs.param_groups[0]["momentum"], abs=1e-9)
+        theirs.step()
+        schedule.step()
+    assert momentum(optim.model_copy(update={"momentum_low": 0.0}), 0.5) == 0.95
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"schedule": "cosine", "momentum_low": 0.8},
+            "momentum_low is for the schedule one_cycle, not for cosine",
+        ),
+        ({"momentum_low": 0.95}, "momentum_low 0.95 must not exceed momentum 0.9"),
+    ],
+)
+def test_a_cycle_of_momentum_that_cannot_be(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Optim(**settings)
+
+
 def test_the_average_by_hand():
     network = nn.Linear(1, 1, bias=False)
-    average = moving_average(network, 0.9)
+    average = MovingAverage(network, 0.9)
     values = []
     for value in (1.0, 2.0, 4.0):
         nn.init.constant_(network.weight, value)
-        average.update_parameters(network)
+        average.update()
         values.append(average.module.weight.item())
     # the first value is copied; then (1 + n) / (10 + n) of the old is kept: 2/11, 3/12
     assert values == pytest.approx([1.0, 2 - 1 * 2 / 11, 4 - (4 - (2 - 2 / 11)) * 3 / 12])
@@ -130,9 +161,9 @@ def test_the_average_by_hand():
 
 def test_the_average_takes_batchnorm_along():
     network = net()
-    average = moving_average(network, 0.5)
+    average = MovingAverage(network, 0.5)
     for _ in range(9):
         network(torch.randn(7, 1, 3, 3) + 5)
-        average.update_parameters(network)
+        average.update()
     assert average.module[1].num_batches_tracked == 9
     assert (average.module[1].running_mean != 0).all()

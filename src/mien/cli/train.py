@@ -2,39 +2,62 @@
 
 from __future__ import annotations
 
-import logging
+import math
 import os
 import shlex
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mien.cli.command import Data, Settings, choice_option, command, flag_words, out_option
-from mien.errors import needs
-from mien.options import ReadOptions
+from mien.errors import ConfigError, needs
+from mien.options import ReadOptions, RecipeOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mien.cli.progress import Progress
+    from mien.config import Recipe
+    from mien.data.dataset import FaceDataset
     from mien.history import EpochRow
     from mien.training.loop import Step
 
+RUNS = Path("runs") / "train"
+"""Where models go unless `--out` says otherwise, numbered from 001."""
+LONG_SECONDS = 60.0
+"""A run that takes longer is told so at its beginning."""
+TRIAL_SECONDS = 6.0
+"""A dry run trains for so long to tell how long the whole run takes."""
 
-@command("mien train nano --data synthetic --out run1")
+
+@command(
+    "mien train nano --data synthetic --out run1", "mien train nano --data fer2013.zip --epochs 40 --dry-run"
+)
 def train(
     recipe: Annotated[
         str, typer.Argument(metavar="RECIPE", help="A name from `mien recipes`, or a TOML file.")
     ],
     data: Data,
-    out: Annotated[Path, out_option("Folder for the model; the history of the run goes to its run/.")],
+    changes: RecipeOptions,
     reading: ReadOptions,
+    out: Annotated[
+        Path | None,
+        out_option("Folder for the model, its history in run/; by default runs/train/ and the next number."),
+    ] = None,
     device: Annotated[
         str, choice_option(("auto", "cpu", "cuda", "mps"), "Where to train; auto takes the fastest there is.")
     ] = "auto",
     settings: Settings = None,
+    score: Annotated[
+        str,
+        choice_option(
+            ("all", "validation"),
+            "Splits that the model card states figures of; validation leaves test unread.",
+        ),
+    ] = "all",
     track: Annotated[
         list[str] | None,
         choice_option(("tensorboard", "mlflow"), "Also log every epoch there; may be repeated."),
@@ -42,45 +65,64 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the interrupted run in the folder of --out.")
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check everything, say how long training takes, and write nothing."),
+    ] = False,
 ) -> None:
     """Train a network on a dataset and write its model folder.
 
-    Ctrl-C loses at most one epoch: the same command with --resume continues.
+    Ctrl-C loses at most one epoch, or half a minute of shorter ones: the same command with --resume continues.
     """
     from mien.cli.progress import progress
     from mien.cli.terminal import say
     from mien.config import read_recipe
+    from mien.options import check_choice
 
-    checked = read_recipe(recipe, settings or [])
+    settings = changes.settings(settings or [])
+    checked = read_recipe(recipe, settings)
+    check_choice("score", score, ("all", "validation"))
     with needs("train"):
         from mien.training.loop import check
         from mien.training.loop import train as run
         from mien.training.track import check_trackers, tracker
     from mien.data.read import read_dataset
 
+    out = out or _numbered(resume=resume)
     check(checked, out, device=device, resume=resume)
     check_trackers(track or [])
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    command = _rebuild_command(recipe, data, out, device, settings or [], flag_words(reading))
+    command = _rebuild_command(recipe, data, out, device, settings, flag_words(reading))
     speaks = os.environ.get("RANK", "0") == "0"  # of several processes, one draws and logs
     tracked = sorted(set(track or [])) if speaks else []
     with progress(f"reading {data}", quiet=not speaks) as bar:
         dataset = read_dataset(data, checked.input, options=reading)
         if dataset.skipped:
             bar.say(f"left out {len(dataset.skipped)} corrupt images: {', '.join(dataset.skipped)}")
+        if dry_run:
+            _try(checked, dataset, device, bar)
+            return
         with ExitStack() as logs:
             listeners = [logs.enter_context(tracker(name, checked, out)) for name in tracked]
-            on_epoch = _epochs([lambda row: bar.say(_line(row, checked.epochs)), *listeners])
+            teller = _Teller(checked, bar)
             try:
-                bundle = run(
-                    checked, dataset, out, device=device, resume=resume, command=command,
-                    on_step=_steps(bar), on_epoch=on_epoch,
+                run(
+                    checked, dataset, out, device=device, resume=resume, score=score, command=command,
+                    on_step=teller.step, on_epoch=_epochs([teller.epoch, *listeners]),
                 )  # fmt: skip
             except KeyboardInterrupt:
                 bar.say("interrupted; finished epochs are kept: the same command with --resume goes on")
                 raise
     if speaks:
-        say(str(bundle))
+        _tell_end(out, data)
+        say(str(out))
+
+
+def _numbered(*, resume: bool) -> Path:
+    """Return the next free folder of `RUNS`, or the last one to resume."""
+    taken = sorted(int(path.name) for path in RUNS.glob("[0-9]*") if path.name.isdecimal())
+    if resume and not taken:
+        raise ConfigError(f"--resume: there is no run in {RUNS}: name its folder with --out")
+    return RUNS / f"{taken[-1] if resume else (taken or [0])[-1] + 1:03d}"
 
 
 def _rebuild_command(
@@ -89,9 +131,26 @@ def _rebuild_command(
     """Return what a reader of the model card types, names without this machine's folders."""
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     launch = ["torchrun", f"--nproc-per-node={processes}", "-m", "mien"] if processes > 1 else ["mien"]
+    recipe = Path(recipe).name if recipe.endswith(".toml") else recipe
     words = [*launch, "train", recipe, "--data", Path(data).name, *reading, "--out", out.name]
     words += [] if device == "auto" else ["--device", device]
-    return shlex.join(words + [word for setting in settings for word in ("--set", setting)])
+    return shlex.join(words + [word for setting in settings for word in ("--set", _without_folders(setting))])
+
+
+def _without_folders(setting: str) -> str:
+    key, _, value = setting.partition("=")
+    if key == "transfer.weights":
+        return f"{key}={Path(value.strip(chr(34))).name}"
+    if key == "distillation.teachers":
+        import json
+        import tomllib
+
+        try:
+            names = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            return setting
+        return f"{key}={json.dumps([Path(name).name for name in names])}"
+    return setting
 
 
 def _epochs(listeners: Sequence[Callable[[EpochRow], None]]) -> Callable[[EpochRow], None]:
@@ -102,26 +161,108 @@ def _epochs(listeners: Sequence[Callable[[EpochRow], None]]) -> Callable[[EpochR
     return tell
 
 
-def _steps(bar: Progress) -> Callable[[Step], None]:
-    """Return what moves the bar; the time left counts from where this process began."""
-    seen = -1
+class _Teller:
+    """Moves the bar, says once how long the run will take, and prints a line for each epoch."""
 
-    def move(step: Step) -> None:
-        nonlocal seen
+    def __init__(self, recipe: Recipe, bar: Progress) -> None:
+        self.recipe, self.bar = recipe, bar
+        self.done, self.steps, self.best = -1, 0, -math.inf
+        self.first: tuple[int, float] | None = None
+        self.estimated = False
+
+    def step(self, step: Step) -> None:
+        """Move the bar; the time left counts from where this process began."""
         done, title = (step.epoch - 1) * step.steps + step.step, f"epoch {step.epoch}/{step.epochs}"
-        if seen < 0:
-            bar.begin(title, step.epochs * step.steps, done)
-            seen = done
-        bar(done - seen, title=title, note=f"loss {step.loss:.3f}  accuracy {step.accuracy:.1%}")
-        seen = done
+        if self.done < 0:
+            self.bar.begin(title, step.epochs * step.steps, done)
+            self.done, self.first = done, (done, time.perf_counter())
+        self._estimate(step, done)
+        self.bar(done - self.done, title=title, note=f"loss {step.loss:.3f}  accuracy {step.accuracy:.1%}")
+        self.done, self.steps = done, step.steps
 
-    return move
+    def _estimate(self, step: Step, done: int) -> None:
+        from mien.training.summary import duration
+
+        assert self.first is not None
+        before, since = self.first
+        took = time.perf_counter() - since
+        if not self.estimated and took >= TRIAL_SECONDS / 2 and done > before:
+            self.estimated = True
+            left = took / (done - before) * (step.epochs * step.steps - done)
+            if left < LONG_SECONDS:
+                return
+            self.bar.say(
+                f"about {duration(left)} to go: {step.epochs} epochs of {step.steps} steps, judging not counted"
+            )
+
+    def epoch(self, row: EpochRow) -> None:
+        """Print an epoch's line."""
+        from mien.training.history import figure
+
+        value = figure(row, self.recipe.validation.monitor)
+        is_best = value > self.best  # False where it was not judged
+        self.best = value if is_best else self.best
+        self.bar.say(_line(row, self.recipe.epochs, self.steps, is_best=is_best))
 
 
-def _line(row: EpochRow, epochs: int) -> str:
-    return (
-        f"epoch {row.epoch:3}/{epochs}  "
-        f"train loss {row.train_loss:.3f} accuracy {row.train_accuracy:6.1%}  "
-        f"val loss {row.val_loss:.3f} accuracy {row.val_accuracy:6.1%} "
-        f"macro-F1 {row.val_macro_f1:.3f}  {row.seconds:.1f} s"
+def _line(row: EpochRow, epochs: int, steps: int, *, is_best: bool) -> str:
+    judged = (
+        f"val loss {row.val_loss:.3f} accuracy {row.val_accuracy:6.1%} macro-F1 {row.val_macro_f1:.3f}"
+        if not math.isnan(row.val_loss)
+        else "not judged"
     )
+    return (
+        f"epoch {row.epoch:3}/{epochs}  train loss {row.train_loss:.3f} accuracy {row.train_accuracy:6.1%}  "
+        f"{judged}  "
+        f"{row.seconds:.1f} s, {1000 * row.seconds / max(1, steps):.0f} ms a step{'  * best' if is_best else ''}"
+    )
+
+
+def _try(recipe: Recipe, data: FaceDataset, device: str, bar: Progress) -> None:
+    """Train for a few seconds and say what a run would do and how long it would take."""
+    from mien.cli.terminal import say
+    from mien.training.fit import fit, with_judges
+    from mien.training.summary import duration
+
+    class Enough(Exception):  # noqa: N818
+        pass
+
+    stamps: list[tuple[float, Step]] = []
+
+    def stamp(step: Step) -> None:
+        stamps.append((time.perf_counter(), step))
+        if stamps[-1][0] - stamps[0][0] >= TRIAL_SECONDS:
+            raise Enough
+
+    def end(*_: object) -> None:
+        raise Enough
+
+    begun = time.perf_counter()
+    with suppress(Enough):
+        fit(recipe, data, device=device, on_step=stamp, on_epoch=end)
+    bar.stop()
+    (start, first), (now, last) = stamps[0], stamps[-1]
+    if last.step == first.step:  # an epoch shorter than the first report
+        start, steps = begun, last.step
+    else:
+        steps = last.step - first.step
+    judged, split = with_judges(recipe, data)
+    seconds = (now - start) / steps
+    say(f"{recipe.network}, {len(data.labels)} classes: {', '.join(data.labels)}")
+    say(f"trains on {len(judged.rows(recipe.train_split)):,} images of {recipe.train_split}, judged on "
+        f"{len(judged.rows(split)):,} of {split}; the {recipe.validation.keep} epoch is kept")  # fmt: skip
+    say(f"{recipe.epochs} epochs of {last.steps} steps of {recipe.batch_size} images: {1000 * seconds:.0f} ms "
+        f"a step, about {duration(seconds * last.steps * recipe.epochs)}, judging not counted")  # fmt: skip
+    say("nothing was written (dry run)")
+
+
+def _tell_end(out: Path, data: str) -> None:
+    """Print the summary on stderr; stdout has the folder alone, for scripts."""
+    from mien import bundle
+    from mien.cli.terminal import visible
+    from mien.history import read_csv
+    from mien.training.summary import summary
+
+    history = out / "run" / "history.csv"
+    for line in summary(bundle.load(out).card, read_csv(history) if history.exists() else [], out, data):
+        typer.echo(visible(line), err=True)

@@ -56,6 +56,13 @@ TIMM_OPTIONS = (
 also has options that load files and download, and a bundle of unknown origin states its own options."""
 NETWORKS = {
     "mien_nano": Network("plain:mien_nano", 48, 297_063, "ours: plain 3x3 convolution + ReLU when deployed"),
+    "mien_small": Network(
+        "plain:mien_small", 48, 1_174_439, "ours: as mien_nano, without the first stride, wider"
+    ),
+    "mien_base": Network("plain:mien_base", 48, 4_689_735, "ours: as mien_small, twice as wide"),
+    "plain": Network(
+        "plain:plain", 48, 294_615, "ours: the family of mien_nano; widths and shape are options"
+    ),
     "blog_cnn_1": Network("reference:blog_cnn_1", 48, 3_984_775, _E),
     "blog_cnn_3": Network("reference:blog_cnn_3", 48, 355_847, _E),
     "blog_cnn_4": Network("reference:blog_cnn_4", 48, 7_815_659, _E),

@@ -9,11 +9,13 @@ across the batch. What a recipe does not ask for is None and costs nothing.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from mien.training import worlds
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Int
@@ -42,13 +44,37 @@ class Draws(NamedTuple):
     """A kernel that sums to one, for rows and columns alike."""
     sharpness: Float32[Tensor, " b"] | None = None
     """Factor of the difference from the local mean."""
+    gamma: Float32[Tensor, " b"] | None = None
+    """Exponent of the pixels from 0 to 1."""
+    slope: Float32[Tensor, "b 2"] | None = None
+    """Light added from the centre to the right and to the lower edge, in pixel values."""
+    lost_sides: Float32[Tensor, " b"] | None = None
+    """From 0 to 1, how small the image was before it was enlarged again."""
+    jpeg_quality: Float32[Tensor, " b"] | None = None
+    """100 where the image was not saved as JPEG."""
+    noise: Noise | None = None
     mix: Mix | None = None
 
-    def rows(self, start: int, step: int) -> Draws:
-        """Return every `step`-th row from `start`: one process's share of a global batch."""
-        assert self.mix is None, "a mixed batch is made whole"
-        made = {name: values[start::step] for name, values in self._asdict().items() if values is not None}
+    def of(self, rows: Int[Tensor, " r"]) -> Draws:
+        """Return the changes of these rows, without the mixing."""
+        made: dict[str, Any] = {
+            name: values.of(rows) if isinstance(values, Noise) else values[rows]
+            for name, values in self._asdict().items()
+            if values is not None and name != "mix"
+        }
         return Draws(**made)
+
+
+class Noise(NamedTuple):
+    """The noise of each image: how much, and the seed that it follows from."""
+
+    std: Float32[Tensor, " b"]
+    """In pixel values."""
+    seed: Int[Tensor, " b"]
+
+    def of(self, rows: Int[Tensor, " r"]) -> Noise:
+        """Return the noise of these rows."""
+        return Noise(self.std[rows], self.seed[rows])
 
 
 class Mix(NamedTuple):
@@ -61,6 +87,10 @@ class Mix(NamedTuple):
     """MixUp: `share` of the picture too."""
     paste_box: Float32[Tensor, "b 4"]
     """CutMix: centre x, y and half width, half height, in parts of the side; empty where nothing is pasted."""
+
+    def of(self, rows: Int[Tensor, " r"]) -> Mix:
+        """Return how these rows are mixed."""
+        return Mix(*(values[rows] for values in self))
 
 
 def draw(augment: Augment, b: int, generator: torch.Generator) -> Draws:
@@ -87,26 +117,63 @@ def draw(augment: Augment, b: int, generator: torch.Generator) -> Draws:
         draws = draws._replace(blur=_gaussian(uniform(0, augment.blur_sigma_px), augment.blur_sigma_px))
     if augment.sharpness_fraction:
         draws = draws._replace(sharpness=uniform(-augment.sharpness_fraction, augment.sharpness_fraction))
+    draws = _worlds(augment, draws, generator, uniform)
     if augment.mixup_probability or augment.cutmix_probability:
         draws = draws._replace(mix=_mix(augment, b, generator, uniform))
     return draws
 
 
+def _worlds(augment: Augment, draws: Draws, generator: torch.Generator, uniform) -> Draws:  # type: ignore[no-untyped-def]
+    """Draw what differs between photographs of different origin: light, size, JPEG and noise."""
+    if augment.gamma_fraction:
+        reach = math.log1p(augment.gamma_fraction)
+        draws = draws._replace(gamma=torch.exp(uniform(-reach, reach)))
+    if augment.light_slope_fraction:
+        angle, strength = uniform(0, 2 * math.pi), uniform(0, 255 * augment.light_slope_fraction)
+        slope = strength[:, None] * torch.stack([angle.cos(), angle.sin()], dim=1)
+        draws = draws._replace(slope=slope)
+    if augment.downscale_fraction:
+        draws = draws._replace(lost_sides=uniform(0, augment.downscale_fraction))
+    if augment.jpeg_probability:
+        saved, quality = uniform(0, 1) < augment.jpeg_probability, uniform(augment.jpeg_least_quality, 95)
+        draws = draws._replace(jpeg_quality=torch.where(saved, quality, 100.0))
+    if augment.noise_fraction:
+        strength = uniform(0, 255 * augment.noise_fraction)
+        seed = torch.randint(2**31, strength.shape, generator=generator, device=generator.device)
+        draws = draws._replace(noise=Noise(strength, seed))
+    return draws
+
+
 def apply(augment: Augment, images: Float32[Tensor, "b c h w"], draws: Draws) -> Float32[Tensor, "b c h w"]:
-    """Return the changed pictures; values stay in 0-255."""
+    """Return the changed pictures; values stay in 0-255 unless `clip_light` is off."""
+    if draws.gamma is not None:
+        images = 255 * (images / 255) ** draws.gamma[:, None, None, None]
     factor, offset = draws.contrast[:, None, None, None], draws.brightness[:, None, None, None]
-    images = ((images - MID_GREY) * factor + (MID_GREY + offset)).clamp(0, 255)
+    images = (images - MID_GREY) * factor + (MID_GREY + offset)
+    if draws.slope is not None:
+        images = images + worlds.light(draws.slope, *images.shape[2:])
+    if augment.clip_light:
+        images = images.clamp(0, 255)
     grid = _grid(draws.affine, *images.shape[2:])
     ground = MID_GREY if augment.outside == "grey" else 0.0
     padding = augment.outside if augment.outside in ("border", "reflection") else "zeros"
     mode = _MODES[augment.interpolation]
     images = functional.grid_sample(images - ground, grid, mode, padding, align_corners=False)
-    images = (images + ground).clamp(0, 255)  # cubic sampling overshoots
+    images = images + ground
+    if augment.clip_light or augment.interpolation == "cubic":  # cubic sampling overshoots
+        images = images.clamp(0, 255)
+    if draws.lost_sides is not None:
+        images = worlds.shrunk(images, draws.lost_sides)
     if draws.blur is not None:
         images = _convolved(_convolved(images, draws.blur, dim=2), draws.blur, dim=3)
     if draws.sharpness is not None:
         mean = functional.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
-        images = (images + draws.sharpness[:, None, None, None] * (images - mean)).clamp(0, 255)
+        images = images + draws.sharpness[:, None, None, None] * (images - mean)
+        images = images.clamp(0, 255) if augment.clip_light else images
+    if draws.jpeg_quality is not None:
+        images = worlds.saved_as_jpeg(images, draws.jpeg_quality)
+    if draws.noise is not None:
+        images = images + draws.noise.std[:, None, None, None] * worlds.noise(draws.noise.seed, images.shape)
     erased = _inside(images, draws.erase_box) & draws.erased[:, None, None, None]
     return torch.where(erased, draws.erase_value[:, None, None, None], images)
 
@@ -119,17 +186,23 @@ def _grid(affine: Float32[Tensor, "b 2 3"], height: int, width: int) -> Float32[
 
 
 def mix(
-    images: Float32[Tensor, "b c h w"], targets: Float32[Tensor, "b k"], mixed: Mix
+    images: Float32[Tensor, "b c h w"],
+    targets: Float32[Tensor, "b k"],
+    mixed: Mix,
+    partners: tuple[Float32[Tensor, "b c h w"], Float32[Tensor, "b k"]] | None = None,
 ) -> tuple[Float32[Tensor, "b c h w"], Float32[Tensor, "b k"]]:
-    """Blend or paste each picture with its partner, and their targets in the same shares.
+    """Blend or paste each image with its partner, and their targets in the same shares.
+
+    `partners` are the partners' images and targets; None takes them from the batch, as `mixed` says.
 
     Drawn per picture and from the run's own generator, where torchvision's transforms draw one share a batch.
     """
-    other, share = images[mixed.partner], mixed.share[:, None, None, None]
+    other, other_targets = partners or (images[mixed.partner], targets[mixed.partner])
+    share = mixed.share[:, None, None, None]
     blended = torch.where(mixed.blended[:, None, None, None], share * images + (1 - share) * other, images)
     pasted = torch.where(_inside(images, mixed.paste_box), other, blended)
     share = mixed.share[:, None]
-    return pasted, share * targets + (1 - share) * targets[mixed.partner]
+    return pasted, share * targets + (1 - share) * other_targets
 
 
 def _affine(augment: Augment, uniform) -> Float32[Tensor, "b 2 3"]:  # type: ignore[no-untyped-def]

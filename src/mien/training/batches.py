@@ -84,13 +84,23 @@ class Batches:
             targets = self.targets[rows]
             if recipe.loss.drawn_targets:
                 targets = _one_of(targets, generator)
-            share = slice(self.rank, None, self.world_size)
-            if draws.mix is None:
-                rows, targets, draws = rows[share], targets[share], draws.rows(self.rank, self.world_size)
-            x = augment.apply(changes, self.pictures(rows), draws)
-            if draws.mix is not None:  # partners may belong to other processes
-                x, targets = (both[share] for both in augment.mix(x, targets, draws.mix))
-            yield self.to_input(x), targets
+            own = torch.arange(self.rank, len(rows), self.world_size, device=self.device)
+            if draws.mix is None or self.world_size == 1:
+                x = augment.apply(changes, self.pictures(rows[own]), draws.of(own))
+                y = targets[own]
+                if draws.mix is not None:
+                    x, y = augment.mix(x, y, draws.mix)
+            else:  # partners may belong to other processes: their rows are augmented here as well
+                needed = torch.cat([own, draws.mix.partner[own]])
+                both = augment.apply(changes, self.pictures(rows[needed]), draws.of(needed))
+                (x, other), (y, other_y) = both.chunk(2), targets[needed].chunk(2)
+                x, y = augment.mix(x, y, draws.mix.of(own), (other, other_y))
+            yield self.to_input(x), y
+
+    def example(self) -> Float32[Tensor, "b c h w"]:
+        """Return input of the shape that every step of this process has."""
+        rows = self.rows[: self.recipe.batch_size // self.world_size]
+        return self.to_input(self.pictures(rows))
 
     def _order(self, generator: torch.Generator) -> Int[Tensor, " n"]:
         n = len(self.rows)

@@ -1,35 +1,27 @@
-"""The state of an unfinished run on disk, written after every epoch and gone when the bundle is there."""
+"""The state of an unfinished run on disk, gone when the bundle is there; and which recipe may continue it."""
 
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from mien import files
+from mien.config import checked_recipe, facts_of
 from mien.errors import ConfigError
 from mien.history import EpochRow
+from mien.training.fit import State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
-    from typing import Any
 
     from mien.config import Recipe
 
-Weights = dict[str, torch.Tensor]
-
-
-class Part(Protocol):
-    """Anything of torch's that has a state."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> object:
-        """Take the state on."""
+_NAMED = 3
+"""At most so many differing options are named in a message."""
 
 
 @dataclass(frozen=True)
@@ -39,25 +31,31 @@ class Checkpoint:
     path: Path
     recipe: Recipe
     fingerprint: str
+    validation_split: str
+    """What ``validation.split`` of the recipe stands for."""
 
     def exists(self) -> bool:
         """Say whether there is an unfinished run."""
         return self.path.exists()
 
-    def save(self, parts: Mapping[str, Part], history: list[EpochRow], best: Weights) -> None:
+    def save(self, state: State) -> None:
         """Write the state so that a crash at any moment leaves this one or the one before.
 
         Raises:
             OutputError: it can't be written.
         """
-        states = {name: part.state_dict() for name, part in parts.items()}
-        rows = [asdict(row) for row in history]
+        claim = {
+            "recipe": self.recipe.model_dump_json(),
+            "dataset": self.fingerprint,
+            "validation_split": self.validation_split,
+        }
+        rows = [asdict(row) for row in state.history]
         buffer = io.BytesIO()
-        torch.save({"parts": states, "claim": self._claim(), "history": rows, "best": best}, buffer)
+        torch.save({"parts": state.parts, "claim": claim, "history": rows, "best": state.best}, buffer)
         files.write(self.path, buffer.getvalue())
 
-    def load(self, parts: Mapping[str, Part]) -> tuple[list[EpochRow], Weights]:
-        """Put the saved states into `parts`; return the history and the best weights so far.
+    def load(self) -> State:
+        """Return the saved state.
 
         Raises:
             ConfigError: the file is damaged or of another version, or the run was begun with another recipe or other
@@ -65,28 +63,78 @@ class Checkpoint:
         """
         try:
             content = torch.load(self.path, weights_only=True, map_location="cpu")
+            claim, rows = content["claim"], content["history"]
+            recipe, split = json.loads(claim["recipe"]), claim.get("validation_split")
+            dataset, parts, best = claim["dataset"], content["parts"], content["best"]
         except Exception as error:  # a damaged archive raises whatever its bytes provoke
             raise ConfigError(f"{self.path} is damaged: remove {self.path.parent} to start anew") from error
-        for what, value in self._claim().items():
-            if content["claim"][what] != value:
-                raise ConfigError(
-                    f"{self.path.parent} was begun with another {what}: "
-                    f"resume with the same one, or choose another --out"
-                )
+        if dataset != self.fingerprint:
+            self._refuse("dataset", "resume with the same one")
+        now = facts_of(self.recipe)
+        if what := differences(finished_recipe(recipe, split), _settled(now, self.validation_split)):
+            self._refuse("recipe", f"resume with the same one ({what})")
         try:
-            history = [EpochRow(**row) for row in content["history"]]
+            history = [EpochRow(**row) for row in rows]
         except TypeError as error:
             raise ConfigError(
                 f"{self.path} was written by another version of mien: go on with that one, or remove "
                 f"{self.path.parent} to start anew"
             ) from error
-        for name, part in parts.items():
-            part.load_state_dict(content["parts"][name])
-        return history, content["best"]
+        return State(history, _with_average(parts), best)
+
+    def _refuse(self, what: str, advice: str) -> None:
+        raise ConfigError(
+            f"{self.path.parent} was begun with another {what}: {advice}, or choose another --out"
+        )
 
     def remove(self) -> None:
         """Remove the file: the run is finished."""
-        self.path.unlink()
+        self.path.unlink(missing_ok=True)
 
-    def _claim(self) -> dict[str, str]:
-        return {"recipe": self.recipe.model_dump_json(), "dataset": self.fingerprint}
+
+def finished_recipe(options: dict[str, Any], validation_split: str | None) -> dict[str, Any]:
+    """Return the options of a run that was begun, maybe by an older version, as this version understands them.
+
+    New options have their defaults. Before ``validation.keep`` there was, the best epoch was kept and ``auto`` could
+    be ``test``; `validation_split` is the split that ``auto`` stood for, where that is known.
+    """
+    validation = {"keep": "best", **options.get("validation", {})}
+    try:
+        recipe = checked_recipe({**options, "validation": validation})
+    except ConfigError:  # a recipe of another version, or an ensemble's
+        return options
+    known = validation_split or ("test" if "keep" not in options.get("validation", {}) else None)
+    return _settled(facts_of(recipe), known)
+
+
+def _settled(facts: dict[str, Any], validation_split: str | None) -> dict[str, Any]:
+    if facts["validation"]["split"] == "auto" and validation_split:
+        facts["validation"]["split"] = validation_split
+    return facts
+
+
+def differences(begun: dict[str, Any], now: dict[str, Any]) -> str:
+    """Return which options differ and how, as ``epochs was 4, is 6``; empty where none does."""
+    old, new = dict(_flat(begun)), dict(_flat(now))
+    found = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    named = [f"{name} was {old.get(name)}, is {new.get(name)}" for name in found[:_NAMED]]
+    return "; ".join(named + ([f"and {len(found) - _NAMED} more"] if len(found) > _NAMED else []))
+
+
+def _flat(options: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    flat = []
+    for name, value in options.items():
+        if isinstance(value, dict):
+            flat += _flat(value, f"{prefix}{name}.")
+        else:
+            flat.append((f"{prefix}{name}", list(value) if isinstance(value, tuple) else value))
+    return flat
+
+
+def _with_average(parts: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the states with the moving average as this version keeps it; older ones had torch's `AveragedModel`."""
+    old = parts.get("average", {})
+    if "n_averaged" not in old:
+        return parts
+    module = {name.removeprefix("module."): value for name, value in old.items() if name != "n_averaged"}
+    return {**parts, "average": {"steps": int(old["n_averaged"]), "module": module}}

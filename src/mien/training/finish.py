@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import statistics
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,55 +17,57 @@ from mien.card import Training, data_facts, versions
 from mien.classifiers.onnx_runtime import open_graph
 from mien.config import facts_of
 from mien.data.duplicates import picture_keys, to_bytes
-from mien.evaluation.protocol import CHOSEN, keys_learnt, protocols, scores
+from mien.errors import BundleError
+from mien.evaluation.protocol import CHOSEN, READ_ONCE, keys_learnt, protocols, scores
 from mien.export.onnx import check_parity, export_onnx
 from mien.networks.plain import deploy
+from mien.options import check_choice
 from mien.results import ModelId
-from mien.training.history import best_epoch, write_plot
+from mien.training.history import write_plot
 from mien.training.transfer import origin, parents
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from mien.config import Recipe
-    from mien.data.dataset import FaceDataset
-    from mien.history import EpochRow
+    from mien.training.fit import Trained
 
 PARITY_IMAGES = 512
+WATCHED = "judged after every epoch; nothing was chosen on it, the last epoch was kept"
 CHOSEN_BEFORE = "a model that this one learnt from was chosen on this split"
 
 
-@dataclass(frozen=True)
-class Provenance:
-    """How the weights came to be."""
+def finish(
+    trained: Trained, out: str | Path, *, fingerprint: str = "", score: str = "all", command: str = ""
+) -> Path:
+    """Draw the history, export, prove, judge and write a bundle; returns `out`.
 
-    recipe: Recipe
-    history: list[EpochRow]
-    validation_split: str
-    """Which images chose the epoch."""
-    command: str
-    device: str
-    precision: str
-    processes: int
-    fingerprint: str
-    """Of the whole dataset, before any holdout."""
+    Scores come from the ONNX graph, which is what will be used.
 
-
-def save_bundle(out: Path, network: nn.Module, data: FaceDataset, run: Provenance) -> None:
-    """Draw the history, export, prove, judge and write. Scores come from the ONNX graph, which is what will be used.
+    Args:
+        trained: what `fit` returned.
+        out: folder of the bundle.
+        fingerprint: of the whole dataset; empty: that of the data as `fit` used it.
+        score: ``all`` judges on every labelled split, ``validation`` on the validation split alone.
+        command: what rebuilds the bundle; the card states it.
 
     Raises:
         BundleError: the exported graph differs from the network.
         OutputError: `out` can't be written.
     """
+    check_choice("score", score, ("all", "validation"))
+    out, network, data, run = Path(out), trained.network, trained.data, trained
     recipe, preprocess, before = run.recipe, run.recipe.input, parents(run.recipe)
+    fingerprint = fingerprint or data.fingerprint()
     here = [one.card for one in before if one.card.data.name == Path(data.source).name]
-    trained = {recipe.train_split, *(name for past in here for name in past.trained_on)}
+    learnt_here = {recipe.train_split, *(name for past in here for name in past.trained_on)}
     chosen = {name: CHOSEN_BEFORE for past in here for name in past.chosen_on}
-    chosen[run.validation_split] = CHOSEN
-    kept = best_epoch(run.history, recipe.validation.monitor)
+    chosen[run.validation_split] = CHOSEN if chooses(recipe) else WATCHED
     title = f"{recipe.network} on {Path(data.source).name}"
-    write_plot(out / "run" / "history.png", run.history, kept, title)
+    write_plot(out / "run" / "history.png", run.history, run.kept, title)
+    judged = protocols(data, learnt_here, chosen)
+    if score == "validation":
+        judged = {run.validation_split: judged[run.validation_split]}
+    judged = {split: protocol + (_read_before(out, split, fingerprint) if protocol == READ_ONCE else "")
+              for split, protocol in judged.items()}  # fmt: skip
     deployed = deploy(network)
     graph = export_onnx(deployed, preprocess, data.labels)
     identity = ModelId(out.resolve().name, files.sha256(graph), data.labels)
@@ -79,14 +81,14 @@ def save_bundle(out: Path, network: nn.Module, data: FaceDataset, run: Provenanc
         preprocess=preprocess,
         parameters=sum(p.numel() for p in deployed.parameters()),
         recipe=facts_of(recipe),
-        command=run.command,
-        data=data_facts(data, run.fingerprint),
+        command=command,
+        data=data_facts(data, fingerprint),
         training=Training(
             **_training_facts(run, difference),
-            **({"trained_on": sorted(trained), "chosen_on": sorted(chosen)} if here else {}),
+            **({"trained_on": sorted(learnt_here), "chosen_on": sorted(chosen)} if here else {}),
         ),
         versions=versions(),
-        scores=scores(open_graph(identity, preprocess, graph), data, protocols(data, trained, chosen)),
+        scores=scores(open_graph(identity, preprocess, graph), data, judged),
     )
     weights = to_safetensors({name: value.contiguous() for name, value in network.state_dict().items()})
     own = picture_keys(data.images[row] for row in data.rows(recipe.train_split))  # may be larger than memory
@@ -97,27 +99,47 @@ def save_bundle(out: Path, network: nn.Module, data: FaceDataset, run: Provenanc
         bundle.TRAINED_ON: to_bytes(np.concatenate(learnt)),
     }
     bundle.save(out, made, contents)
+    return out
 
 
-def _training_facts(run: Provenance, difference: float) -> dict[str, Any]:
+def chooses(recipe: Recipe) -> bool:
+    """Say whether the validation images choose anything: the kept epoch, the last one, or a rate."""
+    rule = recipe.validation
+    return rule.keep == "best" or rule.patience_epochs > 0 or recipe.optim.schedule == "plateau"
+
+
+def _read_before(out: Path, split: str, fingerprint: str) -> str:
+    """Return how many other models beside `out` were scored on this split: the best of many is chosen on it."""
+    number = 0
+    for path in out.resolve().parent.glob(f"*/{bundle.CONFIG}"):
+        with contextlib.suppress(BundleError):
+            card = bundle.load(path.parent).card if path.parent != out.resolve() else None
+            if card and card.data.fingerprint == fingerprint:
+                number += any(score.split == split for score in card.scores)
+    return (
+        f"; {number} other model{'s' * (number != 1)} in this folder had been scored on it" if number else ""
+    )
+
+
+def _training_facts(run: Trained, difference: float) -> dict[str, Any]:
     start, teachers = run.recipe.transfer.weights, run.recipe.distillation.teachers
     votes_share = run.recipe.distillation.votes_share
-    best, last = best_epoch(run.history, run.recipe.validation.monitor), run.history[-1]
+    kept, last = run.kept, run.history[-1]
     return {
         **({"votes_share": votes_share} if votes_share else {}),
         **({"started_from": origin(start)} if start else {}),
         **({"teachers": [origin(name) for name in teachers]} if teachers else {}),
         "epochs": len(run.history),
         "validation_split": run.validation_split,
-        "kept_epoch": best.epoch,
-        "kept_train_accuracy": best.train_accuracy,
-        "kept_val_accuracy": best.val_accuracy,
-        "kept_val_macro_f1": best.val_macro_f1,
+        "kept_epoch": kept.epoch,
+        "kept_train_accuracy": kept.train_accuracy,
+        "kept_val_accuracy": kept.val_accuracy,
+        "kept_val_macro_f1": kept.val_macro_f1,
         "last_val_accuracy": last.val_accuracy,
         "median_epoch_seconds": round(statistics.median(row.seconds for row in run.history), 1),
-        "device": run.device,
-        "precision": run.precision,
-        "processes": run.processes,
+        "device": str(run.place.device),
+        "precision": run.place.precision,
+        "processes": run.place.world_size,
         "threads": torch.get_num_threads(),
         "machine": f"{platform.system()} {platform.machine()}",
         "onnx_max_probability_difference": difference,

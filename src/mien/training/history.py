@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from typing import TYPE_CHECKING
 
 from mien import files
@@ -22,10 +23,18 @@ if TYPE_CHECKING:
 
 
 def best_epoch(history: Sequence[EpochRow], monitor: str = "accuracy") -> EpochRow:
-    """Return the epoch of highest accuracy or macro-F1, of equal ones the one of lower loss; or of lowest loss."""
-    if monitor == "loss":
-        return min(history, key=lambda row: row.val_loss)
-    return max(history, key=lambda row: (getattr(row, f"val_{monitor}"), -row.val_loss))
+    """Return the epoch of highest accuracy or macro-F1, of equal ones the one of lower loss; or of lowest loss.
+
+    Epochs that were not judged, whose figures are no numbers, do not count.
+    """
+    history = [row for row in history if not math.isnan(row.val_loss)] or list(history)
+    return max(history, key=lambda row: (figure(row, monitor), -row.val_loss))
+
+
+def figure(row: EpochRow, monitor: str) -> float:
+    """Return what makes an epoch better, the higher the better; not a number where it was not judged."""
+    value: float = getattr(row, f"val_{monitor}")
+    return -value if monitor == "loss" else value
 
 
 def out_of_patience(history: Sequence[EpochRow], rule: Validation) -> bool:
@@ -43,7 +52,8 @@ def write_plot(path: Path, history: Sequence[EpochRow], best: EpochRow, title: s
         for split, colour in zip(("train", "val"), SERIES_HEX, strict=False):
             values = [unit * getattr(row, f"{split}_{name}") for row in history]
             label = {"train": "training, augmented", "val": "validation"}[split]
-            axes.plot(epochs, values, colour, label=label, marker="." if len(epochs) < 15 else None)
+            sparse = len(epochs) < 15 or any(map(math.isnan, values))
+            axes.plot(epochs, values, colour, label=label, marker="." if sparse else None)
         axes.axvline(best.epoch, color="0.6", linestyle=":", linewidth=1)
         axes.set(xlabel="epoch", ylabel="accuracy, %" if unit == 100 else "cross-entropy")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -51,7 +61,7 @@ def write_plot(path: Path, history: Sequence[EpochRow], best: EpochRow, title: s
         axes.grid(alpha=0.25)
     figure.axes[1].set_title(f"kept: epoch {best.epoch}, {best.val_accuracy:.1%}", fontsize=10)
     figure.axes[0].legend(frameon=False)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, parse_math=False)  # a name may hold a dollar sign
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     files.write(path, buffer.getvalue())

@@ -1,18 +1,84 @@
-"""Devices, precision and processes, through Lightning Fabric."""
+"""Where a run computes: the device, the precision, and the processes that share its batches.
+
+Processes are those that ``torchrun`` starts. It needs nothing but torch: Lightning's Fabric did the same and took
+twice as long to import as torch itself (docs/architecture.md).
+"""
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from lightning.fabric import Fabric
+from torch import distributed
 
 from mien.errors import ConfigError
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 """Parameters of glibc's `mallopt`, from malloc.h."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A device, whether it computes in bf16, and which of how many processes this one is."""
+
+    device: torch.device
+    bf16: bool = False
+    rank: int = 0
+    world_size: int = 1
+
+    @property
+    def precision(self) -> str:
+        """``bf16-mixed`` or ``32-true``, as recipes name them."""
+        return "bf16-mixed" if self.bf16 else "32-true"
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.rank == 0
+
+    def autocast(self) -> torch.autocast:
+        """Return the context in which matrix products and convolutions compute in bf16, if the run does."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def shared(self, network: nn.Module) -> nn.Module:
+        """Return the network so that its gradients are means over all processes."""
+        if self.world_size == 1:
+            return network
+        devices = [self.device] if self.device.type == "cuda" else None
+        return torch.nn.parallel.DistributedDataParallel(network, device_ids=devices)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Return the mean over all processes."""
+        if self.world_size > 1:
+            distributed.all_reduce(values)
+        return values / self.world_size
+
+    def agreed(self, value: T) -> T:
+        """Return the first process's value in all of them."""
+        if self.world_size == 1:
+            return value
+        values = [value]
+        distributed.broadcast_object_list(values)
+        return values[0]
+
+    def wait(self) -> None:
+        """Wait for the other processes."""
+        if self.world_size > 1:
+            distributed.barrier()
+
+
+def is_first_process() -> bool:
+    """Say whether this is the process that writes: the only one, or ``torchrun``'s first."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def check_device(device: str) -> None:
@@ -33,23 +99,26 @@ def check_device(device: str) -> None:
         raise ConfigError(f"no {device} device on this machine: use --device auto or cpu")
 
 
-def open_fabric(device: str, precision: str) -> Fabric:
+def open_place(device: str, precision: str) -> Place:
     """Open a device that `check_device` accepts; under ``torchrun`` join the other processes."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
-    if precision == "auto":
-        precision = "bf16-mixed" if _computes_in_bf16(device) else "32-true"
-    fabric = Fabric(
-        accelerator=device,
-        devices=local,
-        num_nodes=world // local,
-        strategy="ddp" if world > 1 else "auto",
-        precision=precision,  # type: ignore[arg-type]
+    if device == "auto":
+        device = (
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
+    bf16 = _computes_in_bf16(device) if precision == "auto" else precision == "bf16-mixed"
+    rank, world = (
+        int(os.environ.get(name, default)) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1"))
     )
-    fabric.launch()
-    if fabric.device.type == "cpu":
+    place = torch.device(device)
+    if device == "cuda":
+        place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(place)
+    elif device == "cpu":
         keep_freed_memory()
-    return fabric
+    if world > 1 and not distributed.is_initialized():
+        distributed.init_process_group("nccl" if device == "cuda" else "gloo")
+        atexit.register(distributed.destroy_process_group)
+    return Place(place, bf16, rank, world)
 
 
 def keep_freed_memory() -> None:
@@ -65,8 +134,6 @@ def keep_freed_memory() -> None:
 
 
 def _computes_in_bf16(device: str) -> bool:
-    if device in ("auto", "cuda") and torch.cuda.is_available():
+    if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device == "mps" or (device == "auto" and torch.backends.mps.is_available()):
-        return False
-    return torch.cpu._is_avx512_bf16_supported()
+    return device == "cpu" and torch.cpu._is_avx512_bf16_supported()

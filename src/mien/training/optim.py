@@ -56,7 +56,9 @@ def learning_rate(optim: Optim, progress: float, *, epochs: int, history: Sequen
     if progress >= warmup:
         return _fall(peak, low, (progress - warmup) / (1 - warmup))
     first, rise = optim.initial_lr_fraction * peak, progress / warmup
-    return first + (peak - first) * (rise if optim.schedule == "cosine" else (1 - math.cos(math.pi * rise)) / 2)
+    return first + (peak - first) * (
+        rise if optim.schedule == "cosine" else (1 - math.cos(math.pi * rise)) / 2
+    )
 
 
 def momentum(optim: Optim, progress: float) -> float:
@@ -76,6 +78,8 @@ def _after_plateaus(optim: Optim, history: Sequence[EpochRow]) -> float:
     """Return the part of the peak rate that is left: a function of the history, so a resumed run agrees."""
     left, best, waited = 1.0, math.inf, 0
     for row in history:
+        if math.isnan(row.val_loss):  # not judged
+            continue
         best, waited = (row.val_loss, 0) if row.val_loss < best else (best, waited + 1)
         if waited > optim.plateau_patience_epochs:
             left, waited = left * optim.plateau_factor, 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +49,19 @@ def load_start(network: nn.Module, recipe: Recipe, labels: tuple[str, ...] = ())
             else:
                 del given[name]
     _load_fitting(network, given, source)
+
+
+def check_sources(recipe: Recipe) -> None:
+    """Refuse weights to start from, or teachers, that are not there; nothing is built, and the hub is not asked.
+
+    Raises:
+        ConfigError: no such file or bundle. BundleError: a teacher is missing or damaged.
+    """
+    source = recipe.transfer.weights
+    if source not in ("", HUB) and not Path(source).is_file():
+        _from_disk(source)
+    for name in recipe.distillation.teachers:
+        bundle.load(name)
 
 
 def start_bundle(recipe: Recipe) -> Bundle | None:
@@ -155,12 +167,12 @@ def _from_disk(source: str) -> dict[str, torch.Tensor]:
     if path.is_file():
         try:
             content = torch.load(path, weights_only=True, map_location="cpu")
-        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+        except Exception as error:  # damaged bytes raise whatever they provoke
             raise ConfigError(f"{source} holds no weights that can be loaded safely: {error}") from error
         return _unwrapped(content, source)
     try:
         return load(bundle.load(source).read(bundle.WEIGHTS))
-    except BundleError as error:
+    except (BundleError, SafetensorError) as error:
         raise ConfigError(
             f"transfer.weights: expected a file, a bundle or {HUB}; got {source!r}: {error}"
         ) from error
