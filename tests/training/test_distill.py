@@ -24,7 +24,7 @@ from tests.training.tiny import tiny_data
 def recipe(*teachers, settings=()) -> Recipe:
     names = ", ".join(f'"{name}"' for name in teachers)
     common = ["epochs=2", "batch_size=16", "precision=32-true", f"distillation.teachers=[{names}]"]
-    return read_recipe("nano", [*common, *settings])
+    return read_recipe("nano", [*common, "validation.split=test", "validation.keep=best", *settings])
 
 
 def test_the_mean_of_what_each_would_answer_itself(tiny_members):

@@ -18,7 +18,6 @@ from mien.evaluation.protocol import CHOSEN, keys_learnt
 from mien.labels import EMOTIONS_7
 from mien.networks import catalog
 from mien.preprocess import Preprocess
-from mien.training import loop
 from mien.training.finish import CHOSEN_BEFORE
 from mien.training.loop import train
 from mien.training.transfer import freeze, head, load_start
@@ -29,7 +28,7 @@ BACKBONE = "timm/resnet10t"
 
 def recipe(*settings: str) -> Recipe:
     common = ["epochs=2", "batch_size=16", "precision=32-true", "ema.decay=0"]
-    return read_recipe("nano", [*common, *settings])
+    return read_recipe("nano", [*common, "validation.split=test", "validation.keep=best", *settings])
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +105,7 @@ def test_a_bundle_gives_its_head_where_the_classes_agree(tiny_bundle):
 def test_what_a_start_has_learnt_and_was_chosen_on_is_not_forgotten(tiny_bundle, tmp_path):
     """Other training pictures of a dataset of the same name, and a split of its own to choose on."""
     data = draw_dataset(Preprocess(), {"train": 70, "test": 35, "val": 35}, seed=1)
-    plan = recipe(f"transfer.weights={tiny_bundle}", "epochs=1")
+    plan = recipe(f"transfer.weights={tiny_bundle}", "epochs=1", "validation.split=auto")
     child = bundle.load(train(plan, data, tmp_path / "child", device="cpu"))
     assert (child.card.trained_on, child.card.chosen_on) == (("train",), ("test", "val"))
     said = {row.split: row.protocol for row in child.card.scores}
@@ -114,7 +113,7 @@ def test_what_a_start_has_learnt_and_was_chosen_on_is_not_forgotten(tiny_bundle,
     own = picture_keys(data.images[data.rows("train")])
     assert set(keys_learnt(child)) == {*own, *keys_learnt(bundle.load(tiny_bundle))}
     named = replace(data, source="other.zip")
-    taught = recipe(f"distillation.teachers=['{tiny_bundle}']", "epochs=1")
+    taught = recipe(f"distillation.teachers=['{tiny_bundle}']", "epochs=1", "validation.split=auto")
     other = bundle.load(train(taught, named, tmp_path / "other", device="cpu"))
     assert other.card.chosen_on == ("val",), "test of another dataset"
     assert len(keys_learnt(other)) == 140, "what a teacher learnt"
@@ -127,13 +126,11 @@ def test_a_start_that_knows_the_images_that_choose(tiny_bundle, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_frozen_first_then_all_of_it(pretrained, tmp_path, monkeypatch):
+def test_frozen_first_then_all_of_it(pretrained, tmp_path):
     """After one frozen epoch only the head has moved, BatchNorm's statistics included; after two, everything."""
-    monkeypatch.setattr(
-        loop, "best_epoch", lambda history, _: history[-1]
-    )  # the last epoch's weights are kept
     given = load_file(pretrained)
     settings = [f"network={BACKBONE}", f"transfer.weights={pretrained}", "transfer.frozen_epochs=1",
+                "validation.keep=last",
                 "transfer.backbone_lr_factor=0.1"]  # fmt: skip
     moved = []
     for epochs in (1, 2):

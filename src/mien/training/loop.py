@@ -22,7 +22,7 @@ from mien.networks import catalog
 from mien.options import ReadOptions
 from mien.training.checkpoint import Checkpoint, differences, finished_recipe
 from mien.training.finish import finish
-from mien.training.fit import State, Step, fit, validation_split
+from mien.training.fit import State, Step, fit, with_judges
 from mien.training.launch import check_device, is_first_process
 from mien.training.transfer import check_sources
 
@@ -84,7 +84,7 @@ def train(
         if bundle.load(out).card.data.fingerprint != fingerprint:
             raise ConfigError(f"{out} holds a model finished with another dataset: choose another --out")
         return out
-    split = validation_split(recipe, data)
+    data, split = with_judges(recipe, data)  # refused before a folder is made
     checkpoint = Checkpoint(out / "run" / CHECKPOINT, recipe, fingerprint, split)
     with files.locked(out / "run") if is_first_process() else contextlib.nullcontext():
         state = checkpoint.load() if resume and checkpoint.exists() else State()
