@@ -1,0 +1,160 @@
+"""Train the face detector on drawn scenes, with hard negatives that the network itself finds."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import deque
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from mien.errors import TrainingError
+from mien.faces.material import Material, read_backgrounds, read_material
+from mien.faces.network import Detector, loss
+from mien.faces.scenes import Spot, draw
+from mien.faces.targets import HEADS, targets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The numbers of a run."""
+
+    steps: int = 12_000
+    batch: int = 32
+    peak_lr: float = 3e-3
+    weight_decay: float = 1e-3
+    warm_up_steps: int = 300
+    ema: float = 0.998
+    seed: int = 0
+    chunk_steps: int = 250
+    """Steps between two checkpoints; hard negatives are looked for at the same moments."""
+    hard_kept: int = 3000
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The three archives that scenes are drawn from."""
+
+    heads: Path
+    faces: Path
+    backgrounds: Path
+
+
+_material: list[Material] = []
+
+
+def _begin(sources: Sources) -> None:
+    cv2.setNumThreads(1)
+    _material.append(read_material(sources.heads, sources.faces, sources.backgrounds))
+
+
+def _batch(seed: int, step: int, size: int, hard: list[Spot]) -> tuple[np.ndarray, ...]:
+    """Draw the scenes of one step and what the network should answer."""
+    rng = np.random.default_rng((seed, step))
+    scenes = [draw(_material[0], rng, hard) for _ in range(size)]
+    images = np.stack([scene.image_u8 for scene in scenes])[:, None]
+    return images, *(np.stack([targets(scene, *head) for scene in scenes]) for head in HEADS)
+
+
+def _batches(pool: ProcessPoolExecutor, plan: Plan, first: int, last: int, hard: list[Spot]) -> Iterator[tuple]:
+    """Yield the batches of the steps first..last-1, drawn ahead by the worker."""
+    waiting: deque = deque()
+    for step in range(first, last):
+        waiting.append(pool.submit(_batch, plan.seed, step, plan.batch, hard))
+        if len(waiting) > 6:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def learning_rate(plan: Plan, step: int) -> float:
+    """Return the learning rate of a step: a short rise, then half a cosine down to 1 %."""
+    rise = min(1.0, (step + 1) / plan.warm_up_steps)
+    return plan.peak_lr * rise * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / plan.steps)))
+
+
+def fit(sources: Sources, out: Path, plan: Plan, *, resume: bool, tell: Callable[[str], None]) -> Detector:
+    """Train and return the averaged network; a checkpoint in `out` is kept after every chunk.
+
+    Raises:
+        TrainingError: the folder holds another run, or a run and `resume` is not asked for.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "checkpoint.pt"
+    torch.manual_seed(plan.seed)
+    network = Detector().to(memory_format=torch.channels_last)
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(plan.ema), use_buffers=True)
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    plain = [p for p in network.parameters() if p.ndim <= 1]
+    optimiser = torch.optim.AdamW([{"params": decayed}, {"params": plain, "weight_decay": 0.0}], plan.peak_lr,
+                                  weight_decay=plan.weight_decay)  # fmt: skip
+    done, hard = 0, []
+    if path.exists():
+        if not resume:
+            raise TrainingError(f"{out} holds a run: give --resume to continue it, or choose another --out")
+        kept = torch.load(path, weights_only=True)
+        if kept["plan"] != asdict(plan):
+            raise TrainingError(f"{out} holds a run with other settings: choose another --out")
+        network.load_state_dict(kept["network"])
+        average.load_state_dict(kept["average"])
+        optimiser.load_state_dict(kept["optimiser"])
+        done, hard = kept["step"], [Spot(int(row[0]), *row[1:]) for row in kept["hard"]]
+    grounds = read_backgrounds(sources.backgrounds, held_out=False)
+    context = get_context("spawn")
+    with ProcessPoolExecutor(1, context, initializer=_begin, initargs=(sources,)) as pool:
+        while done < plan.steps:
+            started, last, losses = time.monotonic(), min(done + plan.chunk_steps, plan.steps), []
+            network.train()
+            for step, batch in enumerate(_batches(pool, plan, done, last, hard), done):
+                for group in optimiser.param_groups:
+                    group["lr"] = learning_rate(plan, step)
+                image, *wanted = (torch.from_numpy(array) for array in batch)
+                value = loss(network(image.float().contiguous(memory_format=torch.channels_last)), tuple(wanted))
+                optimiser.zero_grad(set_to_none=True)
+                value.backward()
+                torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+                optimiser.step()
+                average.update_parameters(network)
+                losses.append(float(value.detach()))
+            done = last
+            new = mine(average.module, grounds, np.random.default_rng((plan.seed, done, 1)))
+            hard = (hard + new)[-plan.hard_kept :]
+            state = {"plan": asdict(plan), "step": done, "network": network.state_dict(), "hard": [list(s) for s in hard],
+                     "average": average.state_dict(), "optimiser": optimiser.state_dict()}  # fmt: skip
+            torch.save(state, out / "checkpoint.new")
+            (out / "checkpoint.new").replace(path)
+            row = {"step": done, "loss": round(float(np.mean(losses)), 4), "hard": len(new), "seconds": round(time.monotonic() - started, 1)}
+            with (out / "history.jsonl").open("a") as history:
+                history.write(json.dumps(row) + "\n")
+            tell(f"step {done}/{plan.steps}  loss {row['loss']:.4f}  new hard negatives {len(new)}  {row['seconds']} s")
+    return average.module
+
+
+@torch.no_grad()
+def mine(network: Detector, backgrounds: list[np.ndarray], rng: np.random.Generator, count: int = 24) -> list[Spot]:
+    """Return places in some backgrounds that the network takes for a face with a probability above .1."""
+    network.eval()
+    found = []
+    for number in rng.choice(len(backgrounds), count, replace=False).tolist():
+        image, scale = backgrounds[number], float(np.exp(rng.uniform(math.log(0.5), math.log(2.2))))
+        size = [max(32, round(side * scale) // 16 * 16) for side in reversed(image.shape)]
+        small = torch.from_numpy(cv2.resize(image, size, interpolation=cv2.INTER_AREA))[None, None].float()
+        for answer, (stride, *_) in zip(network(small), HEADS, strict=True):
+            heat = torch.sigmoid(answer[0, 0])
+            peak = (heat == torch.nn.functional.max_pool2d(heat[None, None], 3, 1, 1)[0, 0]) & (heat > 0.1)
+            for y, x in peak.nonzero()[:4].tolist():
+                fx, fy = size[0] / image.shape[1], size[1] / image.shape[0]
+                found.append(Spot(number, (x + 0.5) * stride / fx, (y + 0.5) * stride / fy, scale))
+    return found
