@@ -36,7 +36,10 @@ class Plan:
     peak_lr: float = 3e-3
     weight_decay: float = 1e-3
     warm_up_steps: int = 300
-    ema: float = 0.998
+    decay: float = 0.3
+    """Fraction of the steps, at the end, in which the learning rate falls to zero; before, it is constant. So a run
+    may be lengthened as long as the fall has not begun."""
+    ema: float = 0.997
     seed: int = 0
     chunk_steps: int = 250
     """Steps between two checkpoints; hard negatives are looked for at the same moments."""
@@ -52,6 +55,8 @@ class Sources:
     backgrounds: Path
 
 
+AHEAD = 8
+"""Batches between a batch and its mirror image."""
 _material: list[Material] = []
 
 
@@ -69,20 +74,36 @@ def _batch(seed: int, step: int, size: int, hard: list[Spot]) -> tuple[np.ndarra
 
 
 def _batches(pool: ProcessPoolExecutor, plan: Plan, first: int, last: int, hard: list[Spot]) -> Iterator[tuple]:
-    """Yield the batches of the steps first..last-1, drawn ahead by the worker."""
-    waiting: deque = deque()
-    for step in range(first, last):
-        waiting.append(pool.submit(_batch, plan.seed, step, plan.batch, hard))
-        if len(waiting) > 6:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+    """Yield the batches of the steps first..last-1, drawn ahead by the worker.
+
+    Drawing costs as much as a step, so every batch is used twice: some steps later as its mirror image in other light.
+    """
+    waiting = deque(pool.submit(_batch, plan.seed, step, plan.batch, hard) for step in range(first, last, 2))
+    rng, again = np.random.default_rng((plan.seed, first, 2)), deque()
+    for _ in range(last - first):
+        if waiting and len(again) <= AHEAD:
+            again.append(waiting.popleft().result())
+            yield again[-1]
+        else:
+            yield mirrored(again.popleft(), rng)
+
+
+def mirrored(batch: tuple[np.ndarray, ...], rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """Return a batch and its answers as in a mirror, darker or brighter."""
+    images, *wanted = (array[..., ::-1].copy() for array in batch)
+    for target in wanted:
+        target[:, 2] *= -1
+    gain, offset = rng.uniform(0.7, 1.2, (2, len(images), 1, 1, 1)) * np.array([1, 20]).reshape(2, 1, 1, 1, 1)
+    changed = (images - 128.0) * gain + 128 + (offset - 19)
+    outside = images == 128
+    return np.where(outside, 128, np.clip(changed, 0, 255)).astype(np.uint8), *wanted
 
 
 def learning_rate(plan: Plan, step: int) -> float:
-    """Return the learning rate of a step: a short rise, then half a cosine down to 1 %."""
-    rise = min(1.0, (step + 1) / plan.warm_up_steps)
-    return plan.peak_lr * rise * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / plan.steps)))
+    """Return the learning rate of a step: a short rise, constant, a straight fall at the end."""
+    rise = (step + 1) / plan.warm_up_steps
+    fall = (plan.steps - step) / (plan.decay * plan.steps)
+    return plan.peak_lr * min(1.0, rise, fall)
 
 
 def fit(sources: Sources, out: Path, plan: Plan, *, resume: bool, tell: Callable[[str], None]) -> Detector:
@@ -105,7 +126,7 @@ def fit(sources: Sources, out: Path, plan: Plan, *, resume: bool, tell: Callable
         if not resume:
             raise TrainingError(f"{out} holds a run: give --resume to continue it, or choose another --out")
         kept = torch.load(path, weights_only=True)
-        if kept["plan"] != asdict(plan):
+        if kept["plan"] | {"steps": plan.steps} != asdict(plan):
             raise TrainingError(f"{out} holds a run with other settings: choose another --out")
         network.load_state_dict(kept["network"])
         average.load_state_dict(kept["average"])
