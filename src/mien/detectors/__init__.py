@@ -47,6 +47,9 @@ class Entry(NamedTuple):
 
 CATALOG = {
     "yunet": Entry("mien.detectors.yunet:YuNet", "MIT", "a small network", weights=YUNET),
+    "mien": Entry(
+        "mien.detectors.bundle:built_in", "Apache-2.0", "the small network in this package, always there"
+    ),
     "haar": Entry(
         "mien.detectors.haar:Haar",
         "Apache-2.0",

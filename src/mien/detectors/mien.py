@@ -44,9 +44,12 @@ class Scale(NamedTuple):
     gain: float = 1.0
     bias: float = 0.0
 
-    def probability(self, logits: Float32[np.ndarray, " n"]) -> Float32[np.ndarray, " n"]:
+    def probability(self, logits: Float32[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
         """Return the probability that each candidate is a face."""
         return (1 / (1 + np.exp(-np.clip(self.gain * logits + self.bias, -60, 60)))).astype(np.float32)
+
+
+RAW = Scale()
 
 
 class Mien:
@@ -55,7 +58,7 @@ class Mien:
     name = "mien"
     longest_side_px = 640
 
-    def __init__(self, graph: Graph, scale: Scale = Scale(), threshold: float = 0.5) -> None:
+    def __init__(self, graph: Graph, scale: Scale = RAW, threshold: float = 0.5) -> None:
         self._graph, self._scale, self._threshold = graph, scale, threshold
 
     def detect(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:
@@ -68,7 +71,9 @@ class Mien:
         rows = rows[suppress(rows)]
         return [Face(_box(row), float(row[0]), self.name, _box(row)) for row in rows]
 
-    def _candidates(self, grey: UInt8[np.ndarray, "y x"], factor: float, margin: int) -> Float32[np.ndarray, "n 4"]:
+    def _candidates(
+        self, grey: UInt8[np.ndarray, "y x"], factor: float, margin: int
+    ) -> Float32[np.ndarray, "n 4"]:
         """Return probability, centre x and y, and side of what may be faces, in pixels of the whole image."""
         found = []
         for answer, stride in zip(self._graph(grey.astype(np.float32)[None, None]), STRIDES, strict=True):
@@ -107,7 +112,10 @@ def suppress(rows: Float32[np.ndarray, "n 4"]) -> list[int]:
     """Return the rows that are left if, of two that are one face, the less probable one goes; best first."""
     order = np.argsort(-rows[:, 0], kind="stable")
     _, x, y, side = rows[order].T
-    near = [np.minimum.outer(c + side / 2, c + side / 2) - np.maximum.outer(c - side / 2, c - side / 2) for c in (x, y)]
+    near = [
+        np.minimum.outer(c + side / 2, c + side / 2) - np.maximum.outer(c - side / 2, c - side / 2)
+        for c in (x, y)
+    ]
     common = np.clip(near[0], 0, None) * np.clip(near[1], 0, None)
     area = side**2
     union = area[:, None] + area - common

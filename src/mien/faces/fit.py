@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from mien import files
 from mien.errors import TrainingError
-from mien.faces.material import Material, read_backgrounds, read_material
+from mien.faces.material import Material, check_material, read_backgrounds, read_material
 from mien.faces.network import Detector, loss
 from mien.faces.scenes import Spot, draw
 from mien.faces.targets import HEADS, targets
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 class Plan:
     """The numbers of a run."""
 
-    steps: int = 12_000
+    steps: int = 6_000
     batch: int = 32
     peak_lr: float = 3e-3
     weight_decay: float = 1e-3
@@ -41,7 +42,7 @@ class Plan:
     may be lengthened as long as the fall has not begun."""
     ema: float = 0.997
     seed: int = 0
-    chunk_steps: int = 250
+    chunk_steps: int = 200
     """Steps between two checkpoints; hard negatives are looked for at the same moments."""
     hard_kept: int = 3000
 
@@ -73,10 +74,13 @@ def _batch(seed: int, step: int, size: int, hard: list[Spot]) -> tuple[np.ndarra
     return images, *(np.stack([targets(scene, *head) for scene in scenes]) for head in HEADS)
 
 
-def _batches(pool: ProcessPoolExecutor, plan: Plan, first: int, last: int, hard: list[Spot]) -> Iterator[tuple]:
+def _batches(
+    pool: ProcessPoolExecutor, plan: Plan, first: int, last: int, hard: list[Spot]
+) -> Iterator[tuple]:
     """Yield the batches of the steps first..last-1, drawn ahead by the worker.
 
-    Drawing costs as much as a step, so every batch is used twice: some steps later as its mirror image in other light.
+    Drawing costs as much as a step, so every batch is used twice: some steps later as its mirror image in other
+    light.
     """
     waiting = deque(pool.submit(_batch, plan.seed, step, plan.batch, hard) for step in range(first, last, 2))
     rng, again = np.random.default_rng((plan.seed, first, 2)), deque()
@@ -106,65 +110,113 @@ def learning_rate(plan: Plan, step: int) -> float:
     return plan.peak_lr * min(1.0, rise, fall)
 
 
+class _State:
+    """Network, moving average, optimiser, steps done and hard negatives: what a checkpoint holds."""
+
+    def __init__(self, plan: Plan) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(plan.seed)
+            self.network = Detector().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = AveragedModel(
+            self.network, multi_avg_fn=get_ema_multi_avg_fn(plan.ema), use_buffers=True
+        )
+        decayed = [p for p in self.network.parameters() if p.ndim > 1]
+        plain = [p for p in self.network.parameters() if p.ndim <= 1]
+        groups = [
+            {"params": decayed, "weight_decay": plan.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ]
+        self.optimiser = torch.optim.AdamW(groups, plan.peak_lr)
+        self.done = 0
+        self.hard: list[Spot] = []
+
+    def load(self, path: Path, plan: Plan) -> None:
+        """Continue from a checkpoint.
+
+        Raises:
+            TrainingError: it is of a run with other settings, or cannot be read.
+        """
+        try:
+            kept = torch.load(path, weights_only=True)
+            settings = kept["plan"]
+        except Exception as error:  # torch raises whatever a damaged file provokes
+            raise TrainingError(
+                f"cannot read the checkpoint {path}: {error}; choose another --out"
+            ) from error
+        if settings | {"steps": plan.steps} != asdict(plan):
+            raise TrainingError(f"{path.parent} holds a run with other settings: choose another --out")
+        self.network.load_state_dict(kept["network"])
+        self.average.load_state_dict(kept["average"])
+        self.optimiser.load_state_dict(kept["optimiser"])
+        self.done, self.hard = kept["step"], [Spot(int(row[0]), *row[1:]) for row in kept["hard"]]
+
+    def save(self, path: Path, plan: Plan) -> None:
+        """Write a checkpoint and move it into place."""
+        parts = {"network": self.network, "average": self.average, "optimiser": self.optimiser}
+        state = {name: part.state_dict() for name, part in parts.items()}
+        with files.replacing(path) as handle:
+            torch.save(
+                state | {"plan": asdict(plan), "step": self.done, "hard": [list(spot) for spot in self.hard]},
+                handle,
+            )
+
+
 def fit(sources: Sources, out: Path, plan: Plan, *, resume: bool, tell: Callable[[str], None]) -> Detector:
     """Train and return the averaged network; a checkpoint in `out` is kept after every chunk.
 
     Raises:
+        DataError: an archive cannot be used.
         TrainingError: the folder holds another run, or a run and `resume` is not asked for.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "checkpoint.pt"
-    torch.manual_seed(plan.seed)
-    network = Detector().to(memory_format=torch.channels_last)
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(plan.ema), use_buffers=True)
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    plain = [p for p in network.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW([{"params": decayed}, {"params": plain, "weight_decay": 0.0}], plan.peak_lr,
-                                  weight_decay=plan.weight_decay)  # fmt: skip
-    done, hard = 0, []
+    files.make_folder(out)
+    path, state = out / "checkpoint.pt", _State(plan)
     if path.exists():
         if not resume:
             raise TrainingError(f"{out} holds a run: give --resume to continue it, or choose another --out")
-        kept = torch.load(path, weights_only=True)
-        if kept["plan"] | {"steps": plan.steps} != asdict(plan):
-            raise TrainingError(f"{out} holds a run with other settings: choose another --out")
-        network.load_state_dict(kept["network"])
-        average.load_state_dict(kept["average"])
-        optimiser.load_state_dict(kept["optimiser"])
-        done, hard = kept["step"], [Spot(int(row[0]), *row[1:]) for row in kept["hard"]]
+        state.load(path, plan)
     grounds = read_backgrounds(sources.backgrounds, held_out=False)
-    context = get_context("spawn")
-    with ProcessPoolExecutor(1, context, initializer=_begin, initargs=(sources,)) as pool:
-        while done < plan.steps:
-            started, last, losses = time.monotonic(), min(done + plan.chunk_steps, plan.steps), []
-            network.train()
-            for step, batch in enumerate(_batches(pool, plan, done, last, hard), done):
-                for group in optimiser.param_groups:
-                    group["lr"] = learning_rate(plan, step)
-                image, *wanted = (torch.from_numpy(array) for array in batch)
-                value = loss(network(image.float().contiguous(memory_format=torch.channels_last)), tuple(wanted))
-                optimiser.zero_grad(set_to_none=True)
-                value.backward()
-                torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-                optimiser.step()
-                average.update_parameters(network)
-                losses.append(float(value.detach()))
-            done = last
-            new = mine(average.module, grounds, np.random.default_rng((plan.seed, done, 1)))
-            hard = (hard + new)[-plan.hard_kept :]
-            state = {"plan": asdict(plan), "step": done, "network": network.state_dict(), "hard": [list(s) for s in hard],
-                     "average": average.state_dict(), "optimiser": optimiser.state_dict()}  # fmt: skip
-            torch.save(state, out / "checkpoint.new")
-            (out / "checkpoint.new").replace(path)
-            row = {"step": done, "loss": round(float(np.mean(losses)), 4), "hard": len(new), "seconds": round(time.monotonic() - started, 1)}
-            with (out / "history.jsonl").open("a") as history:
+    check_material(sources.heads, sources.faces)
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=_begin, initargs=(sources,)) as pool:
+        while state.done < plan.steps:
+            started, last = time.monotonic(), min(state.done + plan.chunk_steps, plan.steps)
+            mean = _train(state, plan, _batches(pool, plan, state.done, last, state.hard))
+            state.done = last
+            new = mine(state.average.module, grounds, np.random.default_rng((plan.seed, last, 1)))
+            state.hard = (state.hard + new)[-plan.hard_kept :]
+            state.save(path, plan)
+            seconds = round(time.monotonic() - started, 1)
+            row = {"step": last, "loss": round(mean, 4), "hard": len(new), "seconds": seconds}
+            with (out / "history.jsonl").open("a", encoding="utf-8") as history:
                 history.write(json.dumps(row) + "\n")
-            tell(f"step {done}/{plan.steps}  loss {row['loss']:.4f}  new hard negatives {len(new)}  {row['seconds']} s")
-    return average.module
+            tell(f"step {last}/{plan.steps}  loss {mean:.4f}  new hard negatives {len(new)}  {seconds} s")
+    network = state.average.module
+    assert isinstance(network, Detector)
+    return network
+
+
+def _train(state: _State, plan: Plan, batches: Iterator[tuple[np.ndarray, ...]]) -> float:
+    """Take a step for each batch; return the mean loss."""
+    state.network.train()
+    losses = []
+    for step, batch in enumerate(batches, state.done):
+        for group in state.optimiser.param_groups:
+            group["lr"] = learning_rate(plan, step)
+        image, *wanted = (torch.from_numpy(array) for array in batch)
+        answers = state.network(image.float().contiguous(memory_format=torch.channels_last))
+        value = loss(answers, tuple(wanted))
+        state.optimiser.zero_grad(set_to_none=True)
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(state.network.parameters(), 5.0)
+        state.optimiser.step()
+        state.average.update_parameters(state.network)
+        losses.append(float(value.detach()))
+    return float(np.mean(losses))
 
 
 @torch.no_grad()
-def mine(network: Detector, backgrounds: list[np.ndarray], rng: np.random.Generator, count: int = 24) -> list[Spot]:
+def mine(
+    network: Detector, backgrounds: list[np.ndarray], rng: np.random.Generator, count: int = 24
+) -> list[Spot]:
     """Return places in some backgrounds that the network takes for a face with a probability above .1."""
     network.eval()
     found = []

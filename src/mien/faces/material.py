@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import zipfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -15,6 +14,7 @@ from mien.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from jaxtyping import Float32, UInt8
 
@@ -43,7 +43,7 @@ class Material:
     heads: list[tuple[Head, ...]]
     """For each person the head at the sizes of `LEVELS_PX`."""
     faces_u8: UInt8[np.ndarray, "n 48 48"]
-    backgrounds_u8: list[UInt8[np.ndarray, "h w"]]
+    backgrounds_u8: list[UInt8[np.ndarray, "_ _"]]
 
 
 def read_material(heads: Path, faces: Path, backgrounds: Path, *, held_out: bool = False) -> Material:
@@ -61,7 +61,18 @@ def read_material(heads: Path, faces: Path, backgrounds: Path, *, held_out: bool
     )
 
 
-def read_backgrounds(path: Path, *, held_out: bool) -> list[UInt8[np.ndarray, "h w"]]:
+def check_material(heads: Path, faces: Path) -> None:
+    """Read one head and one face, so that a wrong path stops a run before its worker starts.
+
+    Raises:
+        DataError: an archive cannot be read or lacks what is expected.
+    """
+    next(_heads(heads))
+    next(_images(faces, "train/", grey=True))
+    next(_images(faces, "test/", grey=True))
+
+
+def read_backgrounds(path: Path, *, held_out: bool) -> list[UInt8[np.ndarray, "_ _"]]:
     """Read the photographs without a face, as grey images of their own sizes."""
     return every_eighth([image for _, image in _images(path, "", grey=True)], held_out)
 
@@ -76,7 +87,9 @@ def _images(path: Path, folder: str, *, grey: bool) -> Iterator[tuple[str, np.nd
         with zipfile.ZipFile(path) as archive:
             names = [n for n in sorted(archive.namelist()) if n.startswith(folder) and n.endswith(".jpg")]
             if not names:
-                raise DataError(f"{path.name} holds no .jpg images under {folder or 'its root'}: check the path")
+                raise DataError(
+                    f"{path.name} holds no .jpg images under {folder or 'its root'}: check the path"
+                )
             for name in names:
                 kind = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR_RGB
                 image = cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), kind)
@@ -93,7 +106,9 @@ def _heads(path: Path) -> Iterator[tuple[np.ndarray, Box]]:
         with zipfile.ZipFile(path) as archive:
             boxes = json.loads(archive.read("yunet_boxes_xyxy.json"))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} holds no yunet_boxes_xyxy.json with the boxes of its heads: {error}") from error
+        raise DataError(
+            f"{path} holds no yunet_boxes_xyxy.json with the boxes of its heads: {error}"
+        ) from error
     for name, image in _images(path, "", grey=False):
         if name in boxes and len(boxes[name]) == 1:
             yield image, tuple(boxes[name][0])

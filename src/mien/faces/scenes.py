@@ -17,6 +17,8 @@ SIDE_PX = 128
 GREY = 128
 """What lies outside a photo, in training and in use."""
 FACE_PX = 48
+Place = tuple[float, float, float]
+"""Centre and side of a face frame, in pixels."""
 
 
 class Spot(NamedTuple):
@@ -39,6 +41,14 @@ class Scene(NamedTuple):
     """Faces of which too little is seen to ask for an answer."""
 
 
+class Piece(NamedTuple):
+    """What is pasted: grey levels, how much of each pixel is pasted (0 to 1), centre and side of its face frame."""
+
+    grey: Float32[np.ndarray, "_ _"]
+    alpha: Float32[np.ndarray, "_ _"]
+    frame: Place = (FACE_PX / 2, FACE_PX / 2, float(FACE_PX))
+
+
 def draw(material: Material, rng: np.random.Generator, hard: list[Spot]) -> Scene:
     """Draw one scene. All randomness is `rng`'s; `hard` holds places that the network took for faces."""
     canvas = _background(material, rng, hard)
@@ -48,7 +58,7 @@ def draw(material: Material, rng: np.random.Generator, hard: list[Spot]) -> Scen
     for _ in range(rng.integers(0, 3 if len(placed) else 5)):
         if not portrait:
             _decoy(canvas, material, rng, placed)
-    for x, y, side in placed[np.argsort(placed[:, 2])] if len(placed) else ():
+    for x, y, side in placed[np.argsort(placed[:, 2])].tolist():
         _face(canvas, material, rng, (x, y, side))
     left, top, right, bottom = 0, 0, SIDE_PX, SIDE_PX
     if portrait or rng.random() < 0.25:
@@ -60,7 +70,7 @@ def draw(material: Material, rng: np.random.Generator, hard: list[Spot]) -> Scen
     return Scene(bordered, placed[seen >= 0.6], placed[(seen < 0.6) & (seen > 0.15)])
 
 
-def _background(material: Material, rng: np.random.Generator, hard: list[Spot]) -> Float32[np.ndarray, "s s"]:
+def _background(material: Material, rng: np.random.Generator, hard: list[Spot]) -> Float32[np.ndarray, "_ _"]:
     if hard and rng.random() < 0.4:
         spot = hard[rng.integers(len(hard))]
         image, scale = material.backgrounds_u8[spot.background], spot.scale * rng.uniform(0.8, 1.25)
@@ -85,7 +95,9 @@ def _placed(rng: np.random.Generator, portrait: bool) -> Float32[np.ndarray, "n 
     """Choose centres and sides of faces that overlap little."""
     if portrait:
         side = rng.uniform(20, 84)
-        return np.array([[SIDE_PX / 2 + rng.uniform(-9, 9), SIDE_PX / 2 + rng.uniform(-9, 9), side]], np.float32)
+        return np.array(
+            [[SIDE_PX / 2 + rng.uniform(-9, 9), SIDE_PX / 2 + rng.uniform(-9, 9), side]], np.float32
+        )
     wanted = rng.choice([1, 2, 3, 5, 8], p=[0.4, 0.25, 0.15, 0.12, 0.08])
     common = float(np.exp(rng.uniform(np.log(14), np.log(88))))
     rows: list[tuple[float, float, float]] = []
@@ -122,20 +134,21 @@ def _seen(faces: Float32[np.ndarray, "n 3"], visible: tuple[int, int, int, int])
     return np.where(centre, width * height / side**2, 0.2 * (width * height > 0)).astype(np.float32)
 
 
-def _face(canvas: Float32[np.ndarray, "s s"], material: Material, rng: np.random.Generator, where: tuple) -> None:
+def _face(
+    canvas: Float32[np.ndarray, "_ _"], material: Material, rng: np.random.Generator, where: Place
+) -> None:
     """Paste one face: a whole head, a head with another's expression, or a face with a drawn body or none."""
     kind = rng.random()
     if kind < 0.45:
-        grey, alpha, frame = _head(material, rng, where[2])
+        piece = _head(material, rng, where[2])
     else:
         if kind < 0.75:
             _body(canvas, material, rng, where)
-        grey, frame = _crop(material, rng).astype(np.float32), (24.0, 24.0, 48.0)
-        alpha = _mask(rng, square=kind > 0.9)
-    grey = _lit(grey, rng)
+        piece = Piece(_crop(material, rng).astype(np.float32), _mask(rng, square=kind > 0.9))
+    piece = piece._replace(grey=_lit(piece.grey, rng))
     if rng.random() < 0.25:
-        _accessory(grey, rng, frame)
-    _paste(canvas, grey, alpha, frame, where, rng, angle=rng.normal(0, 11))
+        _accessory(piece.grey, rng, piece.frame)
+    _paste(canvas, piece, where, rng)
     if rng.random() < 0.12:
         _occlude(canvas, material, rng, where)
 
@@ -145,8 +158,8 @@ def _crop(material: Material, rng: np.random.Generator) -> UInt8[np.ndarray, "48
     return face[:, ::-1] if rng.random() < 0.5 else face
 
 
-def _head(material: Material, rng: np.random.Generator, side: float) -> tuple:
-    """Return grey, alpha and frame of one head; its colours are mixed at random, which changes skin and hair."""
+def _head(material: Material, rng: np.random.Generator, side: float) -> Piece:
+    """Return one head; its colours are mixed to grey at random, which changes skin and hair."""
     sizes = material.heads[rng.integers(len(material.heads))]
     head = next((one for one in reversed(sizes) if one.frame_xys[2] >= 0.7 * side), sizes[0])
     weights = np.array([0.3, 0.59, 0.11]) * np.exp(rng.normal(0, 0.7, 3))
@@ -155,10 +168,10 @@ def _head(material: Material, rng: np.random.Generator, side: float) -> tuple:
     x, y, frame = head.frame_xys
     if rng.random() < 0.5:
         _express(grey, _crop(material, rng), (x, y, frame * rng.uniform(0.88, 1.02)))
-    return grey, head.rgba_u8[..., 3].astype(np.float32) / 255, head.frame_xys
+    return Piece(grey, head.rgba_u8[..., 3].astype(np.float32) / 255, head.frame_xys)
 
 
-def _express(grey: Float32[np.ndarray, "h w"], face: UInt8[np.ndarray, "48 48"], frame: tuple) -> None:
+def _express(grey: Float32[np.ndarray, "_ _"], face: UInt8[np.ndarray, "48 48"], frame: Place) -> None:
     """Put a face of FER2013 into a head, with the light of the head's own face."""
     x, y, side = frame
     left, top, size = round(x - side / 2), round(y - side / 2), round(side)
@@ -185,7 +198,7 @@ def _mask(rng: np.random.Generator, *, square: bool) -> Float32[np.ndarray, "48 
     return np.clip((1.0 - far) / rng.uniform(0.06, 0.3), 0, 1).astype(np.float32)
 
 
-def _lit(grey: Float32[np.ndarray, "h w"], rng: np.random.Generator) -> Float32[np.ndarray, "h w"]:
+def _lit(grey: Float32[np.ndarray, "_ _"], rng: np.random.Generator) -> Float32[np.ndarray, "_ _"]:
     """Change the light on one face: brightness curve, contrast, and a gradient from one side."""
     if rng.random() < 0.75:
         grey = 255 * (np.clip(grey, 0, 255) / 255) ** np.float32(np.exp(rng.normal(0, 0.35)))
@@ -198,7 +211,7 @@ def _lit(grey: Float32[np.ndarray, "h w"], rng: np.random.Generator) -> Float32[
     return grey.astype(np.float32).copy()
 
 
-def _accessory(grey: Float32[np.ndarray, "h w"], rng: np.random.Generator, frame: tuple) -> None:
+def _accessory(grey: Float32[np.ndarray, "_ _"], rng: np.random.Generator, frame: Place) -> None:
     """Draw glasses, dark glasses or a cap into the face."""
     x, y, side = frame
     shade = float(rng.uniform(0, 90))
@@ -218,7 +231,9 @@ def _accessory(grey: Float32[np.ndarray, "h w"], rng: np.random.Generator, frame
         cv2.rectangle(grey, (0, 0), (grey.shape[1], round(edge)), shade, -1)
 
 
-def _body(canvas: Float32[np.ndarray, "s s"], material: Material, rng: np.random.Generator, where: tuple) -> None:
+def _body(
+    canvas: Float32[np.ndarray, "_ _"], material: Material, rng: np.random.Generator, where: Place
+) -> None:
     """Draw shoulders, neck and hair of random shades, with the texture of a background."""
     x, y, side = where
     cloth, skin, hair = rng.uniform(10, 245, 3)
@@ -229,13 +244,14 @@ def _body(canvas: Float32[np.ndarray, "s s"], material: Material, rng: np.random
     ]
     for shade, (dx, dy), (a, b) in layers:
         mask = np.zeros((SIDE_PX, SIDE_PX), np.float32)
-        centre, axes = (round(x + dx * side), round(y + dy * side)), (max(1, round(a * side)), max(1, round(b * side)))
+        centre = round(x + dx * side), round(y + dy * side)
+        axes = max(1, round(a * side)), max(1, round(b * side))
         cv2.ellipse(mask, centre, axes, 0, 0, 360, 1.0, -1, cv2.LINE_AA)
         texture = _texture(material, rng, SIDE_PX)
         canvas += cv2.blur(mask, (3, 3)) * (shade + texture - canvas)
 
 
-def _texture(material: Material, rng: np.random.Generator, side: int) -> Float32[np.ndarray, "s s"]:
+def _texture(material: Material, rng: np.random.Generator, side: int) -> Float32[np.ndarray, "_ _"]:
     """Return a patch of a background with mean 0 and weak contrast."""
     image = material.backgrounds_u8[rng.integers(len(material.backgrounds_u8))]
     y, x = (rng.integers(0, length - min(side, length) + 1) for length in image.shape)
@@ -245,74 +261,89 @@ def _texture(material: Material, rng: np.random.Generator, side: int) -> Float32
 
 
 def _decoy(
-    canvas: Float32[np.ndarray, "s s"], material: Material, rng: np.random.Generator, faces: np.ndarray
+    canvas: Float32[np.ndarray, "_ _"],
+    material: Material,
+    rng: np.random.Generator,
+    faces: Float32[np.ndarray, "_ _"],
 ) -> None:
     """Paste what is no face by the same masks, so that the paste itself tells nothing."""
     side = float(np.exp(rng.uniform(np.log(14), np.log(90))))
     x, y = rng.uniform(0, SIDE_PX, 2)
     if any(max(abs(x - a), abs(y - b)) < 0.6 * (side + c) for a, b, c in faces):
         return
-    kind, where = rng.random(), (float(x), float(y), side)
-    if kind < 0.25:  # a head whose face is hidden by hair or cloth
-        grey, alpha, frame = _head(material, rng, side)
-        cx, cy, s = frame
-        half = (round(0.5 * s), round(0.62 * s))
-        top, left = max(0, round(cy - half[1])), max(0, round(cx - half[0]))
-        part = grey[top : round(cy + half[1]), left : round(cx + half[0])]
-        v, u = (np.mgrid[: part.shape[0], : part.shape[1]] + 0.5) / np.array(part.shape)[:, None, None] - 0.5
-        cover = np.clip((1 - np.sqrt((u / 0.5) ** 2 + (v / 0.5) ** 2)) / 0.12, 0, 1)
-        texture = cv2.resize(_texture(material, rng, 64), part.shape[::-1])
-        part += cover * (float(rng.uniform(10, 240)) + texture - part)
-        return _paste(canvas, _lit(grey, rng), alpha, frame, where, rng, angle=rng.normal(0, 11))
-    if rng.random() < 0.35:
-        _body(canvas, material, rng, where)
-    grey = _crop(material, rng).astype(np.float32)
-    if kind < 0.45:
-        grey = grey[::-1]
-    elif kind < 0.62:
-        size = int(rng.choice([8, 12, 16]))
-        blocks = grey.reshape(48 // size, size, 48 // size, size).swapaxes(1, 2).reshape(-1, size, size)
-        grey = blocks[rng.permutation(len(blocks))].reshape(48 // size, 48 // size, size, size)
-        grey = grey.swapaxes(1, 2).reshape(48, 48)
-    elif kind < 0.70:
-        grey = 255 - grey
-    elif kind < 0.76:
-        grey = cv2.GaussianBlur(grey, (0, 0), 9)
+    where = (float(x), float(y), side)
+    if rng.random() < 0.25:
+        piece = _head(material, rng, side)
+        _hide_face(piece, material, rng)
     else:
-        grey = np.float32(rng.uniform(30, 220)) + _texture(material, rng, 48) * 2
-    mask = _mask(rng, square=rng.random() < 0.3)
-    return _paste(canvas, _lit(np.ascontiguousarray(grey), rng), mask, (24.0, 24.0, 48.0), where, rng, rng.normal(0, 11))
+        if rng.random() < 0.35:
+            _body(canvas, material, rng, where)
+        piece = Piece(_no_face(material, rng), _mask(rng, square=rng.random() < 0.3))
+    _paste(canvas, piece._replace(grey=_lit(piece.grey, rng)), where, rng)
 
 
-def _paste(canvas, grey, alpha, frame, where, rng, angle: float) -> None:  # noqa: ANN001, PLR0913
-    """Warp an image so that its frame comes to `where`, and blend it into the canvas."""
+def _hide_face(piece: Piece, material: Material, rng: np.random.Generator) -> None:
+    """Cover the face of a head with hair or cloth, as on the back of a head."""
+    x, y, side = piece.frame
+    half = (round(0.5 * side), round(0.62 * side))
+    top, left = max(0, round(y - half[1])), max(0, round(x - half[0]))
+    part = piece.grey[top : round(y + half[1]), left : round(x + half[0])]
+    height, width = part.shape
+    v, u = (np.mgrid[:height, :width] + 0.5) / np.array([height, width])[:, None, None] - 0.5
+    cover = np.clip((1 - 2 * np.hypot(u, v)) / 0.12, 0, 1)
+    texture = cv2.resize(_texture(material, rng, 64), (width, height))
+    part += cover * (float(rng.uniform(10, 240)) + texture - part)
+
+
+def _no_face(material: Material, rng: np.random.Generator) -> Float32[np.ndarray, "_ _"]:
+    """Return a face upside down, scrambled, as a negative or without detail, or a piece of background."""
+    grey, kind = _crop(material, rng).astype(np.float32), rng.random()
+    if kind < 0.27:
+        return np.ascontiguousarray(grey[::-1])
+    if kind < 0.5:
+        size = int(rng.choice([8, 12, 16]))
+        across = FACE_PX // size
+        blocks = grey.reshape(across, size, across, size).swapaxes(1, 2).reshape(-1, size, size)
+        mixed = blocks[rng.permutation(len(blocks))].reshape(across, across, size, size)
+        return np.ascontiguousarray(mixed.swapaxes(1, 2).reshape(FACE_PX, FACE_PX))
+    if kind < 0.6:
+        return 255 - grey
+    if kind < 0.68:
+        return np.asarray(cv2.GaussianBlur(grey, (0, 0), 9), np.float32)
+    return np.float32(rng.uniform(30, 220)) + _texture(material, rng, FACE_PX) * 2
+
+
+def _paste(canvas: Float32[np.ndarray, "_ _"], piece: Piece, where: Place, rng: np.random.Generator) -> None:
+    """Turn and bend an image so that its frame comes to `where`, and blend it into the canvas."""
     x, y, side = where
-    fx, fy, frame_side = frame
-    scale, turn = side / frame_side, np.deg2rad(angle)
+    fx, fy, frame_side = piece.frame
+    scale, turn = side / frame_side, np.deg2rad(rng.normal(0, 11))
     wide, shear = np.exp(rng.normal(0, 0.05)), rng.normal(0, 0.06)
     matrix = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     matrix = matrix @ np.array([[wide, shear], [0, 1 / wide]])
     if rng.random() < 0.5:
         matrix[:, 0] *= -1
     offset = np.array([x, y]) - matrix @ np.array([fx, fy])
-    height, width = grey.shape
+    height, width = piece.grey.shape
     corners = matrix @ np.array([[0, width, 0, width], [0, 0, height, height]], float) + offset[:, None]
     x0, y0 = np.clip(np.floor(corners.min(1)), 0, SIDE_PX).astype(int)
     x1, y1 = np.clip(np.ceil(corners.max(1)), 0, SIDE_PX).astype(int)
     if x1 <= x0 or y1 <= y0:
         return
     full = np.column_stack([matrix, offset - np.array([x0, y0])])
-    size = (int(x1 - x0), int(y1 - y0))
+    size, images = (int(x1 - x0), int(y1 - y0)), [piece.grey, piece.alpha]
     if scale < 0.6:
         kernel = max(2, round(0.8 / scale))
-        grey, alpha = cv2.blur(grey, (kernel, kernel)), cv2.blur(alpha, (kernel, kernel))
-    warped = cv2.warpAffine(grey, full, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    mask = cv2.warpAffine(alpha, full, size, flags=cv2.INTER_LINEAR)
+        images = [cv2.blur(one, (kernel, kernel)) for one in images]
+    warped = cv2.warpAffine(images[0], full, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    mask = cv2.warpAffine(images[1], full, size, flags=cv2.INTER_LINEAR)
     part = canvas[y0:y1, x0:x1]
     part += mask * (warped - part)
 
 
-def _occlude(canvas: Float32[np.ndarray, "s s"], material: Material, rng: np.random.Generator, where: tuple) -> None:
+def _occlude(
+    canvas: Float32[np.ndarray, "_ _"], material: Material, rng: np.random.Generator, where: Place
+) -> None:
     """Cover up to a third of a face from one side."""
     x, y, side = where
     width, height = side * rng.uniform(0.2, 0.5, 2)
@@ -323,7 +354,7 @@ def _occlude(canvas: Float32[np.ndarray, "s s"], material: Material, rng: np.ran
         canvas[y0:y1, x0:x1] = rng.uniform(10, 240) + _texture(material, rng, SIDE_PX)[y0:y1, x0:x1]
 
 
-def _photographed(canvas: Float32[np.ndarray, "s s"], rng: np.random.Generator) -> UInt8[np.ndarray, "s s"]:
+def _photographed(canvas: Float32[np.ndarray, "_ _"], rng: np.random.Generator) -> UInt8[np.ndarray, "s s"]:
     """Change the whole scene as cameras and files do: light, blur, noise, JPEG."""
     if rng.random() < 0.6:
         canvas = 255 * (np.clip(canvas, 0, 255) / 255) ** np.float32(np.exp(rng.normal(0, 0.3)))
@@ -333,7 +364,9 @@ def _photographed(canvas: Float32[np.ndarray, "s s"], rng: np.random.Generator) 
         canvas = cv2.GaussianBlur(canvas, (0, 0), float(rng.uniform(0.4, 1.3)))
     elif kind < 0.4:
         small = int(rng.integers(SIDE_PX // 2, SIDE_PX))
-        canvas = cv2.resize(cv2.resize(canvas, (small, small), interpolation=cv2.INTER_AREA), (SIDE_PX, SIDE_PX))
+        canvas = cv2.resize(
+            cv2.resize(canvas, (small, small), interpolation=cv2.INTER_AREA), (SIDE_PX, SIDE_PX)
+        )
     if rng.random() < 0.4:
         canvas = canvas + rng.standard_normal(canvas.shape, np.float32) * np.float32(rng.uniform(1, 9))
     image = np.clip(canvas, 0, 255).astype(np.uint8)

@@ -23,7 +23,9 @@ def targets(scene: Scene, stride: int, least: float, most: float) -> Float32[np.
     result = np.zeros((6, cells, cells), np.float32)
     result[1] = 1
     centre_y, centre_x = (np.mgrid[:cells, :cells].astype(np.float32) + 0.5) * stride
-    rows = [(*row, True) for row in scene.faces_xys.tolist()] + [(*row, False) for row in scene.unsure_xys.tolist()]
+    rows = [(*row, True) for row in scene.faces_xys.tolist()] + [
+        (*row, False) for row in scene.unsure_xys.tolist()
+    ]
     for x, y, side, sure in sorted(rows, key=lambda row: -row[2]):
         far = (centre_x - x) ** 2 + (centre_y - y) ** 2
         if side > most * UNSURE:
