@@ -36,7 +36,8 @@ def detector(
     from mien.cli.terminal import complain, say
 
     with needs("train"):
-        from mien.faces.run import Plan, Sources, train_detector
+        from mien.faces.fit import Plan, Sources
+        from mien.faces.run import train_detector
 
     sources, plan = Sources(heads, faces, backgrounds), Plan(steps=steps, seed=seed)
     say(str(train_detector(sources, out, plan, resume=resume, tell=complain)))

@@ -67,7 +67,9 @@ class Mien:
 
     def _find(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:
         grey = cv2.cvtColor(image_rgb_u8, cv2.COLOR_RGB2GRAY)
-        rows = np.concatenate([self._candidates(small, *back) for small, *back in levels(grey)])
+        rows = np.concatenate(
+            [self._candidates(small, factor, margin) for small, factor, margin in levels(grey)]
+        )
         rows = rows[suppress(rows)]
         return [Face(_box(row), float(row[0]), self.name, _box(row)) for row in rows]
 

@@ -76,14 +76,15 @@ def _batch(seed: int, step: int, size: int, hard: list[Spot]) -> tuple[np.ndarra
 
 def _batches(
     pool: ProcessPoolExecutor, plan: Plan, first: int, last: int, hard: list[Spot]
-) -> Iterator[tuple]:
+) -> Iterator[tuple[np.ndarray, ...]]:
     """Yield the batches of the steps first..last-1, drawn ahead by the worker.
 
     Drawing costs as much as a step, so every batch is used twice: some steps later as its mirror image in other
     light.
     """
     waiting = deque(pool.submit(_batch, plan.seed, step, plan.batch, hard) for step in range(first, last, 2))
-    rng, again = np.random.default_rng((plan.seed, first, 2)), deque()
+    rng = np.random.default_rng((plan.seed, first, 2))
+    again: deque[tuple[np.ndarray, ...]] = deque()
     for _ in range(last - first):
         if waiting and len(again) <= AHEAD:
             again.append(waiting.popleft().result())
@@ -116,9 +117,11 @@ class _State:
     def __init__(self, plan: Plan) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(plan.seed)
-            self.network = Detector().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.network = Detector().to(memory_format=torch.channels_last)
         self.average = AveragedModel(
-            self.network, multi_avg_fn=get_ema_multi_avg_fn(plan.ema), use_buffers=True
+            self.network,
+            multi_avg_fn=get_ema_multi_avg_fn(plan.ema),  # type: ignore[no-untyped-call]
+            use_buffers=True,
         )
         decayed = [p for p in self.network.parameters() if p.ndim > 1]
         plain = [p for p in self.network.parameters() if p.ndim <= 1]
@@ -129,6 +132,12 @@ class _State:
         self.optimiser = torch.optim.AdamW(groups, plan.peak_lr)
         self.done = 0
         self.hard: list[Spot] = []
+
+    @property
+    def averaged(self) -> Detector:
+        """The network with averaged weights."""
+        assert isinstance(self.average.module, Detector)
+        return self.average.module
 
     def load(self, path: Path, plan: Plan) -> None:
         """Continue from a checkpoint.
@@ -152,8 +161,11 @@ class _State:
 
     def save(self, path: Path, plan: Plan) -> None:
         """Write a checkpoint and move it into place."""
-        parts = {"network": self.network, "average": self.average, "optimiser": self.optimiser}
-        state = {name: part.state_dict() for name, part in parts.items()}
+        state = {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
         with files.replacing(path) as handle:
             torch.save(
                 state | {"plan": asdict(plan), "step": self.done, "hard": [list(spot) for spot in self.hard]},
@@ -181,7 +193,7 @@ def fit(sources: Sources, out: Path, plan: Plan, *, resume: bool, tell: Callable
             started, last = time.monotonic(), min(state.done + plan.chunk_steps, plan.steps)
             mean = _train(state, plan, _batches(pool, plan, state.done, last, state.hard))
             state.done = last
-            new = mine(state.average.module, grounds, np.random.default_rng((plan.seed, last, 1)))
+            new = mine(state.averaged, grounds, np.random.default_rng((plan.seed, last, 1)))
             state.hard = (state.hard + new)[-plan.hard_kept :]
             state.save(path, plan)
             seconds = round(time.monotonic() - started, 1)
@@ -189,9 +201,7 @@ def fit(sources: Sources, out: Path, plan: Plan, *, resume: bool, tell: Callable
             with (out / "history.jsonl").open("a", encoding="utf-8") as history:
                 history.write(json.dumps(row) + "\n")
             tell(f"step {last}/{plan.steps}  loss {mean:.4f}  new hard negatives {len(new)}  {seconds} s")
-    network = state.average.module
-    assert isinstance(network, Detector)
-    return network
+    return state.averaged
 
 
 def _train(state: _State, plan: Plan, batches: Iterator[tuple[np.ndarray, ...]]) -> float:
@@ -205,7 +215,7 @@ def _train(state: _State, plan: Plan, batches: Iterator[tuple[np.ndarray, ...]])
         answers = state.network(image.float().contiguous(memory_format=torch.channels_last))
         value = loss(answers, tuple(wanted))
         state.optimiser.zero_grad(set_to_none=True)
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(state.network.parameters(), 5.0)
         state.optimiser.step()
         state.average.update_parameters(state.network)

@@ -29,10 +29,12 @@ class Detector(nn.Module):
         self.fine = nn.Sequential(block(48, 32), nn.Conv2d(32, 4, 1))
         self.coarse = nn.Sequential(block(56, 32), nn.Conv2d(32, 4, 1))
         for head in (self.fine, self.coarse):
-            nn.init.normal_(head[1].weight, std=0.01)
-            nn.init.zeros_(head[1].bias)
-            head[1].bias.data[0] = -4.0  # a face is rare
-            head[1].bias.data[3] = 1.2
+            last = head[1]
+            assert isinstance(last, nn.Conv2d)
+            nn.init.normal_(last.weight, std=0.01)
+            last.bias = nn.Parameter(
+                torch.tensor([-4.0, 0.0, 0.0, 1.2])
+            )  # a face is rare; 3.3 strides are usual
 
     def forward(self, grey: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the two maps."""

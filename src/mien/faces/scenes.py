@@ -81,7 +81,7 @@ def _background(material: Material, rng: np.random.Generator, hard: list[Spot]) 
         scale = float(np.exp(rng.uniform(np.log(0.5), np.log(2.5))))
         x, y = rng.uniform(0, image.shape[1]), rng.uniform(0, image.shape[0])
     angle = rng.normal(0, 6)
-    matrix = cv2.getRotationMatrix2D((float(x), float(y)), angle, scale)
+    matrix = np.asarray(cv2.getRotationMatrix2D((float(x), float(y)), angle, scale), np.float64)
     matrix[:, 2] += SIDE_PX / 2 - np.array([x, y])
     if scale < 0.8:
         image = cv2.blur(image, (2, 2))
