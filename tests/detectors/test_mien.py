@@ -10,7 +10,8 @@ import pytest
 
 from mien.detectors import bundle, open_detector
 from mien.detectors.mien import Mien, Scale, levels, suppress
-from mien.errors import BundleError
+from mien.errors import BundleError, ConfigError
+from mien.faces.run import MATERIAL, NOTES
 
 
 def graph_with(fine: dict[tuple[int, int], tuple[float, float, float, float]]):
@@ -116,10 +117,15 @@ def test_a_folder_that_is_no_detector_says_so(tmp_path, content, message):
         bundle.open_bundle(tmp_path)
 
 
-def test_the_shipped_detector_is_small_whole_and_names_the_authors_of_its_material():
-    detector = open_detector("mien")
-    facts, graphs = bundle.read(bundle.built_in_folder())
-    assert detector.name == "mien"
-    assert sum(map(len, graphs.values())) <= 300_000
-    assert "DeBruine" in " ".join(facts.material)
-    assert "CC BY 4.0" in (bundle.built_in_folder() / "README.md").read_text(encoding="utf-8")
+def test_it_needs_a_trained_folder_and_says_how_to_get_one(tmp_path):
+    with pytest.raises(ConfigError, match=r"needs a trained detector: make one with `mien detector`"):
+        open_detector("mien")
+    with pytest.raises(BundleError, match="is no trained detector"):
+        open_detector("mien", tmp_path)
+
+
+def test_the_card_names_the_authors_of_the_material():
+    facts = FACTS.model_copy(update={"material": MATERIAL, "notes": NOTES})
+    text = bundle.page(facts, {"int8": b"12345"})
+    for words in ("DeBruine", "CC BY 4.0", "FER2013", "skin tone", "`model.int8.onnx` 0 KB"):
+        assert words in text

@@ -7,8 +7,6 @@ their hashes, when the folder is opened; nothing is unpickled or downloaded.
 from __future__ import annotations
 
 import json
-from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -20,11 +18,11 @@ from mien.errors import BundleError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 CONFIG, PAGE = "detector.json", "README.md"
 GRAPHS = {"onnx": "model.onnx", "int8": "model.int8.onnx"}
 """Names of the graphs' files; a folder holds one of them or both, and the last that is there is used."""
-BUILT_IN = "mien_faces"
 
 
 class _Strict(BaseModel):
@@ -120,16 +118,6 @@ def open_bundle(folder: Path, kind: str | None = None) -> Mien:
     if chosen not in graphs:
         raise BundleError(f"detector {folder} has no {chosen} graph: expected one of {', '.join(graphs)}")
     return Mien(run_by_onnx_runtime(graphs[chosen]), Scale(facts.gain, facts.bias), facts.threshold)
-
-
-def built_in() -> Mien:
-    """Open the detector that is shipped in the package."""
-    return open_bundle(built_in_folder())
-
-
-def built_in_folder() -> Path:
-    """Return where that detector lies."""
-    return Path(str(resources.files("mien").joinpath("models", BUILT_IN)))
 
 
 def run_by_onnx_runtime(graph: bytes) -> Any:

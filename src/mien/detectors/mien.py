@@ -1,4 +1,4 @@
-"""`mien`: the detector in this package, a small network trained by `mien detector` on drawn scenes.
+"""`mien`: a small network that `mien detector` trains on drawn scenes.
 
 Its box is the face frame: the square that an image of FER2013 would show.
 """
