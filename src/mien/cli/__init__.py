@@ -26,6 +26,7 @@ COMMANDS = {
         "data": "Look at a dataset, pack it, preview augmentation.",
         "recipes": "List the shipped training recipes, or show one.",
         "train": "Train a network on a dataset and write its model folder.",
+        "detector": "Train a face detector on drawn scenes.",
     },
     "Judge models": {
         "evaluate": "Measure how often a model is right on a dataset.",

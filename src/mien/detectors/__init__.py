@@ -7,7 +7,7 @@ square around the face, it should state each face's frame (`mien.results.Face.fr
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from mien.detectors.weights import YUNET, Weights, verified
 from mien.errors import ConfigError, did_you_mean, needs
@@ -41,12 +41,20 @@ class Entry(NamedTuple):
     """The file that a user fetches or hands over; None where a package brings what is needed."""
     extra: str | None = None
     """The extra of this package that installs what it needs."""
+    trained: bool = False
+    """Whether its weights are a folder that the user trained; no such folder is shipped."""
     advice: str = ""
     """What the user loses with it, and how to get a better one."""
 
 
 CATALOG = {
     "yunet": Entry("mien.detectors.yunet:YuNet", "MIT", "a small network", weights=YUNET),
+    "mien": Entry(
+        "mien.detectors.bundle:open_bundle",
+        "Apache-2.0",
+        "a small network that `mien detector` trains",
+        trained=True,
+    ),
     "haar": Entry(
         "mien.detectors.haar:Haar",
         "Apache-2.0",
@@ -80,17 +88,28 @@ def open_detector(name: str = "auto", weights: Path | None = None) -> FaceDetect
     if name == "auto":
         return Auto(best_at_hand(weights), weights)
     entry = CATALOG[name]
-    if weights and not entry.weights:
+    if weights and not (entry.weights or entry.trained):
         raise ConfigError(
             f"detector {name} takes no weights: leave out detector_weights, or use detector yunet"
         )
-    content = [verified(entry.weights, weights or entry.weights.cached())] if entry.weights else []
+    content: list[Any] = [verified(entry.weights, weights or entry.weights.cached())] if entry.weights else []
+    if entry.trained:
+        content = [_folder(name, weights)]
     module, kind = entry.home.split(":")
     if entry.extra is None:
         detector: FaceDetector = getattr(import_module(module), kind)(*content)
         return detector
     with needs(entry.extra):
         return getattr(import_module(module), kind)(*content)
+
+
+def _folder(name: str, weights: Path | None) -> Path:
+    if weights is None:
+        raise ConfigError(
+            f"detector {name} needs a trained detector: make one with `mien detector`, and give its folder as "
+            f"`detector_weights`"
+        )
+    return weights
 
 
 def best_at_hand(weights: Path | None = None) -> str:

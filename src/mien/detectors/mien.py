@@ -1,0 +1,135 @@
+"""`mien`: a small network that `mien detector` trains on drawn scenes.
+
+Its box is the face frame: the square that an image of FER2013 would show.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import cv2
+import numpy as np
+
+from mien.detectors.shrink import search
+from mien.results import Face
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from jaxtyping import Float32, UInt8
+
+    from mien.results import Box
+
+    Graph = Callable[[Float32[np.ndarray, "1 1 y x"]], list[Float32[np.ndarray, "1 4 v u"]]]
+
+STRIDES = (8, 16)
+"""Pixels from one cell to the next in the two maps of an answer."""
+STEP = 4
+"""Each searched image is this many times smaller than the one before; one answer covers faces of 17 to 82 px."""
+LEAST_PX = 17
+"""Faces smaller than this in the searched image are not asked for."""
+OUTSIDE = 128
+"""Grey level around the image, as in training."""
+MARGIN_PX = 16
+"""Width of that border around all but the largest of the searched images."""
+MOST = 400
+"""Candidates of one map that are compared with each other, so that the time for a busy image is bounded."""
+SAME_IOU, INSIDE = 0.35, 0.6
+"""Two boxes are one face if their intersection is more than this fraction of their union, or of the smaller one."""
+
+
+class Scale(NamedTuple):
+    """From a logit of the network to a probability: 1 / (1 + exp(-(gain * logit + bias)))."""
+
+    gain: float = 1.0
+    bias: float = 0.0
+
+    def probability(self, logits: Float32[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
+        """Return the probability that each candidate is a face."""
+        return (1 / (1 + np.exp(-np.clip(self.gain * logits + self.bias, -60, 60)))).astype(np.float32)
+
+
+RAW = Scale()
+
+
+class Mien:
+    """A fully convolutional network run by ONNX Runtime on one thread; one object may serve several threads."""
+
+    name = "mien"
+    longest_side_px = 640
+
+    def __init__(self, graph: Graph, scale: Scale = RAW, threshold: float = 0.5) -> None:
+        self._graph, self._scale, self._threshold = graph, scale, threshold
+
+    def detect(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:
+        """Return the faces from left to right, each with the probability that it is one."""
+        return search(image_rgb_u8, self.longest_side_px, self._find)
+
+    def _find(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:
+        grey = cv2.cvtColor(image_rgb_u8, cv2.COLOR_RGB2GRAY)
+        rows = np.concatenate(
+            [self._candidates(small, factor, margin) for small, factor, margin in levels(grey)]
+        )
+        rows = rows[suppress(rows)]
+        return [Face(_box(row), float(row[0]), self.name, _box(row)) for row in rows]
+
+    def _candidates(
+        self, grey: UInt8[np.ndarray, "y x"], factor: float, margin: int
+    ) -> Float32[np.ndarray, "n 4"]:
+        """Return probability, centre x and y, and side of what may be faces, in pixels of the whole image."""
+        found = []
+        for answer, stride in zip(self._graph(grey.astype(np.float32)[None, None]), STRIDES, strict=True):
+            logits, dx, dy, log_side = answer[0]
+            peak = logits >= cv2.dilate(logits, np.ones((3, 3), np.uint8))
+            probs = np.where(peak, self._scale.probability(logits), 0)
+            v, u = np.nonzero(probs >= self._threshold)
+            if len(v) > MOST:
+                best = np.argpartition(-probs[v, u], MOST)[:MOST]
+                v, u = v[best], u[best]
+            x, y = (u + 0.5 + dx[v, u]) * stride - margin, (v + 0.5 + dy[v, u]) * stride - margin
+            side = np.exp(np.clip(log_side[v, u], -2, 4)) * stride
+            found.append(np.stack([probs[v, u], x * factor, y * factor, side * factor], axis=1))
+        return np.concatenate(found).astype(np.float32)
+
+
+def levels(grey: UInt8[np.ndarray, "h w"]) -> Iterator[tuple[UInt8[np.ndarray, "y x"], float, int]]:
+    """Yield the searched images: bordered to multiples of 16, the factor back to whole pixels, width of the border.
+
+    They end with the one in which a face as large as the image is small enough.
+    """
+    factor, margin = 1.0, 0
+    height, width = grey.shape
+    while factor == 1 or max(height, width) / factor * STEP > 2 * STRIDES[-1] * STEP:
+        size = max(1, round(width / factor)), max(1, round(height / factor))
+        small = grey if factor == 1 else cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+        below, beside = (margin + (-(side + 2 * margin) % 16) for side in small.shape)
+        bordered = cv2.copyMakeBorder(
+            small, margin, below, margin, beside, cv2.BORDER_CONSTANT, value=(float(OUTSIDE),)
+        )
+        yield bordered, factor, margin
+        factor, margin = factor * STEP, MARGIN_PX
+
+
+def suppress(rows: Float32[np.ndarray, "n 4"]) -> list[int]:
+    """Return the rows that are left if, of two that are one face, the less probable one goes; best first."""
+    order = np.argsort(-rows[:, 0], kind="stable")
+    _, x, y, side = rows[order].T
+    near = [
+        np.minimum.outer(c + side / 2, c + side / 2) - np.maximum.outer(c - side / 2, c - side / 2)
+        for c in (x, y)
+    ]
+    common = np.clip(near[0], 0, None) * np.clip(near[1], 0, None)
+    area = side**2
+    union = area[:, None] + area - common
+    same = (common > SAME_IOU * union) | (common > INSIDE * np.minimum.outer(area, area))
+    alive, kept = np.ones(len(rows), bool), []
+    for place in range(len(rows)):
+        if alive[place]:
+            kept.append(int(order[place]))
+            alive &= ~same[place]
+    return kept
+
+
+def _box(row: Float32[np.ndarray, "4"]) -> Box:
+    _, x, y, side = row.tolist()
+    return (x - side / 2, y - side / 2, x + side / 2, y + side / 2)

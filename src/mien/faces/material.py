@@ -1,0 +1,168 @@
+"""The material of drawn scenes: heads cut out of their ground, faces of FER2013, photographs without a face."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from mien.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from jaxtyping import Float32, UInt8
+
+    from mien.results import Box
+
+LEVELS_PX = (144, 72, 36)
+"""Each head is kept at three sizes, by the side of its face frame, so that no warp shrinks by more than two."""
+FRAME_OF_BOX = (1.30, -0.01, 0.02)
+"""Side, shift right and shift down of the face frame, as fractions of the width of a YuNet box."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """One head at one size."""
+
+    rgba_u8: UInt8[np.ndarray, "h w 4"]
+    """Colour and how much of each pixel belongs to the person."""
+    frame_xys: tuple[float, float, float]
+    """Centre and side of the face frame in pixels of this image."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that scenes are drawn from."""
+
+    heads: list[tuple[Head, ...]]
+    """For each person the head at the sizes of `LEVELS_PX`."""
+    faces_u8: UInt8[np.ndarray, "n 48 48"]
+    backgrounds_u8: list[UInt8[np.ndarray, "_ _"]]
+
+
+def read_material(heads: Path, faces: Path, backgrounds: Path, *, held_out: bool = False) -> Material:
+    """Read the three archives; `held_out` takes the part that training never sees.
+
+    Every eighth background and every eighth head is held out; of the faces, those under `test/`.
+
+    Raises:
+        DataError: an archive cannot be read or lacks what is expected.
+    """
+    return Material(
+        [_levels(rgb, box) for rgb, box in every_eighth(list(_heads(heads)), held_out)],
+        np.stack([_sized(face) for _, face in _images(faces, "test/" if held_out else "train/", grey=True)]),
+        read_backgrounds(backgrounds, held_out=held_out),
+    )
+
+
+def check_material(heads: Path, faces: Path) -> None:
+    """Read one head and one face, so that a wrong path stops a run before its worker starts.
+
+    Raises:
+        DataError: an archive cannot be read or lacks what is expected.
+    """
+    next(_heads(heads))
+    next(_images(faces, "train/", grey=True))
+    next(_images(faces, "test/", grey=True))
+
+
+def read_backgrounds(path: Path, *, held_out: bool) -> list[UInt8[np.ndarray, "_ _"]]:
+    """Read the photographs without a face, as grey images of their own sizes."""
+    return every_eighth([image for _, image in _images(path, "", grey=True)], held_out)
+
+
+def every_eighth(items: list[Any], wanted: bool) -> list[Any]:
+    """Return every eighth item, or all others."""
+    return [item for place, item in enumerate(items) if (place % 8 == 7) == wanted]
+
+
+def _images(path: Path, folder: str, *, grey: bool) -> Iterator[tuple[str, np.ndarray]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [n for n in sorted(archive.namelist()) if n.startswith(folder) and n.endswith(".jpg")]
+            if not names:
+                raise DataError(
+                    f"{path.name} holds no .jpg images under {folder or 'its root'}: check the path"
+                )
+            for name in names:
+                kind = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR_RGB
+                image = cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), kind)
+                if image is None:
+                    raise DataError(f"{path.name}: {name} is no image that can be read")
+                yield name, image
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"cannot read {path}: expected a zip of .jpg images ({error})") from error
+
+
+def _heads(path: Path) -> Iterator[tuple[np.ndarray, Box]]:
+    """Yield each head's image and its face box."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            boxes = json.loads(archive.read("yunet_boxes_xyxy.json"))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path} holds no yunet_boxes_xyxy.json with the boxes of its heads: {error}"
+        ) from error
+    for name, image in _images(path, "", grey=False):
+        if name in boxes and len(boxes[name]) == 1:
+            yield image, tuple(boxes[name][0])
+
+
+def _sized(face: np.ndarray) -> np.ndarray:
+    return face if face.shape == (48, 48) else cv2.resize(face, (48, 48), interpolation=cv2.INTER_AREA)
+
+
+def _levels(rgb_u8: UInt8[np.ndarray, "h w 3"], box: Box) -> tuple[Head, ...]:
+    scale, right, down = FRAME_OF_BOX
+    x0, y0, x1, y1 = box
+    width = x1 - x0
+    frame = ((x0 + x1) / 2 + right * width, (y0 + y1) / 2 + down * width, scale * width)
+    rgba = np.dstack([rgb_u8, cut_out(rgb_u8)])
+    levels = []
+    for side in LEVELS_PX:
+        factor = side / frame[2]
+        size = (round(rgb_u8.shape[1] * factor), round(rgb_u8.shape[0] * factor))
+        small = cv2.resize(rgba, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+        levels.append(Head(small, (frame[0] * factor, frame[1] * factor, float(side))))
+    return tuple(levels)
+
+
+def cut_out(rgb_u8: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"]:
+    """Return 255 where a person stands before a plain ground, 0 on the ground, soft between.
+
+    The ground is a smooth surface through the pixels along the top and the upper sides. What differs little from it
+    and is joined to the top is ground.
+    """
+    height, width = rgb_u8.shape[:2]
+    small = cv2.resize(rgb_u8, (180, round(180 * height / width)), interpolation=cv2.INTER_AREA)
+    ground = _ground(small)
+    distance = np.abs(small.astype(np.float32) - ground).max(-1)
+    near = (cv2.GaussianBlur(distance, (0, 0), 0.8) < 15).astype(np.uint8)
+    near = cv2.morphologyEx(near, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    _, parts = cv2.connectedComponents(near, connectivity=4)
+    joined = np.unique(parts[:3])
+    outside = np.isin(parts, joined[joined > 0])
+    person = cv2.morphologyEx((~outside).astype(np.uint8) * 255, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    _, parts, sizes, _ = cv2.connectedComponentsWithStats(person)
+    person[parts != 1 + int(np.argmax(sizes[1:, cv2.CC_STAT_AREA]))] = 0
+    soft = cv2.GaussianBlur(cv2.erode(person, np.ones((2, 2), np.uint8)), (0, 0), 0.9)
+    return cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _ground(small: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:
+    """Fit a surface of second degree to the border pixels, which show the ground."""
+    height, width = small.shape[:2]
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    x, y = x / width - 0.5, y / height - 0.5
+    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], -1)
+    border = np.zeros((height, width), bool)
+    border[:4] = True
+    border[: height * 5 // 8, :8] = border[: height * 5 // 8, -8:] = True
+    found, *_ = np.linalg.lstsq(terms[border], small[border].astype(np.float32), rcond=None)
+    return (terms @ found).astype(np.float32)

@@ -1,0 +1,131 @@
+"""The detector of the package: searched images, candidates, suppression, its folder on disk."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import numpy as np
+import pytest
+
+from mien.detectors import bundle, open_detector
+from mien.detectors.mien import Mien, Scale, levels, suppress
+from mien.errors import BundleError, ConfigError
+from mien.faces.run import MATERIAL, NOTES
+
+
+def graph_with(fine: dict[tuple[int, int], tuple[float, float, float, float]]):
+    """Return a fake network: answers at some cells (row, column) of the fine map of the largest image."""
+    calls = []
+
+    def run(grey):
+        rows, columns = grey.shape[2] // 8, grey.shape[3] // 8
+        maps = [
+            np.full((1, 4, rows, columns), -9, np.float32),
+            np.full((1, 4, rows // 2, columns // 2), -9, np.float32),
+        ]
+        if not calls:
+            for (v, u), answer in fine.items():
+                maps[0][0, :, v, u] = answer
+        calls.append(grey.shape[2:])
+        return maps
+
+    run.calls = calls
+    return run
+
+
+def test_a_cell_becomes_a_square_in_pixels_of_the_image():
+    graph = graph_with({(3, 7): (2.0, 0.25, -0.5, np.log(4))})
+    (face,) = Mien(graph).detect(np.zeros((101, 149, 3), np.uint8))
+    # centre x (7 + .5 + .25) * 8 = 62, y (3 + .5 - .5) * 8 = 24, side 4 * 8 = 32
+    assert face.box_xyxy_px == pytest.approx((46, 8, 78, 40), abs=1e-3)
+    assert face.frame_xyxy_px == face.box_xyxy_px
+    assert face.score == pytest.approx(1 / (1 + np.exp(-2)), abs=1e-6)
+    # 101 x 149 to multiples of 16; a quarter is 25 x 37, with borders of 16 on both sides 57 x 69
+    assert graph.calls == [(112, 160), (64, 80)]
+
+
+def test_large_images_are_searched_small_and_boxes_come_back():
+    graph = graph_with({(3, 7): (2.0, 0, 0, np.log(4))})
+    (face,) = Mien(graph).detect(np.zeros((960, 1280, 3), np.uint8))
+    assert graph.calls[0] == (480, 640)
+    assert face.box_xyxy_px == pytest.approx((2 * 44, 2 * 12, 2 * 76, 2 * 44), abs=1e-3)
+
+
+def test_the_score_is_the_calibrated_probability_and_the_threshold_is_one_of_it():
+    graph = graph_with({(3, 7): (2.0, 0, 0, 1)})
+    assert Mien(graph, Scale(2, -4), threshold=0.49).detect(np.zeros((64, 96, 3), np.uint8))[0].score == 0.5
+    graph.calls.clear()
+    assert Mien(graph, Scale(2, -4), threshold=0.51).detect(np.zeros((64, 96, 3), np.uint8)) == []
+
+
+def test_searched_images_end_when_the_whole_image_could_be_one_face():
+    shapes = [(grey.shape, factor, margin) for grey, factor, margin in levels(np.zeros((480, 640), np.uint8))]
+    assert shapes == [((480, 640), 1.0, 0), ((160, 192), 4.0, 16), ((64, 80), 16.0, 16)]
+    assert [factor for _, factor, _ in levels(np.zeros((3, 5), np.uint8))] == [1.0]
+
+
+def test_of_two_boxes_of_one_face_the_less_probable_goes():
+    rows = np.array([
+        [0.6, 52, 50, 40],   # much in common with the next
+        [0.9, 50, 50, 40],
+        [0.8, 150, 50, 40],  # another face
+        [0.7, 55, 55, 12],   # inside the first
+        [0.5, 78, 50, 40],   # beside it: 12 of 40 px in common, IoU .18
+    ], np.float32)  # fmt: skip
+    assert suppress(rows) == [1, 2, 4]
+    assert suppress(np.empty((0, 4), np.float32)) == []
+
+
+def test_thousands_of_candidates_take_bounded_time():
+    rng = np.random.default_rng(0)
+
+    def busy(grey):
+        rows, columns = grey.shape[2] // 8, grey.shape[3] // 8
+        return [rng.normal(3, 1, (1, 4, rows // s, columns // s)).astype(np.float32) for s in (1, 2)]
+
+    started = time.process_time()
+    faces = Mien(busy).detect(np.zeros((640, 640, 3), np.uint8))
+    assert 0 < len(faces) <= 2 * 3 * 400
+    assert time.process_time() - started < 2
+
+
+FACTS = bundle.Facts(
+    name="f", parameters=1, threshold=0.5, gain=1, bias=0, training={}, material=("m",), checked={}
+)
+
+
+def test_a_changed_graph_is_refused(tmp_path):
+    bundle.save(tmp_path, FACTS, {"int8": b"graph"})
+    (tmp_path / "model.int8.onnx").write_bytes(b"Graph")
+    with pytest.raises(BundleError, match=r"model.int8.onnx has SHA-256 .* changed or damaged"):
+        bundle.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no trained detector: cannot read its detector.json"),
+        ("{", "cannot be used: it: Invalid JSON"),
+        (json.dumps({"format": "mien.detector/2"}), "cannot be used: format"),
+    ],
+)
+def test_a_folder_that_is_no_detector_says_so(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "detector.json").write_text(content)
+    with pytest.raises(BundleError, match=message):
+        bundle.open_bundle(tmp_path)
+
+
+def test_it_needs_a_trained_folder_and_says_how_to_get_one(tmp_path):
+    with pytest.raises(ConfigError, match=r"needs a trained detector: make one with `mien detector`"):
+        open_detector("mien")
+    with pytest.raises(BundleError, match="is no trained detector"):
+        open_detector("mien", tmp_path)
+
+
+def test_the_card_names_the_authors_of_the_material():
+    facts = FACTS.model_copy(update={"material": MATERIAL, "notes": NOTES})
+    text = bundle.page(facts, {"int8": b"12345"})
+    for words in ("DeBruine", "CC BY 4.0", "FER2013", "skin tone", "`model.int8.onnx` 0 KB"):
+        assert words in text

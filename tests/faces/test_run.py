@@ -1,0 +1,115 @@
+"""Training, resuming and finishing a detector on a few drawn scenes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mien.detectors import bundle
+from mien.errors import ConfigError, TrainingError
+from mien.faces import finish, run
+from mien.faces.fit import Plan, Sources, fit, learning_rate, mine, mirrored
+from mien.faces.network import Detector, loss
+from mien.faces.targets import HEADS, targets
+from tests.faces.test_scenes import archives, material, scene_with  # noqa: F401 - fixtures
+
+PLAN = Plan(steps=4, batch=2, chunk_steps=2, warm_up_steps=1)
+
+
+def test_the_learning_rate_rises_stays_and_falls():
+    plan = Plan(steps=100, warm_up_steps=10, decay=0.5, peak_lr=1.0)
+    assert [learning_rate(plan, step) for step in (0, 9, 49, 75, 99)] == pytest.approx([0.1, 1, 1, 0.5, 0.02])
+
+
+def test_a_batch_in_a_mirror_has_its_answers_mirrored_and_keeps_what_is_outside():
+    scene = scene_with((62, 24, 32))
+    image = np.full((1, 1, 128, 128), 128, np.uint8)
+    image[0, 0, 5, 7] = 200
+    batch = (image, *(targets(scene, *head)[None] for head in HEADS))
+    same = mirrored(batch, np.random.default_rng(0))
+    expected = targets(scene_with((128 - 62, 24, 32)), *HEADS[0])
+    assert same[1][0] == pytest.approx(expected, abs=1e-5)
+    assert same[0][0, 0, 5, 120] not in {128, 200}
+    assert (same[0] != 128).sum() == 1
+
+
+def test_the_loss_falls_on_one_batch():
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    images = torch.from_numpy(rng.integers(0, 255, (2, 1, 128, 128)).astype(np.float32))
+    wanted = tuple(
+        torch.from_numpy(np.stack([targets(scene_with((62, 24, 32)), *head)] * 2)) for head in HEADS
+    )
+    network = Detector()
+    optimiser = torch.optim.AdamW(network.parameters(), 3e-3)
+    values = []
+    for _ in range(12):
+        value = loss(network(images), wanted)
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+        values.append(float(value.detach()))
+    assert values[-1] < 0.5 * values[0]
+
+
+def test_hard_negatives_are_places_in_the_background_itself():
+    class Sees(Detector):
+        def forward(self, grey):
+            maps = [torch.full((1, 4, grey.shape[2] // s, grey.shape[3] // s), -9.0) for s in (8, 16)]
+            maps[0][0, 0, 1, 2] = 9
+            return tuple(maps)
+
+    (spot,) = mine(Sees(), [np.zeros((160, 240), np.uint8)], np.random.default_rng(0), 1)
+    # cell (1, 2) is at x 20, y 12 of the image as it was searched
+    assert spot.background == 0
+    assert (spot.x * spot.scale, spot.y * spot.scale) == pytest.approx((20, 12), rel=0.15)
+
+
+def test_a_resumed_run_ends_as_one_that_never_stopped(tmp_path, archives):  # noqa: F811
+    sources, told = Sources(**archives), []
+    straight = fit(sources, tmp_path / "a", PLAN, resume=False, tell=told.append)
+    assert [line.split("  ")[0] for line in told] == ["step 2/4", "step 4/4"]
+    fit(sources, tmp_path / "b", replace(PLAN, steps=2, decay=0.01), resume=False, tell=told.append)
+    kept = torch.load(tmp_path / "b" / "checkpoint.pt", weights_only=True)
+    kept["plan"]["decay"] = PLAN.decay  # as if it had been stopped in the middle
+    torch.save(kept, tmp_path / "b" / "checkpoint.pt")
+    resumed = fit(sources, tmp_path / "b", PLAN, resume=True, tell=told.append)
+    for one, two in zip(straight.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, two)
+    with pytest.raises(TrainingError, match="give --resume to continue it"):
+        fit(sources, tmp_path / "b", PLAN, resume=False, tell=told.append)
+    with pytest.raises(TrainingError, match="a run with other settings"):
+        fit(sources, tmp_path / "b", replace(PLAN, seed=1), resume=True, tell=told.append)
+    (tmp_path / "b" / "checkpoint.pt").write_bytes(b"damaged")
+    with pytest.raises(TrainingError, match="cannot read the checkpoint"):
+        fit(sources, tmp_path / "b", PLAN, resume=True, tell=told.append)
+
+
+def test_a_trained_network_becomes_a_folder_that_finds_the_same(tmp_path, archives, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(finish, "N_SCENES", 12)
+    monkeypatch.setattr(finish, "N_ROUNDED", 3)
+    torch.manual_seed(0)
+    folder = run.write(Detector(), Sources(**archives), tmp_path / "found", PLAN)
+    facts, graphs = bundle.read(folder)
+    assert set(graphs) == {"onnx", "int8"}
+    assert facts.parameters == sum(one.numel() for one in Detector().parameters())
+    assert facts.checked["largest difference of ONNX Runtime from torch"] <= finish.MAX_DIFFERENCE
+    assert json.loads((folder / "detector.json").read_text())["format"] == "mien.detector/1"
+    for kind in ("onnx", "int8", None):
+        assert bundle.open_bundle(folder, kind).detect(np.zeros((50, 70, 3), np.uint8)) == []
+
+
+def test_probabilities_are_fitted_to_right_and_wrong_candidates():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, 4000)
+    right = rng.random(4000) < 1 / (1 + np.exp(-(1.7 * logits - 0.6)))
+    assert finish._logistic(logits, right.astype(float)) == pytest.approx((1.7, -0.6), abs=0.15)
+
+
+def test_no_steps_are_refused(tmp_path, archives):  # noqa: F811
+    with pytest.raises(ConfigError, match="steps must be at least 1, got 0"):
+        run.train_detector(Sources(**archives), tmp_path, replace(PLAN, steps=0), resume=False, tell=print)
