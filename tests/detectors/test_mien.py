@@ -8,10 +8,12 @@ import time
 import numpy as np
 import pytest
 
-from mien.detectors import bundle, open_detector
+from mien.detectors import built_in_folder, bundle, open_detector
 from mien.detectors.mien import Mien, Scale, levels, suppress
-from mien.errors import BundleError, ConfigError
+from mien.detectors.shrink import iou
+from mien.errors import BundleError
 from mien.faces.run import MATERIAL, NOTES
+from mien.vision import images
 
 
 def graph_with(fine: dict[tuple[int, int], tuple[float, float, float, float]]):
@@ -117,11 +119,22 @@ def test_a_folder_that_is_no_detector_says_so(tmp_path, content, message):
         bundle.open_bundle(tmp_path)
 
 
-def test_it_needs_a_trained_folder_and_says_how_to_get_one(tmp_path):
-    with pytest.raises(ConfigError, match=r"needs a trained detector: make one with `mien detector`"):
-        open_detector("mien")
+def test_the_shipped_detector_is_small_and_another_folder_may_take_its_place(tmp_path):
+    facts, graphs = bundle.read(built_in_folder())
+    assert open_detector("mien").name == "mien"
+    assert sum(map(len, graphs.values())) <= 300_000
+    assert list(MATERIAL) == list(facts.material)
     with pytest.raises(BundleError, match="is no trained detector"):
         open_detector("mien", tmp_path)
+
+
+def test_the_shipped_detector_finds_faces_where_yunet_does(shared, yunet_weights):
+    """It misses the one with sunglasses."""
+    image = images.read(shared / "photos" / "multi_face.jpg")
+    ours, others = open_detector("mien").detect(image), open_detector("yunet", yunet_weights).detect(image)
+    assert len(ours) >= 4
+    for one in ours:
+        assert max(iou(one.frame_xyxy_px, other.frame_xyxy_px) for other in others) > 0.6
 
 
 def test_the_card_names_the_authors_of_the_material():
