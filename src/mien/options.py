@@ -128,20 +128,10 @@ class ReadOptions:
             ConfigError: an unknown word, a number out of range, or rules for votes without votes.
         """
         check_choices(self)
-<<<<<<< HEAD
-        if not self.votes and (self.vote_rule, self.vote_unknown) != (
-            ReadOptions.vote_rule,
-            ReadOptions.vote_unknown,
-        ):
-            raise ConfigError(
-                "`vote_rule` and `vote_unknown` say how votes are read: add `votes=FILE`, or leave them out"
-            )
         if self.group_column and self.group_by:
             raise ConfigError(
                 "`group_column` and `group_by` both say what belongs together: leave out one of them"
             )
-=======
->>>>>>> c151f20 (A dataset's form is recognised by asking every form; tables beside images, names, boxes and numbers are read as they are meant)
         if not 0 < self.val_fraction < 1:
             raise ConfigError(f"`val_fraction` must be between 0 and 1, got {self.val_fraction:g}")
         if self.split_seed < 0:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import struct
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,6 +28,11 @@ if TYPE_CHECKING:
 MEMBER_LIMIT_BYTES = 64 * 2**20
 BOMB_RATIO, BOMB_BYTES = 100, 16 * 2**20
 """What an archive unpacks to more than this times its size, and to more than this, is refused."""
+DAMAGED = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError),
+    *(NotImplementedError, UnicodeDecodeError, struct.error),
+)
+"""What the libraries raise where an archive is damaged."""
 PACKED_BYTES_PER_MEMBER = 16
 """Least that a member of a tar takes when packed: more members than that are made to fill the memory."""
 _METHODS = {zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "LZMA", 9: "Deflate64", 93: "Zstandard", 95: "xz"}
@@ -74,6 +81,8 @@ def folder_tree(root: Path) -> Tree:
             continue
         seen.add(real)
         below.sort(key=lambda name: (os.path.islink(os.path.join(place, name)), name))  # noqa: PTH114, PTH118
+        for name in filter(_is_debris_name, below):
+            debris += sum(map(has_picture_suffix, _files_below(Path(place, name))))
         below[:] = [name for name in below if not _is_debris_name(name)]
         parts = Path(place).relative_to(root).parts
         tree.folders.append(parts)
@@ -263,6 +272,11 @@ def _name_of(info: zipfile.ZipInfo, path: Path) -> str:
         raise DataError(
             f"{path} holds the folder {folder!r}, whose name is in an unknown encoding: unpack it and give the folder"
         ) from None
+
+
+def _files_below(folder: Path) -> Iterator[str]:
+    for _, _, files in os.walk(folder):
+        yield from files
 
 
 def _open_file(path: Path) -> IO[bytes]:

@@ -222,9 +222,7 @@ def check_split(split: str, splits: Sequence[str], source: str) -> None:
     """Raise a DataError that lists the splits there are, unless `split` is one of them."""
     if split not in splits:
         only = tuple(splits) in (("train",), ("train", HOLDOUT))
-        way_out = (
-            "; `validation.split=holdout` takes a part of train" if only else did_you_mean(split, splits)
-        )
+        way_out = "; validation.split=holdout takes a part of train" if only else did_you_mean(split, splits)
         raise DataError(f"no split {split!r} in {source}: expected one of {', '.join(splits)}{way_out}")
 
 

@@ -37,7 +37,7 @@ _TABLE_LIMIT = 200
 _TRIED_ROWS = 20
 _WALK_LIMIT = 300_000
 """Files looked at, around a table, for those that it names."""
-_EXPW = ("file", "face", "top", "left", "bottom", "right", "confidence", "label")
+_EXPW = ("file", "face", "top", "left", "right", "bottom", "confidence", "label")
 
 
 @dataclass
@@ -580,6 +580,8 @@ def _json_lines(source: Path | Member) -> tuple[str, list[str], Iterator[tuple[i
             if not isinstance(record, dict):
                 raise DataError(f"{name}: line {number} is no JSON object: expected {{...}}")
             records.append((number, {str(key).strip().lower(): value for key, value in record.items()}))
+    if not records:
+        raise DataError(f"{name} is empty: expected a JSON object in each line")
     header = list(dict.fromkeys(key for _, record in records for key in record))
     return name, header, ((number, [_text(record.get(key)) for key in header]) for number, record in records)
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tarfile
-import zipfile
-import zlib
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mien.data import packed
+from mien.data.archives import DAMAGED
 from mien.data.place import Place
 from mien.data.reading import Reading, ReadOptions, decode, part, prepare
 from mien.data.recognise import form, form_at
@@ -135,14 +133,7 @@ def open_source(
         elif name == "packed":
             dataset = packed.read_packed(place.path)
         reading = Reading.of(dataset) if dataset else form(name).read(place, options)
-    except (
-        zipfile.BadZipFile,
-        tarfile.TarError,
-        NotImplementedError,
-        EOFError,
-        OSError,
-        zlib.error,
-    ) as error:
+    except DAMAGED as error:
         raise DataError(f"{path} is damaged or cannot be read ({error}): download it again") from error
     except MemoryError as error:
         raise DataError(f"the memory is not enough to read {path}") from error

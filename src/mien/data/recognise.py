@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import importlib
 import os
-import tarfile
-import zipfile
-import zlib
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from mien.data.archives import DAMAGED
 from mien.data.place import CERTAIN, NO, Place, Sign
 from mien.data.synthetic import SYNTHETIC
 from mien.errors import DataError, MissingExtra
@@ -92,14 +90,7 @@ def form_at(place: Place, options: ReadOptions) -> str:
             signs[name] = form(name).recognise(place)
         except MissingExtra:
             raise
-        except (
-            zipfile.BadZipFile,
-            tarfile.TarError,
-            NotImplementedError,
-            EOFError,
-            OSError,
-            zlib.error,
-        ) as error:
+        except DAMAGED as error:
             raise DataError(
                 f"{place.path} is damaged or cannot be read ({error}): download it again"
             ) from error
