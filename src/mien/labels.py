@@ -6,6 +6,7 @@ silent mistakes are made, so every numbering met in the field is written out her
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING
 
 from mien.errors import DataError, did_you_mean
@@ -21,6 +22,12 @@ FER2013_CSV_ORDER = ("angry", "disgust", "fear", "happy", "sad", "surprise", "ne
 
 RAF_DB_ORDER = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")
 """What the numbers 1-7 of RAF-DB mean (Li et al. 2017, doi:10.1109/CVPR.2017.277)."""
+
+AFFECTNET_ORDER = (
+    *("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt"),
+    *("none", "uncertain", "not_a_face"),
+)
+"""What the numbers 0-10 of AffectNet mean (Mollahosseini et al. 2017, doi:10.1109/TAFFC.2017.2740923)."""
 
 FERPLUS_VOTE_ORDER = (
     *("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt"),
@@ -46,7 +53,7 @@ _ALIASES = {
 
 def canonical(name: str) -> str:
     """Return the name this package uses for an emotion: ``Happiness`` -> ``happy``; others lower-cased."""
-    plain = name.strip().lower().replace(" ", "_")
+    plain = unicodedata.normalize("NFC", name).strip().lower().replace(" ", "_")
     return _ALIASES.get(plain, plain)
 
 
@@ -62,7 +69,7 @@ def label_set(names: Iterable[str]) -> tuple[str, ...]:
         if (first := seen.setdefault(canonical(name), name)) != name:
             raise DataError(
                 f"classes {first!r} and {name!r} both mean {canonical(name)!r}: "
-                f"rename one, or merge them with --labels"
+                f"rename one, or merge them with `labels`"
             )
     if len(seen) < 2:
         raise DataError(f"expected at least two classes, found {len(seen)}: {', '.join(seen) or 'none'}")
@@ -92,11 +99,11 @@ def choose_labels(
     items = [_item(item, choice) for item in choice.split(",")]
     labels = tuple(name for name, _ in items)
     if len(labels) < 2 or len(set(labels)) < len(labels):
-        raise DataError(f"--labels {choice}: expected at least two different labels")
+        raise DataError(f"`labels={choice}`: expected at least two different labels")
     if numbered and "=" not in choice and not any(name.isdecimal() for name in labels):
         if int(known[-1]) >= len(labels):
             raise DataError(
-                f"{source} has the class number {known[-1]}, but --labels {choice} names only "
+                f"{source} has the class number {known[-1]}, but `labels={choice}` names only "
                 f"0 to {len(labels) - 1}: name all of them, or say which is which, as in {labels[0]}=1"
             )
         return labels, [int(name) for name in known]
@@ -105,11 +112,11 @@ def choose_labels(
         for part in parts:
             if part not in known:
                 raise DataError(
-                    f"--labels {choice}: {source} has no class {part!r}{did_you_mean(part, known)} "
+                    f"`labels={choice}`: {source} has no class {part!r}{did_you_mean(part, known)} "
                     f"(it has {', '.join(dict.fromkeys(known))})"
                 )
             if part in places:
-                raise DataError(f"--labels {choice}: the class {part!r} is used twice")
+                raise DataError(f"`labels={choice}`: the class {part!r} is used twice")
             places[part] = number
     return labels, [places.get(name) for name in known]
 
@@ -120,7 +127,7 @@ def _item(item: str, choice: str) -> tuple[str, list[str]]:
     label, members = canonical(name), [canonical(part) for part in (parts if equals else name).split("+")]
     if not label or not all(members) or "+" in label:
         raise DataError(
-            f"--labels {choice}: expected names such as angry,happy or negative=angry+sad, got {item!r}"
+            f"`labels={choice}`: expected names such as angry,happy or negative=angry+sad, got {item!r}"
         )
     return label, members
 
@@ -134,7 +141,7 @@ def index_map(source: tuple[str, ...], target: tuple[str, ...]) -> list[int]:
     for name in source:
         if name not in target:
             common = [name for name in source if name in target]
-            way_out = f"; leave it out with --labels {','.join(common)}" if len(common) > 1 else ""
+            way_out = f"; leave it out with `labels={','.join(common)}`" if len(common) > 1 else ""
             raise DataError(
                 f"label {name!r} of the data is not among the model's labels "
                 f"{', '.join(target)}{did_you_mean(name, target) or way_out}"

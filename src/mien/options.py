@@ -75,7 +75,7 @@ class ReadOptions:
 
     format: str = option(
         "auto", "Form of the dataset; auto looks at the content.",
-        choices=("auto", "folders", "pixels", "list", "arrays", "parquet", "packed"),
+        choices=("auto", "folders", "pixels", "list", "names", "affectnet", "arrays", "parquet", "packed"),
     )  # fmt: skip
     labels: str | None = option(
         None, "Classes to keep, in this order: angry,happy keeps two, negative=angry+sad,happy also merges two. "
@@ -96,6 +96,15 @@ class ReadOptions:
         "drop", "Images with votes for unknown or no face: leave out the image, or ignore these votes.",
         choices=("drop", "ignore"),
     )  # fmt: skip
+    label_column: str | None = option(None, "Column of a table that holds the label.", metavar="NAME")
+    image_column: str | None = option(
+        None, "Column of a table that holds the image: its file, or its pixels.", metavar="NAME"
+    )
+    box_columns: str | None = option(
+        None, "Columns of the face box, in pixels: left,top,right,bottom, or wh:left,top,width,height. none reads "
+        "whole images.", metavar="NAMES",
+    )  # fmt: skip
+    split_column: str | None = option(None, "Column of a table that holds the split.", metavar="NAME")
     val_fraction: float = option(
         0.1,
         "Fraction of each class that becomes the split val, where the dataset has no splits.",
@@ -119,13 +128,6 @@ class ReadOptions:
             ConfigError: an unknown word, a number out of range, or rules for votes without votes.
         """
         check_choices(self)
-        if not self.votes and (self.vote_rule, self.vote_unknown) != (
-            ReadOptions.vote_rule,
-            ReadOptions.vote_unknown,
-        ):
-            raise ConfigError(
-                "`vote_rule` and `vote_unknown` say how votes are read: add `votes=FILE`, or leave them out"
-            )
         if self.group_column and self.group_by:
             raise ConfigError(
                 "`group_column` and `group_by` both say what belongs together: leave out one of them"

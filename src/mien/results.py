@@ -143,6 +143,8 @@ class DatasetReport:
     """Corrupt pictures that were left out."""
     fingerprint: str
     """Of pixels, targets, splits and labels, as a model card names it."""
+    notes: tuple[str, ...] = ()
+    """How something was read, what was left out, and what is odd: one sentence each."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as its schema has it."""

@@ -243,7 +243,7 @@ def test_labels_that_compress_well_are_no_bomb(tmp_path):
 
 def test_names_for_the_numbers_must_be_enough(tmp_path):
     targets = str(save(tmp_path / "y.npy", TRUTH))
-    with pytest.raises(DataError, match="has the class number 2, but --labels angry,happy names only 0 to 1"):
+    with pytest.raises(DataError, match="has the class number 2, but labels=angry,happy names only 0 to 1"):
         read(save(tmp_path / "x.npy", PIXELS), targets=targets, labels="angry,happy")
     merged = read(tmp_path / "x.npy", targets=targets, labels="low=0+2,high=1")
     assert np.bincount(merged.truth).tolist() == [20, 10]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
+import tarfile
 import tracemalloc
 import zipfile
 
@@ -20,6 +21,7 @@ from mien.preprocess import Preprocess
 from tests.data.test_tables import table
 from tests.pictures import png, tree
 
+NAMES = ("a.csv", "a.npy", "a.npz", "a.txt", "a.zip", "a.lst", "a.jsonl", "a.tar", "a.csv.gz")
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 OWN_BYTES = 8_000_000
 """What reading even a tiny file takes: buffers, decoders, message texts."""
@@ -82,6 +84,26 @@ def _zip() -> bytes:
     return buffer.getvalue()
 
 
+def _tar() -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name in tree(each=1):
+            info = tarfile.TarInfo(name)
+            info.size = len(png(1, (8, 8)))
+            archive.addfile(info, io.BytesIO(png(1, (8, 8))))
+    return buffer.getvalue()
+
+
+def _beside() -> bytes:
+    """Return a zip of flat images and a table with one column per class."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("train/_classes.csv", "filename, happy, sad\n0.png, 1, 0\n1.png, 0, 1\n")
+        for number in range(2):
+            archive.writestr(f"train/{number}.png", png(number, (8, 8)))
+    return buffer.getvalue()
+
+
 CSV = table().encode()
 SEEDS = {
     "set.csv": CSV,
@@ -89,6 +111,10 @@ SEEDS = {
     "x.npy": _npy(),
     "set.npz": _npz(),
     "set.zip": _zip(),
+    "set.tar.gz": _tar(),
+    "beside.zip": _beside(),
+    "label.lst": b"a.jpg 0 1 1 9 9 80.5 3\nb.jpg 0 1 1 9 9 80.5 4\n",
+    "metadata.jsonl": b'{"file_name": "a.png", "label": 1}\n{"file_name": "b.png", "label": "x"}\n',
     "list.csv": b"path,label\na.png,1\nb.png,2\n",
     "list_patition_label.txt": b"train_1.jpg 3\ntest_1.jpg 4\n",
 }
@@ -104,10 +130,15 @@ def test_a_good_file_with_wrong_bytes(tmp_path, name):
     holds()
 
 
-@pytest.mark.parametrize("form", ["auto", "folders", "pixels", "list", "arrays", "packed"])
+@pytest.mark.parametrize(
+    "form", ["auto", "folders", "pixels", "list", "names", "affectnet", "arrays", "packed"]
+)
 def test_any_bytes_read_as_any_form(tmp_path, form):
     @FUZZ
-    @given(st.binary(max_size=2000), st.sampled_from(["a.csv", "a.npy", "a.npz", "a.txt", "a.zip"]))
+    @given(
+        st.binary(max_size=2000),
+        st.sampled_from(NAMES),
+    )
     def holds(content, name):
         answers(tmp_path / name, content, format=form)
 
@@ -135,7 +166,7 @@ def test_a_large_table_costs_less_than_four_times_its_size(tmp_path, rows):
 def test_the_memory_check_can_fail(tmp_path, monkeypatch):
     import mien.data.pixels
 
-    real = mien.data.pixels.read_pixels
-    monkeypatch.setattr("mien.data.pixels.read_pixels", lambda path: (bytearray(40_000_000), real(path))[1])
+    real = mien.data.pixels.read
+    monkeypatch.setattr("mien.data.pixels.read", lambda *given: (bytearray(40_000_000), real(*given))[1])
     with pytest.raises(AssertionError):
         answers(tmp_path / "set.csv", CSV)

@@ -11,7 +11,7 @@ from mien.data.survey import survey
 from mien.data.votes import vote_targets
 from mien.errors import DataError
 from mien.labels import EMOTIONS_8, FERPLUS_VOTE_ORDER
-from tests.data.test_tables import SMALL, table
+from tests.data.test_tables import SMALL, USAGES, table
 from tests.pictures import tree, write_tree
 
 OFFICIAL = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
@@ -52,11 +52,11 @@ def test_the_rules_by_hand(rule, unknown, counts, want):
 def test_the_official_table_goes_row_by_row(tmp_path):
     (tmp_path / "fer2013.csv").write_text(table())
     rows = [
-        f"Training,fer{i:07d}.png," + ",".join(map(str, votes(happy=7, sad=3)[0].astype(int)))
+        f"{USAGES[i // 7]},fer{i:07d}.png," + ",".join(map(str, votes(happy=7, sad=3)[0].astype(int)))
         for i in range(21)
     ]
     for i, emotion in ((0, "sad"), (7, "sad"), (14, "sad")):
-        rows[i] = f"Training,,{','.join(map(str, votes(**{emotion: 9})[0].astype(int)))}"
+        rows[i] = f"{USAGES[i // 7]},,{','.join(map(str, votes(**{emotion: 9})[0].astype(int)))}"
     path = tmp_path / "fer2013new.csv"
     path.write_text("\n".join([OFFICIAL, *rows]))
     options = ReadOptions(votes=str(path), labels="happy,sad")
@@ -73,7 +73,7 @@ def test_votes_by_row_never_meet_pictures_of_another_order(tmp_path):
     root = write_tree(tmp_path / "set", tree(("happy", "sad"), each=2))
     path = tmp_path / "fer2013new.csv"
     path.write_text("\n".join([OFFICIAL, *["Training,a.png,10" + ",0" * 9] * 8]))
-    with pytest.raises(DataError, match="goes row by row with fer2013.csv, and .*set has no such rows"):
+    with pytest.raises(DataError, match="has no votes for 8 of 8 pictures, .* is it of another dataset"):
         read_dataset(root, options=ReadOptions(votes=str(path)))
 
 

@@ -21,11 +21,17 @@ from typer.core import TyperCommand, TyperGroup
 
 from mien.cli.terminal import complain
 from mien.errors import ConfigError, MienError
+from mien.options import ReadOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 DATA_HELP = "A dataset: class folders, zip, CSV, arrays, Parquet (see docs/data.md), or `synthetic`."
+
+
+def note_line(note: str) -> str:
+    """Return a note on a dataset as the command line says it: with the flags of the options it names."""
+    return MienError(note).with_flags({one.name: _flag(one.name) for one in fields(ReadOptions)})
 
 
 def choice_option(choices: Sequence[str], meaning: str) -> Any:

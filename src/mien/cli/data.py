@@ -48,9 +48,11 @@ def convert(
 
     A packed file is read piece by piece, so that a dataset larger than the memory can be trained on.
     """
+    from mien.cli.command import note_line
     from mien.cli.terminal import say
     from mien.config import checked_recipe, read_recipe
     from mien.data.read import convert as pack
+    from mien.data.survey import warnings_of
     from mien.errors import needs
 
     shape = {"network": "none", "input": {"size_px": size_px, "channels": channels}}
@@ -65,6 +67,8 @@ def convert(
             from mien.training.batches import enlarged
         dataset = pack(path, out, preprocess, reading, change=lambda data: enlarged(data, recipe))
     say(f"{out}: {len(dataset):,} images, {out.stat().st_size / 2**20:,.1f} MiB")
+    for note in (*dataset.notes, *warnings_of(dataset)):
+        say(note_line(note))
     _print_skipped(dataset.skipped)
 
 
@@ -100,6 +104,7 @@ def preview(
 
 
 def _print_report(report: DatasetReport) -> None:
+    from mien.cli.command import note_line
     from mien.cli.terminal import print_table, say
 
     say(f"{report.source}: {report.n:,} images, {report.form}")
@@ -118,6 +123,8 @@ def _print_report(report: DatasetReport) -> None:
     if report.left_out:
         say(f"left out, as their votes give no label: {report.left_out:,}")
     say(f"fingerprint {report.fingerprint}")
+    for note in report.notes:
+        say(note_line(note))
     _print_skipped(report.skipped)
 
 

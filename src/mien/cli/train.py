@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.command import Data, Settings, choice_option, command, flag_words, out_option
+from mien.cli.command import Data, Settings, choice_option, command, flag_words, note_line, out_option
 from mien.errors import ConfigError, needs
 from mien.options import ReadOptions, RecipeOptions
 
@@ -87,6 +87,7 @@ def train(
         from mien.training.loop import train as run
         from mien.training.track import check_trackers, tracker
     from mien.data.read import read_dataset
+    from mien.data.survey import counts_of, warnings_of
 
     out = out or _numbered(resume=resume)
     check(checked, out, device=device, resume=resume)
@@ -96,6 +97,8 @@ def train(
     tracked = sorted(set(track or [])) if speaks else []
     with progress(f"reading {data}", quiet=not speaks) as bar:
         dataset = read_dataset(data, checked.input, options=reading)
+        for line in (*counts_of(dataset), *dataset.notes, *warnings_of(dataset)):
+            bar.say(note_line(line))
         if dataset.skipped:
             bar.say(f"left out {len(dataset.skipped)} corrupt images: {', '.join(dataset.skipped)}")
         if dry_run:

@@ -1,47 +1,292 @@
-"""What archives hold: members that are safe to unpack, and files that belong to a system, not to a dataset."""
+"""Files below a folder or in an archive, read without unpacking; hostile archives are refused.
+
+A header may lie, so bytes are counted while they are unpacked.
+"""
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+import gzip
+import io
+import os
+import struct
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, NamedTuple
 
 from mien.errors import DataError
 from mien.vision import images
 
 if TYPE_CHECKING:
-    import zipfile
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
+    from contextlib import ExitStack
+    from typing import IO
 
 MEMBER_LIMIT_BYTES = 64 * 2**20
 BOMB_RATIO, BOMB_BYTES = 100, 16 * 2**20
-"""What an archive claims to unpack to more than this times its size, and to more than this, is refused."""
+"""What an archive unpacks to more than this times its size, and to more than this, is refused."""
+DAMAGED = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError),
+    *(NotImplementedError, UnicodeDecodeError, struct.error),
+)
+"""What the libraries raise where an archive is damaged."""
+PACKED_BYTES_PER_MEMBER = 16
+"""Least that a member of a tar takes when packed: more members than that are made to fill the memory."""
+_METHODS = {zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "LZMA", 9: "Deflate64", 93: "Zstandard", 95: "xz"}
+_DEBRIS = frozenset(
+    (
+        *("@eadir", "#recycle", "#snapshot", "$recycle.bin", "lost+found", "system volume information"),
+        *("thumbs.db", "ehthumbs.db", "desktop.ini", "picasa.ini", "thumbnails", "__pycache__", "ipod photo cache"),
+        *("@recycle", "@recently-snapshot", "lrdata", "syncthing", "found.000"),
+    )
+)  # fmt: skip
+"""Files and folders of systems, network drives and photo programs, in lower case."""
 
 
-def check_member(info: zipfile.ZipInfo, path: Path, *, limit_bytes: int = MEMBER_LIMIT_BYTES) -> None:
-    """Refuse a member of a zip that no honest archive has.
+class Tree(NamedTuple):
+    """Files by their path below a folder or in an archive, each with a function that opens it."""
+
+    source: str
+    files: dict[str, Callable[[], IO[bytes]]]
+    folders: list[tuple[str, ...]]
+    """All folders that are known, those without files too."""
+    debris: int
+    """Pictures of systems and photo programs (thumbnails), which were passed over."""
+
+    def read(self, name: str) -> bytes:
+        """Return the content of one file.
+
+        Raises:
+            DataError: it is larger than a picture should be.
+        """
+        with self.files[name]() as file:
+            content = file.read(MEMBER_LIMIT_BYTES + 1)
+        if len(content) > MEMBER_LIMIT_BYTES:
+            raise DataError(f"{name} is over the limit of {MEMBER_LIMIT_BYTES:,} bytes")
+        return content
+
+
+def folder_tree(root: Path) -> Tree:
+    """Return the files below a folder; a link to a folder is followed, each folder once."""
+    tree = Tree(str(root), {}, [], 0)
+    seen: set[str] = set()
+    debris = 0
+    for place, below, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:  # a link to a folder above, or a second way to the same one
+            below.clear()
+            continue
+        seen.add(real)
+        below.sort(key=lambda name: (os.path.islink(os.path.join(place, name)), name))  # noqa: PTH114, PTH118
+        for name in filter(_is_debris_name, below):
+            debris += sum(map(has_picture_suffix, _files_below(Path(place, name))))
+        below[:] = [name for name in below if not _is_debris_name(name)]
+        parts = Path(place).relative_to(root).parts
+        tree.folders.append(parts)
+        for name in sorted(files):
+            if _is_debris_name(name):
+                debris += has_picture_suffix(name)
+            else:
+                tree.files["/".join((*parts, name))] = partial(_open_file, Path(place, name))
+    return tree._replace(debris=debris, files=dict(sorted(tree.files.items())))
+
+
+def zip_tree(archive: zipfile.ZipFile, path: Path) -> Tree:
+    """Return the files in an open zip.
 
     Raises:
-        DataError: a name that leaves its folder, encryption, a size out of proportion.
+        DataError: a name that leaves its folder or is in an unknown encoding, an encrypted member, a zip bomb.
     """
-    parts = PurePosixPath(info.filename.replace("\\", "/"))
-    if parts.is_absolute() or ".." in parts.parts:
-        raise DataError(f"{path} holds the unsafe name {info.filename!r}: no member may leave its folder")
+    tree, debris = Tree(str(path), {}, [], 0), 0
+    for info in sorted(archive.infolist(), key=lambda info: info.filename):
+        name = check_member(info, path)
+        parts = PurePosixPath(name).parts
+        if is_debris(PurePosixPath(name)):
+            debris += has_picture_suffix(name)
+        elif name.endswith("/"):
+            tree.folders.append(parts)
+        elif parts:
+            key = "/".join(parts)
+            if key in tree.files:
+                raise DataError(f"{path} names {key} 2 times: which one counts? Keep one")
+            tree.files[key] = partial(_open_member, archive, info)
+    return tree._replace(debris=debris, files=dict(sorted(tree.files.items())))
+
+
+def tar_tree(path: Path, stack: ExitStack) -> Tree:
+    """Return the files in a tar, which is unpacked into a nameless file on disk if it is compressed.
+
+    Raises:
+        DataError: a name that leaves its folder, or more bytes or members than an honest archive has.
+    """
+    spool: IO[bytes] = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+    stream = stack.enter_context(unpacked(path))
+    while block := stream.read(2**20):
+        spool.write(block)
+    spool.seek(0)
+    tree, debris = Tree(str(path), {}, [], 0), 0
+    with tarfile.open(fileobj=spool, mode="r:") as archive:
+        for info in members(archive, path):
+            name = check_name(info.name, path)
+            parts = PurePosixPath(name).parts
+            if is_debris(PurePosixPath(name)):
+                debris += has_picture_suffix(name)
+            elif info.isdir():
+                tree.folders.append(parts)
+            elif info.isreg() and not info.issparse() and parts:
+                tree.files["/".join(parts)] = partial(_open_slice, spool, info.offset_data, info.size)
+    return tree._replace(debris=debris, files=dict(sorted(tree.files.items())))
+
+
+def members(archive: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
+    """Yield the members of a tar without keeping them.
+
+    Raises:
+        DataError: more of them than the archive's size can hold honestly.
+    """
+    limit = max(10_000, path.stat().st_size // PACKED_BYTES_PER_MEMBER)
+    number = 0
+    while (info := archive.next()) is not None:
+        archive.members = []  # type: ignore[attr-defined]  # tarfile would keep all of them
+        number += 1
+        if number > limit:
+            raise DataError(f"{path} has more than {limit:,} members for its size: is this a bomb?")
+        yield info
+
+
+def unpacked(path: Path, file: IO[bytes] | None = None) -> IO[bytes]:
+    """Open a file, unpacking gzip; the bytes that come out are counted.
+
+    Raises:
+        DataError: more bytes come out than `BOMB_RATIO` times the file's size, while reading.
+    """
+    raw = path.open("rb") if file is None else file
+    head = raw.read(2)
+    raw.seek(0)
+    if head != b"\x1f\x8b":
+        return raw
+    inner: IO[bytes] = gzip.GzipFile(fileobj=raw)  # type: ignore[assignment]
+    return io.BufferedReader(_Counted(inner, raw, path), 2**16)
+
+
+class _Counted(io.RawIOBase):
+    """An unpacked stream that stops at its budget."""
+
+    def __init__(self, stream: IO[bytes], below: IO[bytes], path: Path) -> None:
+        self.stream, self.below, self.path = stream, below, path
+        self.left = BOMB_RATIO * max(path.stat().st_size, 2**16)
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        """Read some bytes."""
+        view = memoryview(buffer)  # type: ignore[arg-type]
+        content = self.stream.read(len(view))
+        self.left -= len(content)
+        if self.left < 0:
+            raise DataError(f"{self.path} unpacks to more than {BOMB_RATIO} times its size: is this a bomb?")
+        view[: len(content)] = content
+        return len(content)
+
+    def close(self) -> None:
+        """Close the file below, too."""
+        self.stream.close()
+        self.below.close()
+        super().close()
+
+
+def check_member(info: zipfile.ZipInfo, path: Path, *, limit_bytes: int = MEMBER_LIMIT_BYTES) -> str:
+    """Return the name of a zip's member; refuse one that no honest archive has.
+
+    Raises:
+        DataError: a name that leaves its folder, encryption, a size out of proportion, a method that
+            cannot be unpacked within a budget.
+    """
+    name = check_name(_name_of(info, path), path)
     inflated = info.file_size > BOMB_BYTES and info.file_size > BOMB_RATIO * max(info.compress_size, 1024)
     if info.file_size > limit_bytes or inflated:
         raise DataError(
-            f"{path}: {info.filename} claims to unpack from {info.compress_size:,} to {info.file_size:,} bytes, "
+            f"{path}: {name} claims to unpack from {info.compress_size:,} to {info.file_size:,} bytes, "
             f"over the limit of {BOMB_RATIO} times or {limit_bytes:,} bytes: is this a zip bomb?"
         )
     if info.flag_bits & 0x1:
-        raise DataError(f"{path}: {info.filename} is encrypted: expected a plain zip")
+        raise DataError(f"{path}: {name} is encrypted: expected a plain zip")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        method = _METHODS.get(info.compress_type, f"method {info.compress_type}")
+        raise DataError(
+            f"{path}: {name} is packed by {method}: unpack the zip and give the folder, or pack it the usual way"
+        )
+    return name
+
+
+def check_name(name: str, path: Path) -> str:
+    """Return a member's name with forward slashes.
+
+    Raises:
+        DataError: it is empty or leads out of the archive.
+    """
+    plain = name.replace("\\", "/")
+    parts = PurePosixPath(plain)
+    if not plain.strip("/") or "\0" in plain or parts.is_absolute() or ".." in parts.parts:
+        raise DataError(f"{path} holds the unsafe name {name!r}: no member may leave its folder")
+    return plain
+
+
+def has_picture_suffix(name: str) -> bool:
+    """Say whether a name ends as those of pictures do that can be read here."""
+    return PurePosixPath(name).suffix.lower() in images.SUFFIXES
 
 
 def is_picture(name: str) -> bool:
-    """Say whether a file's name is that of a picture."""
+    """Say whether a file's name is that of a picture, and not of a system's own."""
     parts = PurePosixPath(name.replace("\\", "/"))
-    return parts.suffix.lower() in images.SUFFIXES and not is_debris(parts)
+    return has_picture_suffix(parts.name) and not is_debris(parts)
 
 
 def is_debris(parts: PurePosixPath) -> bool:
-    """Say whether a file or folder is a system's own, as those that macOS adds to archives."""
-    return any(part.startswith((".", "__macosx")) for part in map(str.lower, parts.parts))
+    """Say whether a file or folder belongs to a system or a photo program, as those that macOS adds to archives."""
+    return any(map(_is_debris_name, parts.parts))
+
+
+def _is_debris_name(name: str) -> bool:
+    plain = name.lower()
+    return plain.startswith((".", "__macosx", "._")) or plain in _DEBRIS
+
+
+def _name_of(info: zipfile.ZipInfo, path: Path) -> str:
+    """Return a member's name. Many programs write UTF-8 without the mark that says so."""
+    name = info.filename
+    if info.flag_bits & 0x800 or name.isascii():
+        return name
+    try:
+        return name.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        folder = name.replace("\\", "/").rpartition("/")[0]
+        if folder.isascii():  # no class depends on it
+            return name
+        raise DataError(
+            f"{path} holds the folder {folder!r}, whose name is in an unknown encoding: unpack it and give the folder"
+        ) from None
+
+
+def _files_below(folder: Path) -> Iterator[str]:
+    for _, _, files in os.walk(folder):
+        yield from files
+
+
+def _open_file(path: Path) -> IO[bytes]:
+    return io.BytesIO(images.read_file(path)) if has_picture_suffix(path.name) else path.open("rb")
+
+
+def _open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
+    return archive.open(info)
+
+
+def _open_slice(file: IO[bytes], start: int, size: int) -> IO[bytes]:
+    file.seek(start)
+    return io.BytesIO(file.read(size))

@@ -6,6 +6,7 @@ labels, and ``x_train`` belongs to ``y_train``. A file alone is pictures; ``--ta
 
 from __future__ import annotations
 
+import contextlib
 import math
 import zipfile
 from pathlib import Path
@@ -14,21 +15,73 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from mien.data.archives import check_member
+from mien.data.place import CERTAIN, LIKELY, NO, Place, Sign
 from mien.data.reading import CLASS_LIMIT, Reading, class_targets, split_name
-from mien.data.text import numbers_in
+from mien.data.text import SUFFIXES as TEXTS
+from mien.data.text import numbers_in, open_table
 from mien.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import ExitStack
 
     from jaxtyping import Float32, Shaped, UInt8
+
+    from mien.options import ReadOptions
 
 SUFFIXES = (".npy", ".npz", ".csv")
 _PICTURES = frozenset(("x", "images", "image", "pixels", "data", "faces", "arr"))
 _LABELS = frozenset(("y", "targets", "target", "labels", "label", "emotions", "emotion", "classes"))
 _CHECKED_VALUES = 2**22
 MEMBER_LIMIT_BYTES = 2**40
+_CLEAR = 1.15
+"""How many times rougher the wrong order of colour values must be."""
+USES = frozenset(("targets",))
+_SAMPLE = 64
+_PLANES = "flat colour rows are read as planes: all reds, then greens, then blues"
+
+
+def recognise(place: Place) -> Sign:
+    """Say how surely a place holds arrays: a file, a zip of ``.npy`` members, a folder, a table of numbers."""
+    if place.kind == "folder":
+        files = [file.name for file in place.path.iterdir() if file.is_file()]
+        arrays = [name for name in files if name.endswith((".npy", ".npz"))]
+        tables = [name for name in files if name.endswith(".csv")]
+        if arrays and not place.pictures:
+            return Sign(CERTAIN)
+        if (arrays or tables) and not place.pictures and are_named(tables + arrays):
+            return Sign(CERTAIN)
+        if tables and not place.pictures:
+            first = place.path / sorted(tables)[0]
+            return Sign(NO, f"it holds tables and no images: name the table you mean, such as {first}")
+        return Sign(NO)
+    if place.head.startswith(b"\x93NUMPY"):
+        return Sign(CERTAIN)
+    if place.kind == "zip":
+        return Sign(CERTAIN if place.names and all(name.endswith(".npy") for name in place.names) else NO)
+    if place.kind == "file" and (place.path.suffix.lower() in TEXTS or place.head[:2] == b"\x1f\x8b"):
+        return _of_numbers(place)
+    return Sign(NO)
+
+
+def _of_numbers(place: Place) -> Sign:
+    """Look at the second row of a table: the first may be a title."""
+    first: list[str] = []
+    with open_table(place.path) as table:
+        with contextlib.suppress(DataError):
+            first = next((cells for _, cells in table.rows), table.header)
+        if all(map(is_number, first)):
+            return Sign(LIKELY)
+        return Sign(NO, f"{table.name} holds something else than numbers")
+
+
+def is_number(cell: str) -> bool:
+    """Say whether a cell holds a number."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 class _Pair(NamedTuple):
@@ -39,16 +92,17 @@ class _Pair(NamedTuple):
     labels: Shaped[np.ndarray, "n ..."] | None
 
 
-def read_arrays(path: Path, targets: str | None, stack: ExitStack) -> Reading:
+def read(place: Place, options: ReadOptions) -> Reading:
     """Read arrays; those in ``.npy`` files stay on disk until a picture is asked for.
 
     Raises:
         DataError: no array of pictures, shapes or values that are no pictures, labels that do not fit.
     """
+    path, targets, stack = place.path, options.targets, place.stack
     arrays = dict(_named_arrays(path, stack))
     if targets:
         if len(arrays) != 1:
-            raise DataError(f"--targets goes with one array of pictures, {path} has {len(arrays)}")
+            raise DataError(f"`targets` goes with one array of pictures, {path} has {len(arrays)}")
         labels = dict(_named_arrays(Path(targets), stack))
         if len(labels) != 1:
             raise DataError(f"{targets} holds {len(labels)} arrays: expected one, of labels")
@@ -66,7 +120,8 @@ def read_arrays(path: Path, targets: str | None, stack: ExitStack) -> Reading:
 
     splits = [pair.split for pair, part in zip(pairs, parts, strict=True) for _ in range(len(part))]
     ids = [f"{split or 'row'}/{row:07d}" for row, split in enumerate(splits)]
-    return Reading(str(path), ids, splits, classes, columns, picture)
+    notes = tuple(dict.fromkeys(part.note for part in parts if part.note))
+    return Reading(str(path), ids, splits, classes, columns, picture, notes=notes)
 
 
 def are_named(files: list[str]) -> bool:
@@ -174,6 +229,7 @@ class _Pictures:
             raise DataError(f"{source}: expected pixels as numbers, got {array.dtype}")
         self.array, self.shape = array, _picture_shape(array.shape, source)
         self.unit = self._check_range(source)
+        self.planar, self.note = _is_planar(array, self.shape, self.unit, source)
 
     def __len__(self) -> int:
         return len(self.array)
@@ -185,12 +241,16 @@ class _Pictures:
             pixels = np.rint(pixels.astype(np.float32) * self.unit).astype(np.uint8)
         if self.array.ndim == 4 and self.array.shape[1:] != self.shape:
             pixels = pixels.transpose(1, 2, 0)  # channel first, as torch has them
+        if self.planar:
+            return np.ascontiguousarray(pixels.reshape(3, *self.shape[:2]).transpose(1, 2, 0))
         return pixels.reshape(self.shape)
 
     def _check_range(self, source: str) -> float:
         """Return what brings the values to 0-255."""
         if self.array.dtype == np.uint8:
-            return 1.0
+            if (np.asarray(self.array[:64]) > 1).any() or np.max(self.array, initial=0) != 1:
+                return 1.0
+            raise DataError(f"{source}: all pixels are 0 or 1: expected 0-255, or floats from 0 to 1")
         if self.array.dtype.kind == "b":
             return 255.0
         greatest, step = 0.0, max(1, _CHECKED_VALUES // max(1, math.prod(self.shape)))
@@ -204,7 +264,56 @@ class _Pictures:
                         f"{source}: pixel {place} of row {start + row} is {value}: expected 0-255, or 0-1"
                     )
             greatest = max(greatest, float(part.max(initial=0)))
+        if self.array.dtype.kind != "f" and greatest == 1:
+            raise DataError(f"{source}: all pixels are 0 or 1: expected 0-255, or floats from 0 to 1")
         return 255.0 if self.array.dtype.kind == "f" and greatest <= 1 else 1.0
+
+
+def _is_planar(
+    array: Shaped[np.ndarray, "n ..."], shape: tuple[int, int, int], unit: float, source: str
+) -> tuple[bool, str]:
+    """Say whether flat colour rows hold all reds first, then greens, then blues, and what to tell about it.
+
+    Both orders are tried on some rows. In the right one, neighbours differ less.
+
+    Raises:
+        DataError: the two cannot be told apart.
+    """
+    if array.ndim != 2 or shape[2] != 3 or not len(array):
+        return False, ""
+    rows = np.asarray(array[:: max(1, len(array) // _SAMPLE)][:_SAMPLE], np.float32) * unit
+    rows = rows[rows.std(axis=1) > 1]
+    together = rows.reshape(-1, *shape)
+    planes = rows.reshape(-1, 3, *shape[:2]).transpose(0, 2, 3, 1)
+    for pictures, planar in ((together, False), (planes, True)):
+        if len(rows) and (pictures == pictures[..., :1]).all():  # grey, saved as colour
+            return planar, _PLANES if planar else ""
+    rough = [
+        float(sum(np.abs(np.diff(pictures, axis=axis)).mean() for axis in (1, 2))) if len(rows) else 0.0
+        for pictures in (together, planes)
+    ]
+    if not len(rows) or rough[0] * _CLEAR < rough[1]:
+        return False, ""
+    if rough[1] * _CLEAR < rough[0]:
+        return True, _PLANES
+    raise DataError(
+        f"{source}: rows of {array.shape[1]:,} values are colour images, by pixel or by plane, and the values do not "
+        f"show which: save them as (n, h, w, 3) or (n, 3, h, w)"
+    )
+
+
+def in_pixel_order(
+    flat: UInt8[np.ndarray, "n d"], shape: tuple[int, int, int], source: str
+) -> tuple[Callable[[int], UInt8[np.ndarray, "h w c"]], tuple[str, ...]]:
+    """Return what gives one image of flat rows, and what to tell about it.
+
+    Raises:
+        DataError: colour rows whose order cannot be told.
+    """
+    planar, note = _is_planar(flat, shape, 1.0, source)
+    if planar:
+        return lambda row: np.ascontiguousarray(flat[row].reshape(3, *shape[:2]).transpose(1, 2, 0)), (note,)
+    return lambda row: flat[row].reshape(shape), ()
 
 
 def _picture_shape(shape: tuple[int, ...], source: str) -> tuple[int, int, int]:
@@ -298,3 +407,12 @@ def _names(labels: np.ndarray, path: Path) -> list[str]:
             f"expected class numbers from 0"
         )
     return [str(int(number)) for number in numbers]
+
+
+def pixels_of(array: Shaped[np.ndarray, "1 ..."], source: str) -> UInt8[np.ndarray, "h w c"]:
+    """Return the one image in an array that `read` would take for images.
+
+    Raises:
+        DataError: a shape or a value that no image has.
+    """
+    return _Pictures(array, source)[0]

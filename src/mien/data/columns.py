@@ -1,39 +1,304 @@
-"""What the columns of tables are called: labels, splits, paths."""
+"""What the columns of tables are called, and which is which: image, label, split, box, one column per class.
+
+Names are compared without case, blanks and punctuation: ``Image Path`` is ``image_path``.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mien.data.reading import SPLIT_COLUMNS
+from mien.errors import ConfigError, DataError, did_you_mean
+from mien.labels import EMOTIONS_8, FERPLUS_VOTE_ORDER, canonical
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jaxtyping import Shaped
+    from jaxtyping import Float32
 
-LABEL = ("emotion", "label", "expression", "class", "target")
-PATH = (
-    *("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "image_name"),
-    *("img", "img_path", "img_name", "pth", "subdirectory_filepath", "name"),
+    from mien.options import ReadOptions
+
+LABEL = (
+    *("emotion", "emotions", "label", "labels", "expression", "expressions", "class", "classes", "category"),
+    *("target", "targets", "emotionlabel", "emotionclass", "emotionname", "facialexpression", "labelname"),
+    *(
+        "expressionlabel",
+        "classname",
+        "classlabel",
+        "classid",
+        "categories",
+        "sentiment",
+        "mood",
+        "y",
+        "truth",
+    ),
+    *(
+        "groundtruth",
+        "gt",
+        "tag",
+        "annotation",
+        "labelid",
+        "emotionid",
+        "feeling",
+        "affect",
+        "dominantemotion",
+    ),
 )
+PATH = (
+    *(
+        "path",
+        "file",
+        "filename",
+        "filepath",
+        "image",
+        "imagepath",
+        "imagename",
+        "imagefile",
+        "imagefilename",
+    ),
+    *(
+        "img",
+        "imgpath",
+        "imgname",
+        "imgfile",
+        "pth",
+        "subdirectoryfilepath",
+        "name",
+        "picture",
+        "photo",
+        "id",
+    ),
+    *(
+        "imageid",
+        "imgid",
+        "relativepath",
+        "relpath",
+        "imageurl",
+        "images",
+        "files",
+        "src",
+        "facepath",
+        "frame",
+    ),
+)
+SPLIT = ("usage", "split", "subset", "set", "partition", "fold", "phase", "datasplit", "mode", "part")
+_CORNERS = (
+    ("x0", "y0", "x1", "y1"),
+    ("x1", "y1", "x2", "y2"),
+    ("xmin", "ymin", "xmax", "ymax"),
+    ("left", "top", "right", "bottom"),
+    ("xtl", "ytl", "xbr", "ybr"),
+    ("minx", "miny", "maxx", "maxy"),
+    ("startx", "starty", "endx", "endy"),
+)
+_SIZES = (
+    ("left", "top", "width", "height"),
+    ("x", "y", "w", "h"),
+    ("x", "y", "width", "height"),
+    ("xmin", "ymin", "width", "height"),
+    ("left", "top", "w", "h"),
+    ("x1", "y1", "w", "h"),
+    ("x1", "y1", "width", "height"),
+)
+_BOX_WORDS = (
+    "face",
+    "facebox",
+    "bbox",
+    "box",
+    "boundingbox",
+    "roi",
+    "faceroi",
+    "rect",
+    "facerect",
+    "bb",
+    "b",
+)
+"""What may stand before each of these names: ``face_x``, ``bbox_width``."""
+_LOOKS_LIKE_BOX = re.compile(
+    r"(face|bb|b)?(ounding)?_?(box|rect|roi)|(face)?(x|y)(min|max|tl|br|[012])?|[xy]c(enter)?"
+)
+NONE = "none"
 
 
-def taken(
-    header: Sequence[str], cells: list[list[str]]
-) -> tuple[list[str], list[str], dict[str, Shaped[np.ndarray, " n"]]]:
-    """Return the labels, the splits (empty where there are none) and all other columns by name."""
-    label, split = column(header, LABEL), column(header, SPLIT_COLUMNS)
-    names, splits = (["" if place is None else row[place] for row in cells] for place in (label, split))
-    others = {
-        name: np.array([row[place] for row in cells], str)
+class Box(NamedTuple):
+    """The columns of a box."""
+
+    places: tuple[int, ...]
+    """Four columns, or one that holds four numbers."""
+    sizes: bool
+    """The last two numbers are width and height, not right and bottom."""
+
+
+def plain(name: str) -> str:
+    """Return a column's name as it is compared."""
+    return re.sub(r"[\W_]+", "", name.lower())
+
+
+def is_index(name: str) -> bool:
+    """Say whether a column without a name of its own only numbers the rows, as pandas writes it."""
+    return plain(name) in ("", "index") or name.lower().startswith("unnamed:")
+
+
+def find(header: Sequence[str], known: Sequence[str]) -> int | None:
+    """Return the place of the first known name that a header has."""
+    names = [plain(name) for name in header]
+    return next((names.index(name) for name in known if name in names), None)
+
+
+def named(header: Sequence[str], option: str, value: str, source: str) -> int:
+    """Return the place of a column that the user names.
+
+    Raises:
+        ConfigError: there is no such column.
+    """
+    names = [plain(name) for name in header]
+    if plain(value) not in names:
+        raise ConfigError(
+            f"`{option}={value}`: {source} has no such column{did_you_mean(value.lower(), list(header))} "
+            f"(it has {', '.join(header[:12])})"
+        )
+    return names.index(plain(value))
+
+
+def label_place(header: Sequence[str], options: ReadOptions, source: str) -> int | None:
+    """Return the place of the label: as the user names it, or by its name."""
+    if options.label_column:
+        return named(header, "label_column", options.label_column, source)
+    return find(header, LABEL)
+
+
+def split_place(header: Sequence[str], options: ReadOptions, source: str) -> int | None:
+    """Return the place of the split: as the user names it, or by its name."""
+    if options.split_column:
+        return named(header, "split_column", options.split_column, source)
+    return find(header, SPLIT)
+
+
+def box_of(header: Sequence[str], options: ReadOptions, source: str) -> Box | None:
+    """Return the columns of the box: as the user names them, or by their names.
+
+    Raises:
+        ConfigError: the user names other than one or four columns, or one that is not there.
+    """
+    if options.box_columns == NONE:
+        return None
+    if options.box_columns:
+        sizes = options.box_columns.startswith("wh:")
+        words = [word.strip() for word in options.box_columns.removeprefix("wh:").split(",")]
+        if len(words) not in (1, 4):
+            raise ConfigError(
+                f"`box_columns` expects four columns, as in left,top,right,bottom, or wh:left,top,width,height; "
+                f"got {options.box_columns}"
+            )
+        sizes = sizes or (len(words) == 4 and plain(words[2]).endswith(("width", "w")))
+        return Box(tuple(named(header, "box_columns", word, source) for word in words), sizes)
+    names = [plain(name) for name in header]
+    for sets, sizes in ((_CORNERS, False), (_SIZES, True)):
+        for four in sets:
+            for before in ("", *_BOX_WORDS):
+                wanted = [before + name for name in four]
+                if set(wanted) <= set(names):
+                    return Box(tuple(names.index(name) for name in wanted), sizes)
+    return None
+
+
+def unused_boxes(header: Sequence[str], used: Sequence[int]) -> list[str]:
+    """Return the columns that look like parts of a box and are not used as one."""
+    return [
+        name
         for place, name in enumerate(header)
-        if place not in (label, split)
+        if place not in used and _LOOKS_LIKE_BOX.fullmatch(plain(name))
+    ]
+
+
+def votes_places(header: Sequence[str]) -> list[int] | None:
+    """Return the ten columns of FER+ votes in the order of `FERPLUS_VOTE_ORDER`, if a table has them."""
+    names = [canonical(name) for name in header]
+    if not all(name in names for name in FERPLUS_VOTE_ORDER):
+        return None
+    return [names.index(name) for name in FERPLUS_VOTE_ORDER]
+
+
+def one_hot_places(header: Sequence[str], rows: Sequence[Sequence[str]], free: Sequence[int]) -> list[int]:
+    """Return the columns that are one per class: only 0 and 1, and several of them.
+
+    Where some of them are known emotions, the others (such as ``occluded``) are none of the classes.
+    """
+    flags = [
+        place
+        for place in free
+        if not is_index(header[place]) and all(row[place] in ("0", "1", "0.0", "1.0", "") for row in rows)
+    ]
+    known = [place for place in flags if canonical(header[place]) in EMOTIONS_8]
+    chosen = known if len(known) > 1 else flags
+    return chosen if len(chosen) > 1 and rows else []
+
+
+def one_hot_names(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    places: Sequence[int],
+    lines: Sequence[int],
+    source: str,
+) -> list[str]:
+    """Return the class of each row of one column per class; a row without any has no label.
+
+    Raises:
+        DataError: a row of several classes.
+    """
+    names = []
+    for line, row in zip(lines, rows, strict=True):
+        set_here = [header[place] for place in places if row[place] in ("1", "1.0")]
+        if len(set_here) > 1:
+            raise DataError(
+                f"{source}: line {line} sets {len(set_here)} classes, {' and '.join(set_here[:3])}: "
+                f"expected one for each image"
+            )
+        names.append(set_here[0] if set_here else "")
+    return names
+
+
+def boxes_of(
+    box: Box, rows: Sequence[Sequence[str]], lines: Sequence[int], source: str
+) -> Float32[np.ndarray, "n 4"]:
+    """Return boxes as x0, y0, x1, y1 in pixels.
+
+    Raises:
+        DataError: a cell that is no number, a box without width or height, or fractions of a picture.
+    """
+    boxes = np.empty((len(rows), 4), np.float32)
+    for number, (line, row) in enumerate(zip(lines, rows, strict=True)):
+        cells = [row[place] for place in box.places]
+        if len(cells) == 1:
+            cells = re.findall(r"[-+.\w]+", cells[0])
+        try:
+            a, b, c, d = map(float, cells)
+        except ValueError:
+            a = b = c = d = float("nan")
+        if box.sizes:
+            c, d = a + c, b + d
+        if not (np.isfinite([a, b]).all() and a < c < np.inf and b < d < np.inf):
+            kind = "width and height above 0" if box.sizes else "x0 < x1 and y0 < y1"
+            raise DataError(
+                f"{source}: line {line} has the box {' '.join(cells)}: expected {kind}, in pixels "
+                f"(`box_columns` says which columns they are; `box_columns=none` reads whole images)"
+            )
+        boxes[number] = a, b, c, d
+    if len(boxes) and boxes.max() <= 1.5 and boxes.min() >= 0:
+        raise DataError(
+            f"{source}: no box goes beyond 1.5: they look like fractions of the image, expected pixels"
+        )
+    return boxes
+
+
+def other_columns(
+    header: Sequence[str], rows: Sequence[Sequence[str]], used: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """Return what else a table says of each row, by the column's name; a column that numbers the rows is left out."""
+    return {
+        name: np.array([row[place] for row in rows], str)
+        for place, name in enumerate(header)
+        if place not in used and not is_index(name)
     }
-    return names, splits, others
-
-
-def column(header: Sequence[str], known: Sequence[str]) -> int | None:
-    """Return the place of the first known name in a header."""
-    return next((header.index(name) for name in known if name in header), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 import numpy as np
 
@@ -27,7 +27,17 @@ COPY = "copy/"
 _HASHED_ROWS = 4096
 
 
-@dataclass(frozen=True)
+class Sample(NamedTuple):
+    """One row of a dataset."""
+
+    image: UInt8[np.ndarray, "h w c"]
+    label: str | None
+    """None where the source gives none."""
+    id: str
+    split: str
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class FaceDataset:
     """Face crops and their targets; rows keep the order in which the source names them."""
 
@@ -46,6 +56,38 @@ class FaceDataset:
     """What annotators voted for, in the order of `mien.labels.FERPLUS_VOTE_ORDER`, where the user gave votes."""
     columns: Mapping[str, Shaped[np.ndarray, " n"]] = field(default_factory=dict)
     """What else the source says of each picture, as text: to report by."""
+    notes: tuple[str, ...] = ()
+    """What the user should be told of how the source was read, or what was left out; one sentence each."""
+
+    def __repr__(self) -> str:
+        """Return a summary of one line."""
+        splits = ", ".join(f"{split} {int((self.split == split).sum()):,}" for split in self.splits)
+        shape = "x".join(map(str, self.images.shape[1:]))
+        return f"FaceDataset({len(self):,} images {shape}; {splits}; labels {', '.join(self.labels)})"
+
+    def __eq__(self, other: object) -> bool:
+        """Say whether another dataset has the same images, targets, votes, splits and labels."""
+        if not isinstance(other, FaceDataset):
+            return NotImplemented
+        return self is other or (len(self) == len(other) and self.fingerprint() == other.fingerprint())
+
+    def __hash__(self) -> int:
+        """Return a number that is equal for equal datasets."""
+        return hash((self.labels, self.images.shape))
+
+    @overload
+    def __getitem__(self, row: int) -> Sample: ...
+
+    @overload
+    def __getitem__(self, row: slice | Int[np.ndarray, " m"]) -> FaceDataset: ...
+
+    def __getitem__(self, row: int | slice | Int[np.ndarray, " m"]) -> Sample | FaceDataset:
+        """Return one row as a `Sample`, or several as a dataset."""
+        if isinstance(row, int | np.integer):
+            number = range(len(self))[row]
+            label = self.labels[int(self.truth[number])] if self.targets[number].any() else None
+            return Sample(self.images[number], label, self.ids[number], str(self.split[number]))
+        return self.take(np.arange(len(self))[row])
 
     def __len__(self) -> int:
         return len(self.images)
@@ -179,9 +221,9 @@ class FaceDataset:
 def check_split(split: str, splits: Sequence[str], source: str) -> None:
     """Raise a DataError that lists the splits there are, unless `split` is one of them."""
     if split not in splits:
-        raise DataError(
-            f"no split {split!r} in {source}: expected one of {', '.join(splits)}{did_you_mean(split, splits)}"
-        )
+        only = tuple(splits) in (("train",), ("train", HOLDOUT))
+        way_out = "; validation.split=holdout takes a part of train" if only else did_you_mean(split, splits)
+        raise DataError(f"no split {split!r} in {source}: expected one of {', '.join(splits)}{way_out}")
 
 
 def one_hot(truth: Int[np.ndarray, " n"], k: int) -> Float32[np.ndarray, "n k"]:

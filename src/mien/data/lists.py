@@ -1,102 +1,390 @@
-"""Tables that name picture files and their labels."""
+"""Tables that name image files and their labels, alone or beside the images in a folder or an archive."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 import re
-from collections import Counter
-from pathlib import Path
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mien.data.columns import PATH, column, taken
-from mien.data.reading import Reading, class_targets
-from mien.data.text import open_table
+from mien.data import columns, folders
+from mien.data.archives import Tree, has_picture_suffix
+from mien.data.numberings import named_numbers
+from mien.data.place import CERTAIN, MAYBE, NO, Place, Sign
+from mien.data.reading import Reading, class_targets, split_name, split_word
+from mien.data.text import SUFFIXES, Member, open_table
+from mien.data.votes import vote_targets
 from mien.errors import DataError
-from mien.labels import RAF_DB_ORDER
+from mien.labels import EMOTIONS_8, canonical
 from mien.vision import images
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from jaxtyping import Float32, Shaped
+    from jaxtyping import Float32
 
-_BOX = ("x0", "y0", "x1", "y1")
-_RAF_DB_ROW = re.compile(r"((?:train|test)_\w+\.\w+)\s+([1-7])")
+    from mien.options import ReadOptions
 
-
-def is_list(header: Sequence[str]) -> bool:
-    """Say whether a table with this header lists picture files; a contest's test list has no labels."""
-    return column(header, PATH) is not None
-
-
-def is_raf_db(path: Path) -> bool:
-    """Say whether a file is RAF-DB's list."""
-    return bool(_raf_db_rows(path))
+USES = frozenset(("label_column", "image_column", "box_columns", "split_column"))
+_TABLE_LIMIT = 200
+_TRIED_ROWS = 20
+_WALK_LIMIT = 300_000
+"""Files looked at, around a table, for those that it names."""
+_EXPW = ("file", "face", "top", "left", "right", "bottom", "confidence", "label")
 
 
-def read_list(path: Path) -> Reading:
-    """Read a table that names picture files and their labels, or RAF-DB's ``train_00001.jpg 5``.
+@dataclass
+class _Rows:
+    """What one table says, a row each."""
 
-    Files are looked for beside the table and in the folders that AffectNet and RAF-DB keep them in. A list
-    without labels can be answered, but neither trained nor judged on. Where there are columns x0, y0, x1 and y1,
-    in pixels, each row is a face in that box, and a file may have several rows.
+    name: str
+    folder: str
+    """Of the table, below the root of the tree."""
+    lines: list[int]
+    files: list[str]
+    labels: list[str]
+    splits: list[str]
+    others: dict[str, np.ndarray]
+    boxes: Float32[np.ndarray, "n 4"] | None
+    votes: Float32[np.ndarray, "n 10"] | None
+    has_labels: bool
+    notes: tuple[str, ...]
+    flaw: str = ""
 
-    Raises:
-        DataError: no column for the path, a file that is nowhere, or a box that is none.
-    """
-    columns: dict[str, Shaped[np.ndarray, " n"]] = {}
-    boxes = None
-    if raf_db := _raf_db_rows(path):
-        classes, targets = class_targets([RAF_DB_ORDER[int(number) - 1] for _, number in raf_db], str(path))
-        files = [name for name, _ in raf_db]
-        splits = [name.split("_")[0] for name in files]
-    else:
-        with open_table(path) as table:
-            header, file = list(table.header), column(table.header, PATH)
-            if file is None:
-                raise DataError(
-                    f"{path}: expected columns such as path and label, got {', '.join(header[:8])}"
-                )
-            cells = [[cell.strip() for cell in row] for _, row in table.rows]
-        files = [row.pop(file) for row in cells]
-        header.pop(file)
-        names, splits, columns = taken(header, cells)
-        classes, targets = class_targets(names, str(path))
-        if (boxes := _boxes(columns, path)) is not None:
-            columns["photo"] = np.array(files, str)
-    found = _Finder(path.parent)
-    places = [found(name, path) for name in files]
-    return Reading(
-        source=str(path),
-        ids=files if boxes is None else _faces(files),
-        columns=columns,
-        boxes=boxes,
-        splits=splits,
-        classes=classes,
-        targets=targets,
-        picture=lambda row: images.decode_dataset_image(images.read_file(places[row])),
+
+def recognise(place: Place) -> Sign:
+    """Say how surely a place is such a table, or has such tables beside its images."""
+    if place.kind == "file":
+        return _recognised_file(place)
+    if not place.has_pictures:
+        return Sign(NO)
+    found = tables_of(place)
+    if not found:
+        return Sign(NO, "no table in it names its images")
+    named = any(_labelled(place, table) for table in found)
+    return Sign(
+        CERTAIN if named else MAYBE, "" if named else f"{found[0]} names images, but has no column of labels"
     )
 
 
-def _boxes(columns: dict[str, Shaped[np.ndarray, " n"]], path: Path) -> Float32[np.ndarray, "n 4"] | None:
-    """Take the boxes out of a list's other columns, where it has them."""
-    if not set(_BOX) <= set(columns):
-        return None
-    cells = np.stack([columns.pop(name) for name in _BOX], axis=1)
-    for row, box in enumerate(cells):
+def _recognised_file(place: Place) -> Sign:
+    if place.path.suffix.lower() not in (*SUFFIXES, ".jsonl", ".gz"):
+        return Sign(NO)
+    header, first = _begin(_source(place, None))
+    if not header:
+        return Sign(CERTAIN) if first and any(map(has_picture_suffix, first[0])) else Sign(NO)
+    if _file_place(header, first) is None:
+        return Sign(NO, f"it has no column of image files, such as path, but {', '.join(header[:8])}")
+    return Sign(CERTAIN)
+
+
+def tables_of(place: Place) -> list[str]:
+    """Return the tables in a tree that name some of its images."""
+    index = _Index(place.tree, place.pictures)
+    found = []
+    for table in place.tables[:_TABLE_LIMIT]:
         try:
-            x0, y0, x1, y1 = map(float, box)
-        except ValueError:
-            x0 = y0 = x1 = y1 = float("nan")
-        if not (np.isfinite([x0, y0]).all() and x0 < x1 < np.inf and y0 < y1 < np.inf):
+            header, rows = _begin(_source(place, table))
+        except DataError:
+            continue
+        file = _file_place(header, rows)
+        if file is not None and any(index.find(row[file].strip(), _folder(table)) for row in rows):
+            found.append(table)
+    return found
+
+
+def _labelled(place: Place, table: str) -> bool:
+    header, rows = _begin(_source(place, table))
+    if not header or columns.find(header, columns.LABEL) is not None or columns.votes_places(header):
+        return True
+    return len(columns.one_hot_places(header, rows, range(len(header)))) > 1
+
+
+def read(place: Place, options: ReadOptions) -> Reading:
+    """Read a table that names image files and their labels, or the tables beside the images of a tree.
+
+    Files are looked for beside the table, then in the folders around it. Where there are columns of a box, each
+    row is a face in it, and a file may have several rows. A table in the folder of a split, or with a split in its
+    name, gives its rows that split where it has no column for it.
+
+    Raises:
+        DataError: no column for the path, a file that is nowhere or in several places, or a box that is none.
+    """
+    source = str(place.path)
+    if place.kind == "file":
+        tables: list[str | None] = [None]
+        find: Callable[[str, str, str], _Found] = _Finder(place.path)
+    else:
+        tables = [*tables_of(place)]
+        index = _Index(place.tree, place.pictures)
+        find = index.need
+        if not tables:
             raise DataError(
-                f"{path}: line {row + 2} has the box {' '.join(box)}: expected x0 < x1 and y0 < y1, in pixels"
+                f"{source}: no table in it names its images: expected columns such as path and label"
             )
-    return cells.astype(np.float32)
+    parts = [_rows(place, table, options) for table in tables]
+    parts = _without_votes_beside(parts)
+    found = [find(file, part.folder, part.name) for part in parts for file in part.files]
+    if place.kind != "file":
+        _check_apart(parts, [one.name for one in found], source)
+    labels, numbered = named_numbers(
+        [label for part in parts for label in part.labels], [one.name for one in found], _headers(parts)
+    )
+    classes, targets = class_targets(labels, source)
+    boxes, votes = _joined(parts, "boxes", 4), _joined(parts, "votes", 10)
+    if votes is not None and not any(part.has_labels for part in parts):
+        classes, targets = (
+            EMOTIONS_8,
+            vote_targets(votes, rule=options.vote_rule, unknown=options.vote_unknown),
+        )
+    others = _other_columns(parts)
+    if boxes is not None:
+        others["photo"] = np.array([one.name for one in found], str)
+    left = len(place.pictures) - len({one.name for one in found}) if place.kind != "file" else 0
+    notes = [note for part in parts for note in part.notes]
+    if place.kind != "file":
+        notes.append(
+            f"labels are read from {', '.join(str(part.name) for part in parts[:4])}, not from folders"
+        )
+        notes += place.passed_over({*place.pictures, *place.tables})
+    notes += [f"left out {left:,} images that no table names"] if left > 0 else []
+    reading = Reading(
+        source=source,
+        ids=_faces([one.name for one in found]) if boxes is not None else [one.name for one in found],
+        columns=others,
+        boxes=boxes,
+        splits=_splits(parts, [one.name for one in found]),
+        classes=classes,
+        targets=targets,
+        picture=lambda row: images.decode_dataset_image(found[row].read()),
+        votes=votes,
+        flaw=next((part.flaw for part in parts if part.flaw), ""),
+        notes=(*dict.fromkeys(notes), *numbered),
+    )
+    if votes is None or any(part.has_labels for part in parts):
+        return reading
+    kept = np.flatnonzero(targets.any(axis=1))
+    return replace(reading.take(kept), left_out=len(targets) - len(kept))
 
 
-def _faces(files: list[str]) -> list[str]:
+def _joined(parts: Sequence[_Rows], name: str, width: int) -> np.ndarray | None:
+    given = [getattr(part, name) for part in parts]
+    if all(one is None for one in given):
+        return None
+    if any(one is None for one in given):
+        lacking = next(part.name for part, one in zip(parts, given, strict=True) if one is None)
+        raise DataError(
+            f"{lacking} has no {name}, other tables beside it have: give one table as the dataset"
+        )
+    joined: np.ndarray = np.concatenate([one.reshape(-1, width) for one in given])
+    return joined
+
+
+def _other_columns(parts: Sequence[_Rows]) -> dict[str, np.ndarray]:
+    names = dict.fromkeys(name for part in parts for name in part.others)
+    empty = [np.full(len(part.files), "") for part in parts]
+    return {
+        name: np.concatenate([part.others.get(name, none) for part, none in zip(parts, empty, strict=True)])
+        for name in names
+    }
+
+
+def _headers(parts: Sequence[_Rows]) -> set[str]:
+    return {name for part in parts for name in part.others}
+
+
+def _rows(place: Place, table: str | None, options: ReadOptions) -> _Rows:
+    source, folder = _source(place, table), _folder(table or "")
+    with _table(source) as (name, header, rows):
+        pairs = [(line, [cell.strip() for cell in row]) for line, row in rows]
+    lines, cells = [line for line, _ in pairs], [row for _, row in pairs]
+    notes: tuple[str, ...] = ()
+    if not header:
+        header, notes = _title(name, cells)
+    file = _file_place(header, cells, options, name)
+    if file is None:
+        raise DataError(
+            f"{name}: expected columns such as path and label, got {', '.join(header[:8])} "
+            f"(`image_column=NAME` says which names the images)"
+        )
+    label, split = columns.label_place(header, options, name), columns.split_place(header, options, name)
+    label, split = (None if one == file else one for one in (label, split))
+    box, votes = columns.box_of(header, options, name), columns.votes_places(header)
+    used = [
+        one for one in (file, label, split, *(box.places if box else ()), *(votes or ())) if one is not None
+    ]
+    hot: list[int] = []
+    if label is None and votes is None:
+        hot = columns.one_hot_places(header, cells, [one for one in range(len(header)) if one not in used])
+        used += hot
+    flaw = ""
+    if label is None and not hot and votes is None and (rest := _rest(header, used)):
+        flaw = (
+            f"{name}: no column has the name of a label; it has {', '.join(rest[:8])}: "
+            f"say which it is with `label_column=NAME`"
+        )
+    if odd := columns.unused_boxes(header, used) if options.box_columns is None else []:
+        notes += (
+            f"{name}: {', '.join(odd)} look like a face box and are not used: whole images are read "
+            f"(`box_columns` names the four columns)",
+        )
+    names = [""] * len(cells) if label is None else [row[label] for row in cells]
+    if hot:
+        names = columns.one_hot_names(header, cells, hot, lines, name)
+    return _Rows(
+        name, folder, lines, [row[file] for row in cells], names,
+        [""] * len(cells) if split is None else [row[split] for row in cells],
+        columns.other_columns(header, cells, used),
+        columns.boxes_of(box, cells, lines, name) if box else None,
+        _votes(cells, votes, lines, name) if votes else None,
+        label is not None or bool(hot), notes, flaw,
+    )  # fmt: skip
+
+
+def _rest(header: Sequence[str], used: Sequence[int]) -> list[str]:
+    known = {"photo", "id", "width", "height"}
+    return [
+        name
+        for place, name in enumerate(header)
+        if place not in used and not columns.is_index(name) and columns.plain(name) not in known
+    ]
+
+
+def _votes(
+    cells: Sequence[Sequence[str]], places: Sequence[int], lines: Sequence[int], name: str
+) -> Float32[np.ndarray, "n 10"]:
+    counts = np.zeros((len(cells), len(places)), np.float32)
+    for number, (line, row) in enumerate(zip(lines, cells, strict=True)):
+        try:
+            counts[number] = [float(row[place] or 0) for place in places]
+        except ValueError as error:
+            raise DataError(f"{name}: line {line} holds a vote that is no number ({error})") from error
+    return counts
+
+
+def _title(name: str, cells: Sequence[Sequence[str]]) -> tuple[list[str], tuple[str, ...]]:
+    """Return the header that a table without one should have: its columns are told by what they hold.
+
+    Raises:
+        DataError: they cannot be told.
+    """
+    width = len(cells[0]) if cells else 0
+    file = next((place for place in range(width) if has_picture_suffix(cells[0][place])), 0)
+    if width == 8 and file == 0 and all(re.fullmatch(r"[-\d.]+", cell) for cell in cells[0][1:]):
+        return list(_EXPW), (f"{name} has no header; its columns are read as ExpW's: {', '.join(_EXPW)}",)
+    if width == 12 and file == 0:
+        votes = (
+            "neutral",
+            "happiness",
+            "surprise",
+            "sadness",
+            "anger",
+            "disgust",
+            "fear",
+            "contempt",
+            "unknown",
+            "nf",
+        )
+        return ["file", "area", *votes], (f"{name} has no header; its columns are read as FER+'s votes",)
+    header = [f"column{place + 1}" for place in range(width)]
+    header[file] = "path"
+    free = [place for place in range(width) if place != file]
+    for place in list(free):
+        values = {row[place] for row in cells}
+        if all(split_name(value) for value in values):
+            header[place] = "split"
+            free.remove(place)
+        elif all(canonical(value) in EMOTIONS_8 for value in values):
+            header[place] = "label"
+    if "label" not in header and len(free) == 1:
+        header[free[0]] = "label"
+    if "label" not in header and width > 1:
+        raise DataError(
+            f"{name} has no header, and which of its {width} columns is the label cannot be told: "
+            f"add a first line such as path,label"
+        )
+    return header, (f"{name} has no header; its columns are read as {', '.join(header)}",)
+
+
+def _file_place(
+    header: Sequence[str], rows: Sequence[Sequence[str]], options: ReadOptions | None = None, source: str = ""
+) -> int | None:
+    """Return the column that names the images: as the user says, by its name, or by names of images in it."""
+    if options and options.image_column:
+        return columns.named(header, "image_column", options.image_column, source)
+    if not header:
+        first = rows[0] if rows else ()
+        return next((place for place, cell in enumerate(first) if has_picture_suffix(cell.strip())), None)
+    holds = [
+        place
+        for place in range(len(header))
+        if rows and all(has_picture_suffix(row[place].strip()) for row in rows[:_TRIED_ROWS])
+    ]
+    by_name = [columns.find(header, (name,)) for name in columns.PATH]
+    places = [place for place in by_name if place is not None]
+    return next((place for place in places if place in holds), next(iter(holds or places), None))
+
+
+def _without_votes_beside(parts: list[_Rows]) -> list[_Rows]:
+    """Leave out a table of votes over everything where other tables name the same images."""
+    if len(parts) < 2:
+        return parts
+    votes = [part for part in parts if part.votes is not None and not part.has_labels and not part.folder]
+    rest = [part for part in parts if part not in votes]
+    if not rest or not votes:
+        return parts
+    rest[0].notes += (f"{votes[0].name} holds votes and is not read: `votes` reads it",)
+    return rest
+
+
+def _check_apart(parts: Sequence[_Rows], names: Sequence[str], source: str) -> None:
+    """Refuse two tables that name the same image."""
+    owner: dict[str, str] = {}
+    tables = [part.name for part in parts for _ in part.files]
+    for name, table in zip(names, tables, strict=True):
+        if (first := owner.setdefault(name, table)) != table:
+            raise DataError(
+                f"{source}: {first} and {table} both name {name}: give the table that counts as the dataset"
+            )
+
+
+def _splits(parts: Sequence[_Rows], names: Sequence[str]) -> list[str]:
+    """Return the splits: of the column, else of the folder of the table or its name, else of the image's folder."""
+    splits, start = [], 0
+    for part in parts:
+        here = names[start : start + len(part.files)]
+        start += len(part.files)
+        if any(part.splits):
+            splits += part.splits
+            continue
+        words = [*part.folder.split("/")[::-1], PurePosixPath(part.name.rpartition(":")[2]).stem]
+        one = next((split for word in words if (split := split_name(word))), None)
+        one = one or next((found[0] for word in words[-1:] if (found := split_word(word))), None)
+        of_images = [_split_of(name) for name in here]
+        if one and len(parts) > 1:
+            splits += [one] * len(here)
+        elif all(of_images):
+            splits += [split or "" for split in of_images]
+        else:
+            splits += [one or ""] * len(here)
+    return splits if all(splits) or any(any(part.splits) for part in parts) else [""] * len(splits)
+
+
+def _split_of(name: str) -> str | None:
+    *above, file = name.split("/")
+    found = next((split for part in reversed(above) if (split := split_name(part))), None)
+    raf_db = re.match(r"(train|test)_\d{5}", file)
+    return found or (raf_db[1] if raf_db else None)
+
+
+def _faces(files: Sequence[str]) -> list[str]:
     """Return a name for each face: the file's, with a number from the second face on."""
     seen: Counter[str] = Counter()
     names = []
@@ -106,36 +394,218 @@ def _faces(files: list[str]) -> list[str]:
     return names
 
 
+@dataclass(frozen=True)
+class _Found:
+    """A file that a table names."""
+
+    name: str
+    read: Callable[[], bytes]
+
+
+class _Index:
+    """Finds the images of a tree by the ends of their paths."""
+
+    def __init__(self, tree: Tree, pictures: Sequence[str]) -> None:
+        self.tree = tree
+        self.pictures = set(pictures)
+        self.by_name: defaultdict[str, list[str]] = defaultdict(list)
+        for picture in pictures:
+            self.by_name[picture.rpartition("/")[2].lower()].append(picture)
+
+    def find(self, cell: str, folder: str) -> list[str]:
+        """Return the images that a cell may mean, the best ones only."""
+        given = cell.replace("\\", "/").removeprefix("./").strip("/")
+        for path in (f"{folder}/{given}" if folder else given, given):
+            if path in self.pictures:
+                return [path]
+        name = given.rpartition("/")[2]
+        found: list[str] = []
+        for variant in _variants(name):
+            found = self.by_name.get(variant.lower(), [])
+            if found:
+                break
+        if len(found) > 1:
+            found = _best([(_common_end(one, given), one) for one in found])
+        if len(found) > 1:
+            found = _best([(_common_start(one, folder), one) for one in found])
+        return found
+
+    def need(self, cell: str, folder: str, table: str) -> _Found:
+        """Return the one image that a cell means.
+
+        Raises:
+            DataError: there is none, or several.
+        """
+        found = self.find(cell, folder)
+        if len(found) > 1:
+            raise DataError(
+                f"{table} names {cell}, which could be {' or '.join(found[:3])}: give the whole path"
+            )
+        if not found:
+            raise DataError(
+                f"{table} names {cell}, which is not there: expected it among the {len(self.pictures):,} images of "
+                f"{self.tree.source}"
+            )
+        return _Found(found[0], partial(self.tree.read, found[0]))
+
+
+def _variants(name: str) -> Iterator[str]:
+    path = PurePosixPath(name)
+    yield name
+    yield f"{path.stem}_aligned{path.suffix}"
+    if not has_picture_suffix(name):
+        yield from (f"{name}{ending}" for ending in (".jpg", ".png", ".jpeg"))
+
+
+def _best(ranked: list[tuple[int, str]]) -> list[str]:
+    most = max(rank for rank, _ in ranked)
+    return [one for rank, one in ranked if rank == most]
+
+
+def _common_end(path: str, given: str) -> int:
+    pairs = zip(reversed(path.split("/")), reversed(given.split("/")), strict=False)
+    return next((number for number, (one, other) in enumerate(pairs) if one.lower() != other.lower()), 99)
+
+
+def _common_start(path: str, folder: str) -> int:
+    pairs = zip(path.split("/"), folder.split("/") if folder else (), strict=False)
+    return sum(one == other for one, other in pairs)
+
+
 class _Finder:
-    """Finds a listed file; remembers in which folder the last one was."""
+    """Finds the files that a table on disk names: beside it, in the usual folders, then anywhere around it."""
 
-    def __init__(self, folder: Path) -> None:
-        above = folder.parent
-        self.folders = [
-            folder,
-            above,
-            folder / "images",
-            folder / "Image" / "aligned",
+    def __init__(self, table: Path) -> None:
+        folder, above = table.parent, table.parent.parent
+        usual = (folder, above, folder / "images", above / "images", folder / "Image" / "aligned")
+        more = (
             above / "Image" / "aligned",
-        ]
-
-    def __call__(self, name: str, table: Path) -> Path:
-        given = Path(name.replace("\\", "/"))
-        for folder in self.folders:
-            for file in (folder / given, folder / f"{given.stem}_aligned{given.suffix}"):
-                if file.is_file():
-                    self.folders.remove(folder)
-                    self.folders.insert(0, folder)
-                    return file
-        raise DataError(
-            f"{table} names {name}, which is not there: expected it beside the table, in {table.parent}"
+            folder / "image",
+            above / "image",
+            above / "Manually_Annotated_Images",
         )
+        self.table, self.folders = table, [*usual, *more]
+        self.around: dict[str, list[Path]] | None = None
+
+    def __call__(self, cell: str, _: str, name: str) -> _Found:
+        """Return the one file that a cell means.
+
+        Raises:
+            DataError: there is none, or several.
+        """
+        given = Path(cell.replace("\\", "/"))
+        for folder in self.folders:
+            for variant in _variants(given.name):
+                file = folder / given.parent / variant
+                if file.is_file():
+                    if folder != self.folders[0]:
+                        self.folders = [folder, *(one for one in self.folders if one != folder)]
+                    return _Found(cell, partial(images.read_file, file))
+        found = self._around(given)
+        if len(found) > 1:
+            raise DataError(
+                f"{name} names {cell}, which could be {' or '.join(map(str, found[:3]))}: give the whole path"
+            )
+        if not found:
+            raise DataError(
+                f"{name} names {cell}, which is not there: expected it beside the table, in {self.table.parent}, "
+                f"or in the folders of {self.table.parent.parent}"
+            )
+        return _Found(cell, partial(images.read_file, found[0]))
+
+    def _around(self, given: Path) -> list[Path]:
+        if self.around is None:
+            self.around = defaultdict(list)
+            for place in _places_around(self.table.parent):
+                self.around[place.name.lower()].append(place)
+        found: list[Path] = []
+        for variant in _variants(given.name):
+            found = found or self.around.get(variant.lower(), [])
+        if len(found) > 1:
+            best = _best([(_common_end(one.as_posix(), given.as_posix()), str(one)) for one in found])
+            found = [Path(one) for one in best]
+        return found
 
 
-def _raf_db_rows(path: Path) -> list[tuple[str, str]]:
-    """Return (file, number) pairs if every line of a small file looks like RAF-DB's list."""
-    if path.suffix != ".txt":
-        return []
-    lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    matches = [_RAF_DB_ROW.fullmatch(line.strip()) for line in lines]
-    return [(match[1], match[2]) for match in matches if match] if all(matches) else []
+def _places_around(folder: Path) -> Iterator[Path]:
+    """Yield the images below a folder and below the one above it, up to a limit."""
+    import os
+
+    above = folder.parent if folder.parent != folder.parent.parent else folder
+    number = 0
+    for place, below, files in os.walk(above):
+        below.sort()
+        for name in files:
+            number += 1
+            if has_picture_suffix(name):
+                yield Path(place, name)
+        if number > _WALK_LIMIT:
+            return
+
+
+def _source(place: Place, table: str | None) -> Path | Member:
+    if table is None:
+        return place.path
+    return Member(f"{place.path}:{table}", place.tree.files[table])
+
+
+def _folder(table: str) -> str:
+    return table.rpartition("/")[0]
+
+
+@contextlib.contextmanager
+def _table(source: Path | Member) -> Iterator[tuple[str, list[str], Iterator[tuple[int, list[str]]]]]:
+    """Open a table as (name, header or none, rows); JSON lines are one, too."""
+    name = source.name if isinstance(source, Member) else str(source)
+    if name.lower().endswith(".jsonl"):
+        yield _json_lines(source)
+    else:
+        with open_table(source, headed=None) as table:
+            yield table.name, table.header, table.rows
+
+
+def _json_lines(source: Path | Member) -> tuple[str, list[str], Iterator[tuple[int, list[str]]]]:
+    """Read a file of JSON objects, one a line: their names are the columns."""
+    name = source.name if isinstance(source, Member) else str(source)
+    with source.open("rb") if isinstance(source, Path) else source.open() as file:
+        text = io.TextIOWrapper(file, "utf-8")
+        records: list[tuple[int, dict[str, object]]] = []
+        for number, line in enumerate(text, start=1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{name}: line {number} is no JSON ({error})") from error
+            if not isinstance(record, dict):
+                raise DataError(f"{name}: line {number} is no JSON object: expected {{...}}")
+            records.append((number, {str(key).strip().lower(): value for key, value in record.items()}))
+    if not records:
+        raise DataError(f"{name} is empty: expected a JSON object in each line")
+    header = list(dict.fromkeys(key for _, record in records for key in record))
+    return name, header, ((number, [_text(record.get(key)) for key in header]) for number, record in records)
+
+
+def _text(value: object) -> str:
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def _begin(source: Path | Member) -> tuple[list[str], list[list[str]]]:
+    """Return the header of a table and its first rows."""
+    with _table(source) as (_, header, rows):
+        return header, [row for _, (_, row) in zip(range(_TRIED_ROWS), rows, strict=False)]
+
+
+def agree(place: Place) -> bool:
+    """Say whether the tables and the class folders of a tree give each image the same class."""
+    from mien.options import ReadOptions
+
+    listed, stored = read(place, ReadOptions()), folders.read(place, None)
+    if stored.flaw or listed.flaw:
+        return False
+    by_name = dict(zip(place.pictures, stored.targets.argmax(axis=1), strict=True))
+    return all(
+        canonical(listed.classes[label]) == canonical(stored.classes[by_name[name]])
+        for name, label in zip(listed.ids, listed.targets.argmax(axis=1), strict=True)
+        if name in by_name
+    )

@@ -21,6 +21,8 @@ from mien import files
 from mien.data import arrays
 from mien.data.archives import check_member
 from mien.data.dataset import FaceDataset
+from mien.data.place import CERTAIN, NO, Place, Sign
+from mien.data.reading import Reading
 from mien.errors import DataError
 from mien.labels import FERPLUS_VOTE_ORDER
 
@@ -29,8 +31,11 @@ if TYPE_CHECKING:
 
     from jaxtyping import UInt8
 
+    from mien.options import ReadOptions
+
 FORMAT = "mien.dataset/1"
 META = "mien.json"
+USES: frozenset[str] = frozenset()
 COLUMNS = ("targets", "split", "ids")
 _CHUNK_ROWS = 4096
 
@@ -78,10 +83,14 @@ def scratch(folder: Path) -> Callable[[tuple[int, int, int, int]], UInt8[np.ndar
     return allocate
 
 
-def is_packed(path: Path) -> bool:
+def recognise(place: Place) -> Sign:
     """Say whether a zip is a packed dataset."""
-    with zipfile.ZipFile(path) as archive:
-        return META in archive.namelist()
+    return Sign(CERTAIN if place.kind == "zip" and META in place.names else NO)
+
+
+def read(place: Place, _: ReadOptions) -> Reading:
+    """Return a packed dataset as rows."""
+    return Reading.of(read_packed(place.path))
 
 
 def read_packed(path: Path) -> FaceDataset:

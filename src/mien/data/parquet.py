@@ -6,15 +6,18 @@ hub leaves in the file's metadata. The split is a column, or the file's name.
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mien.data.reading import SPLIT_COLUMNS, Reading, class_targets, split_name
+from mien.data import columns
+from mien.data.arrays import pixels_of
+from mien.data.reading import Reading, class_targets, split_name, whole_numbers
+from mien.data.text import numbers
 from mien.errors import DataError, needs
+from mien.options import ReadOptions
 from mien.vision import images
 
 with needs("data"):
@@ -22,41 +25,42 @@ with needs("data"):
     from pyarrow import parquet
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from jaxtyping import UInt8
 
-_IMAGE = ("image", "img", "picture", "pixels", "jpg", "png", "bytes")
-_LABEL = ("label", "emotion", "labels", "expression", "class", "target")
+_IMAGE = ("image", "img", "picture", "pixels", "pixel", "jpg", "png", "bytes", "data", "face", "imagebytes")
+_ROWS_AT_ONCE = 16
+_BYTES_PER_ROW, _FEW_ROWS = 16, 10_000
+"""Least that an image of its own takes: a file that claims more rows than that, and many, is refused."""
 
 
-def read_parquet(path: Path) -> Reading:
-    """Read a file, or every ``*.parquet`` below a folder. One row group is in memory at a time.
+def read_parquet(path: Path, options: ReadOptions = ReadOptions()) -> Reading:  # noqa: B008 - frozen
+    """Read a file, or every ``*.parquet`` below a folder. A few rows are in memory at a time.
+
+    Each file's class numbers are read by its own class names.
 
     Raises:
-        DataError: damaged, or without a column of pictures and one of labels.
+        DataError: damaged, several datasets in one folder, or without a column of pictures and one of labels.
     """
     files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-    parts = [_Part(file) for file in files]
-    names = [name for part in parts for name in part.labels]
-    numbered = next((part.class_names for part in parts if part.class_names), ())
-    if numbered:
-        names = [_named(name, numbered, path) for name in names]
-    classes, targets = class_targets(names, str(path))
+    parts = [_Part(file, options) for file in files]
+    _check_one_dataset(parts, path)
+    lacking = [part for part in parts if not part.class_names and any(map(str.isdecimal, part.labels))]
+    if lacking and len(lacking) < len(parts):
+        raise DataError(
+            f"{lacking[0].path} has class numbers without names, other files of {path} have names: "
+            f"which number is which cannot be told"
+        )
+    classes, targets = class_targets([name for part in parts for name in part.labels], str(path))
     starts = np.cumsum([0, *(len(part.labels) for part in parts)])
-
-    @functools.lru_cache(maxsize=1)
-    def pictures(part: int, group: int) -> pa.ChunkedArray:
-        return parts[part].pictures(group)
 
     def picture(row: int) -> UInt8[np.ndarray, "h w c"]:
         part = int(np.searchsorted(starts, row, side="right")) - 1
-        group, place = parts[part].place(row - int(starts[part]))
-        value = pictures(part, group)[place].as_py()
-        data = value["bytes"] if isinstance(value, dict) else value
-        if not isinstance(data, bytes):
-            raise DataError("no bytes in this row: pictures outside the file are not followed")
-        return images.decode_dataset_image(data)
+        for other in parts[:part]:
+            other.let_go()
+        return _picture(parts[part].value(row - int(starts[part])))
 
     splits = [split for part in parts for split in part.splits]
     ids = [f"{split or 'row'}/{row:07d}" for row, split in enumerate(splits)]
@@ -64,45 +68,106 @@ def read_parquet(path: Path) -> Reading:
 
 
 class _Part:
-    """One file: labels read at once, pictures a row group at a time."""
+    """One file: labels read at once, pictures a few rows at a time, in order."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, options: ReadOptions) -> None:
+        self.path = path
         try:
             self.file = parquet.ParquetFile(path, memory_map=True)
+            rows = self.file.metadata.num_rows
+            if rows > max(_FEW_ROWS, path.stat().st_size // _BYTES_PER_ROW):
+                raise DataError(
+                    f"{path} claims {rows:,} rows in {path.stat().st_size:,} bytes: is this a bomb?"
+                )
             schema = self.file.schema_arrow
-            self.image, label = _column(schema, _IMAGE, path), _column(schema, _LABEL, path)
-            split = next((name for name in schema.names if name.lower() in SPLIT_COLUMNS), None)
-            columns = self.file.read(columns=[label, *([split] if split else [])])
-        except (pa.ArrowException, OSError) as error:
+            names = list(schema.names)
+            self.image = _column(names, "image_column", options.image_column, _IMAGE, path)
+            label = _column(names, "label_column", options.label_column, columns.LABEL, path)
+            place = columns.split_place(names, options, str(path))
+            split = None if place is None else names[place]
+            read = self.file.read(columns=[label, *([split] if split else [])])
+            labels, splits = _texts(read[label]), _texts(read[split]) if split else None
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path}: a label is not UTF-8 text ({error.reason})") from error
+        except (pa.ArrowException, OSError, OverflowError) as error:
             raise DataError(f"{path} is a damaged Parquet file ({error}): download it again") from error
-        self.labels = ["" if value is None else str(value) for value in columns[label].to_pylist()]
         words = (*re.split(r"[-_. ]", path.stem), path.parent.name)
         here = next((word for word in words if split_name(word)), "")
-        self.splits = (
-            ["" if value is None else str(value) for value in columns[split].to_pylist()]
-            if split
-            else [here] * len(self.labels)
-        )
+        self.splits = splits if splits is not None else [here] * len(labels)
         self.class_names = _class_names(schema, label)
-        sizes = [self.file.metadata.row_group(group).num_rows for group in range(self.file.num_row_groups)]
-        self.starts = np.cumsum([0, *sizes])
+        self.labels = (
+            [_named(name, self.class_names, path) for name in labels] if self.class_names else labels
+        )
+        self.start, self.values = 0, pa.chunked_array([], pa.null())
+        self.batches: Iterator[pa.RecordBatch] | None = None
 
-    def place(self, row: int) -> tuple[int, int]:
-        """Return the row group of a row, and where it stands in it."""
-        group = int(np.searchsorted(self.starts, row, side="right")) - 1
-        return group, row - int(self.starts[group])
+    def value(self, row: int) -> object:
+        """Return the encoded picture of a row; rows are best asked for in order."""
+        if self.batches is None or row < self.start:
+            self.batches, self.start, self.values = self._begin(), 0, ()
+        while row >= self.start + len(self.values):
+            self.start += len(self.values)
+            self.values = next(self.batches).column(0)
+        return self.values[row - self.start].as_py()
 
-    def pictures(self, group: int) -> pa.ChunkedArray:
-        """Read the encoded pictures of a row group."""
-        return self.file.read_row_group(group, columns=[self.image])[self.image]
+    def _begin(self) -> Iterator[pa.RecordBatch]:
+        return self.file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=[self.image], use_threads=False)
+
+    def let_go(self) -> None:
+        """Free what is in memory."""
+        self.batches, self.values, self.start = None, (), 0
 
 
-def _column(schema: pa.Schema, known: tuple[str, ...], path: Path) -> str:
-    for name in known:
-        for column in schema.names:
-            if column.lower() == name:
-                return str(column)
-    raise DataError(f"{path}: expected a column named {known[0]}, got {', '.join(schema.names)}")
+def _picture(value: object) -> UInt8[np.ndarray, "h w c"]:
+    """Decode what a cell holds: encoded bytes, the hub's struct, pixels as lists, or as text."""
+    data = value.get("bytes") if isinstance(value, dict) else value
+    if isinstance(data, bytes):
+        return images.decode_dataset_image(data)
+    if isinstance(data, str):
+        cell = re.sub(r"[\s,;\[\]]+", " ", data).strip()
+        return pixels_of(numbers([(1, cell)], " ", "this row"), "this row")
+    if isinstance(data, list):
+        return pixels_of(np.array([data]), "this row")
+    raise DataError("no bytes in this row: pictures outside the file are not followed")
+
+
+def _check_one_dataset(parts: list[_Part], path: Path) -> None:
+    """Refuse several configurations of a hub's dataset below one folder.
+
+    Raises:
+        DataError: names their folders.
+    """
+    folders: dict[str, set[str]] = {}
+    for part in parts:
+        above = part.path.parent
+        name = str(above.relative_to(path)) if path.is_dir() and above != path else "."
+        if split_name(above.name) is None or name == ".":
+            folders.setdefault(name, set()).update(part.splits)
+    names = list(folders)
+    for number, first in enumerate(names):
+        for second in names[number + 1 :]:
+            if folders[first] & folders[second]:
+                raise DataError(
+                    f"{path} holds several datasets, in {first} and {second}: name the folder of the one you mean"
+                )
+
+
+def _column(names: list[str], option: str, given: str | None, known: tuple[str, ...], path: Path) -> str:
+    if given:
+        return names[columns.named(names, option, given, str(path))]
+    place = columns.find(names, known)
+    if place is None:
+        raise DataError(
+            f"{path}: expected a column named {known[0]}, got {', '.join(names)} (`{option}=NAME` says which it is)"
+        )
+    return names[place]
+
+
+def _texts(column: pa.ChunkedArray) -> list[str]:
+    values = column.to_pylist()
+    if any(isinstance(value, list | dict) for value in values):
+        raise DataError("a label is a list: expected one class for each image")
+    return whole_numbers(["" if value is None else str(value) for value in values])
 
 
 def _class_names(schema: pa.Schema, label: str) -> tuple[str, ...]:

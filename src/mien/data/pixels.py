@@ -1,4 +1,4 @@
-"""Tables whose rows are pictures: pixels in a cell (``fer2013.csv`` and its kin) or in many."""
+"""Tables whose rows are images: all pixels in one cell (``fer2013.csv`` and its kin), or a column for each pixel."""
 
 from __future__ import annotations
 
@@ -7,47 +7,74 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mien.data.arrays import flat_shape
-from mien.data.columns import taken
+from mien.data import columns
+from mien.data.arrays import flat_shape, in_pixel_order
+from mien.data.place import CERTAIN, NO, Place, Sign
 from mien.data.reading import Reading, class_targets, whole_numbers
-from mien.data.text import Table, numbers, open_table
+from mien.data.text import INNER, SUFFIXES, Table, is_table, numbers, open_table
 from mien.errors import DataError
 from mien.labels import FER2013_CSV_ORDER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-    from jaxtyping import Float32, UInt8
+    from jaxtyping import UInt8
 
+    from mien.options import ReadOptions
+
+USES = frozenset(("label_column", "image_column", "split_column"))
 _ROWS_AT_ONCE = 256
-_PIXEL = re.compile(r"pixel[ _-]?\d+")
+_PIXEL = re.compile(r"(pixel|px|p)[ _-]?\d+")
+_PIXELS = ("pixels", "pixel", "pixelvalues", "imagepixels", "imagedata")
+_BETWEEN = re.compile(r"[\s,;\[\]()]+")
 
 
-def is_pixels(header: Sequence[str]) -> bool:
-    """Say whether a table with this header has a column of pixels, or one for each pixel beside others."""
-    return bool(_pixel_places(header))
+def recognise(place: Place) -> Sign:
+    """Say how surely a place is such a table: a file, or an archive with one and without pictures."""
+    if place.kind == "folder" or (place.kind in ("zip", "tar") and place.has_pictures):
+        return Sign(NO)
+    if place.kind == "zip" and not any(
+        is_table(name) or name.lower().endswith(INNER) for name in place.names
+    ):
+        return Sign(NO)
+    if place.kind == "file" and place.path.suffix.lower() not in (*SUFFIXES, ".gz"):
+        return Sign(NO)
+    with open_table(place.path) as table:
+        if pixel_places(table.header):
+            return Sign(CERTAIN)
+        shown = ", ".join(table.header[:6])
+        return Sign(NO, f"{table.name} has no column named pixels, nor pixel0, pixel1 and so on, but {shown}")
 
 
-def read_pixels(path: Path) -> Reading:
+def read(place: Place, options: ReadOptions) -> Reading:
     """Read ``emotion,pixels,Usage`` in any order; a contest's test file has no emotion, others no usage.
 
-    Numbers in the emotion column have the meaning they have in ``fer2013.csv``. Beside a column for each pixel,
-    ``label,pixel0,pixel1...``, they are numbers only.
+    Class numbers mean what they mean in ``fer2013.csv`` if all seven occur there and no other; else they stay
+    numbers.
 
     Raises:
-        DataError: a row of another length, a pixel that is no whole number up to 255, an unknown class number.
+        DataError: a row of another length, or a pixel that is no whole number up to 255.
     """
+    path, source = place.path, str(place.path)
     blocks: list[UInt8[np.ndarray, "_ d"]] = []
     cells: list[list[str]] = []
     with open_table(path) as table:
-        header, places = table.header, _pixel_places(table.header)
+        header = table.header
+        places = pixel_places(header, options, table.name)
         if not places:
-            raise DataError(f"{table.name}: expected a column named pixels, got {', '.join(header[:8])}")
-        others = [place for place in range(len(header)) if place not in set(places)]
+            raise DataError(
+                f"{table.name}: expected a column named pixels (or `image_column=NAME`), got {', '.join(header[:8])}"
+            )
+        taken = set(places)
+        others = [place for place in range(len(header)) if place not in taken]
         pending: list[tuple[int, str]] = []
         for number, row in table.rows:
-            pending.append((number, " ".join([row[place].strip() for place in places])))
+            text = (
+                row[places[0]].strip()
+                if len(places) == 1
+                else " ".join([row[place].strip() for place in places])
+            )
+            pending.append((number, text))
             cells.append([row[place].strip() for place in others])
             if len(pending) == _ROWS_AT_ONCE:
                 blocks.append(_pixels(pending, table, blocks))
@@ -56,35 +83,91 @@ def read_pixels(path: Path) -> Reading:
             blocks.append(_pixels(pending, table, blocks))
     if not blocks:
         raise DataError(f"{path} has a header and no rows")
-    flat, shape = np.concatenate(blocks), flat_shape(blocks[0].shape[1], str(path))
-    names, splits, columns = taken([header[place] for place in others], cells)
-    meant = _fer2013_targets if len(places) == 1 else class_targets
-    classes, targets = meant(names, str(path))
+    flat, shape = np.concatenate(blocks), flat_shape(blocks[0].shape[1], source)
+    if 0 < flat.max(initial=0) <= 1:
+        raise DataError(
+            f"{source}: all pixels are 0 or 1: expected whole numbers, 0-255; multiply them by 255"
+        )
+    head = [header[place] for place in others]
+    label, split = columns.label_place(head, options, source), columns.split_place(head, options, source)
+    names, splits = (["" if place is None else row[place] for row in cells] for place in (label, split))
+    names, notes = _meant(names) if len(places) == 1 else (names, ())
+    classes, targets = class_targets(names, source)
+    if not targets.any() and len(places) == 1:  # a contest's test file
+        classes, targets = FER2013_CSV_ORDER, np.zeros((len(names), len(FER2013_CSV_ORDER)), np.float32)
+    picture, note = in_pixel_order(flat, shape, source)
     return Reading(
-        source=str(path),
+        source=source,
         ids=[f"row/{row:07d}" for row in range(len(cells))],
         splits=splits,
         classes=classes,
         targets=targets,
-        picture=lambda row: flat[row].reshape(shape),
-        columns=columns,
+        picture=picture,
+        columns=columns.other_columns(head, cells, [place for place in (label, split) if place is not None]),
         by_row=True,
+        notes=(*notes, *note),
+        flaw=_unnamed(head, label, source),
     )
 
 
-def _pixel_places(header: Sequence[str]) -> list[int]:
+def pixel_places(header: Sequence[str], options: ReadOptions | None = None, source: str = "") -> list[int]:
     """Return the columns that hold pixels; a table of nothing but such columns is an array with a title."""
-    if "pixels" in header:
-        return [header.index("pixels")]
+    if options and options.image_column:
+        return [columns.named(header, "image_column", options.image_column, source)]
+    if (one := columns.find(header, _PIXELS)) is not None:
+        return [one]
     each = [place for place, name in enumerate(header) if _PIXEL.fullmatch(name)]
-    return each if len(each) < len(header) else []
+    return each if 4 <= len(each) < len(header) else []
+
+
+def _unnamed(header: Sequence[str], label: int | None, source: str) -> str:
+    """Say why a table has no labels although it has a column that could hold them."""
+    rest = [
+        name for name in header if not columns.is_index(name) and columns.plain(name) not in columns.SPLIT
+    ]
+    if (
+        label is not None
+        or not rest
+        or set(map(columns.plain, rest)) <= {"id", "imageid", "imgid", "image", "name"}
+    ):
+        return ""
+    return (
+        f"{source}: no column has the name of a label; it has {', '.join(header[:8])}: "
+        f"say which it is with `label_column=NAME`"
+    )
+
+
+def _meant(names: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Return names for class numbers that can only be FER2013's, and what to tell about numbers."""
+    names = whole_numbers(names)
+    found = {name for name in names if name}
+    if not found or not all(name.isdecimal() for name in found):
+        return names, ()
+    if found != set("0123456"):
+        return names, (
+            "the class numbers stay numbers: only if all of 0 to 6 occur, and no other, are they read as FER2013's "
+            "(`labels` names them, as in `labels=angry=0,happy=1`)",
+        )
+    meaning = ", ".join(f"{number} {name}" for number, name in enumerate(FER2013_CSV_ORDER))
+    return [FER2013_CSV_ORDER[int(name)] if name else "" for name in names], (
+        f"the class numbers are read as in fer2013.csv: {meaning}",
+    )
 
 
 def _pixels(
     pending: list[tuple[int, str]], table: Table, blocks: list[UInt8[np.ndarray, "_ d"]]
 ) -> UInt8[np.ndarray, "n d"]:
-    """Parse the pixel cells of some rows."""
-    values = numbers(pending, " ", table.name, blocks[0].shape[1] if blocks else 0)
+    """Parse the pixel cells of some rows: whole numbers, between them blanks, commas or brackets."""
+    width = blocks[0].shape[1] if blocks else 0
+    if not _usual(pending[0][1]):
+        pending = [(number, _BETWEEN.sub(" ", text).strip()) for number, text in pending]
+    try:
+        values = numbers(pending, " ", table.name, width)
+    except DataError:
+        tidy = [(number, _BETWEEN.sub(" ", text).strip()) for number, text in pending]
+        if tidy == pending:
+            raise
+        values = numbers(tidy, " ", table.name, width)
     wrong = ~((values >= 0) & (values <= 255) & (values == np.floor(values)))
     if wrong.any():
         row, place = np.argwhere(wrong)[0]
@@ -92,25 +175,8 @@ def _pixels(
             f"{table.name}: pixel {place} of line {pending[row][0]} is {values[row, place]:g}: "
             f"expected a whole number, 0-255"
         )
-    return values.astype(np.uint8)
+    return values.astype(np.uint8, copy=False)
 
 
-def _fer2013_targets(names: list[str], source: str) -> tuple[tuple[str, ...], Float32[np.ndarray, "n k"]]:
-    """Return classes and targets, numbers read as ``fer2013.csv`` means them."""
-    names = whole_numbers(names)
-    if not all(name.isdecimal() or not name for name in names):
-        return class_targets(names, source)
-    for row, name in enumerate(names):
-        if name and (len(name) > 1 or int(name) >= len(FER2013_CSV_ORDER)):
-            raise DataError(
-                f"{source}: line {row + 2} has the class number {name[:9]}: expected 0-6, which mean "
-                f"{', '.join(FER2013_CSV_ORDER)}"
-            )
-    numbered = np.array([int(name) if name else -1 for name in names], int)
-    targets = np.eye(len(FER2013_CSV_ORDER), dtype=np.float32)[numbered] * (numbered >= 0)[:, None].astype(
-        np.float32
-    )
-    present = [number for number in range(len(FER2013_CSV_ORDER)) if not names or (numbered == number).any()]
-    if 2 <= len(present) < len(FER2013_CSV_ORDER):  # a subset of the classes, such as a contest's
-        return tuple(FER2013_CSV_ORDER[number] for number in present), targets[:, present]
-    return FER2013_CSV_ORDER, targets
+def _usual(text: str) -> bool:
+    return "," not in text and "[" not in text and "  " not in text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import zipfile
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mien.data import arrays, folders, lists, packed, pixels
-from mien.data.archives import is_picture
+from mien.data import packed
+from mien.data.archives import DAMAGED
+from mien.data.place import Place
 from mien.data.reading import Reading, ReadOptions, decode, part, prepare
-from mien.data.recognise import form_of
+from mien.data.recognise import form, form_at
 from mien.data.synthetic import SYNTHETIC, draw_dataset
 from mien.data.votes import with_votes
 from mien.errors import ConfigError, DataError
@@ -49,7 +49,7 @@ def read_dataset(
         reading, dataset = open_source(path, preprocess, options, stack)
         if dataset is not None and _is_as_wanted(dataset, preprocess, options):
             return dataset.select(split) if split else dataset
-        reading = prepare(reading, options)
+        reading = prepare(reading, options, split=split)
         return decode(reading, preprocess, split=split, skip_corrupt=options.skip_corrupt, allocate=in_memory)
 
 
@@ -78,9 +78,9 @@ def opened(path: str | Path, split: str, options: ReadOptions = _DEFAULT) -> Ite
         DataError: as `read_dataset`.
     """
     if options.skip_corrupt:
-        raise ConfigError("--skip-corrupt leaves out face pictures; photos are read whole: leave it out")
+        raise ConfigError("`skip_corrupt` leaves out face pictures; photos are read whole: leave it out")
     with ExitStack() as stack:
-        reading = prepare(open_source(path, Preprocess(), options, stack)[0], options)
+        reading = prepare(open_source(path, Preprocess(), options, stack)[0], options, split=split)
         yield part(reading, split)
 
 
@@ -117,46 +117,54 @@ def convert(
 def open_source(
     path: str | Path, preprocess: Preprocess, options: ReadOptions, stack: ExitStack
 ) -> tuple[Reading, FaceDataset | None]:
-    """Return what is there as a reading, and as a dataset where it already is one."""
-    form = form_of(path, options)
-    if options.targets and form != "arrays":
-        raise DataError(f"--targets names the labels of arrays, {path} is read as {form}")
-    path, dataset = Path(path), None
+    """Return what is there as a reading, and as a dataset where it already is one.
+
+    Raises:
+        ConfigError: an option that has no effect on this form.
+        DataError: as `read_dataset`.
+    """
+    place = Place(Path(path), stack)
+    name = SYNTHETIC if str(path) == SYNTHETIC else form_at(place, options)
+    _check_effect(options, name, str(path))
+    dataset = None
     try:
-        if form == SYNTHETIC:
+        if name == SYNTHETIC:
             dataset = draw_dataset(preprocess)
-        elif form == "packed":
-            dataset = packed.read_packed(path)
-        reading = Reading.of(dataset) if dataset else _READERS[form](path, options, stack)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
+        elif name == "packed":
+            dataset = packed.read_packed(place.path)
+        reading = Reading.of(dataset) if dataset else form(name).read(place, options)
+    except DAMAGED as error:
         raise DataError(f"{path} is damaged or cannot be read ({error}): download it again") from error
+    except MemoryError as error:
+        raise DataError(f"the memory is not enough to read {path}") from error
+    rules = (options.vote_rule, options.vote_unknown) != (ReadOptions.vote_rule, ReadOptions.vote_unknown)
+    if rules and not options.votes and reading.votes is None:
+        raise ConfigError(
+            "`vote_rule` and `vote_unknown` say how votes are read: add `votes=FILE`, or leave them out"
+        )
     if not options.votes:
         return reading, dataset
     voted = with_votes(reading, Path(options.votes), rule=options.vote_rule, unknown=options.vote_unknown)
     return voted, None
 
 
-def _folders(path: Path, _: ReadOptions, stack: ExitStack) -> Reading:
-    if path.is_dir() or is_picture(path.name):
-        return folders.read_folder(path)
-    if not zipfile.is_zipfile(path):
-        raise DataError(f"{path} is neither a folder nor a zip: expected train/<class>/* in one")
-    return folders.read_zip(stack.enter_context(zipfile.ZipFile(path)), path)
+_HEEDED_BY_SOME = ("targets", "label_column", "image_column", "box_columns", "split_column")
+_OF_READING = ("val_fraction", "split_seed", "skip_corrupt")
 
 
-def _parquet(path: Path, _: ReadOptions, __: ExitStack) -> Reading:
-    from mien.data.parquet import read_parquet  # an extra
+def _check_effect(options: ReadOptions, name: str, path: str) -> None:
+    """Refuse an option that would have no effect.
 
-    return read_parquet(path)
-
-
-_READERS: dict[str, Callable[[Path, ReadOptions, ExitStack], Reading]] = {
-    "folders": _folders,
-    "pixels": lambda path, _, __: pixels.read_pixels(path),
-    "list": lambda path, _, __: lists.read_list(path),
-    "arrays": lambda path, options, stack: arrays.read_arrays(path, options.targets, stack),
-    "parquet": _parquet,
-}
+    Raises:
+        ConfigError: names it, and the form that was recognised.
+    """
+    ready = name in (SYNTHETIC, "packed")
+    uses = frozenset() if name == SYNTHETIC else form(name).USES
+    idle = [one for one in _HEEDED_BY_SOME if one not in uses] + ([*_OF_READING] if ready else [])
+    for one in idle:
+        if getattr(options, one) != getattr(ReadOptions, one):
+            what = "is a finished dataset" if ready else f"is read as {name}"
+            raise ConfigError(f"`{one}` has no effect here: {path} {what}; leave it out")
 
 
 def _is_as_wanted(dataset: FaceDataset, preprocess: Preprocess, options: ReadOptions) -> bool:

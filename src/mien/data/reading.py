@@ -6,7 +6,9 @@ follows is the same for all of them: choosing labels, splitting, checking, decod
 
 from __future__ import annotations
 
+import itertools
 import re
+import unicodedata
 import warnings
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -34,14 +36,43 @@ CLASS_LIMIT = 1000
 """More classes than this are taken for a mistaken column."""
 
 _WHOLE = re.compile(r"(\d+)\.0+")
-SPLIT_COLUMNS = ("usage", "split", "subset", "set")
-"""What tables call the column that names the split."""
 _SPLITS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev", "publictest", "public_test"), "val"),
-    **dict.fromkeys(("test", "testing", "privatetest", "private_test"), "test"),
+    **dict.fromkeys(("train", "training", "trn", "trainset"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "publictest", "valset"), "val"),
+    **dict.fromkeys(("test", "testing", "privatetest", "tst", "testset"), "test"),
 }
 """What sources call their splits. FER2013 calls its validation images public and its test images private."""
+_KINDS = (
+    "set",
+    "sets",
+    "image",
+    "images",
+    "img",
+    "imgs",
+    "data",
+    "dataset",
+    "face",
+    "faces",
+    "split",
+    "samples",
+)
+_OWNERS = (
+    "fer",
+    "ferplus",
+    "plus",
+    "affectnet",
+    "rafdb",
+    "raf",
+    "db",
+    "ck",
+    "expw",
+    "emotion",
+    "emotions",
+    "aligned",
+)
+_NOISE = frozenset((*_KINDS, *_OWNERS))
+"""Words that may stand beside the split in the name of a folder."""
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
 
 
 @dataclass(frozen=True)
@@ -66,15 +97,17 @@ class Reading:
     """Where each row's face is in its picture (x0, y0, x1, y1 in pixels), where a list says so; the column
     ``photo`` then names the picture, which may have more faces."""
     by_row: bool = False
-    """Rows stand as the source has them, so that another table may go row by row with them."""
+    """True if row i is row i of the source file (needed to align FER+ votes)."""
     flaw: str = ""
-    """Why the pictures have no classes, for those who need them; who only looks at pictures does not."""
+    """Why no class could be read; raised only when labels are needed."""
     divide: tuple[float, int] | None = None
     """Fraction and seed of the split val, which is drawn when the pictures are decoded; None: splits are named."""
     left_out: int = 0
     """Pictures of the source whose votes gave no target."""
     skipped: tuple[str, ...] = ()
     """Corrupt pictures that were left out before."""
+    notes: tuple[str, ...] = ()
+    """What the user should be told: how something was read, or what was left out; one sentence each."""
 
     @classmethod
     def of(cls, data: FaceDataset) -> Reading:
@@ -89,6 +122,7 @@ class Reading:
             votes=data.votes,
             columns=data.columns,
             skipped=data.skipped,
+            notes=data.notes,
         )
 
     def take(self, rows: Int[np.ndarray, " m"]) -> Reading:
@@ -112,7 +146,7 @@ def class_targets(names: Sequence[str], source: str) -> tuple[tuple[str, ...], F
     Raises:
         DataError: too many different classes for this to be a column of them.
     """
-    names = whole_numbers(names)
+    names = [unicodedata.normalize("NFC", name) for name in whole_numbers(names)]
     found = dict.fromkeys(name for name in names if name)
     if not found:
         return ("0", "1"), np.zeros((len(names), 2), np.float32)
@@ -133,10 +167,13 @@ def whole_numbers(names: Sequence[str]) -> list[str]:
     return plain if all(name.isdecimal() or not name for name in plain) else list(names)
 
 
-def prepare(reading: Reading, options: ReadOptions) -> Reading:
+def prepare(
+    reading: Reading, options: ReadOptions, *, split: str | None = None, complete: bool = True
+) -> Reading:
     """Choose the labels, name the splits and check all that can be checked before a picture is decoded.
 
-    Returns the rows that are kept, with splits as this package names them and classes that are the labels.
+    Returns the rows that are kept, with splits as this package names them and classes that are the labels. Every
+    split must have every class, or only `split` where one is given; not at all unless `complete`.
 
     Raises:
         DataError: unknown labels, a split without one of the classes, two rows of one name.
@@ -148,6 +185,7 @@ def prepare(reading: Reading, options: ReadOptions) -> Reading:
     if reading.flaw:
         raise DataError(reading.flaw)
     _check_unique(reading.ids, reading.source)
+    reading = _with_one_spelling(reading)
     labels, places = choose_labels(options.labels, reading.classes, reading.source)
     moved = np.zeros((len(places), len(labels)), np.float32)
     for number, place in enumerate(places):
@@ -165,7 +203,32 @@ def prepare(reading: Reading, options: ReadOptions) -> Reading:
         reading = replace(reading, splits=_named_splits(reading, options))
     else:
         reading = replace(reading, divide=(options.val_fraction, options.split_seed))
-    _check_classes(reading)
+    if complete:
+        _check_classes(reading, split)
+    return reading
+
+
+def _with_one_spelling(reading: Reading) -> Reading:
+    """Join classes whose names differ in case alone, if no split has both: ``train/Happy`` and ``test/happy``."""
+    spellings: dict[str, list[int]] = {}
+    for number, name in enumerate(reading.classes):
+        spellings.setdefault(name.casefold(), []).append(number)
+    splits = np.array(reading.splits)
+    for same in (numbers for numbers in spellings.values() if len(numbers) > 1):
+        used = [set(splits[reading.targets[:, number] > 0].tolist()) for number in same]
+        if sum(map(len, used)) > len(set().union(*used)) or not any(reading.splits):
+            continue
+        names = [reading.classes[number] for number in same]
+        targets = reading.targets.copy()
+        targets[:, same[0]] = targets[:, same].sum(axis=1)
+        kept = [number for number in range(len(reading.classes)) if number not in same[1:]]
+        note = f"the classes {' and '.join(map(repr, names))}, of different splits, are read as one"
+        return _with_one_spelling(
+            replace(
+                reading, targets=targets[:, kept], classes=tuple(reading.classes[number] for number in kept),
+                notes=(*reading.notes, note),
+            )
+        )  # fmt: skip
     return reading
 
 
@@ -176,6 +239,7 @@ def decode(
     split: str | None,
     skip_corrupt: bool | None,
     allocate: Callable[[tuple[int, int, int, int]], UInt8[np.ndarray, "n s s c"]],
+    complete: bool = True,
 ) -> FaceDataset:
     """Decode and fit a prepared reading into the array that `allocate` makes for its shape.
 
@@ -197,12 +261,15 @@ def decode(
             if reading.divide:
                 seen.add(face)
             kept.append(row)
+        except MemoryError:
+            raise DataError(f"{reading.source}: the memory is not enough to decode {name}") from None
         except Exception as error:  # a damaged archive raises whatever its bytes provoke
+            _check_readable(error, name, reading.source)
             corrupt[name] = str(error)
     if corrupt:
         if not skip_corrupt:
             name, reason = next(iter(corrupt.items()))
-            choice = "" if skip_corrupt is None else ", or leave them out with --skip-corrupt"
+            choice = "" if skip_corrupt is None else ", or leave them out with `skip_corrupt=True`"
             raise DataError(
                 f"{len(corrupt)} corrupt of {len(reading.ids)} pictures in {reading.source}, first {name}: "
                 f"{reason}; replace them{choice}"
@@ -210,7 +277,8 @@ def decode(
         if not kept:
             raise DataError(f"all {len(corrupt)} pictures in {reading.source} are corrupt")
         reading = reading.take(np.array(kept, int))
-        _check_classes(reading)
+        if complete:
+            _check_classes(reading, split)
     if reading.divide:
         reading = replace(reading, splits=_divided(reading, seen))
     dataset = FaceDataset(
@@ -221,6 +289,7 @@ def decode(
         labels=reading.classes,
         source=reading.source,
         skipped=(*reading.skipped, *corrupt),
+        notes=reading.notes,
         votes=reading.votes,
         columns=reading.columns,
     )
@@ -242,6 +311,19 @@ def part(reading: Reading, split: str) -> Reading:
     return reading.take(np.flatnonzero(np.array(reading.splits) == split))
 
 
+def _check_readable(error: Exception, name: str, source: str) -> None:
+    """Refuse to call an image corrupt that could not be opened, such as one that may not be read.
+
+    Raises:
+        DataError: the system's error.
+    """
+    cause = error if isinstance(error, OSError) else error.__cause__
+    if isinstance(cause, OSError) and cause.errno is not None:
+        raise DataError(
+            f"{source}: {name} cannot be read ({cause.strerror}); it is not counted as corrupt"
+        ) from error
+
+
 def face_of(reading: Reading, row: int) -> UInt8[np.ndarray, "h w c"]:
     """Return one row's image, or the square of it around the row's box."""
     picture = reading.picture(row)
@@ -255,17 +337,32 @@ def face_of(reading: Reading, row: int) -> UInt8[np.ndarray, "h w c"]:
 
 def split_name(name: str) -> str | None:
     """Return this package's name of a split that a source calls `name`, None if that is no split's name."""
-    plain = name.strip().lower().replace(" ", "_").replace("-", "_")
-    for ending in ("_set", "_images", "_data", "_faces"):
-        plain = plain.removesuffix(ending)
-    return _SPLITS.get(plain)
+    plain = re.sub(r"[\W_]+", "", name.lower())
+    if plain in _SPLITS:
+        return _SPLITS[plain]
+    found = split_word(name)
+    noise = found is not None and all(word in _NOISE or word.isdecimal() for word in found[1].split())
+    return found[0] if noise and found else None
+
+
+def split_word(name: str) -> tuple[str, str] | None:
+    """Return the one split that a name's words speak of, and the other words; None: none or several of them."""
+    words = [word.lower() for word in _WORD.findall(name)]
+    for first, second in itertools.pairwise(words):
+        if first + second in ("publictest", "privatetest"):
+            words = [word for word in words if word not in (first, second)] + [first + second]
+            break
+    found = [word for word in words if word in _SPLITS]
+    if len({_SPLITS[word] for word in found}) != 1:
+        return None
+    return _SPLITS[found[0]], " ".join(word for word in words if word not in found)
 
 
 def _named_splits(reading: Reading, options: ReadOptions) -> list[str]:
     if (options.val_fraction, options.split_seed) != (ReadOptions.val_fraction, ReadOptions.split_seed):
         raise ConfigError(
-            f"{reading.source} names its splits ({', '.join(sorted(set(reading.splits)))}): leave out --val-fraction "
-            f"and --split-seed, which divide what names none; validation.split=holdout takes a part of train"
+            f"{reading.source} names its splits ({', '.join(sorted(set(reading.splits)))}): leave out `val_fraction` "
+            f"and `split_seed`, which divide what names none; validation.split=holdout takes a part of train"
         )
     named = [split_name(split) or split.strip().lower() for split in reading.splits]
     if not all(named):
@@ -336,21 +433,23 @@ def _divided(reading: Reading, seen: _Seen) -> list[str]:
             among = f" in {n_groups} groups" if n_groups < of.sum() else ""
             raise DataError(
                 f"{reading.source} names no splits, and {fraction:g} of the {of.sum()} pictures of {name!r}{among} "
-                f"would leave {'train' if held[of].all() else 'val'} without one: change --val-fraction"
+                f"would leave {'train' if held[of].all() else 'val'} without one: change `val_fraction`"
             )
     return np.where(held, "val", "train").tolist()
 
 
-def _check_classes(reading: Reading) -> None:
+def _check_classes(reading: Reading, only: str | None = None) -> None:
     labelled = reading.targets.any(axis=1)
     truth, splits = reading.targets.argmax(axis=1), np.array(reading.splits)
     for split in dict.fromkeys(splits[labelled].tolist()):
+        if only not in (None, split):
+            continue
         present = set(truth[labelled & (splits == split)].tolist())
         missing = [label for number, label in enumerate(reading.classes) if number not in present]
         if missing:
             raise DataError(
                 f"{reading.source}: {split} has no pictures of the class {missing[0]!r}: every split needs every "
-                f"class; add some, or choose the others with --labels"
+                f"class; add some, or choose the others with `labels`"
             )
 
 

@@ -1,107 +1,146 @@
-"""Which form of dataset lies at a path. It is told from the content, not from the name."""
+"""Which form of dataset lies at a path: each form looks at the place and says how sure it is."""
 
 from __future__ import annotations
 
-import contextlib
+import importlib
 import os
-import zipfile
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from mien.data import arrays, lists, packed, pixels
-from mien.data.archives import is_picture
+from mien.data.archives import DAMAGED
+from mien.data.place import CERTAIN, NO, Place, Sign
 from mien.data.synthetic import SYNTHETIC
-from mien.data.text import SUFFIXES, open_table
-from mien.errors import DataError
+from mien.errors import DataError, MissingExtra
 
 if TYPE_CHECKING:
+    from mien.data.reading import Reading
     from mien.options import ReadOptions
 
+
+@runtime_checkable
+class Form(Protocol):
+    """A module that reads one form of dataset."""
+
+    USES: frozenset[str]
+    """Options that it heeds, of those that not every form heeds."""
+
+    def recognise(self, place: Place) -> Sign:
+        """Say how sure it is, and what speaks against it."""
+
+    def read(self, place: Place, options: ReadOptions) -> Reading:
+        """Find the rows."""
+
+
+FORMS = {
+    "packed": "mien.data.packed",
+    "parquet": "mien.data.parquet_form",
+    "pixels": "mien.data.pixels",
+    "affectnet": "mien.data.affectnet",
+    "list": "mien.data.lists",
+    "names": "mien.data.names",
+    "folders": "mien.data.folders",
+    "arrays": "mien.data.arrays",
+}
+"""Name of each form -> its module. Of forms that are equally sure, the first is taken."""
+
 KNOWN = "a folder or zip of train/<class>/*, a pixel table, a list of files, arrays, Parquet, a packed file"
+_OFTEN = {
+    ".rar": "a RAR archive: unpack it and give the folder",
+    ".7z": "a 7-Zip archive: unpack it and give the folder",
+    ".pkl": "a pickle, which could run any code: save arrays with numpy.save",
+    ".pickle": "a pickle, which could run any code: save arrays with numpy.save",
+    ".h5": "HDF5: save its arrays with numpy.savez as x_train, y_train and so on",
+    ".hdf5": "HDF5: save its arrays with numpy.savez as x_train, y_train and so on",
+    ".mat": "MATLAB's: save its arrays with numpy.savez as x_train, y_train and so on",
+    ".xlsx": "an Excel workbook: save the sheet as CSV",
+    ".xls": "an Excel workbook: save the sheet as CSV",
+    ".tfrecord": "TensorFlow's: write the images as files in class folders",
+    ".json": "JSON: make a table with columns path and label of it, or JSON lines (.jsonl)",
+}
+"""Endings of files that people try, and what to do with them."""
+
+
+def form(name: str) -> Form:
+    """Return the module of a form."""
+    return importlib.import_module(FORMS[name])
 
 
 def form_of(path: str | Path, options: ReadOptions) -> str:
-    """Return the form of what lies at `path`."""
+    """Return the name of the form that lies at `path`.
+
+    Raises:
+        DataError: nothing there, no form that is known, or two that could both be meant.
+    """
     if str(path) == SYNTHETIC:
         return SYNTHETIC
-    if not os.path.exists(path):  # noqa: PTH110 - never raises, whatever the name
-        raise DataError(f"no dataset at {path}: expected {KNOWN}, or the word synthetic")
+    with ExitStack() as stack:
+        return form_at(Place(Path(path), stack), options)
+
+
+def form_at(place: Place, options: ReadOptions) -> str:
+    """Return the name of the form of a place; as `form_of`."""
+    if not os.path.exists(place.path):  # noqa: PTH110 - never raises, whatever the name
+        raise DataError(f"no dataset at {place.path}: expected {KNOWN}, or the word synthetic")
     if options.format != "auto":
         return options.format
-    try:
-        return _recognised(Path(path))
-    except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
-        raise DataError(f"{path} is damaged or cannot be read ({error}): download it again") from error
+    signs: dict[str, Sign] = {}
+    for name in FORMS:
+        try:
+            signs[name] = form(name).recognise(place)
+        except MissingExtra:
+            raise
+        except DAMAGED as error:
+            raise DataError(
+                f"{place.path} is damaged or cannot be read ({error}): download it again"
+            ) from error
+        except DataError as error:
+            signs[name] = Sign(NO, str(error).removeprefix(f"{place.path}: "))
+        if signs[name].sure == CERTAIN and name in ("packed", "parquet", "pixels", "affectnet"):
+            return name
+    best = max(signs, key=lambda name: signs[name].sure)
+    if signs[best].sure == NO:
+        raise DataError(_nearest(place, signs))
+    _check_one_source_of_labels(place, signs)
+    return best
 
 
-def _recognised(path: Path) -> str:
-    if path.is_dir():
-        if any(path.rglob("*.parquet")):
-            return "parquet"
-        return _recognised_folder(path)
-    if is_picture(path.name):
-        return "folders"
-    with path.open("rb") as file:
-        start = file.read(6)
-    if start.startswith(b"PAR1"):
-        return "parquet"
-    if start == b"\x93NUMPY":
-        return "arrays"
-    if zipfile.is_zipfile(path):
-        return _recognised_zip(path)
-    if start.startswith(b"\x1f\x8b") or path.suffix.lower() in SUFFIXES:
-        return _recognised_table(path)
-    raise DataError(f"{path} is no form of dataset that is known: expected {KNOWN}")
+def _check_one_source_of_labels(place: Place, signs: dict[str, Sign]) -> None:
+    """Refuse class folders with a table beside them that gives other labels."""
+    if signs["list"].sure == signs["folders"].sure == CERTAIN:
+        from mien.data.lists import agree, tables_of
+
+        if not agree(place):
+            raise DataError(
+                f"{place.path} has class folders and {tables_of(place)[0]}, which gives other labels: say which "
+                f"counts with `format=folders` or `format=list`"
+            )
 
 
-def _recognised_folder(path: Path) -> str:
-    files = [file for file in path.iterdir() if file.is_file()]
-    tables = sorted(file.name for file in files if file.suffix in (".csv", ".tsv"))
-    if any(file.suffix in (".npy", ".npz") for file in files) or arrays.are_named(tables):
-        return "arrays"
-    if tables and not any(is_picture(file.name) for file in path.rglob("*")):
-        raise DataError(
-            f"{path} holds tables and no pictures: name the table you mean, such as {path / tables[0]}"
+def _nearest(place: Place, signs: dict[str, Sign]) -> str:
+    """Say what was looked at, and what is missing for the forms that came near."""
+    path = place.path
+    if why := _OFTEN.get(path.suffix.lower() if place.kind == "file" else ""):
+        return f"{path} is {why}"
+    archives = [name for name in place.names if name.lower().endswith((".zip", ".rar", ".7z", ".tar", ".gz"))]
+    if place.kind in ("folder", "zip") and archives and not place.has_pictures:
+        return f"{path} holds {archives[0]}, an archive in it: unpack it and give what is in it"
+    if (
+        place.kind != "file"
+        and not place.has_pictures
+        and not signs["arrays"].against
+        and not signs["pixels"].against
+    ):
+        shown = ", ".join(place.names[:4]) or "nothing"
+        return (
+            f"no pictures in {path}: expected files such as train/happy/1.jpg and test/happy/2.jpg; "
+            f"it holds {shown}"
         )
-    return "folders"
-
-
-def _recognised_zip(path: Path) -> str:
-    if packed.is_packed(path):
-        return "packed"
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    if any(is_picture(name) for name in names):
-        return "folders"
-    if names and all(name.endswith(".npy") for name in names):
-        return "arrays"
-    if any(name.lower().endswith((".csv", ".tsv", ".tar.gz")) for name in names):
-        return _recognised_table(path)
-    return "folders"  # which says what it missed
-
-
-def _recognised_table(path: Path) -> str:
-    if lists.is_raf_db(path):
-        return "list"
-    first: list[str] = []
-    with open_table(path) as table:
-        if pixels.is_pixels(table.header):
-            return "pixels"
-        if lists.is_list(table.header):
-            return "list"
-        with contextlib.suppress(DataError):  # numbers under a title
-            first = next((cells for _, cells in table.rows), table.header)
-    if not all(_is_number(cell) for cell in first):
-        raise DataError(
-            f"{path}: expected columns named emotion and pixels, or path and label, or nothing but numbers; "
-            f"got {', '.join(table.header[:6])}"
-        )
-    return "arrays"
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+    order = ("list", "pixels", "folders", "arrays", "names") if place.kind == "file" else tuple(signs)
+    order = ("folders", "names", *order) if place.has_pictures else order
+    if place.kind == "folder" and not place.has_pictures and signs["arrays"].against:
+        return f"{path}: {signs['arrays'].against}"
+    against = list(dict.fromkeys(signs[name].against for name in order if signs[name].against))
+    if against:
+        return f"{path}: {'; '.join(against[:2])}"
+    return f"{path} is no form of dataset that is known: expected {KNOWN}"

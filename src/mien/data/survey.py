@@ -7,20 +7,23 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mien.data.balance import class_counts, imbalance_ratio
 from mien.data.dataset import FaceDataset
 from mien.data.read import in_memory, open_source
 from mien.data.reading import ReadOptions, decode, prepare
 from mien.data.recognise import form_of
+from mien.labels import EMOTIONS_8, canonical
 from mien.preprocess import Preprocess
 from mien.results import DatasetReport
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
 
 _DEFAULT = ReadOptions()
+_SHOWN = 6
 
 
 def survey(path: str | Path, options: ReadOptions = _DEFAULT) -> DatasetReport:
@@ -35,7 +38,7 @@ def survey(path: str | Path, options: ReadOptions = _DEFAULT) -> DatasetReport:
         if isinstance(dataset, FaceDataset) and options.labels is None:
             sizes[dataset.images.shape[1:]] = len(dataset)
         else:
-            rows = prepare(reading, options)
+            rows = prepare(reading, options, complete=False)
 
             def seen(row: int) -> np.ndarray:
                 picture = rows.picture(row)
@@ -44,7 +47,7 @@ def survey(path: str | Path, options: ReadOptions = _DEFAULT) -> DatasetReport:
 
             dataset = decode(
                 replace(rows, picture=seen), Preprocess(), split=None,
-                skip_corrupt=options.skip_corrupt, allocate=in_memory,
+                skip_corrupt=options.skip_corrupt, complete=False, allocate=in_memory,
             )  # fmt: skip
     counts, bare = {}, {}
     for split in dataset.splits:
@@ -64,4 +67,43 @@ def survey(path: str | Path, options: ReadOptions = _DEFAULT) -> DatasetReport:
         left_out=reading.left_out,
         skipped=dataset.skipped,
         fingerprint=dataset.fingerprint(),
+        notes=(*dataset.notes, *warnings_of(dataset)),
     )
+
+
+def counts_of(dataset: FaceDataset) -> list[str]:
+    """Return a line for each split: its size, and how many images each class has."""
+    lines = []
+    for split in dataset.splits:
+        rows = dataset.rows(split)
+        labelled = dataset.targets[rows].any(axis=1)
+        counts = class_counts(dataset.truth[rows][labelled], len(dataset.labels))
+        named = [f"{label} {count:,}" for label, count in zip(dataset.labels, counts, strict=True)]
+        bare = [f"no label {int((~labelled).sum()):,}"] if not labelled.all() else []
+        lines.append(f"{split} {len(rows):,}: {', '.join([*named, *bare])}")
+    return lines
+
+
+def warnings_of(dataset: FaceDataset) -> list[str]:
+    """Return what is odd about a dataset's classes: none is a known emotion, or a split lacks some."""
+    odd = []
+    labelled = np.asarray(dataset.targets.any(axis=1))
+    if not labelled.any():
+        return [
+            "no image has a label: models can answer them, but neither train on them nor be judged by them"
+        ]
+    known = set(EMOTIONS_8) & {canonical(label) for label in dataset.labels}
+    if not known:
+        numbers = all(label.isdecimal() for label in dataset.labels)
+        way_out = (
+            "name them with `labels`, as in `labels=angry=0,happy=1`" if numbers else "is this what is meant?"
+        )
+        shown = ", ".join(dataset.labels[:_SHOWN]) + (", ..." if len(dataset.labels) > _SHOWN else "")
+        odd.append(f"classes: {shown}: none of them is an expression; {way_out}")
+    for split in dataset.splits:
+        rows = dataset.rows(split)
+        present = set(dataset.truth[rows][labelled[rows]].tolist())
+        missing = [label for number, label in enumerate(dataset.labels) if number not in present]
+        if present and missing:
+            odd.append(f"{split} has no image of {', '.join(missing)}")
+    return odd

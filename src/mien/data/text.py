@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import gzip
 import io
 import itertools
+import os
+import re
 import tarfile
+import tempfile
 import warnings
 import zipfile
 import zlib
@@ -19,11 +21,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mien.data.archives import BOMB_RATIO, check_member, is_debris
+from mien.data.archives import BOMB_RATIO, check_member, has_picture_suffix, is_debris, members, unpacked
 from mien.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import IO
 
@@ -31,9 +33,20 @@ if TYPE_CHECKING:
 
 LINE_LIMIT_BYTES = 2**24
 TABLE_LIMIT_BYTES = 2**40
-SUFFIXES = (".csv", ".tsv", ".txt")
+SUFFIXES = (".csv", ".tsv", ".txt", ".lst")
 _USUAL = ("fer2013.csv", "icml_face_data.csv", "train.csv")
 _ROWS_AT_ONCE = 256
+_SEPARATORS = ",;\t|"
+_LONG_CELL = 100_000
+"""Longer lines are not given to the csv module, whose limit of 131,072 belongs to the whole process."""
+
+
+class Member(NamedTuple):
+    """A table in a folder or an archive that is open."""
+
+    name: str
+    """For messages."""
+    open: Callable[[], IO[bytes]]
 
 
 class Table(NamedTuple):
@@ -41,37 +54,47 @@ class Table(NamedTuple):
 
     name: str
     header: list[str]
-    """Lower case, stripped."""
+    """Lower case, stripped; empty where the table has none."""
     rows: Iterator[tuple[int, list[str]]]
-    """Number of the line and cells of each row that follows, as many as the header has."""
+    """Number of the line and cells of each row, all as many."""
 
 
 @contextlib.contextmanager
-def open_table(path: Path) -> Iterator[Table]:
-    """Open a table with a header.
+def open_table(source: Path | Member, *, headed: bool | None = True) -> Iterator[Table]:
+    """Open a table.
+
+    `headed`: whether it has a header; None: its first row is none if it names a picture file.
 
     Raises:
         DataError: not text, damaged, an empty table, a row of another length.
     """
-    with _lines(path) as (name, lines):
-        header = next(lines, "").lstrip("\ufeff")
-        if not header.strip():
+    with _lines(source) as (name, lines):
+        numbered = _joined(enumerate(lines, start=1))
+        place, first = next(
+            ((number, line) for number, line in numbered if line.strip("\ufeff \r\n")), (0, "")
+        )
+        first = first.lstrip("\ufeff")
+        if not first.strip():
             raise DataError(f"{name} is empty: expected a table with a header")
-        delimiter = max(",;\t", key=header.count)
-        names = [cell.strip().lower() for cell in _cells(header, delimiter, name)]
+        separator = _separator(first)
+        cells = _cells(first, separator, name)
+        without = not headed if headed is not None else any(map(has_picture_suffix, cells))
+        header = [] if without else [cell.strip().lower() for cell in cells]
+        before = [(place, first)] if without else []
 
         def rows() -> Iterator[tuple[int, list[str]]]:
-            for number, line in enumerate(lines, start=2):
+            for number, line in itertools.chain(before, numbered):
                 if not line.strip():
                     continue
-                cells = _cells(line, delimiter, name)
-                if len(cells) != len(names):
+                row = _cells(line, separator, name)
+                if len(row) != len(cells):
+                    where = "first row" if without else "header"
                     raise DataError(
-                        f"{name}: line {number} has {len(cells)} cells, expected {len(names)} as in the header"
+                        f"{name}: line {number} has {len(row)} cells, expected {len(cells)} as in the {where}"
                     )
-                yield number, cells
+                yield number, row
 
-        yield Table(name, names, rows())
+        yield Table(name, header, rows())
 
 
 def numbers_in(path: Path) -> Num[np.ndarray, "n d"]:
@@ -145,64 +168,138 @@ def _parsed(text: str, delimiter: str) -> Num[np.ndarray, " n"] | None:
             return None
 
 
-def _cells(line: str, delimiter: str, name: str) -> list[str]:
+def _separator(line: str) -> str:
+    """Return what stands between the cells of a line: a sign or, where there is none, blanks."""
+    outside = re.sub(r'"[^"]*"|\([^()]*\)|\[[^\[\]]*\]', "", line)
+    best = max(_SEPARATORS, key=outside.count)
+    return best if best in outside else " " if len(line.split()) > 1 and '"' not in line else ","
+
+
+def _joined(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """Join the lines of a quoted cell that goes over several; the number is that of the first."""
+    for number, line in lines:
+        whole, size = [line], len(line)
+        open_quote = line.count('"') % 2
+        while open_quote:
+            _, more = next(lines, (0, ""))
+            size += len(more)
+            if not more or size > LINE_LIMIT_BYTES:
+                break
+            whole.append(more)
+            open_quote = (open_quote + more.count('"')) % 2
+        yield number, line if len(whole) == 1 else "".join(whole)
+
+
+def _cells(line: str, separator: str, name: str) -> list[str]:
+    if separator == " ":
+        return line.split()
     if '"' not in line:
-        return line.rstrip("\r\n").split(delimiter)
+        return line.rstrip("\r\n").split(separator)
+    if len(line) > _LONG_CELL:
+        return _long_cells(line.rstrip("\r\n"), separator)
     try:
-        return next(csv.reader([line], delimiter=delimiter, strict=True))
+        whole = io.StringIO(line, newline="")
+        return next(csv.reader(whole, delimiter=separator, strict=True, skipinitialspace=True))
     except (csv.Error, StopIteration) as error:
         raise DataError(f"{name}: {error} in {line[:60]!r}") from error
 
 
+def _long_cells(line: str, separator: str) -> list[str]:
+    """Split a line at the separators outside of quotes; a doubled quote inside is one."""
+    cells, cell = [], ""
+    parts = line.split('"')
+    for number, part in enumerate(parts):
+        if number % 2:
+            cell += part
+        elif not part and 0 < number < len(parts) - 1:
+            cell += '"'
+        else:
+            pieces = part.split(separator)
+            cells += [cell + pieces[0], *pieces[1:-1]][: len(pieces) - 1]
+            cell = cell + pieces[0] if len(pieces) == 1 else pieces[-1]
+    return [*cells, cell]
+
+
 @contextlib.contextmanager
-def _lines(path: Path) -> Iterator[tuple[str, Iterator[str]]]:
+def _lines(source: Path | Member) -> Iterator[tuple[str, Iterator[str]]]:
     """Yield the table's name and its lines, whatever it is packed in."""
     try:
         with contextlib.ExitStack() as stack:
-            name, stream, limit = _stream(path, stack)
-            yield name, _decoded(name, stream, limit)
+            name, stream = _stream(source, stack)
+            yield name, _decoded(name, stream)
     except (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is damaged or cannot be read ({error}): download it again") from error
+        place = source if isinstance(source, os.PathLike) else source.name
+        raise DataError(f"{place} is damaged or cannot be read ({error}): download it again") from error
 
 
-def _stream(path: Path, stack: contextlib.ExitStack) -> tuple[str, IO[bytes], int]:
-    """Return a table's name, its bytes, and how many of them are believed."""
-    packed_limit = BOMB_RATIO * max(path.stat().st_size, 2**16)
+def _stream(source: Path | Member, stack: contextlib.ExitStack) -> tuple[str, IO[bytes]]:
+    """Return a table's name and its bytes."""
+    if isinstance(source, Member):
+        return source.name, stack.enter_context(source.open())
+    path = source
     if zipfile.is_zipfile(path):
         archive = stack.enter_context(zipfile.ZipFile(path))
         infos = {info.filename: info for info in archive.infolist()}
         member = _the_table(list(infos), path)
         check_member(infos[member], path, limit_bytes=TABLE_LIMIT_BYTES)
-        inner = stack.enter_context(archive.open(member))
-        if member.endswith((".tar.gz", ".tgz")):
-            return _in_tar(inner, path, stack, packed_limit)
-        return f"{path}:{member}", inner, packed_limit
-    with path.open("rb") as file:
-        start = file.read(2)
-    if start != b"\x1f\x8b":
-        return str(path), stack.enter_context(path.open("rb")), TABLE_LIMIT_BYTES
-    try:
-        return _in_tar(stack.enter_context(path.open("rb")), path, stack, packed_limit)
-    except tarfile.ReadError:
-        unpacked: IO[bytes] = gzip.open(path)  # type: ignore[assignment]  # noqa: SIM115
-        stack.callback(unpacked.close)
-        return str(path), unpacked, packed_limit
+        if member.lower().endswith(INNER):
+            copy = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+            _copy(stack.enter_context(archive.open(member)), copy, path)
+            return _unpacked_table(path, copy, f"{path}:{member}", stack)
+        return f"{path}:{member}", stack.enter_context(archive.open(member))
+    return _unpacked_table(path, None, str(path), stack)
 
 
-def _in_tar(
-    packed: IO[bytes], path: Path, stack: contextlib.ExitStack, limit: int
-) -> tuple[str, IO[bytes], int]:
-    """Open the table in a ``.tar.gz``, which is read from its start to its end only."""
-    archive = stack.enter_context(tarfile.open(fileobj=packed, mode="r|gz"))  # noqa: SIM115
-    for member in archive:
-        if member.isfile() and _is_table(member.name):
+INNER = (".tar.gz", ".tgz", ".tar", ".csv.gz", ".tsv.gz")
+
+
+def _copy(stream: IO[bytes], out: IO[bytes], path: Path) -> None:
+    left = BOMB_RATIO * max(path.stat().st_size, 2**16)
+    while block := stream.read(2**20):
+        left -= len(block)
+        if left < 0:
+            raise DataError(f"{path} unpacks to more than {BOMB_RATIO} times its size: is this a bomb?")
+        out.write(block)
+    out.seek(0)
+
+
+def _unpacked_table(
+    path: Path, file: IO[bytes] | None, name: str, stack: contextlib.ExitStack
+) -> tuple[str, IO[bytes]]:
+    """Open a table that may be packed by gzip and may lie in a tar, which is read once, from its start."""
+    stream = stack.enter_context(unpacked(path, file))
+    again: IO[bytes] = _Again(block := stream.read(512), stream)  # type: ignore[assignment]
+    if block[257:262] != b"ustar":
+        return name, again
+    archive = stack.enter_context(tarfile.open(fileobj=again, mode="r|"))  # noqa: SIM115
+    for member in members(archive, path):
+        if member.isfile() and is_table(member.name):
             inner = archive.extractfile(member)
             assert inner is not None
-            return f"{path}:{member.name}", inner, limit
-    raise DataError(f"{path} holds no table: expected a .csv file in it")
+            return f"{name}:{member.name}", inner
+    raise DataError(f"{name} holds no table: expected a .csv file in it")
 
 
-def _is_table(name: str) -> bool:
+class _Again:
+    """A stream whose first bytes were read already: they come again."""
+
+    def __init__(self, first: bytes, rest: IO[bytes]) -> None:
+        self.first, self.rest = io.BytesIO(first), rest
+
+    def read(self, size: int) -> bytes:
+        """Return up to so many bytes."""
+        content = self.first.read(size)
+        return content + self.rest.read(size - len(content)) if len(content) < size else content
+
+    def readline(self, limit: int) -> bytes:
+        """Return a line, or so many bytes of it."""
+        line = self.first.readline(limit)
+        if line.endswith(b"\n") or len(line) == limit:
+            return line
+        return line + self.rest.readline(limit - len(line))
+
+
+def is_table(name: str) -> bool:
     """Say whether a member of an archive is a table, and not a readme or a system's own debris."""
     parts = PurePosixPath(name)
     plain = parts.name.lower()
@@ -211,32 +308,28 @@ def _is_table(name: str) -> bool:
 
 def _the_table(names: list[str], path: Path) -> str:
     """Return the one member of an archive that is the dataset."""
-    tables = [name for name in names if _is_table(name)]
+    tables = [name for name in names if is_table(name)]
     usual = [name for known in _USUAL for name in tables if name.rsplit("/", 1)[-1] == known]
     if usual or len(tables) == 1:
         return (usual or tables)[0]
-    inner = [name for name in names if name.endswith(("fer2013.tar.gz", "fer2013.tgz"))]
-    if inner and not tables:
+    inner = [name for name in names if name.lower().endswith(INNER)]
+    inner = [name for name in inner if "fer2013" in name.lower()] or inner
+    if len(inner) == 1 and not tables:
         return inner[0]
     raise DataError(
         f"{path} holds {len(tables)} tables ({', '.join(tables[:4]) or 'none'}): unpack it and name the one you mean"
     )
 
 
-def _decoded(name: str, stream: IO[bytes], limit: int) -> Iterator[str]:
-    total = 0
-    buffered = io.BufferedReader(stream) if isinstance(stream, io.RawIOBase) else stream
+def _decoded(name: str, stream: IO[bytes]) -> Iterator[str]:
     for number in range(1, 2**62):
-        line = buffered.readline(LINE_LIMIT_BYTES)
-        total += len(line)
+        line = stream.readline(LINE_LIMIT_BYTES)
         if not line:
             return
         if len(line) == LINE_LIMIT_BYTES:
             raise DataError(
                 f"{name}: line {number} is longer than {LINE_LIMIT_BYTES:,} bytes: is this a table?"
             )
-        if total > limit:
-            raise DataError(f"{name} unpacks to more than {BOMB_RATIO} times its size: is this a bomb?")
         try:
             yield line.decode("utf-8")
         except UnicodeDecodeError as error:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from mien.data.columns import SPLIT, find, plain, votes_places
 from mien.data.text import open_table
 from mien.errors import DataError
 from mien.labels import EMOTIONS_8, FERPLUS_VOTE_ORDER, canonical
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 BESIDE = "beside"
 """The rule that leaves the labels as they are."""
-_KEY = ("file", "path")
+_KEY = ("file", "path", "imagename", "filename", "image")
 _EMOTIONS = len(EMOTIONS_8)
 
 
@@ -34,28 +35,24 @@ def with_votes(reading: Reading, path: Path, *, rule: str, unknown: str) -> Read
     Raises:
         DataError: another number of rows, votes for fewer than half of the pictures, a column that is missing.
     """
-    keys, counts = _read(path)
-    if keys is None:
-        if not reading.by_row:
-            raise DataError(
-                f"{path} goes row by row with fer2013.csv, and {reading.source} has no such rows: "
-                f"read that table, or take votes with a file column"
-            )
-        if len(counts) != len(reading.ids):
-            raise DataError(
-                f"{path} has votes for {len(counts)} pictures, {reading.source} has {len(reading.ids)}: "
-                f"they go row by row and must be as many"
-            )
+    table = _read(path)
+    counts = table.counts
+    by_key = _by_key(reading, table)
+    if by_key is None and not reading.by_row:
+        raise DataError(
+            f"{path} goes row by row with fer2013.csv, and {reading.source} has no such rows: "
+            f"read that table, or take votes with a file column"
+        )
+    if by_key is None:
+        _check_rows(reading, table, path)
     else:
-        rows = {key: row for row, key in enumerate(keys)}
-        missing = [name for name in reading.ids if name not in rows]
+        missing = [name for name, row in zip(reading.ids, by_key, strict=True) if row < 0]
         if len(missing) > len(reading.ids) / 2:
             raise DataError(
                 f"{path} has no votes for {len(missing)} of {len(reading.ids)} pictures, first {missing[0]}: "
                 f"is it of another dataset?"
             )
-        counts = np.concatenate([counts, np.zeros((1, counts.shape[1]), np.float32)])
-        counts = counts[[rows.get(name, -1) for name in reading.ids]]
+        counts = np.concatenate([counts, np.zeros((1, counts.shape[1]), np.float32)])[by_key]
     voted = replace(reading, votes=counts)
     if rule == BESIDE:
         return voted
@@ -88,29 +85,95 @@ def vote_targets(
     return ordered * leads[:, None].astype(np.float32)
 
 
-def _read(path: Path) -> tuple[list[str] | None, Float32[np.ndarray, "n 10"]]:
-    """Return the pictures' names, where the table has them, and their votes."""
+class _Table(NamedTuple):
+    """A table of votes."""
+
+    keys: list[str] | None
+    """Names of the images, where it has them."""
+    counts: Float32[np.ndarray, "n 10"]
+    others: dict[str, list[str]]
+    """All its other columns."""
+    lines: list[int]
+
+
+def _by_key(reading: Reading, table: _Table) -> list[int] | None:
+    """Return the table's row of each image, -1 where there is none; None: it goes row by row."""
+    if table.keys is None or reading.by_row:
+        return None
+    rows = {key.replace("\\", "/"): row for row, key in enumerate(table.keys) if key}
+    found = [rows.get(name, -1) for name in reading.ids]
+    if max(found, default=-1) >= 0 or not rows:
+        return found if rows else None
+    short = {key.rpartition("/")[2]: row for key, row in rows.items()}
+    ends = [name.rpartition("/")[2] for name in reading.ids]
+    if len(short) == len(rows) and len(set(ends)) == len(ends):  # names of files are enough, as FER+'s are
+        return [short.get(end, -1) for end in ends]
+    return found
+
+
+def _check_rows(reading: Reading, table: _Table, path: Path) -> None:
+    """Refuse a table whose rows are not those of the dataset, by every column that both have.
+
+    Raises:
+        DataError: another number of rows, a row that differs, or no column to compare.
+    """
+    if len(table.counts) != len(reading.ids):
+        raise DataError(
+            f"{path} has votes for {len(table.counts)} pictures, {reading.source} has {len(reading.ids)}: "
+            f"they go row by row and must be as many"
+        )
+    ours = {plain(name): column.tolist() for name, column in reading.columns.items()}
+    split = next((name for name in SPLIT if name in table.others), None)
+    if split and any(reading.splits):
+        ours[split] = list(reading.splits)
+    shared = [name for name in table.others if name in ours]
+    if not shared:
+        raise DataError(
+            f"{path}: nothing shows that its rows are those of {reading.source}: expected a column file or Usage "
+            f"in it, as fer2013new.csv has"
+        )
+    for name in shared:
+        for line, theirs, mine in zip(table.lines, table.others[name], ours[name], strict=True):
+            if theirs.strip().lower() != mine.strip().lower():
+                raise DataError(
+                    f"{path}: line {line} has the {name} {theirs}, that row of {reading.source} has {mine}: "
+                    f"the rows are not the same"
+                )
+
+
+def _read(path: Path) -> _Table:
+    """Read a table of votes.
+
+    Raises:
+        DataError: a column is missing, or a vote is no count of people.
+    """
     if not path.is_file():
         raise DataError(f"no votes at {path}: expected FER+'s fer2013new.csv, or a table with a file column")
     with open_table(path) as table:
-        named = [canonical(name) for name in table.header]
-        missing = [name for name in FERPLUS_VOTE_ORDER if name not in named]
-        if missing:
+        columns = votes_places(table.header)
+        if columns is None:
+            named = [canonical(name) for name in table.header]
+            missing = next(name for name in FERPLUS_VOTE_ORDER if name not in named)
             raise DataError(
-                f"{path}: expected a column of votes for {missing[0]}, got {', '.join(table.header)}"
+                f"{path}: expected a column of votes for {missing}, got {', '.join(table.header)}"
             )
-        columns = [named.index(name) for name in FERPLUS_VOTE_ORDER]
-        key = next((table.header.index(name) for name in _KEY if name in table.header), None)
-        keys: list[str] = []
-        rows: list[list[float]] = []
+        key = find(table.header, _KEY)
+        cells, lines = [], []
         for number, row in table.rows:
-            try:
-                rows.append([float(row[column]) for column in columns])
-            except ValueError as error:
-                raise DataError(f"{path}: line {number} holds a vote that is no number ({error})") from error
-            keys.append("" if key is None else row[key])
-    counts = np.array(rows, np.float32).reshape(-1, len(FERPLUS_VOTE_ORDER))
+            cells.append(row)
+            lines.append(number)
+    counts = np.zeros((len(cells), len(FERPLUS_VOTE_ORDER)), np.float32)
+    for place, (number, row) in enumerate(zip(lines, cells, strict=True)):
+        try:
+            counts[place] = [float(row[column]) for column in columns]
+        except ValueError as error:
+            raise DataError(f"{path}: line {number} holds a vote that is no number ({error})") from error
     wrong = ~((counts >= 0) & (counts <= 1000)).all(axis=1)
     if wrong.any():
-        raise DataError(f"{path}: line {int(wrong.argmax()) + 2} holds a vote that is no count of people")
-    return (None if key is None else keys), counts
+        raise DataError(f"{path}: line {lines[int(wrong.argmax())]} holds a vote that is no count of people")
+    others = {
+        plain(name): [row[place] for row in cells]
+        for place, name in enumerate(table.header)
+        if place not in columns and place != key
+    }
+    return _Table(None if key is None else [row[key].strip() for row in cells], counts, others, lines)

@@ -1,0 +1,98 @@
+"""Images whose file names say the expression: KDEF and JAFFE as they ship, others where the user asks for it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from mien.data.place import LIKELY, NO, Place, Sign
+from mien.data.reading import Reading, class_targets, split_name
+from mien.errors import DataError
+from mien.labels import EMOTIONS_8, canonical
+from mien.vision import images
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mien.options import ReadOptions
+
+USES: frozenset[str] = frozenset()
+_KDEF = re.compile(r"[AB][FM]\d{2}(AF|AN|DI|HA|NE|SA|SU)(FL|HL|S|HR|FR)\.\w+", re.IGNORECASE)
+_KDEF_NAMES = {
+    "AF": "fear",
+    "AN": "angry",
+    "DI": "disgust",
+    "HA": "happy",
+    "NE": "neutral",
+    "SA": "sad",
+    "SU": "surprise",
+}
+_JAFFE = re.compile(r"[A-Z]{2}[.-](AN|DI|FE|HA|NE|SA|SU)\d\.\d+\.\w+", re.IGNORECASE)
+_JAFFE_NAMES = {**_KDEF_NAMES, "FE": "fear"}
+_WORD = re.compile(r"[A-Za-z]+")
+
+
+def _kdef(name: str) -> str | None:
+    match = _KDEF.fullmatch(name)
+    return _KDEF_NAMES[match[1].upper()] if match else None
+
+
+def _jaffe(name: str) -> str | None:
+    match = _JAFFE.fullmatch(name)
+    return _JAFFE_NAMES[match[1].upper()] if match else None
+
+
+def _word(name: str) -> str | None:
+    """Return the one emotion that a name's words speak of."""
+    stem = name.rpartition(".")[0]
+    found = {canonical(word) for word in _WORD.findall(stem)} & set(EMOTIONS_8)
+    return found.pop() if len(found) == 1 else None
+
+
+_RULES: dict[str, Callable[[str], str | None]] = {"KDEF's": _kdef, "JAFFE's": _jaffe}
+
+
+def recognise(place: Place) -> Sign:
+    """Say how surely every image has a name of KDEF's or JAFFE's kind."""
+    if place.kind == "file" or not place.has_pictures:
+        return Sign(NO)
+    names = [picture.rpartition("/")[2] for picture in place.pictures]
+    if any(all(map(rule, names)) for rule in _RULES.values()):
+        return Sign(LIKELY)
+    if all(map(_word, names)):
+        return Sign(NO, "the name of each file says an emotion: `format=names` reads it")
+    return Sign(NO)
+
+
+def read(place: Place, _: ReadOptions) -> Reading:
+    """Read each image's class from its file's name, by the first rule that fits all of them.
+
+    Raises:
+        DataError: names without an emotion, or with several.
+    """
+    source = str(place.path)
+    pictures = place.pictures
+    names = [picture.rpartition("/")[2] for picture in pictures]
+    rules = {**_RULES, "": _word}
+    owner = next((owner for owner, rule in rules.items() if all(map(rule, names))), None)
+    if owner is None:
+        first = next(name for name in names if _word(name) is None)
+        raise DataError(
+            f"{source}: the name {first} says no emotion, or several: expected one in each, such as happy_01.jpg; "
+            f"else give a table with columns path and label"
+        )
+    labels = [rules[owner](name) or "" for name in names]
+    classes, targets = class_targets(labels, source)
+    splits = [next((one for part in p.split("/")[:-1] if (one := split_name(part))), "") for p in pictures]
+    return Reading(
+        source=source,
+        ids=list(pictures),
+        splits=splits if all(splits) else [""] * len(splits),
+        classes=classes,
+        targets=targets,
+        picture=lambda row: images.decode_dataset_image(place.tree.read(pictures[row])),
+        notes=(
+            f"the classes are read from the names of the files{f', which are {owner}' if owner else ''}",
+            *place.passed_over(set(pictures)),
+        ),
+    )

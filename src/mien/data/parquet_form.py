@@ -1,0 +1,32 @@
+"""Recognises Parquet without the library that reads it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mien.data.place import CERTAIN, NO, Place, Sign
+
+if TYPE_CHECKING:
+    from mien.data.reading import Reading
+    from mien.options import ReadOptions
+
+USES = frozenset(("label_column", "image_column", "split_column"))
+
+
+def recognise(place: Place) -> Sign:
+    """Say whether a place is a Parquet file, or a folder with some."""
+    if place.kind == "folder":
+        return Sign(CERTAIN if any(name.endswith(".parquet") for name in place.names) else NO)
+    return Sign(CERTAIN if place.head.startswith(b"PAR1") else NO)
+
+
+def read(place: Place, options: ReadOptions) -> Reading:
+    """Read the file, or every ``*.parquet`` below the folder.
+
+    Raises:
+        MissingExtra: pyarrow is not installed.
+        DataError: as `mien.data.parquet.read_parquet`.
+    """
+    from mien.data.parquet import read_parquet
+
+    return read_parquet(place.path, options)

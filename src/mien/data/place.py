@@ -1,0 +1,200 @@
+"""`Place`: a path that may hold a dataset, and what a first look at it shows, for every form to judge."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, NamedTuple
+
+from mien.data.archives import (
+    Tree,
+    folder_tree,
+    has_picture_suffix,
+    is_debris,
+    members,
+    tar_tree,
+    unpacked,
+    zip_tree,
+)
+from mien.errors import DataError
+from mien.vision import images
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+NO, MAYBE, LIKELY, CERTAIN = range(4)
+TABLES = (".csv", ".tsv", ".lst", ".jsonl", ".txt")
+_TEXTS = (
+    "csv",
+    "tsv",
+    "lst",
+    "jsonl",
+    "txt",
+    "json",
+    "xml",
+    "yaml",
+    "yml",
+    "md",
+    "rst",
+    "html",
+    "pdf",
+    "py",
+    "log",
+)
+_BINARIES = (
+    "ipynb",
+    "sh",
+    "npy",
+    "npz",
+    "mat",
+    "pkl",
+    "h5",
+    "hdf5",
+    "parquet",
+    "zip",
+    "tar",
+    "gz",
+    "rar",
+    "7z",
+)
+_OTHERS = ("doc", "docx", "xls", "xlsx", "ini", "db", "cfg", "toml", "pt", "pth", "onnx", "mp4", "avi", "mov")
+_NEVER_PICTURES = frozenset(f".{ending}" for ending in (*_TEXTS, *_BINARIES, *_OTHERS))
+"""Files whose first bytes need no look."""
+_LOOKED_AT = 2000
+"""Members of a compressed tar that are named before it is unpacked."""
+
+
+class Sign(NamedTuple):
+    """How sure a form is that it can read a place."""
+
+    sure: int
+    """`NO`, `MAYBE`, `LIKELY` or `CERTAIN`."""
+    against: str = ""
+    """What speaks against it: what is missing, and which option or column would mend it."""
+
+
+@dataclass
+class Place:
+    """A file or folder, looked at once."""
+
+    path: Path
+    stack: ExitStack
+    """Closes what is opened here."""
+
+    @cached_property
+    def kind(self) -> str:
+        """Say what it is by its first bytes: ``folder``, ``zip``, ``tar`` (also packed by gzip) or ``file``."""
+        if self.path.is_dir():
+            return "folder"
+        if zipfile.is_zipfile(self.path):
+            return "zip"
+        return "tar" if _is_tar(self.path) else "file"
+
+    @cached_property
+    def head(self) -> bytes:
+        """Return the first bytes of a file."""
+        if self.kind == "folder":
+            return b""
+        with self.path.open("rb") as file:
+            return file.read(images.HEAD_BYTES)
+
+    @cached_property
+    def archive(self) -> zipfile.ZipFile:
+        """Return the open zip."""
+        return self.stack.enter_context(zipfile.ZipFile(self.path))
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Return the names of the files in it, without unpacking it; of a compressed tar the first ones."""
+        if self.kind == "zip":
+            return [info.filename for info in self.archive.infolist()]
+        if self.kind == "tar":
+            return _names_in_tar(self.path)
+        return list(self.tree.files)
+
+    @cached_property
+    def tree(self) -> Tree:
+        """Return the files in it; a single file is a tree of one."""
+        if self.kind == "folder":
+            return folder_tree(self.path)
+        if self.kind == "zip":
+            return zip_tree(self.archive, self.path)
+        if self.kind == "tar":
+            return tar_tree(self.path, self.stack)
+        return Tree(str(self.path), {self.path.name: lambda: io.BytesIO(images.read_file(self.path))}, [], 0)
+
+    @cached_property
+    def has_pictures(self) -> bool:
+        """Say whether there are files with a picture's name; a compressed tar is not unpacked for that."""
+        return any(has_picture_suffix(name) and not is_debris(PurePosixPath(name)) for name in self.names)
+
+    @cached_property
+    def pictures(self) -> list[str]:
+        """Return the pictures: by their ending or, where it says nothing, by their first bytes."""
+        return [name for name in self.tree.files if has_picture_suffix(name) or self._begins_as_picture(name)]
+
+    @cached_property
+    def tables(self) -> list[str]:
+        """Return the files that may be tables; text files that belong to one picture each are none."""
+        stems = {PurePosixPath(name).stem for name in self.pictures}
+        return [
+            name
+            for name in self.tree.files
+            if name.lower().endswith(TABLES)
+            and not (name.lower().endswith(".txt") and PurePosixPath(name).stem in stems)
+            and "readme" not in name.lower()
+        ]
+
+    def passed_over(self, read: set[str]) -> tuple[str, ...]:
+        """Say in one line per reason what is left out: what is here and neither a picture nor in `read`."""
+        kinds: Counter[str] = Counter()
+        heic = 0
+        for name in self.tree.files:
+            if name in read:
+                continue
+            suffix = PurePosixPath(name).suffix.lower()
+            if suffix in (".heic", ".heif"):
+                heic += 1
+            else:
+                kinds[suffix or "no ending"] += 1
+        said = []
+        if heic:
+            said.append(f"left out {heic:,} HEIC images: {images.HEIC_HINT}")
+        if kinds:
+            ends = ", ".join(f"{suffix} {count:,}" for suffix, count in kinds.most_common(6))
+            said.append(f"left out {sum(kinds.values()):,} files that are not read as images: {ends}")
+        if self.tree.debris:
+            said.append(f"left out {self.tree.debris:,} thumbnails and images of system folders")
+        return tuple(said)
+
+    def _begins_as_picture(self, name: str) -> bool:
+        if PurePosixPath(name).suffix.lower() in _NEVER_PICTURES:
+            return False
+        with self.tree.files[name]() as file:
+            kind = images.format_of(file.read(images.HEAD_BYTES))
+        return kind is not None and kind != "HEIC"
+
+
+def _is_tar(path: Path) -> bool:
+    """Say whether a file is a tar, plain or packed by gzip, whatever its name is."""
+    try:
+        with unpacked(path) as stream:
+            return stream.read(262)[257:] == b"ustar"
+    except (OSError, EOFError, DataError):
+        return False
+
+
+def _names_in_tar(path: Path) -> list[str]:
+    import tarfile
+
+    names: list[str] = []
+    with unpacked(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+        for info in members(archive, path):
+            names.append(info.name)
+            if len(names) >= _LOOKED_AT or has_picture_suffix(info.name) or info.size > 2**20:
+                break
+    return names
