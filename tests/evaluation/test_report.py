@@ -53,10 +53,10 @@ class Page(html.parser.HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
-        self.sources += [attrs[key] for key in ("src", "href") if key in attrs]
+        self.sources += [attrs[key] for key in ("src", "href") if key in attrs and attrs[key][0] != "#"]
         if tag == "img":
             self.alts.append(attrs["alt"])
-        if tag not in ("img", "meta"):
+        if tag not in ("img", "meta", "br"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
