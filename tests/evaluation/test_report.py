@@ -53,10 +53,10 @@ class Page(html.parser.HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
-        self.sources += [attrs[key] for key in ("src", "href") if key in attrs]
+        self.sources += [attrs[key] for key in ("src", "href") if key in attrs and attrs[key][0] != "#"]
         if tag == "img":
             self.alts.append(attrs["alt"])
-        if tag not in ("img", "meta"):
+        if tag not in ("img", "meta", "br"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -94,8 +94,11 @@ def test_every_form_says_the_same(tmp_path):
     parsed = Page(page.read_text())
     assert parsed.open == []
     assert all(source.startswith("data:image/png;base64,") for source in parsed.sources), "no network"
-    assert len(parsed.alts) == len(FIGURES)
-    assert all(len(alt) > 15 for alt in parsed.alts)
+    text = page.read_text()
+    assert text.count('role="img" aria-label="') == len(FIGURES) - 3, "matrix and galleries are HTML"
+    assert len(parsed.alts) == min(24, round(73 * (1 - accuracy))) + 24, "mistakes and uncertain hits"
+    assert 'fill: #ffffff"' not in text.split("<svg", 1)[1].split("</svg>")[0], "no white ground in dark mode"
+    assert (tmp_path / "out" / "per_class.tex").read_text().count(r"\\") == 4
     assert f"{100 * accuracy:.1f} %" in page.read_text()
     assert "<glad>" not in page.read_text(), "a label is not markup"
     for name in FIGURES:
@@ -117,25 +120,22 @@ def test_curves_come_from_scores_and_keep_a_rare_classs_steps(tmp_path):
     assert max(precision for recall, precision in found if recall == 1) == pytest.approx(3 / 801, abs=0.001)
 
 
-@pytest.mark.parametrize(
-    "case", ["two", "eight", "one of a class", "never answered", "perfect", "fifteen pictures"]
-)
+@pytest.mark.parametrize("case", ["two", "eight", "never answered", "perfect", "fifteen pictures"])
 def test_odd_cases_are_drawn(case, tmp_path):
     k = {"two": 2, "eight": 8}.get(case, 3)
     truth, logits = noisy(k, 41)
-    if case == "one of a class":
-        truth[truth == 2] = 0
-        truth[7] = 2
-    elif case == "never answered":
+    if case == "never answered":
         logits[:, 2] = -9
     elif case == "perfect":
         logits = 9 * np.eye(3)[truth]
     elif case == "fifteen pictures":
         truth, logits = truth[:15], logits[:15]
     labels = tuple(f"quite a long name of a class {label}" for label in range(k))
+    labels = ("costs $x_{$ or so", *labels[1:]) if case == "two" else labels
     report = judge(Fixed(labels, logits), data(labels, truth), "test")
-    write_report(report, tmp_path)
+    page = write_report(report, tmp_path, dpi=50).read_text()
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == set(FIGURES)
+    assert ("Never predicted: quite a long name of a class 2." in page) == (case == "never answered")
     if case == "perfect":
         assert "without a mistake" in report.to_dict()["figures"]["confusion"]
 

@@ -6,13 +6,14 @@ import io
 from typing import TYPE_CHECKING
 
 from mien.errors import needs
-from mien.palette import SERIES_HEX
+from mien.palette import PLOT_STYLE, SERIES_HEX
 
 with needs("report"):
+    import matplotlib as mpl
     from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
-    from mien.benchmark.plan import Benchmark
+    from mien.benchmark.plan import Benchmark, Timing
 
 MARKERS = {"torch": "o", "torch compiled": "D", "onnx": "s", "int8": "^", "fp16": "v"}
 _FILLS = ("full", "none", "left", "top")
@@ -24,6 +25,12 @@ def draw(measured: Benchmark) -> bytes | None:
     rows = [row for row in measured.rows if row.batch == least and row.accuracy is not None]
     if not rows:
         return None
+    with mpl.rc_context(PLOT_STYLE):
+        return _drawn(measured, rows, least)
+
+
+def _drawn(measured: Benchmark, rows: list[Timing], least: int) -> bytes:
+    """Return the plot of these rows as a PNG."""
     figure = Figure(figsize=(7.5, 4.8), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     models = list(dict.fromkeys(row.model for row in rows))

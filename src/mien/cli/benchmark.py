@@ -187,7 +187,7 @@ def render(measured: Benchmark) -> str:
 def _line(row: Timing, measured: Benchmark) -> str:
     return (
         f"| {row.model} | {row.runtime} | {row.device} | {row.threads} | {row.batch} | {row.n:,} | {row.p50_ms:.3f} "
-        f"| {row.p95_ms:.3f} | {row.p99_ms:.3f} | {row.faces_per_s:,.0f} | {_against(row, measured)} "
+        f"| {row.p95_ms:.3f} | {_p99(row)} | {row.faces_per_s:,.0f} | {_against(row, measured)} "
         f"| {row.size_bytes / 1e6:.3f} | {row.load_s:.2f} | {_peak(row)} | {_accuracy(row)} |"
     )
 
@@ -198,6 +198,10 @@ def _against(row: Timing, measured: Benchmark) -> str:
         other.p50_ms for other in measured.rows if other.runtime == "onnx" and _place(other) == _place(row)
     ]
     return f"{base[0] / row.p50_ms:.2f}x" if base else ""
+
+
+def _p99(row: Timing) -> str:
+    return "" if row.p99_ms is None else f"{row.p99_ms:.3f}"
 
 
 def _peak(row: Timing) -> str:
