@@ -21,6 +21,7 @@ FLOORS = [
     {"data", "networks", "vision"},
     {"classifiers", "detectors"},
     {"training", "evaluation", "export", "benchmark", "pipeline", "predictions", "sinks", "tracking"},
+    {"serve"},
     {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -33,6 +34,7 @@ TORCH_FREE = {
     "predictions",
     "sinks",
     "tracking",
+    "serve",
     "cli",
     *FLOORS[0],
     *FLOORS[1],

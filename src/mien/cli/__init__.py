@@ -21,6 +21,7 @@ from mien.errors import did_you_mean
 COMMANDS = {
     "Use a model": {
         "predict": "Find the faces in photos and classify their expressions.",
+        "serve": "Answer HTTP requests, and show a page in the browser.",
     },
     "Train a model": {
         "data": "Look at a dataset, pack it, preview augmentation.",
