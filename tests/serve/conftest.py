@@ -22,9 +22,9 @@ def service():
     """Return a function that starts a service and gives its client."""
     open_clients = []
 
-    def start(pipeline=None, options=None, **limits):
+    def start(pipeline=None, options=None, page=lambda: None, **limits):
         used = pipeline or fake_pipeline()
-        app = make_app(lambda: used, options or ServeOptions(), LimitOptions(**limits), 2)
+        app = make_app(lambda: used, options or ServeOptions(), LimitOptions(**limits), 2, page)
         client = TestClient(app, raise_server_exceptions=False)
         client.__enter__()
         open_clients.append(client)

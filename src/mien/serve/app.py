@@ -19,10 +19,11 @@ from mien.serve.bodies import pictures_of
 from mien.serve.engine import Engine
 from mien.serve.guard import Guard
 from mien.serve.metrics import Metrics
+from mien.serve.page import add_page
 from mien.serve.problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from mien.pipeline import Pipeline
     from mien.serve.options import LimitOptions, ServeOptions
@@ -40,6 +41,7 @@ def make_app(
     options: ServeOptions,
     limits: LimitOptions,
     workers: int | None = None,
+    page: Callable[[], Mapping[str, bytes] | None] = lambda: None,
 ) -> FastAPI:
     """Return the app; the pipeline is opened when the server starts.
 
@@ -65,6 +67,7 @@ def make_app(
     problems.install(app)
     _add_probes(app)
     _add_endpoints(app)
+    add_page(app, page)
     if options.origins:
         app.add_middleware(
             CORSMiddleware,

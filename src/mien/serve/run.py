@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from mien import bundle
 from mien.detectors import advice
-from mien.errors import ConfigError
+from mien.errors import BundleError, ConfigError
+from mien.export.web import runtime
+from mien.export.web.write import GRAPHS, at_hand, site
 from mien.pipeline import Pipeline
 from mien.serve.app import make_app
 from mien.serve.metrics import SHARED_FOLDER
@@ -45,7 +48,7 @@ class Service:
 
     def app(self) -> FastAPI:
         """Return the app of one process."""
-        return make_app(self.open, self.options, self.limits, self.workers)
+        return make_app(self.open, self.options, self.limits, self.workers, self.page)
 
     def open(self) -> Pipeline:
         """Open the model and the detector."""
@@ -55,6 +58,19 @@ class Service:
 
             cv2.setNumThreads(1)  # this process is ours: OpenCV's own threads would compete with the workers
         return pipeline
+
+    def page(self) -> dict[str, bytes] | None:
+        """Return the files of the page; None where its runtime was not fetched, or the model is no bundle."""
+        if not runtime.is_there():
+            return None
+        backend = self.pipeline.get("backend", "onnx")
+        try:
+            model = self.pipeline.get("model", bundle.DEFAULT_MODEL)
+            found = at_hand(self.pipeline.get("detector_weights"))
+            return site(model, backend=backend if backend in GRAPHS else "onnx", detector=found)
+        except (BundleError, ConfigError) as error:
+            logging.getLogger("mien.serve").warning("no page: %s", error)
+            return None
 
 
 def serve(service: Service, say: Callable[[str], None]) -> None:
