@@ -36,8 +36,6 @@ def page_folder(tmp_path_factory, yunet_weights):
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
-    extensions_map = {**http.server.SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript"}
-
     def log_message(self, *_):
         pass
 

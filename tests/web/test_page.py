@@ -1,4 +1,4 @@
-"""The same pictures through Python and the browser give the same answers; the page works by mouse, keyboard, camera."""
+"""The same pictures through Python and the browser give the same answers; mouse, keyboard and camera."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tests.pictures import jpeg, photo
 TOLERANCE = 1e-3
 CLASSIFY = """async ([data, boxes]) => {
   const { open, decode, classify } = await import("./model.js");
-  globalThis.model ??= await open();
+  globalThis.opened ??= await open();
   const file = new Blob([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))]);
   const { rgba } = await decode(file);
-  return classify(globalThis.model, rgba, boxes.map((box) => ({ box, frame: box })));
+  return classify(globalThis.opened, rgba, boxes.map((box) => ({ box, frame: box })));
 }"""
 
 
@@ -64,8 +64,10 @@ def test_the_same_crops_give_the_same_probabilities(page, shared, kind):
 
 def test_photos_give_boxes_bars_and_the_table(page, shared, yunet_weights):
     path = shared / "photos" / "multi_face.jpg"
-    page.set_input_files("#files", [{"name": "=party.jpg", "mimeType": "image/jpeg", "buffer": path.read_bytes()},
-                                    {"name": "broken.jpg", "mimeType": "image/jpeg", "buffer": b"broken"}])  # fmt: skip
+    photos = (("=party.jpg", path.read_bytes()), ("broken.jpg", b"broken"))
+    page.set_input_files(
+        "#files", [{"name": n, "mimeType": "image/jpeg", "buffer": data} for n, data in photos]
+    )
     page.get_by_role("status").filter(has_text="2 photos").wait_for(timeout=60_000)
     assert page.get_by_role("heading", name="Face 1: happy").is_visible()
     assert page.get_by_text("Error: not a picture that this browser can read").is_visible()
@@ -113,12 +115,12 @@ def test_nothing_leaves_the_page(page, address):
     assert page.get_by_text("inferring emotions of people at work or in education is prohibited").is_visible()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_in_light_and_dark(browser, address, scheme, page):
-    phone = browser.new_page(viewport={"width": 360, "height": 640}, color_scheme=scheme)
+def test_a_phone_in_light_and_dark(browser, address, page):
+    phone = browser.new_page(viewport={"width": 360, "height": 640}, color_scheme="light")
     phone.goto(address)
     phone.wait_for_selector("body[data-ready]", timeout=60_000)
-    assert phone.evaluate("() => document.documentElement.scrollWidth") <= 360
-    paper = phone.evaluate("() => getComputedStyle(document.body).backgroundColor")
-    assert paper == {"light": "rgb(255, 255, 255)", "dark": "rgb(21, 24, 27)"}[scheme]
+    for scheme, paper in (("light", "rgb(255, 255, 255)"), ("dark", "rgb(21, 24, 27)")):
+        phone.emulate_media(color_scheme=scheme)
+        assert phone.evaluate("() => getComputedStyle(document.body).backgroundColor") == paper
+        assert phone.evaluate("() => document.documentElement.scrollWidth") <= 360
     phone.close()

@@ -87,7 +87,7 @@ def test_other_bytes_are_not_kept(server, name, message):
 
 
 def test_a_missing_or_foreign_runtime_is_one_error(tmp_path):
-    with pytest.raises(ConfigError, match="run mien fetch web-runtime, or give the folder"):
+    with pytest.raises(ConfigError, match="run `mien fetch web-runtime`, or give the folder"):
         site("default", runtime_folder=tmp_path)
     (tmp_path / runtime.FILES[0].name).write_bytes(b"other")
     with pytest.raises(ConfigError, match="is not that of onnxruntime-web"):

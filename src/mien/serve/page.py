@@ -7,6 +7,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request  # noqa: TC002 - FastAPI reads it from the signature
 from starlette.responses import HTMLResponse, Response
 
 from mien.serve.problems import Problem
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from fastapi import FastAPI
-    from starlette.requests import Request
 
 INDEX = "index.html"
 _TYPES = {
