@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 import psutil
 
-from benchmarks.machine import machine
+from machine import describe
 
 SERVICES = {"one at a time": ("--workers", "1", "--max-batch", "1"), "shared batches": ()}
 
@@ -82,6 +82,7 @@ def form(pictures: list[bytes]) -> tuple[bytes, str]:
 
 
 def crop(seed: int) -> bytes:
+    """Return noise of 48 x 48 pixels as a PNG."""
     pixels = np.random.default_rng(seed).integers(0, 256, (48, 48), np.uint8)
     return bytes(cv2.imencode(".png", pixels)[1])
 
@@ -149,5 +150,5 @@ if __name__ == "__main__":
     parser.add_argument("--photo", default="src/mien/assets/sample.jpg")
     parser.add_argument("--overload", type=float, help="seconds of overload, in place of the comparison")
     given = parser.parse_args()
-    print(machine())
+    print(describe("fastapi", "uvicorn", "onnxruntime"))
     (overload if given.overload else compare)(given)
