@@ -27,6 +27,7 @@ import psutil
 from machine import describe
 
 SERVICES = {"one at a time": ("--workers", "1", "--max-batch", "1"), "shared batches": ()}
+ROOM = ("--queue", "1024")  # nothing is refused while both are compared
 
 
 def start(*words: str) -> tuple[subprocess.Popen[str], int]:
@@ -96,7 +97,7 @@ def compare(options: argparse.Namespace) -> None:
         "a photo": ("/v1/predict", photo, "image/jpeg", 1),
     }
     look = ["--detector-weights", options.yunet, "--detector", "yunet"] if options.yunet else []
-    running = {name: start(*words, *look) for name, words in SERVICES.items()}
+    running = {name: start(*words, *look, *ROOM) for name, words in SERVICES.items()}
     print(f"{'load':10} {'service':15} {'requests/s':>10} {'faces/s':>8} {'p50 ms':>7} {'p99 ms':>7}")
     try:
         for title, (path, body, kind, faces) in loads.items():

@@ -13,6 +13,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mien.detectors.whole import Whole
 from mien.errors import ImageError
 from mien.predictions import ImageResult
@@ -24,7 +26,6 @@ from mien.vision.frames import Frame
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from jaxtyping import UInt8
 
     from mien.pipeline import Pipeline
@@ -74,7 +75,11 @@ class Engine:
         with self.gate.admit(len(pictures)):
             self.metrics.queue.set(self.gate.pictures)
             try:
-                return list(await asyncio.gather(*(self._result(one, crops) for one in pictures)))
+                groups = (
+                    [pictures] if crops else [[one] for one in pictures]
+                )  # crops take too little for a thread each
+                found = await asyncio.gather(*(self._results(group, crops) for group in groups))
+                return [result for results in found for result in results]
             finally:
                 self.metrics.queue.set(self.gate.pictures - len(pictures))
 
@@ -82,16 +87,25 @@ class Engine:
         """Return the picture with boxes and labels as JPEG."""
         return await self._in_thread("draw", lambda: images.encode_jpeg(result.without_pixels().annotated()))
 
-    async def _result(self, picture: Picture, crops: bool) -> ImageResult:
-        result, faces, cut = await self._in_thread("find", partial(self._find, picture, crops))
-        self.metrics.pictures.labels("unreadable" if result.error else "ok").inc()
-        if not faces:
-            return result
+    async def _results(self, pictures: Sequence[Picture], crops: bool) -> list[ImageResult]:
+        """Return the results of pictures that one thread takes together."""
+        found: list[Found] = await self._in_thread(
+            "find", lambda: [self._find(one, crops) for one in pictures]
+        )
+        for result, _, _ in found:
+            self.metrics.pictures.labels("unreadable" if result.error else "ok").inc()
+        cuts = [cut for _, faces, cut in found if faces and cut is not None]
+        if not cuts:
+            return [result for result, _, _ in found]
         begun = time.perf_counter()
-        rows = await asyncio.wrap_future(self._batcher.submit(cut))
+        rows = (await asyncio.wrap_future(self._batcher.submit(np.concatenate(cuts)))).tolist()
         self.metrics.stage.labels("wait_and_name").observe(time.perf_counter() - begun)
         self.metrics.faces.inc(len(rows))
-        return replace(result, faces=self.pipeline.labelled(faces, rows.tolist()))
+        each = iter(rows)
+        return [
+            replace(result, faces=self.pipeline.labelled(faces, [next(each) for _ in faces]))
+            for result, faces, _ in found
+        ]
 
     async def _in_thread(self, stage: str, work: Any) -> Any:
         def timed() -> Any:
