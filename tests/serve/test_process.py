@@ -106,5 +106,5 @@ def test_what_keeps_a_service_from_starting_is_one_error():
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1:{port}: Address already in use"):
             serve(Service({}, ServeOptions(port=port), LimitOptions()), print)
-    with pytest.raises(BundleError, match="no model nothing-here"):
+    with pytest.raises(BundleError, match="no model 'nothing-here'"):
         serve(Service({"model": "nothing-here"}, ServeOptions(), LimitOptions()), print)
