@@ -10,8 +10,11 @@ INSTALL = $(UV) pip install --quiet --compile-bytecode --constraint constraints.
 demo: $(LIGHT)/.installed
 	$(LIGHT)/bin/mien predict sample --out mien-out
 
-test: $(FULL)/.installed check
+test: $(FULL)/.installed $(FULL)/cache check
 	OMP_NUM_THREADS=1 $(FULL)/bin/python -m pytest -n 2 --dist worksteal  # threads only wait for each other here
+
+$(FULL)/cache: $(FULL)/.installed  # the runtime of the web page, for its tests in a browser
+	MIEN_CACHE=$(FULL)/cache $(FULL)/bin/mien fetch web-runtime
 
 check: $(FULL)/.installed
 	$(FULL)/bin/ruff check .

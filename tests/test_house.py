@@ -31,6 +31,7 @@ FLOORS = [
         "sinks",
         "tracking",
     },
+    {"serve"},
     {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -43,6 +44,7 @@ TORCH_FREE = {
     "predictions",
     "sinks",
     "tracking",
+    "serve",
     "cli",
     *FLOORS[0],
     *FLOORS[1],

@@ -283,6 +283,31 @@ class TrackOptions:
 
 
 @dataclass(frozen=True)
+class PageOptions:
+    """A web page, with --to web."""
+
+    runtime: Path | None = option(
+        None,
+        "Folder with the files of onnxruntime-web, in place of `mien fetch web-runtime`.",
+        metavar="FOLDER",
+    )
+    page_backend: str = option(
+        "onnx", "The graph that the page runs: full precision or INT8.", choices=("onnx", "int8")
+    )
+    detector_weights: Path | None = option(
+        None, "File with YuNet's weights, in place of `mien fetch yunet`.", metavar="FILE"
+    )
+
+    def __post_init__(self) -> None:
+        """Check each option.
+
+        Raises:
+            ConfigError: an unknown word.
+        """
+        check_choices(self)
+
+
+@dataclass(frozen=True)
 class Outputs:
     """Where the results of photos go."""
 

@@ -33,7 +33,7 @@ from mien.vision.frames import Frame, frames
 from mien.workers import Lent, cores, ordered, ordered_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from jaxtyping import Float32, UInt8
 
@@ -242,8 +242,12 @@ class Pipeline:
         if isinstance(faces, str):
             return replace(empty, error=faces)
         height, width = frame.image_rgb_u8.shape[:2]
-        named = tuple(self._face(face, next(rows)) for face in faces or ())
+        named = self.labelled(faces or [], [next(rows) for _ in faces or ()])
         return replace(empty, width=width, height=height, faces=named)
+
+    def labelled(self, faces: list[Face], rows: Iterable[list[float]]) -> tuple[FaceResult, ...]:
+        """Return each face with its label, given the probabilities that `name` gave for its crops."""
+        return tuple(self._face(face, row) for face, row in zip(faces, rows, strict=True))
 
     def _face(self, face: Face, row: list[float]) -> FaceResult:
         probs = dict(zip(self.classifier.id.labels, row, strict=True))

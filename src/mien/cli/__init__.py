@@ -21,6 +21,7 @@ from mien.errors import did_you_mean
 COMMANDS = {
     "Use a model": {
         "predict": "Find the faces in photos and classify their expressions.",
+        "serve": "Answer HTTP requests, and show a page in the browser.",
     },
     "Train a model": {
         "data": "Look at a dataset, pack it, preview augmentation.",
@@ -37,11 +38,11 @@ COMMANDS = {
     "Improve and ship a model": {
         "calibrate": "Make a model's probabilities match how often it is right.",
         "ensemble": "Join several models into one.",
-        "export": "Convert a model to one ONNX file, INT8, FP16 or a hub folder.",
+        "export": "Convert a model to one ONNX file, INT8, FP16, a web page or a hub folder.",
     },
     "Look up": {
         "models": "List the built-in models and the networks.",
-        "fetch": "Download the weights of a face detector.",
+        "fetch": "Download a face detector, or the runtime of the page.",
     },
 }
 """Commands by task. Each is the name of a module here and of the command in it; imported when it is run."""

@@ -10,26 +10,27 @@ import typer
 
 from mien.cli.command import DATA_HELP, choice_option, command, flag_words, model_argument, out_option
 from mien.errors import ConfigError, needs
-from mien.options import ReadOptions
+from mien.options import PageOptions, ReadOptions
 
 if TYPE_CHECKING:
     from mien.bundle import Card
     from mien.export.agreement import Agreement
 
 
-@command("mien export default --to onnx --out exported")
+@command("mien export default --to onnx --out exported", "mien export default --to web --out site")
 def export(
     model: Annotated[str, model_argument()],
     to: Annotated[
         str,
         choice_option(
-            ("onnx", "int8", "fp16", "hub"),
+            ("onnx", "int8", "fp16", "hub", "web"),
             "onnx: one ONNX file and a file that describes it. int8, fp16: the model with a smaller graph added. "
-            "hub: a folder to upload.",
+            "hub: a folder to upload. web: a page that classifies in the browser.",
         ),
     ],
     out: Annotated[Path, out_option("A new folder.")],
     reading: ReadOptions,
+    page: PageOptions,
     data: Annotated[
         str | None,
         typer.Option("--data", "-d", metavar="DATA", help=f"Images to calibrate and check with. {DATA_HELP}"),
@@ -47,7 +48,7 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """Convert a model to one ONNX file, INT8, FP16 or a hub folder.
+    """Convert a model to one ONNX file, INT8, FP16, a web page or a hub folder.
 
     The result is compared with the original, and refused if its answers differ too much.
     """
@@ -55,6 +56,9 @@ def export(
     from mien.cli.terminal import say
     from mien.data.read import read_dataset
 
+    if to == "web":
+        _page(model, out, page)
+        return
     if split and not data:
         raise ConfigError(f"`split={split}` needs a dataset: give `data` too")
     if push and to != "hub":
@@ -75,6 +79,23 @@ def export(
         _print(agreement, to, bundle.load(out).card if to != "onnx" else None)
     if push:
         say(f"uploaded to {upload(out, push)}")
+    say(str(out))
+
+
+def _page(model: str, out: Path, page: PageOptions) -> None:
+    """Write the page and say what a visitor loads."""
+    import gzip
+
+    from mien.cli.terminal import say
+    from mien.export.web.write import at_hand, site, write
+
+    detector = at_hand(page.detector_weights)
+    made = site(model, backend=page.page_backend, detector=detector, runtime_folder=page.runtime)
+    write(made, out)
+    if detector is None:
+        say("no face detector: visitors draw the square of a face; `mien fetch yunet` gets one")
+    packed = sum(len(gzip.compress(content)) for content in made.values())
+    say(f"{len(made)} files, {packed / 1e6:.2f} MB with gzip; serve them over https or from localhost")
     say(str(out))
 
 

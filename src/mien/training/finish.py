@@ -91,15 +91,16 @@ def finish(
         scores=scores(open_graph(identity, preprocess, graph), data, judged),
     )
     weights = to_safetensors({name: value.contiguous() for name, value in network.state_dict().items()})
-    own = picture_keys(data.images[row] for row in data.rows(recipe.train_split))  # may be larger than memory
-    learnt = [own, *(keys for one in before if (keys := keys_learnt(one)) is not None)]
-    contents = {
-        bundle.WEIGHTS: weights,
-        bundle.GRAPH: graph,
-        bundle.TRAINED_ON: to_bytes(np.concatenate(learnt)),
-    }
-    bundle.save(out, made, contents)
+    learnt = to_bytes(_learnt_keys(trained, before))
+    bundle.save(out, made, {bundle.WEIGHTS: weights, bundle.GRAPH: graph, bundle.TRAINED_ON: learnt})
     return out
+
+
+def _learnt_keys(trained: Trained, before: list[Bundle]) -> Int[np.ndarray, " n"]:
+    """Return the keys of all images that the model has learnt, those of the models before it among them."""
+    data = trained.data
+    own = picture_keys(data.images[row] for row in data.rows(trained.recipe.train_split))  # one by one: they may fill the memory
+    return np.concatenate([own, *(keys for one in before if (keys := keys_learnt(one)) is not None)])
 
 
 def chooses(recipe: Recipe) -> bool:

@@ -1,0 +1,100 @@
+"""Crops of all requests share calls of the classifier."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jaxtyping import Float32, UInt8
+
+
+class _Job(NamedTuple):
+    crops: UInt8[np.ndarray, "n v s s c"]
+    done: Future[Any]
+
+
+class Batcher:
+    """One thread that joins what several threads hand in into batches, and runs `work` on each."""
+
+    def __init__(
+        self,
+        work: Callable[[UInt8[np.ndarray, "n v s s c"]], Float32[np.ndarray, "n k"]],
+        *,
+        max_batch: int,
+        max_wait_s: float,
+        others: Callable[[], int],
+        seen: Callable[[int, float], None],
+    ) -> None:
+        """Start the thread.
+
+        Args:
+            work: from crops to one row for each.
+            max_batch: a batch that has so many crops waits for no more; one job is never divided.
+            max_wait_s: longest time that the first job of a batch waits for others.
+            others: how many pictures are being served; a batch that holds all of them does not wait.
+            seen: told the crops and seconds of each batch.
+        """
+        self._work, self._max_batch, self._max_wait_s = work, max_batch, max_wait_s
+        self._others, self._seen = others, seen
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="mien-batches", daemon=True)
+        self._thread.start()
+
+    def submit(self, crops: UInt8[np.ndarray, "n v s s c"]) -> Future[Any]:
+        """Hand in crops; the future gives their rows, or the error of the batch."""
+        done: Future[Any] = Future()
+        self._jobs.put(_Job(crops, done))
+        return done
+
+    def close(self) -> None:
+        """Finish what was handed in, then end the thread."""
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        going = True
+        while going:
+            jobs, going = self._gather()
+            live = [job for job in jobs if job.done.set_running_or_notify_cancel()]
+            if live:
+                self._answer(live)
+
+    def _gather(self) -> tuple[list[_Job], bool]:
+        """Return the jobs of the next batch, and whether there will be another."""
+        first = self._jobs.get()
+        if first is None:
+            return [], False
+        jobs, crops, until = [first], len(first.crops), time.monotonic() + self._max_wait_s
+        while crops < self._max_batch:
+            left = until - time.monotonic() if len(jobs) < self._others() else 0
+            try:
+                job = self._jobs.get(timeout=left) if left > 0 else self._jobs.get_nowait()
+            except queue.Empty:
+                break
+            if job is None:
+                return jobs, False
+            jobs.append(job)
+            crops += len(job.crops)
+        return jobs, True
+
+    def _answer(self, jobs: list[_Job]) -> None:
+        begun = time.perf_counter()
+        try:
+            rows = self._work(np.concatenate([job.crops for job in jobs]))
+        except Exception as error:  # whatever it is, those who wait must hear of it
+            for job in jobs:
+                job.done.set_exception(error)
+            return
+        self._seen(len(rows), time.perf_counter() - begun)
+        start = 0
+        for job in jobs:
+            job.done.set_result(rows[start : start + len(job.crops)])
+            start += len(job.crops)

@@ -1,0 +1,122 @@
+"""Start the server: one process, or several behind one socket. This process belongs to the server."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import sys
+import tempfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from mien import bundle
+from mien.detectors import advice
+from mien.errors import BundleError, ConfigError
+from mien.export.web import runtime
+from mien.export.web.write import GRAPHS, at_hand, site
+from mien.pipeline import Pipeline
+from mien.serve.app import make_app
+from mien.serve.metrics import SHARED_FOLDER
+from mien.workers import cores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastapi import FastAPI
+
+    from mien.serve.options import LimitOptions, ServeOptions
+
+BACKLOG = 256
+"""Connections that the system keeps waiting."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """Everything a server process needs; it pickles, so that further processes can be started."""
+
+    pipeline: dict[str, Any]
+    """Arguments of `Pipeline`."""
+    options: ServeOptions
+    limits: LimitOptions
+    workers: int | None = None
+    """Pictures worked on at once by each process; None: one per core."""
+
+    def app(self) -> FastAPI:
+        """Return the app of one process."""
+        return make_app(self.open, self.options, self.limits, self.workers, self.page)
+
+    def open(self) -> Pipeline:
+        """Open the model and the detector."""
+        pipeline = Pipeline(**self.pipeline)
+        if cores() > 1 and not pipeline.finds_one_at_a_time:
+            import cv2
+
+            cv2.setNumThreads(1)  # this process is ours: OpenCV's own threads would compete with the workers
+        return pipeline
+
+    def page(self) -> dict[str, bytes] | None:
+        """Return the files of the page; None where its runtime was not fetched, or the model is no bundle."""
+        if not runtime.is_there():
+            return None
+        backend = self.pipeline.get("backend", "onnx")
+        try:
+            model = self.pipeline.get("model", bundle.DEFAULT_MODEL)
+            found = at_hand(self.pipeline.get("detector_weights"))
+            return site(model, backend=backend if backend in GRAPHS else "onnx", detector=found)
+        except (BundleError, ConfigError) as error:
+            logging.getLogger("mien.serve").warning("no page: %s", error)
+            return None
+
+
+def serve(service: Service, say: Callable[[str], None]) -> None:
+    """Serve until a signal to stop comes; requests that run are answered first.
+
+    Raises:
+        ConfigError: the address is taken or not ours, or the file of keys cannot be used.
+        BundleError: the model cannot be loaded.
+    """
+    options = service.options
+    config = uvicorn.Config(
+        service.app, factory=True, workers=options.processes, backlog=BACKLOG, access_log=False, server_header=False,
+        date_header=True, proxy_headers=False, log_level="warning", timeout_graceful_shutdown=options.stop_s,
+        ws="none", timeout_keep_alive=5,
+    )  # fmt: skip
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every broken body
+    service.app()  # a wrong key file is known before the port is opened
+    name = service.open().facts["detector"]  # and so is a wrong model
+    say(advice(name) if service.pipeline.get("detector") == "auto" else f"detector: {name}")
+    with _listening(options) as sock:
+        shown = f"[{options.host}]" if ":" in options.host else options.host
+        say(f"listening on http://{shown}:{sock.getsockname()[1]}/ (stop with Ctrl-C)")
+        if options.processes == 1:
+            with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again, after the last answer
+                uvicorn.Server(config).run(sockets=[sock])
+            return
+        with tempfile.TemporaryDirectory(prefix="mien-metrics-") as folder:
+            os.environ[SHARED_FOLDER] = folder  # read by the metrics library in the processes that start now
+            Multiprocess(config, sockets=[sock]).run()
+
+
+def _listening(options: ServeOptions) -> socket.socket:
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((options.host, options.port))
+        sock.listen(BACKLOG)  # connections wait from here on, until a process takes them
+    except OSError as error:
+        sock.close()
+        raise ConfigError(
+            f"cannot listen on {options.host}:{options.port}: {error.strerror or error}; choose"
+            " another `port` or `host`"
+        ) from error
+    sock.set_inheritable(True)
+    return sock
