@@ -267,15 +267,7 @@ def decode(
             _check_readable(error, name, reading.source)
             corrupt[name] = str(error)
     if corrupt:
-        if not skip_corrupt:
-            name, reason = next(iter(corrupt.items()))
-            choice = "" if skip_corrupt is None else ", or leave them out with `skip_corrupt=True`"
-            raise DataError(
-                f"{len(corrupt)} corrupt of {len(reading.ids)} pictures in {reading.source}, first {name}: "
-                f"{reason}; replace them{choice}"
-            )
-        if not kept:
-            raise DataError(f"all {len(corrupt)} pictures in {reading.source} are corrupt")
+        _check_skipped(reading, corrupt, kept, skip_corrupt)
         reading = reading.take(np.array(kept, int))
         if complete:
             _check_classes(reading, split)
@@ -294,6 +286,21 @@ def decode(
         columns=reading.columns,
     )
     return dataset.select(split) if split and reading.divide else dataset
+
+
+def _check_skipped(
+    reading: Reading, corrupt: Mapping[str, str], kept: Sequence[int], skip_corrupt: bool | None
+) -> None:
+    """Refuse corrupt images unless the user leaves them out and some are left."""
+    if not skip_corrupt:
+        name, reason = next(iter(corrupt.items()))
+        choice = "" if skip_corrupt is None else ", or leave them out with `skip_corrupt=True`"
+        raise DataError(
+            f"{len(corrupt)} corrupt of {len(reading.ids)} pictures in {reading.source}, first {name}: "
+            f"{reason}; replace them{choice}"
+        )
+    if not kept:
+        raise DataError(f"all {len(corrupt)} pictures in {reading.source} are corrupt")
 
 
 def part(reading: Reading, split: str) -> Reading:

@@ -27,6 +27,9 @@ from mien.training.history import write_plot
 from mien.training.transfer import origin, parents
 
 if TYPE_CHECKING:
+    from jaxtyping import Int
+
+    from mien.bundle import Bundle
     from mien.config import Recipe
     from mien.training.fit import Trained
 
@@ -99,7 +102,8 @@ def finish(
 def _learnt_keys(trained: Trained, before: list[Bundle]) -> Int[np.ndarray, " n"]:
     """Return the keys of all images that the model has learnt, those of the models before it among them."""
     data = trained.data
-    own = picture_keys(data.images[row] for row in data.rows(trained.recipe.train_split))  # one by one: they may fill the memory
+    # One by one: all images together may be larger than memory.
+    own = picture_keys(data.images[row] for row in data.rows(trained.recipe.train_split))
     return np.concatenate([own, *(keys for one in before if (keys := keys_learnt(one)) is not None)])
 
 
