@@ -56,13 +56,10 @@ def export(
     from mien.cli.terminal import say
     from mien.data.read import read_dataset
 
+    _check(to, data, split, push, page)
     if to == "web":
         _page(model, out, page)
         return
-    if split and not data:
-        raise ConfigError(f"`split={split}` needs a dataset: give `data` too")
-    if push and to != "hub":
-        raise ConfigError(f"`push` uploads a hub folder: expected `to=hub`, got `to={to}`")
     with needs("export"):
         from mien.export.ship import check_target, ship
         from mien.export.ship import push as upload
@@ -80,6 +77,23 @@ def export(
     if push:
         say(f"uploaded to {upload(out, push)}")
     say(str(out))
+
+
+def _check(to: str, data: str | None, split: str | None, push: str | None, page: PageOptions) -> None:
+    """Refuse options that would be ignored.
+
+    Raises:
+        ConfigError: says which, and what they are for.
+    """
+    if split and not data:
+        raise ConfigError(f"`split={split}` needs a dataset: give `data` too")
+    if push and to != "hub":
+        raise ConfigError(f"`push` uploads a hub folder: expected `to=hub`, got `to={to}`")
+    if data and to == "web":
+        raise ConfigError("the page is the model as it is: leave out `data`")
+    given = [name for name, value in vars(page).items() if value != getattr(PageOptions, name)]
+    if given and to != "web":
+        raise ConfigError(f"`{given[0]}` is for a web page: expected `to=web`, got `to={to}`")
 
 
 def _page(model: str, out: Path, page: PageOptions) -> None:
