@@ -6,6 +6,8 @@ import base64
 import hashlib
 import http.server
 import io
+import os
+import shutil
 import tarfile
 import threading
 
@@ -137,3 +139,27 @@ def test_the_served_page_has_the_names_of_the_folder_and_no_others(
     assert client.get("/ort-wasm-simd-threaded.wasm").headers["content-type"] == "application/wasm"
     assert client.get("/config.json").status_code == 404
     assert "mien fetch web-runtime" in service().get("/").text
+
+
+@pytest.mark.parametrize(
+    ("npm", "message"),
+    [
+        (
+            None,
+            r"npm is not installed, so the address of onnxruntime-web@\d+\.\d+\.\d+ is not known: install npm, or",
+        ),
+        (
+            "exit 1",
+            r"npm does not say where onnxruntime-web@.* is: no answer; give its address, `url=ADDRESS`",
+        ),
+        ("echo E404 >&2; exit 1", r"npm does not say where onnxruntime-web@.* is: E404; give its address"),
+    ],
+)
+def test_npm_says_where_the_archive_is(tmp_path, monkeypatch, npm, message):
+    if npm:
+        (tmp_path / "npm").write_text(f"#!/bin/sh\n{npm}\n")
+        (tmp_path / "npm").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin" if npm else str(tmp_path))
+    monkeypatch.setattr(shutil, "which", lambda name: str(tmp_path / name) if npm else None)
+    with pytest.raises(ConfigError, match=message):
+        runtime.fetch()

