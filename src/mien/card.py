@@ -22,7 +22,7 @@ from mien.results import ClassScores
 if TYPE_CHECKING:
     from mien.data.dataset import FaceDataset
 
-_VERSIONED = ("torch", "lightning", "onnx", "onnxruntime", "numpy", "opencv-python-headless")
+_VERSIONED = ("torch", "onnx", "onnxruntime", "numpy", "opencv-python-headless")
 ENSEMBLE = "ensemble"
 """The architecture of a bundle that joins others; it has a graph and no weights of torch's."""
 

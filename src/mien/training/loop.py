@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from mien import bundle, files
 from mien.config import Recipe, facts_of, read_recipe
 from mien.data.dataset import FaceDataset
-from mien.data.sources import read_dataset
+from mien.data.read import read_dataset
 from mien.errors import ConfigError
 from mien.history import EpochRow, write_csv
 from mien.networks import catalog
