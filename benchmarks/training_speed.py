@@ -137,7 +137,7 @@ def main() -> None:
         for _ in range(options.n):
             for which, results in rows.items():
                 results.append(measured(which, source[which], options.batch_size))
-    print(describe("torch", "torchvision", "lightning"))
+    print(describe("torch", "torchvision"))
     print(
         f"mien_nano, batch {options.batch_size}, {STEPS} steps after {WARM_UP}, n = {options.n} in turn: ",
         end="",

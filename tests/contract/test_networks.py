@@ -189,6 +189,41 @@ def test_no_option_of_a_recipe_or_bundle_makes_timm_load_weights(option, tmp_pat
         load_classifier(tmp_path, backend="torch")
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"pool": "first"},
+        {"branches": True},
+        {"pool": "first", "branches": True, "first_stride": 2, "widths": [[16, 16], [32]], "dropout": 0.2},
+    ],
+)
+def test_what_helps_training_folds_away(options):
+    """With factors of BatchNorm of both signs, as training may leave them."""
+    torch.manual_seed(0)
+    network = catalog.build("plain", 5, Preprocess(), options)
+    for _ in range(3):
+        network(torch.randn(7, 1, 48, 48) * 2 + 1)
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    with torch.no_grad():
+        for norm in norms:
+            norm.weight.normal_()
+    x, deployed = torch.randn(3, 1, 48, 48), deploy(network)
+    torch.testing.assert_close(deployed(x), network.eval()(x), atol=1e-5, rtol=1e-4)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in deployed.modules())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pool": "middle"}, "unknown network option pool 'middle'"),
+        ({"widths": [[16], []]}, "widths: expected a list"),
+    ],
+)
+def test_a_shape_that_cannot_be(options, message):
+    with pytest.raises(ConfigError, match=message):
+        catalog.build("plain", 5, Preprocess(), options)
+
+
 def test_timm_is_never_asked_for_weights_unless_the_caller_does(monkeypatch):
     import timm
 

@@ -67,7 +67,12 @@ def test_every_epoch_has_its_own_order_and_every_seed_too():
     assert epoch_seed(0, 1) != epoch_seed(1, 0)
 
 
-@pytest.mark.parametrize("mixing", [{}, {"mixup_probability": 0.5, "cutmix_probability": 0.5}])
+OTHER_WORLDS = {"gamma_fraction": 0.5,
+                "light_slope_fraction": 0.3, "downscale_fraction": 0.5, "jpeg_probability": 0.5,
+                "noise_fraction": 0.1}  # fmt: skip
+
+
+@pytest.mark.parametrize("mixing", [{}, {"mixup_probability": 0.5, "cutmix_probability": 0.5}, OTHER_WORLDS])
 @pytest.mark.parametrize("sampler", ["shuffled", "weighted"])
 def test_two_processes_together_see_the_batch_of_one(sampler, mixing):
     strong = Augment(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from scipy.stats import binomtest
+from mien.statistics import wilson_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,7 @@ def summary(card: Card, history: Sequence[EpochRow], out: Path, data: str) -> li
 
 def _accuracy(score: Score) -> str:
     hits = sum(row[number] for number, row in enumerate(score.confusion))
-    low, high = binomtest(int(hits), score.n).proportion_ci(0.95, "wilson")
+    _, low, high = wilson_of(hits, score.n)
     return (
         f"{score.split}: accuracy {score.accuracy:.1%} (95 % interval {low:.1%} to {high:.1%}, n = {score.n:,}), "
         f"macro-F1 {score.macro_f1:.3f}; {score.protocol}"
