@@ -34,7 +34,9 @@ def build_optimizer(
     ]
     if optim.name == "sgd":
         nesterov = optim.momentum > 0
-        return torch.optim.SGD(groups, lr=optim.peak_lr, momentum=optim.momentum, nesterov=nesterov, fused=True)
+        return torch.optim.SGD(
+            groups, lr=optim.peak_lr, momentum=optim.momentum, nesterov=nesterov, fused=True
+        )
     kind = torch.optim.AdamW if optim.name == "adamw" else torch.optim.Adam
     return kind(groups, lr=optim.peak_lr, betas=(optim.momentum, 0.999), fused=True)
 
