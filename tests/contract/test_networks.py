@@ -90,7 +90,7 @@ def test_deployment_folds_and_changes_nothing(name):
     torch.testing.assert_close(deployed(x), network(x), atol=1e-4, rtol=1e-4)
     assert not any(isinstance(module, ConvNorm) for module in deployed.modules())
     ours = any(isinstance(module, ConvNorm) for module in network.modules())
-    assert ours == (name.split("_")[0] in {"inception", "mien", "mish", "mynet"}), (
+    assert ours == (name.split("_")[0] in {"inception", "mien", "mish", "mynet", "plain"}), (
         "the original stays as it is"
     )
 

@@ -8,7 +8,7 @@ import shlex
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,6 +33,18 @@ TRIAL_SECONDS = 6.0
 """A dry run trains for so long to tell how long the whole run takes."""
 
 
+Score = Annotated[
+    str,
+    choice_option(
+        ("all", "validation"), "Splits that the model card states figures of; validation leaves test unread."
+    ),
+]
+Trackers = Annotated[
+    list[str] | None,
+    choice_option(("tensorboard", "mlflow"), "Also log every epoch there; may be repeated."),
+]
+
+
 @command(
     "mien train nano --data synthetic --out run1", "mien train nano --data fer2013.zip --epochs 40 --dry-run"
 )
@@ -51,17 +63,8 @@ def train(
         str, choice_option(("auto", "cpu", "cuda", "mps"), "Where to train; auto takes the fastest there is.")
     ] = "auto",
     settings: Settings = None,
-    score: Annotated[
-        str,
-        choice_option(
-            ("all", "validation"),
-            "Splits that the model card states figures of; validation leaves test unread.",
-        ),
-    ] = "all",
-    track: Annotated[
-        list[str] | None,
-        choice_option(("tensorboard", "mlflow"), "Also log every epoch there; may be repeated."),
-    ] = None,
+    score: Score = "all",
+    track: Trackers = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the interrupted run in the folder of --out.")
     ] = False,
@@ -84,10 +87,7 @@ def train(
     check_choice("score", score, ("all", "validation"))
     with needs("train"):
         from mien.training.loop import check
-        from mien.training.loop import train as run
-        from mien.training.track import check_trackers, tracker
-    from mien.data.read import read_dataset
-    from mien.data.survey import counts_of, warnings_of
+        from mien.training.track import check_trackers
 
     out = out or _numbered(resume=resume)
     check(checked, out, device=device, resume=resume)
@@ -96,28 +96,51 @@ def train(
     speaks = os.environ.get("RANK", "0") == "0"  # of several processes, one draws and logs
     tracked = sorted(set(track or [])) if speaks else []
     with progress(f"reading {data}", quiet=not speaks) as bar:
-        dataset = read_dataset(data, checked.input, options=reading)
-        for line in (*counts_of(dataset), *dataset.notes, *warnings_of(dataset)):
-            bar.say(note_line(line))
-        if dataset.skipped:
-            bar.say(f"left out {len(dataset.skipped)} corrupt images: {', '.join(dataset.skipped)}")
+        dataset = _read(data, checked, reading, bar)
         if dry_run:
             _try(checked, dataset, device, bar)
             return
-        with ExitStack() as logs:
-            listeners = [logs.enter_context(tracker(name, checked, out)) for name in tracked]
-            teller = _Teller(checked, bar)
-            try:
-                run(
-                    checked, dataset, out, device=device, resume=resume, score=score, command=command,
-                    on_step=teller.step, on_epoch=_epochs([teller.epoch, *listeners]),
-                )  # fmt: skip
-            except KeyboardInterrupt:
-                bar.say("interrupted; finished epochs are kept: the same command with --resume goes on")
-                raise
+        options = {"device": device, "resume": resume, "score": score, "command": command}
+        _train(checked, dataset, out, tracked, bar, options)
     if speaks:
         _tell_end(out, data)
         say(str(out))
+
+
+def _read(data: str, recipe: Recipe, reading: ReadOptions, bar: Progress) -> FaceDataset:
+    """Read the dataset and say what it holds."""
+    from mien.data.read import read_dataset
+    from mien.data.survey import counts_of, warnings_of
+
+    dataset = read_dataset(data, recipe.input, options=reading)
+    for line in (*counts_of(dataset), *dataset.notes, *warnings_of(dataset)):
+        bar.say(note_line(line))
+    if dataset.skipped:
+        bar.say(f"left out {len(dataset.skipped)} corrupt images: {', '.join(dataset.skipped)}")
+    return dataset
+
+
+def _train(
+    recipe: Recipe,
+    data: FaceDataset,
+    out: Path,
+    tracked: Sequence[str],
+    bar: Progress,
+    options: dict[str, Any],
+) -> None:
+    """Train and tell about each step and epoch."""
+    from mien.training.loop import train as run
+    from mien.training.track import tracker
+
+    with ExitStack() as logs:
+        listeners = [logs.enter_context(tracker(name, recipe, out)) for name in tracked]
+        teller = _Teller(recipe, bar)
+        on_epoch = _epochs([teller.epoch, *listeners])
+        try:
+            run(recipe, data, out, on_step=teller.step, on_epoch=on_epoch, **options)
+        except KeyboardInterrupt:
+            bar.say("interrupted; finished epochs are kept: the same command with --resume goes on")
+            raise
 
 
 def _numbered(*, resume: bool) -> Path:
