@@ -252,30 +252,9 @@ def decode(
             reading = reading.take(np.flatnonzero(np.array(reading.splits) == split))
     size, seen = preprocess.size_px, _Seen()
     pixels = allocate((len(reading.ids), size, size, preprocess.channels))
-    kept: list[int] = []
-    corrupt: dict[str, str] = {}
-    for row, name in enumerate(reading.ids):
-        try:
-            face = face_of(reading, row)
-            pixels[len(kept)] = preprocess.fit(face)
-            if reading.divide:
-                seen.add(face)
-            kept.append(row)
-        except MemoryError:
-            raise DataError(f"{reading.source}: the memory is not enough to decode {name}") from None
-        except Exception as error:  # a damaged archive raises whatever its bytes provoke
-            _check_readable(error, name, reading.source)
-            corrupt[name] = str(error)
+    kept, corrupt = _fill(pixels, reading, preprocess, seen)
     if corrupt:
-        if not skip_corrupt:
-            name, reason = next(iter(corrupt.items()))
-            choice = "" if skip_corrupt is None else ", or leave them out with `skip_corrupt=True`"
-            raise DataError(
-                f"{len(corrupt)} corrupt of {len(reading.ids)} pictures in {reading.source}, first {name}: "
-                f"{reason}; replace them{choice}"
-            )
-        if not kept:
-            raise DataError(f"all {len(corrupt)} pictures in {reading.source} are corrupt")
+        _check_skipped(corrupt, reading, skip_corrupt)
         reading = reading.take(np.array(kept, int))
         if complete:
             _check_classes(reading, split)
@@ -294,6 +273,48 @@ def decode(
         columns=reading.columns,
     )
     return dataset.select(split) if split and reading.divide else dataset
+
+
+def _fill(
+    pixels: UInt8[np.ndarray, "n s s c"], reading: Reading, preprocess: Preprocess, seen: _Seen
+) -> tuple[list[int], dict[str, str]]:
+    """Decode all rows into `pixels`, the readable ones first; return these, and why each other is corrupt.
+
+    Raises:
+        DataError: the memory is not enough, or the system cannot read a file.
+    """
+    kept: list[int] = []
+    corrupt: dict[str, str] = {}
+    for row, name in enumerate(reading.ids):
+        try:
+            face = face_of(reading, row)
+            pixels[len(kept)] = preprocess.fit(face)
+            if reading.divide:
+                seen.add(face)
+            kept.append(row)
+        except MemoryError:
+            raise DataError(f"{reading.source}: the memory is not enough to decode {name}") from None
+        except Exception as error:  # a damaged archive raises whatever its bytes provoke
+            _check_readable(error, name, reading.source)
+            corrupt[name] = str(error)
+    return kept, corrupt
+
+
+def _check_skipped(corrupt: Mapping[str, str], reading: Reading, skip_corrupt: bool | None) -> None:
+    """Refuse corrupt images unless the user leaves them out, and some are left.
+
+    Raises:
+        DataError: says how many there are, and why the first cannot be read.
+    """
+    if not skip_corrupt:
+        name, reason = next(iter(corrupt.items()))
+        choice = "" if skip_corrupt is None else ", or leave them out with `skip_corrupt=True`"
+        raise DataError(
+            f"{len(corrupt)} corrupt of {len(reading.ids)} pictures in {reading.source}, first {name}: "
+            f"{reason}; replace them{choice}"
+        )
+    if len(corrupt) == len(reading.ids):
+        raise DataError(f"all {len(corrupt)} pictures in {reading.source} are corrupt")
 
 
 def part(reading: Reading, split: str) -> Reading:
