@@ -25,6 +25,8 @@ from mien.preprocess import Preprocess
 from tests.data.test_tables import listed, pixel_rows, table
 from tests.pictures import jpeg, photo, png, tree, write_tree, write_zip
 
+SPLITS = ("train", "test")
+
 
 def read(path, **options):
     return read_dataset(path, options=ReadOptions(**options))
@@ -182,8 +184,10 @@ def faces_in_photos(root) -> list[str]:
     ],
 )
 def test_boxes_under_other_names(tmp_path, header, box):
-    lines = [f"{name},{'ab'[i % 2]},{box}" for i, name in enumerate(faces_in_photos(tmp_path))]
-    (tmp_path / "list.csv").write_text(listed(f"image,label,{header}", lines))
+    lines = [
+        f"{name},{'ab'[i % 2]},{SPLITS[i // 2 % 2]},{box}" for i, name in enumerate(faces_in_photos(tmp_path))
+    ]
+    (tmp_path / "list.csv").write_text(listed(f"image,label,split,{header}", lines))
     data = read(tmp_path / "list.csv")
     middle = data.images[:, 8:-8]
     assert (middle == 200).all(), "the square around the box, wider than the face is high"
@@ -191,8 +195,11 @@ def test_boxes_under_other_names(tmp_path, header, box):
 
 
 def test_a_box_that_is_not_known_is_said_and_can_be_named(tmp_path):
-    lines = [f"{name},{'ab'[i % 2]},[60 30 48 40]" for i, name in enumerate(faces_in_photos(tmp_path))]
-    (tmp_path / "list.csv").write_text(listed("image,label,bbox", lines))
+    lines = [
+        f"{name},{'ab'[i % 2]},{SPLITS[i // 2 % 2]},[60 30 48 40]"
+        for i, name in enumerate(faces_in_photos(tmp_path))
+    ]
+    (tmp_path / "list.csv").write_text(listed("image,label,split,bbox", lines))
     assert any(
         "bbox look like a face box and are not used" in note for note in read(tmp_path / "list.csv").notes
     )
@@ -261,12 +268,12 @@ def test_pixels_between_other_signs(tmp_path, style):
 def test_a_cell_of_pixels_over_several_lines_and_a_long_one(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, 224 * 224)
     broken = "\n ".join(" ".join(map(str, part)) for part in pixels.reshape(224, 224))
-    rows = [f'{("happy", "sad")[i % 2]},"[{broken}]"' for i in range(20)]
-    (tmp_path / "set.csv").write_text("\n".join(["emotion,pixels", *rows]))
+    rows = [f'{("happy", "sad")[i % 2]},"[{broken}]",train' for i in range(6)]
+    (tmp_path / "set.csv").write_text("\n".join(["emotion,pixels,split", *rows]))
     data = read_dataset(tmp_path / "set.csv", Preprocess(size_px=224))
     assert (data.images[3].ravel() == pixels).all()
-    rows = [f'{("happy", "sad")[i % 2]},"{" ".join(map(str, pixels))}"' for i in range(20)]
-    (tmp_path / "long.csv").write_text("\n".join(['"emotion","pixels"', *rows]))
+    rows = [f'{("happy", "sad")[i % 2]},"{" ".join(map(str, pixels))}",train' for i in range(6)]
+    (tmp_path / "long.csv").write_text("\n".join(['"emotion","pixels","split"', *rows]))
     assert read_dataset(tmp_path / "long.csv", Preprocess(size_px=224)) == data
 
 

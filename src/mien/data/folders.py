@@ -154,7 +154,8 @@ def _flaw(
     roots = {parts[:top] for parts, top in pairs}
     filled = {parts[: top + 1] for parts, top in pairs}
     kept = {parts[:size] for parts in paths for size in range(len(parts))}
-    held = {tuple(name.split("/")[:-1]) for name in place.tree.files if name not in set(place.pictures)}
+    pictures = set(place.pictures)
+    held = {tuple(name.split("/")[:-1]) for name in place.tree.files if name not in pictures}
     empty = [f for f in folders if f and f[:-1] in roots and f not in filled and f not in kept]
     empty = [f for f in empty if f[-1].lower() not in _CONTAINERS or f not in held]
     return f"the class folder {'/'.join(empty[0])} holds no pictures: fill or remove it" if empty else ""

@@ -252,22 +252,13 @@ def decode(
             reading = reading.take(np.flatnonzero(np.array(reading.splits) == split))
     size, seen = preprocess.size_px, _Seen()
     pixels = allocate((len(reading.ids), size, size, preprocess.channels))
-    kept: list[int] = []
-    corrupt: dict[str, str] = {}
-    for row, name in enumerate(reading.ids):
-        try:
-            face = face_of(reading, row)
-            pixels[len(kept)] = preprocess.fit(face)
-            if reading.divide:
-                seen.add(face)
-            kept.append(row)
-        except MemoryError:
-            raise DataError(f"{reading.source}: the memory is not enough to decode {name}") from None
-        except Exception as error:  # a damaged archive raises whatever its bytes provoke
-            _check_readable(error, name, reading.source)
-            corrupt[name] = str(error)
+    kept, corrupt = _fill(pixels, reading, preprocess, seen)
     if corrupt:
+<<<<<<< HEAD
         _check_skipped(reading, corrupt, kept, skip_corrupt)
+=======
+        _check_skipped(corrupt, reading, skip_corrupt)
+>>>>>>> 89a173bd6cb83b86e1a3733a522e59fd3c8015df
         reading = reading.take(np.array(kept, int))
         if complete:
             _check_classes(reading, split)
@@ -288,10 +279,44 @@ def decode(
     return dataset.select(split) if split and reading.divide else dataset
 
 
+<<<<<<< HEAD
 def _check_skipped(
     reading: Reading, corrupt: Mapping[str, str], kept: Sequence[int], skip_corrupt: bool | None
 ) -> None:
     """Refuse corrupt images unless the user leaves them out and some are left."""
+=======
+def _fill(
+    pixels: UInt8[np.ndarray, "n s s c"], reading: Reading, preprocess: Preprocess, seen: _Seen
+) -> tuple[list[int], dict[str, str]]:
+    """Decode all rows into `pixels`, the readable ones first; return these, and why each other is corrupt.
+
+    Raises:
+        DataError: the memory is not enough, or the system cannot read a file.
+    """
+    kept: list[int] = []
+    corrupt: dict[str, str] = {}
+    for row, name in enumerate(reading.ids):
+        try:
+            face = face_of(reading, row)
+            pixels[len(kept)] = preprocess.fit(face)
+            if reading.divide:
+                seen.add(face)
+            kept.append(row)
+        except MemoryError:
+            raise DataError(f"{reading.source}: the memory is not enough to decode {name}") from None
+        except Exception as error:  # a damaged archive raises whatever its bytes provoke
+            _check_readable(error, name, reading.source)
+            corrupt[name] = str(error)
+    return kept, corrupt
+
+
+def _check_skipped(corrupt: Mapping[str, str], reading: Reading, skip_corrupt: bool | None) -> None:
+    """Refuse corrupt images unless the user leaves them out, and some are left.
+
+    Raises:
+        DataError: says how many there are, and why the first cannot be read.
+    """
+>>>>>>> 89a173bd6cb83b86e1a3733a522e59fd3c8015df
     if not skip_corrupt:
         name, reason = next(iter(corrupt.items()))
         choice = "" if skip_corrupt is None else ", or leave them out with `skip_corrupt=True`"
@@ -299,7 +324,11 @@ def _check_skipped(
             f"{len(corrupt)} corrupt of {len(reading.ids)} pictures in {reading.source}, first {name}: "
             f"{reason}; replace them{choice}"
         )
+<<<<<<< HEAD
     if not kept:
+=======
+    if len(corrupt) == len(reading.ids):
+>>>>>>> 89a173bd6cb83b86e1a3733a522e59fd3c8015df
         raise DataError(f"all {len(corrupt)} pictures in {reading.source} are corrupt")
 
 

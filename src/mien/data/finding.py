@@ -1,0 +1,169 @@
+"""Find the image files that a table names: among the files of a tree, or on disk around the table."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from mien.data.archives import has_picture_suffix
+from mien.errors import DataError
+from mien.vision import images
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from mien.data.archives import Tree
+
+_WALK_LIMIT = 300_000
+"""Files looked at, around a table, for those that it names."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file that a table names."""
+
+    name: str
+    read: Callable[[], bytes]
+
+
+class Index:
+    """Finds the images of a tree by the ends of their paths."""
+
+    def __init__(self, tree: Tree, pictures: Sequence[str]) -> None:
+        self.tree = tree
+        self.pictures = set(pictures)
+        self.by_name: defaultdict[str, list[str]] = defaultdict(list)
+        for picture in pictures:
+            self.by_name[picture.rpartition("/")[2].lower()].append(picture)
+
+    def find(self, cell: str, folder: str) -> list[str]:
+        """Return the images that a cell may mean, the best ones only."""
+        given = cell.replace("\\", "/").removeprefix("./").strip("/")
+        for path in (f"{folder}/{given}" if folder else given, given):
+            if path in self.pictures:
+                return [path]
+        name = given.rpartition("/")[2]
+        found: list[str] = []
+        for variant in _variants(name):
+            found = self.by_name.get(variant.lower(), [])
+            if found:
+                break
+        if len(found) > 1:
+            found = _best([(_common_end(one, given), one) for one in found])
+        if len(found) > 1:
+            found = _best([(_common_start(one, folder), one) for one in found])
+        return found
+
+    def need(self, cell: str, folder: str, table: str) -> Found:
+        """Return the one image that a cell means.
+
+        Raises:
+            DataError: there is none, or several.
+        """
+        found = self.find(cell, folder)
+        if len(found) > 1:
+            raise DataError(
+                f"{table} names {cell}, which could be {' or '.join(found[:3])}: give the whole path"
+            )
+        if not found:
+            raise DataError(
+                f"{table} names {cell}, which is not there: expected it among the {len(self.pictures):,} images of "
+                f"{self.tree.source}"
+            )
+        return Found(found[0], partial(self.tree.read, found[0]))
+
+
+def _variants(name: str) -> Iterator[str]:
+    path = PurePosixPath(name)
+    yield name
+    yield f"{path.stem}_aligned{path.suffix}"
+    if not has_picture_suffix(name):
+        yield from (f"{name}{ending}" for ending in (".jpg", ".png", ".jpeg"))
+
+
+def _best(ranked: list[tuple[int, str]]) -> list[str]:
+    most = max(rank for rank, _ in ranked)
+    return [one for rank, one in ranked if rank == most]
+
+
+def _common_end(path: str, given: str) -> int:
+    pairs = zip(reversed(path.split("/")), reversed(given.split("/")), strict=False)
+    return next((number for number, (one, other) in enumerate(pairs) if one.lower() != other.lower()), 99)
+
+
+def _common_start(path: str, folder: str) -> int:
+    pairs = zip(path.split("/"), folder.split("/") if folder else (), strict=False)
+    return sum(one == other for one, other in pairs)
+
+
+class Finder:
+    """Finds the files that a table on disk names: beside it, in the usual folders, then anywhere around it."""
+
+    def __init__(self, table: Path) -> None:
+        folder, above = table.parent, table.parent.parent
+        usual = (folder, above, folder / "images", above / "images", folder / "Image" / "aligned")
+        more = (
+            above / "Image" / "aligned",
+            folder / "image",
+            above / "image",
+            above / "Manually_Annotated_Images",
+        )
+        self.table, self.folders = table, [*usual, *more]
+        self.around: dict[str, list[Path]] | None = None
+
+    def __call__(self, cell: str, _: str, name: str) -> Found:
+        """Return the one file that a cell means.
+
+        Raises:
+            DataError: there is none, or several.
+        """
+        given = Path(cell.replace("\\", "/"))
+        for folder in self.folders:
+            for variant in _variants(given.name):
+                file = folder / given.parent / variant
+                if file.is_file():
+                    if folder != self.folders[0]:
+                        self.folders = [folder, *(one for one in self.folders if one != folder)]
+                    return Found(cell, partial(images.read_file, file))
+        found = self._around(given)
+        if len(found) > 1:
+            raise DataError(
+                f"{name} names {cell}, which could be {' or '.join(map(str, found[:3]))}: give the whole path"
+            )
+        if not found:
+            raise DataError(
+                f"{name} names {cell}, which is not there: expected it beside the table, in {self.table.parent}, "
+                f"or in the folders of {self.table.parent.parent}"
+            )
+        return Found(cell, partial(images.read_file, found[0]))
+
+    def _around(self, given: Path) -> list[Path]:
+        if self.around is None:
+            self.around = defaultdict(list)
+            for place in _places_around(self.table.parent):
+                self.around[place.name.lower()].append(place)
+        found: list[Path] = []
+        for variant in _variants(given.name):
+            found = found or self.around.get(variant.lower(), [])
+        if len(found) > 1:
+            best = _best([(_common_end(one.as_posix(), given.as_posix()), str(one)) for one in found])
+            found = [Path(one) for one in best]
+        return found
+
+
+def _places_around(folder: Path) -> Iterator[Path]:
+    """Yield the images below a folder and below the one above it, up to a limit."""
+    above = folder.parent if folder.parent != folder.parent.parent else folder
+    number = 0
+    for place, below, files in os.walk(above):
+        below.sort()
+        for name in files:
+            number += 1
+            if has_picture_suffix(name):
+                yield Path(place, name)
+        if number > _WALK_LIMIT:
+            return
