@@ -254,11 +254,7 @@ def decode(
     pixels = allocate((len(reading.ids), size, size, preprocess.channels))
     kept, corrupt = _fill(pixels, reading, preprocess, seen)
     if corrupt:
-<<<<<<< HEAD
-        _check_skipped(reading, corrupt, kept, skip_corrupt)
-=======
         _check_skipped(corrupt, reading, skip_corrupt)
->>>>>>> 89a173bd6cb83b86e1a3733a522e59fd3c8015df
         reading = reading.take(np.array(kept, int))
         if complete:
             _check_classes(reading, split)
@@ -279,12 +275,6 @@ def decode(
     return dataset.select(split) if split and reading.divide else dataset
 
 
-<<<<<<< HEAD
-def _check_skipped(
-    reading: Reading, corrupt: Mapping[str, str], kept: Sequence[int], skip_corrupt: bool | None
-) -> None:
-    """Refuse corrupt images unless the user leaves them out and some are left."""
-=======
 def _fill(
     pixels: UInt8[np.ndarray, "n s s c"], reading: Reading, preprocess: Preprocess, seen: _Seen
 ) -> tuple[list[int], dict[str, str]]:
@@ -316,7 +306,6 @@ def _check_skipped(corrupt: Mapping[str, str], reading: Reading, skip_corrupt: b
     Raises:
         DataError: says how many there are, and why the first cannot be read.
     """
->>>>>>> 89a173bd6cb83b86e1a3733a522e59fd3c8015df
     if not skip_corrupt:
         name, reason = next(iter(corrupt.items()))
         choice = "" if skip_corrupt is None else ", or leave them out with `skip_corrupt=True`"
@@ -324,11 +313,7 @@ def _check_skipped(corrupt: Mapping[str, str], reading: Reading, skip_corrupt: b
             f"{len(corrupt)} corrupt of {len(reading.ids)} pictures in {reading.source}, first {name}: "
             f"{reason}; replace them{choice}"
         )
-<<<<<<< HEAD
-    if not kept:
-=======
     if len(corrupt) == len(reading.ids):
->>>>>>> 89a173bd6cb83b86e1a3733a522e59fd3c8015df
         raise DataError(f"all {len(corrupt)} pictures in {reading.source} are corrupt")
 
 
