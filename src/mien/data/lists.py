@@ -116,17 +116,7 @@ def read(place: Place, options: ReadOptions) -> Reading:
         DataError: no column for the path, a file that is nowhere or in several places, or a box that is none.
     """
     source = str(place.path)
-    if place.kind == "file":
-        tables: list[str | None] = [None]
-        find: Callable[[str, str, str], Found] = Finder(place.path)
-    else:
-        tables = [*tables_of(place)]
-        index = Index(place.tree, place.pictures)
-        find = index.need
-        if not tables:
-            raise DataError(
-                f"{source}: no table in it names its images: expected columns such as path and label"
-            )
+    tables, find = _tables_and_finder(place)
     parts = [_rows(place, table, options) for table in tables]
     parts = _without_votes_beside(parts)
     found = [find(file, part.folder, part.name) for part in parts for file in part.files]
@@ -145,14 +135,7 @@ def read(place: Place, options: ReadOptions) -> Reading:
     others = _other_columns(parts)
     if boxes is not None:
         others["photo"] = np.array([one.name for one in found], str)
-    left = len(place.pictures) - len({one.name for one in found}) if place.kind != "file" else 0
-    notes = [note for part in parts for note in part.notes]
-    if place.kind != "file":
-        notes.append(
-            f"labels are read from {', '.join(str(part.name) for part in parts[:4])}, not from folders"
-        )
-        notes += place.passed_over({*place.pictures, *place.tables})
-    notes += [f"left out {left:,} images that no table names"] if left > 0 else []
+    notes = _notes(place, parts, found)
     reading = Reading(
         source=source,
         ids=_faces([one.name for one in found]) if boxes is not None else [one.name for one in found],
@@ -170,6 +153,29 @@ def read(place: Place, options: ReadOptions) -> Reading:
         return reading
     kept = np.flatnonzero(targets.any(axis=1))
     return replace(reading.take(kept), left_out=len(targets) - len(kept))
+
+
+def _tables_and_finder(place: Place) -> tuple[list[str | None], Callable[[str, str, str], Found]]:
+    """Return the tables of a place (None: the place is the table) and what finds the files that they name."""
+    if place.kind == "file":
+        return [None], Finder(place.path)
+    tables: list[str | None] = [*tables_of(place)]
+    if not tables:
+        raise DataError(
+            f"{place.path}: no table in it names its images: expected columns such as path and label"
+        )
+    return tables, Index(place.tree, place.pictures).need
+
+
+def _notes(place: Place, parts: Sequence[_Rows], found: Sequence[Found]) -> list[str]:
+    """Return what was decided and left out, a line each."""
+    notes = [note for part in parts for note in part.notes]
+    if place.kind == "file":
+        return notes
+    notes.append(f"labels are read from {', '.join(str(part.name) for part in parts[:4])}, not from folders")
+    notes += place.passed_over({*place.pictures, *place.tables})
+    left = len(place.pictures) - len({one.name for one in found})
+    return notes + ([f"left out {left:,} images that no table names"] if left > 0 else [])
 
 
 def _joined(parts: Sequence[_Rows], name: str, width: int) -> np.ndarray | None:
