@@ -69,12 +69,7 @@ def read(place: Place, options: ReadOptions) -> Reading:
         others = [place for place in range(len(header)) if place not in taken]
         pending: list[tuple[int, str]] = []
         for number, row in table.rows:
-            text = (
-                row[places[0]].strip()
-                if len(places) == 1
-                else " ".join([row[place].strip() for place in places])
-            )
-            pending.append((number, text))
+            pending.append((number, " ".join([row[place].strip() for place in places])))
             cells.append([row[place].strip() for place in others])
             if len(pending) == _ROWS_AT_ONCE:
                 blocks.append(_pixels(pending, table, blocks))
