@@ -115,7 +115,7 @@ BAD = {
     "no votes": (["info", "synthetic", "--votes", "nowhere.csv"], "no votes at nowhere.csv"),
     "targets": (
         ["info", "synthetic", "--targets", "y.npy"],
-        "--targets names the labels of arrays, synthetic is",
+        "--targets has no effect here: synthetic is a finished dataset",
     ),
     "size": (["convert", "synthetic", "out.npz", "--size-px", "3"], "option input.size_px"),
 }

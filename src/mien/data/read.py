@@ -60,7 +60,7 @@ def read_pictures(path: str | Path, preprocess: Preprocess) -> FaceDataset:
         DataError: nothing there, an unknown form, no pictures, or a corrupt one.
     """
     with ExitStack() as stack:
-        reading, _ = open_source(path, preprocess, _DEFAULT, stack)
+        reading, _ = open_source(path, preprocess, _DEFAULT, stack, labels=False)
         if not len(reading.ids):
             raise DataError(f"no pictures in {path}")
         bare = replace(
@@ -115,7 +115,7 @@ def convert(
 
 
 def open_source(
-    path: str | Path, preprocess: Preprocess, options: ReadOptions, stack: ExitStack
+    path: str | Path, preprocess: Preprocess, options: ReadOptions, stack: ExitStack, *, labels: bool = True
 ) -> tuple[Reading, FaceDataset | None]:
     """Return what is there as a reading, and as a dataset where it already is one.
 
@@ -124,7 +124,7 @@ def open_source(
         DataError: as `read_dataset`.
     """
     place = Place(Path(path), stack)
-    name = SYNTHETIC if str(path) == SYNTHETIC else form_at(place, options)
+    name = SYNTHETIC if str(path) == SYNTHETIC else form_at(place, options, labels=labels)
     _check_effect(options, name, str(path))
     dataset = None
     try:

@@ -78,8 +78,8 @@ def form_of(path: str | Path, options: ReadOptions) -> str:
         return form_at(Place(Path(path), stack), options)
 
 
-def form_at(place: Place, options: ReadOptions) -> str:
-    """Return the name of the form of a place; as `form_of`."""
+def form_at(place: Place, options: ReadOptions, *, labels: bool = True) -> str:
+    """Return the name of the form of a place; as `form_of`. Without `labels`, any images will do."""
     if not os.path.exists(place.path):  # noqa: PTH110 - never raises, whatever the name
         raise DataError(f"no dataset at {place.path}: expected {KNOWN}, or the word synthetic")
     if options.format != "auto":
@@ -99,9 +99,12 @@ def form_at(place: Place, options: ReadOptions) -> str:
         if signs[name].sure == CERTAIN and name in ("packed", "parquet", "pixels", "affectnet"):
             return name
     best = max(signs, key=lambda name: signs[name].sure)
+    if not labels and place.pictures and signs[best].sure == NO:
+        return "folders"
     if signs[best].sure == NO:
         raise DataError(_nearest(place, signs))
-    _check_one_source_of_labels(place, signs)
+    if labels:
+        _check_one_source_of_labels(place, signs)
     return best
 
 

@@ -178,6 +178,9 @@ def _separator(line: str) -> str:
 def _joined(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
     """Join the lines of a quoted cell that goes over several; the number is that of the first."""
     for number, line in lines:
+        if '"' not in line:
+            yield number, line
+            continue
         whole, size = [line], len(line)
         open_quote = line.count('"') % 2
         while open_quote:
@@ -270,6 +273,9 @@ def _unpacked_table(
     stream = stack.enter_context(unpacked(path, file))
     again: IO[bytes] = _Again(block := stream.read(512), stream)  # type: ignore[assignment]
     if block[257:262] != b"ustar":
+        if stream.seekable():
+            stream.seek(0)
+            return name, stream
         return name, again
     archive = stack.enter_context(tarfile.open(fileobj=again, mode="r|"))  # noqa: SIM115
     for member in members(archive, path):
