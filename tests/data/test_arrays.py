@@ -233,12 +233,12 @@ def test_a_folder_of_tables(tmp_path):
 
 
 def test_labels_that_compress_well_are_no_bomb(tmp_path):
-    truth = np.repeat(np.arange(2), 40_000)
+    truth = np.repeat(np.arange(2), 4_000)
     x = (
-        np.arange(80_000, dtype="<u4").view(np.uint8).reshape(-1, 2, 2)
+        np.arange(8_000, dtype="<u4").view(np.uint8).reshape(-1, 2, 2)
     )  # all different, so that a split can be drawn
     np.savez_compressed(tmp_path / "set.npz", x=x, y=truth)
-    assert len(read(tmp_path / "set.npz")) == 80_000
+    assert len(read(tmp_path / "set.npz")) == 8_000
 
 
 def test_names_for_the_numbers_must_be_enough(tmp_path):

@@ -19,7 +19,7 @@ from mien.data.reading import ReadOptions
 from mien.errors import DataError
 from mien.preprocess import Preprocess
 from tests.data.test_tables import table
-from tests.pictures import png, tree
+from tests.pictures import png, tree, write_tree
 
 NAMES = ("a.csv", "a.npy", "a.npz", "a.txt", "a.zip", "a.lst", "a.jsonl", "a.tar", "a.csv.gz")
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -44,6 +44,8 @@ def answers(path, content: bytes, **options) -> None:
 @pytest.fixture(scope="module", autouse=True)
 def imports(tmp_path_factory) -> None:
     """Read one of each first: what is imported on first use is not the memory of reading."""
+    undivided = {f"{label}/{i}.png": png(i, (40, 40)) for label in ("happy", "sad") for i in range(10)}
+    read_dataset(write_tree(tmp_path_factory.mktemp("first"), undivided), Preprocess(size_px=8))
     for name, content in SEEDS.items():
         path = tmp_path_factory.mktemp("first") / name
         path.write_bytes(content)

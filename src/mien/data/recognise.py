@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from mien.data.archives import DAMAGED
 from mien.data.place import CERTAIN, NO, Place, Sign
 from mien.data.synthetic import SYNTHETIC
-from mien.errors import DataError, MissingExtra
+from mien.errors import DataError
 
 if TYPE_CHECKING:
     from mien.data.reading import Reading
@@ -45,6 +45,8 @@ FORMS = {
 """Name of each form -> its module. Of forms that are equally sure, the first is taken."""
 
 KNOWN = "a folder or zip of train/<class>/*, a pixel table, a list of files, arrays, Parquet, a packed file"
+_ALONE = ("packed", "parquet", "pixels", "affectnet")
+"""Forms that are mistaken for no other: once certain, the rest is not asked."""
 _OFTEN = {
     ".rar": "a RAR archive: unpack it and give the folder",
     ".7z": "a 7-Zip archive: unpack it and give the folder",
@@ -86,17 +88,8 @@ def form_at(place: Place, options: ReadOptions, *, labels: bool = True) -> str:
         return options.format
     signs: dict[str, Sign] = {}
     for name in FORMS:
-        try:
-            signs[name] = form(name).recognise(place)
-        except MissingExtra:
-            raise
-        except DAMAGED as error:
-            raise DataError(
-                f"{place.path} is damaged or cannot be read ({error}): download it again"
-            ) from error
-        except DataError as error:
-            signs[name] = Sign(NO, str(error).removeprefix(f"{place.path}: "))
-        if signs[name].sure == CERTAIN and name in ("packed", "parquet", "pixels", "affectnet"):
+        signs[name] = _sign(name, place)
+        if signs[name].sure == CERTAIN and name in _ALONE:
             return name
     best = max(signs, key=lambda name: signs[name].sure)
     if not labels and place.pictures and signs[best].sure == NO:
@@ -106,6 +99,20 @@ def form_at(place: Place, options: ReadOptions, *, labels: bool = True) -> str:
     if labels:
         _check_one_source_of_labels(place, signs)
     return best
+
+
+def _sign(name: str, place: Place) -> Sign:
+    """Ask one form; what it cannot read speaks against it.
+
+    Raises:
+        DataError: the place is damaged, whatever its form.
+    """
+    try:
+        return form(name).recognise(place)
+    except DAMAGED as error:
+        raise DataError(f"{place.path} is damaged or cannot be read ({error}): download it again") from error
+    except DataError as error:
+        return Sign(NO, str(error).removeprefix(f"{place.path}: "))
 
 
 def _check_one_source_of_labels(place: Place, signs: dict[str, Sign]) -> None:
