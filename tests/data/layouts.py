@@ -15,6 +15,7 @@ from mien.data.synthetic import draw_face
 from mien.labels import AFFECTNET_ORDER, EMOTIONS_7, FER2013_CSV_ORDER, RAF_DB_ORDER
 
 Files = dict[str, bytes]
+PEOPLE = ("KA", "KL", "KM", "KR", "MK", "NA", "NM", "TM", "UY", "YM")
 CODES = {"AN": "angry", "DI": "disgust", "HA": "happy", "NE": "neutral", "SA": "sad", "SU": "surprise"}
 
 
@@ -167,7 +168,7 @@ def jaffe() -> tuple[Files, dict[str, str]]:
     files, truth = {}, {}
     for number in range(10):
         for code, emotion in codes.items():
-            path = f"{'KAKLKM'[number % 3 * 2 :][:2]}.{code}{number % 3 + 1}.{len(files) + 1}.tiff"
+            path = f"{PEOPLE[number]}.{code}{number % 3 + 1}.{len(files) + 1}.tiff"
             files[path], truth[path] = face(emotion, number, ".tiff"), emotion
     return files, truth
 

@@ -72,3 +72,14 @@ def test_the_list_of_affectnet_alone_finds_its_images_and_cuts_them(tmp_path):
     whole = np.array(data.images)
     path = tmp_path / "set" / "Manually_Annotated_file_lists" / "training.csv"
     assert (read_dataset(path, options=ReadOptions(box_columns="none")).images != whole).any()
+
+
+@pytest.mark.parametrize(("name", "person"), [("KDEF", slice(1, 4)), ("JAFFE", slice(0, 2))])
+def test_nobody_is_on_both_sides_of_a_drawn_split(tmp_path, name, person):
+    files, _ = LAYOUTS[name][0]()
+    data = read_dataset(write_tree(tmp_path / "set", files))
+    people = [
+        {one.rsplit("/", 1)[-1][person] for one in data.select(split).ids} for split in ("train", "val")
+    ]
+    assert not people[0] & people[1]
+    assert len(people[1]) == 1

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from mien.data.groups import GROUP_COLUMN
 from mien.data.place import LIKELY, NO, Place, Sign
 from mien.data.reading import Reading, class_targets, split_name
 from mien.errors import DataError
@@ -49,6 +52,11 @@ def _word(name: str) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
+_PERSON = {
+    "KDEF's": re.compile(r"[AB]([FM]\d{2})", re.IGNORECASE),  # the letter before it is the session
+    "JAFFE's": re.compile(r"([A-Z]{2})", re.IGNORECASE),
+}
+"""Where the names say who is shown: drawn splits keep a person's images together."""
 _RULES: dict[str, Callable[[str], str | None]] = {"KDEF's": _kdef, "JAFFE's": _jaffe}
 
 
@@ -84,15 +92,21 @@ def read(place: Place, _: ReadOptions) -> Reading:
     labels = [rules[owner](name) or "" for name in names]
     classes, targets = class_targets(labels, source)
     splits = [next((one for part in p.split("/")[:-1] if (one := split_name(part))), "") for p in pictures]
+    whose = f", which are {owner}; the images of a person stay in one split" if owner else ""
+    people = {}
+    if owner in _PERSON:
+        found = [_PERSON[owner].match(name) for name in names]
+        people = {GROUP_COLUMN: np.array([match[1].upper() if match else "" for match in found])}
     return Reading(
         source=source,
         ids=list(pictures),
+        columns=people,
         splits=splits if all(splits) else [""] * len(splits),
         classes=classes,
         targets=targets,
         picture=lambda row: images.decode_dataset_image(place.tree.read(pictures[row])),
         notes=(
-            f"the classes are read from the names of the files{f', which are {owner}' if owner else ''}",
+            f"the classes are read from the names of the files{whose}",
             *place.passed_over(set(pictures)),
         ),
     )
