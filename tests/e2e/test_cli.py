@@ -137,8 +137,8 @@ def test_choices_are_listed_and_a_wrong_one_is_one_line():
         (["predict"], "mien predict: Missing argument 'SOURCE...'. (see mien predict --help)"),
         (["predict", "--detecter", "haar"], "No such option: --detecter (Possible options: --detector"),
         (
-            ["train", "nano", "--data", "x"],
-            "mien train: Missing option '--out' / '-o'. (see mien train --help)",
+            ["train", "nano", "--out", "x"],
+            "mien train: Missing option '--data' / '-d'. (see mien train --help)",
         ),
     ],
 )
@@ -336,8 +336,9 @@ def test_an_interrupted_run_goes_on(tmp_path):
     assert "epoch   1/3" not in killed
     done = run(*words)
     assert (done.returncode, done.stdout) == (0, f"{out}\n")
-    assert "epoch   2/3" not in done.stderr
+    assert "epoch   1/3" not in done.stderr
     assert "epoch   3/3" in done.stderr
+    assert "next: mien predict PHOTO --model" in done.stderr
     assert bundle.load(out).card.training.epochs == 3
 
 

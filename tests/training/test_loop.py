@@ -17,9 +17,15 @@ from mien.classifiers import load_classifier
 from mien.config import Recipe, read_recipe
 from mien.data.synthetic import draw_dataset
 from mien.errors import ConfigError, DataError, OutputError, TrainingError
-from mien.training import fit
+from mien.training import fit, loop
 from mien.training.loop import train
 from tests.training.tiny import tiny_data
+
+
+@pytest.fixture(autouse=True)
+def a_checkpoint_after_every_epoch(monkeypatch):
+    monkeypatch.setattr(loop, "CHECKPOINT_FRACTION", 1.0)
+
 
 BEST_ON_TEST = ("validation.split=test", "validation.keep=best")
 
@@ -47,7 +53,7 @@ def test_a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one(tmp_path, monk
             raise Stop
 
     with pytest.raises(Stop):
-        train(recipe(), data, tmp_path / "broken", device="cpu", on_step=stop, checkpoint_seconds=0)
+        train(recipe(), data, tmp_path / "broken", device="cpu", on_step=stop)
     assert not (tmp_path / "broken" / bundle.CONFIG).exists()
     resumed = []
     train(recipe(), data, tmp_path / "broken", device="cpu", resume=True, on_epoch=resumed.append)
@@ -237,7 +243,7 @@ def test_a_full_disk_during_training_is_one_line_and_keeps_the_last_epoch(tmp_pa
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputError, match=r"cannot write .*checkpoint\.pt: No space left on device"):
-        train(recipe(), tiny_data(), tmp_path / "run", device="cpu", checkpoint_seconds=0)
+        train(recipe(), tiny_data(), tmp_path / "run", device="cpu")
     monkeypatch.undo()
     assert sorted(path.name for path in (tmp_path / "run" / "run").iterdir()) == [
         "checkpoint.pt",

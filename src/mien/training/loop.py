@@ -1,7 +1,7 @@
 """`train`: a recipe and a dataset in, a bundle out; the run is kept on disk while it lasts.
 
-The whole state goes to ``run/checkpoint.pt`` after an epoch, at most every half minute, and the history to
-``run/history.csv`` with it. A resumed run continues from there.
+The whole state goes to ``run/checkpoint.pt`` after an epoch, and the history to ``run/history.csv``. A resumed run
+continues from there. Epochs so short that this would take much of their time share a checkpoint.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CHECKPOINT = "checkpoint.pt"
-CHECKPOINT_SECONDS = 30.0
-"""Epochs that are shorter share a checkpoint: writing one may take as long as they do."""
+CHECKPOINT_FRACTION = 0.05
+"""Most of a run's time that may go into writing checkpoints."""
 
 __all__ = ["CHECKPOINT", "Step", "check", "train"]
 
@@ -46,7 +46,6 @@ def train(
     resume: bool = False,
     score: str = "all",
     command: str = "",
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     on_step: Callable[[Step], None] = lambda _: None,
     on_epoch: Callable[[EpochRow], None] = lambda _: None,
 ) -> Path:
@@ -63,7 +62,6 @@ def train(
         resume: continue an unfinished run in `out`; a finished one stays as it is.
         score: ``all`` judges the model on every labelled split, ``validation`` leaves the test images unread.
         command: what rebuilds the bundle; the card states it.
-        checkpoint_seconds: least time between two checkpoints; 0: one after every epoch.
         on_step: called about every half second.
         on_epoch: called after every epoch.
 
@@ -88,7 +86,7 @@ def train(
     checkpoint = Checkpoint(out / "run" / CHECKPOINT, recipe, fingerprint, split)
     with files.locked(out / "run") if is_first_process() else contextlib.nullcontext():
         state = checkpoint.load() if resume and checkpoint.exists() else State()
-        keeper = _Keeper(checkpoint, checkpoint_seconds, on_epoch)
+        keeper = _Keeper(checkpoint, on_epoch)
         trained = fit(recipe, data, device=device, state=state, on_step=on_step, on_epoch=keeper.note)
         if trained.place.is_first:
             write_csv(keeper.history, trained.history)
@@ -101,18 +99,19 @@ def train(
 class _Keeper:
     """Writes the state and the history after an epoch, and tells the caller."""
 
-    def __init__(self, checkpoint: Checkpoint, seconds: float, on_epoch: Callable[[EpochRow], None]) -> None:
-        self.checkpoint, self.seconds, self.on_epoch = checkpoint, seconds, on_epoch
+    def __init__(self, checkpoint: Checkpoint, on_epoch: Callable[[EpochRow], None]) -> None:
+        self.checkpoint, self.on_epoch = checkpoint, on_epoch
         self.history = checkpoint.path.parent / "history.csv"
-        self.saved = -math.inf
+        self.due = -math.inf
 
     def note(self, row: EpochRow, state: Callable[[], State]) -> None:
-        """Write what a resumed run needs, if the last time is long enough ago."""
-        if is_first_process() and time.monotonic() - self.saved >= self.seconds:
-            now = state()
+        """Write what a resumed run needs, if that is due."""
+        if is_first_process() and time.monotonic() >= self.due:
+            begun, now = time.monotonic(), state()
             self.checkpoint.save(now)
             write_csv(self.history, now.history)
-            self.saved = time.monotonic()
+            ended = time.monotonic()
+            self.due = ended + (ended - begun) / CHECKPOINT_FRACTION - (ended - begun)
         self.on_epoch(row)
 
 

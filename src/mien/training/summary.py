@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from mien.card import Card, Score
     from mien.history import EpochRow
 
-MOST_ANSWERS = 0.8
-"""A class that takes more of the answers than this, and than twice its fraction of the images, is warned of."""
+MOST_ANSWERS = 0.85
+"""A class that takes more of the answers than this, and more than it has images, is warned of."""
 
 
 def summary(card: Card, history: Sequence[EpochRow], out: Path, data: str) -> list[str]:
@@ -57,7 +57,7 @@ def warnings(score: Score, labels: Sequence[str]) -> list[str]:
     images = [sum(row) for row in score.confusion]
     found = []
     for label, answered, there in zip(labels, answers, images, strict=True):
-        if answered > max(MOST_ANSWERS * score.n, min(2 * there, score.n - 1)):
+        if answered > max(MOST_ANSWERS * score.n, there):
             found.append(
                 f"warning: {answered / score.n:.0%} of the answers on {score.split} are {label!r}, the class of "
                 f"{there / score.n:.0%} of its images: the model has learnt little else; train longer, or see "
