@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mien import bundle
 from mien.classifiers.torch_module import TorchClassifier
 from mien.errors import ConfigError, DataError
+from mien.training.transfer import check_sources
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,17 +25,14 @@ if TYPE_CHECKING:
 
 
 def load_teachers(recipe: Recipe) -> list[TorchClassifier]:
-    """Load the recipe's teachers and hold them against its input.
+    """Load the recipe's teachers, which `transfer.check_sources` has held against its input.
 
     Raises:
         BundleError: one is missing, damaged, or has no weights of torch's.
         ConfigError: one takes other crops than the recipe's network.
     """
-    teachers = [TorchClassifier.from_bundle(bundle.load(name)) for name in recipe.distillation.teachers]
-    for teacher in teachers:
-        if difference := recipe.input.differs_in_crops(teacher.preprocess):
-            raise ConfigError(f"teacher {teacher.id.name} takes other pictures than the recipe: {difference}")
-    return teachers
+    check_sources(recipe)
+    return [TorchClassifier.from_bundle(bundle.load(name)) for name in recipe.distillation.teachers]
 
 
 class Teachers(nn.Module):

@@ -55,13 +55,20 @@ def check_sources(recipe: Recipe) -> None:
     """Refuse weights to start from, or teachers, that are not there; nothing is built, and the hub is not asked.
 
     Raises:
-        ConfigError: no such file or bundle. BundleError: a teacher is missing or damaged.
+        ConfigError: no such file or bundle, or a teacher takes other crops.
+        BundleError: a teacher is missing, damaged or an ensemble.
     """
     source = recipe.transfer.weights
     if source not in ("", HUB) and not Path(source).is_file():
         _from_disk(source)
     for name in recipe.distillation.teachers:
-        bundle.load(name)
+        teacher = bundle.load(name)
+        if teacher.card.architecture == bundle.ENSEMBLE:
+            raise BundleError(
+                f"teacher {teacher.id.name} is an ensemble: it runs in ONNX Runtime only; name its members instead"
+            )
+        if difference := recipe.input.differs_in_crops(teacher.card.preprocess):
+            raise ConfigError(f"teacher {teacher.id.name} takes other pictures than the recipe: {difference}")
 
 
 def start_bundle(recipe: Recipe) -> Bundle | None:
