@@ -75,7 +75,7 @@ def train(
 ) -> None:
     """Train a network on a dataset and write its model folder.
 
-    Ctrl-C loses at most one epoch, or half a minute of shorter ones: the same command with --resume continues.
+    Ctrl-C loses at most one epoch, or a few very short ones: the same command with --resume continues.
     """
     from mien.cli.progress import progress
     from mien.cli.terminal import say
