@@ -116,7 +116,7 @@ def test_test_time_augmentations_of_the_help_are_those_there_are():
 
 def test_choices_are_listed_and_a_wrong_one_is_one_line():
     shown = help_of("evaluate")
-    assert "--format [auto|folders|pixels|list|arrays|parquet|packed]" in shown
+    assert "--format [auto|folders|pixels|list|names|affectnet|arrays|parquet|packed]" in shown
     assert "--backend [onnx|int8|fp16|torch]" in shown
     words = ["evaluate", "default", "--data", "synthetic", "--split", "test"]
     message = (
@@ -135,7 +135,10 @@ def test_choices_are_listed_and_a_wrong_one_is_one_line():
         (["predikt"], "mien: no command 'predikt'; did you mean predict? (see mien --help)"),
         (["data", "inof"], "mien data: No such command 'inof'. Did you mean 'info'? (see mien data --help)"),
         (["predict"], "mien predict: Missing argument 'SOURCE...'. (see mien predict --help)"),
-        (["predict", "--detecter", "haar"], "No such option: --detecter (Possible options: --detector"),
+        (
+            ["predict", "--detecter", "haar"],
+            "No such option: --detecter (Possible options: --detect-every, --detector",
+        ),
         (
             ["train", "nano", "--out", "x"],
             "mien train: Missing option '--data' / '-d'. (see mien train --help)",
@@ -373,7 +376,7 @@ def test_training_refuses(tmp_path):
 
 
 BAD_DATA = {
-    "empty dataset": ({"notes.txt": b""}, "no pictures in"),
+    "empty dataset": ({"notes.txt": b""}, "it holds no images"),
     "missing class folder": (
         {k: v for k, v in tree().items() if not k.startswith("test/sad")},
         "test has no pictures of the class 'sad': every split needs every class",

@@ -96,7 +96,7 @@ def test_sections_are_written_in_every_form(tmp_path):
     page = write_report(report, tmp_path).read_text()
     assert "Twins of training images" in page
     assert "7 of these 60 images" in page
-    assert "<b>" not in page
+    assert "in <b>" not in page
     lines = rows_of(tmp_path / "twins.csv")
     assert [line["images"] for line in lines] == ["60", "53", "7"]
     assert float(lines[0]["accuracy low"]) < float(lines[0]["accuracy"]) < float(lines[0]["accuracy high"])

@@ -38,7 +38,8 @@ def test_everything_agrees_on_real_labels(tiny_bundle, tmp_path):
     assert set(proof.left_out) == {"int8"}
     assert found["torch"].agreement.max_probability_difference < 1e-4
     assert found["pipeline"].agreement.equal_labels == 1
-    assert found["torch"].agreement.change_interval_95 == (0, 0)
+    low, high = found["torch"].agreement.change_interval_95
+    assert -0.06 < low == -high < 0  # no change among 70 images leaves room for one elsewhere
     assert found["onnx"].breaches == found["torch"].breaches == found["pipeline"].breaches == ()
     assert proof.inputs == {"bytes": 0, "base64": 0, "array": 0}
     json.dumps(proof.to_dict(), allow_nan=False)

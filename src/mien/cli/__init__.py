@@ -20,8 +20,8 @@ from mien.errors import did_you_mean
 
 COMMANDS = {
     "Use a model": {
-        "predict": "Find the faces in photos and classify their expressions.",
-        "serve": "Answer HTTP requests, and show a page in the browser.",
+        "predict": "Find the faces in photos and videos and classify their expressions.",
+        "serve": "Answer HTTP requests: find faces in pictures and classify their expressions.",
     },
     "Train a model": {
         "data": "Look at a dataset, pack it, preview augmentation.",
@@ -42,7 +42,7 @@ COMMANDS = {
     },
     "Look up": {
         "models": "List the built-in models and the networks.",
-        "fetch": "Download a face detector, or the runtime of the page.",
+        "fetch": "Download the weights of a face detector, or the runtime of the web page.",
     },
 }
 """Commands by task. Each is the name of a module here and of the command in it; imported when it is run."""

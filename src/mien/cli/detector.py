@@ -15,7 +15,7 @@ def _zip_option(meaning: str) -> typer.models.OptionInfo:
     return typer.Option(metavar="ZIP", help=meaning)
 
 
-@command("mien detector --heads heads.zip --faces fer2013.zip --backgrounds backgrounds.zip --out faces")
+@command("mien detector --heads heads.zip --faces fer.zip --backgrounds bg.zip -o found")
 def detector(
     heads: Annotated[
         Path, _zip_option("Heads on a plain ground: .jpg images, and their boxes in yunet_boxes_xyxy.json.")
