@@ -29,9 +29,9 @@ def detector(
         bool, typer.Option("--resume", help="Continue the interrupted run in the folder of --out.")
     ] = False,
 ) -> None:
-    """Train a face detector on scenes that are drawn from heads, faces and backgrounds.
+    """Train a face detector on drawn scenes.
 
-    One further process draws scenes. A checkpoint is kept every 200 steps: the same command with --resume continues.
+    Scenes are drawn from heads, faces and backgrounds. One further process draws scenes. A checkpoint is kept every 200 steps: the same command with --resume continues.
     """
     from mien.cli.terminal import complain, say
 
