@@ -31,7 +31,8 @@ def detector(
 ) -> None:
     """Train a face detector on drawn scenes.
 
-    Scenes are drawn from heads, faces and backgrounds. One further process draws scenes. A checkpoint is kept every 200 steps: the same command with --resume continues.
+    Scenes are drawn from heads, faces and backgrounds. One further process draws them. A checkpoint is
+    kept every 200 steps: the same command with --resume continues.
     """
     from mien.cli.terminal import complain, say
 
