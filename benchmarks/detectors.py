@@ -1,8 +1,8 @@
 """Write docs/detectors.md: faces found by each detector, false positives, time, and what a classifier makes of them.
 
-    python benchmarks/detectors.py --photos scenes.zip --portraits other_world.zip \
-        --clips talking_face.mp4 single_face.mp4 --fer fer2013.zip --backgrounds backgrounds.zip \
-        --yunet face_detection_yunet_2023mar.onnx --out docs/detectors.md
+    python benchmarks/detectors.py --photos scenes.zip --portraits other_world.zip \\
+        --clips talking_face.mp4 single_face.mp4 --fer fer2013.zip --backgrounds backgrounds.zip \\
+        --yunet face_detection_yunet_2023mar.onnx --bundle faces --out docs/detectors.md
 
 Every photo is brought to a longest side of 640 px. The reference boxes of photos and portraits are YuNet's own, so
 YuNet's figures flatter it. A face counts by the width of its reference box in the photo as it is stored, from 16 px.
@@ -180,6 +180,13 @@ def table(title: str, columns: list[str], lines: list[list[str]]) -> str:
     return f"## {title}\n\n{head}" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def _words() -> str:
+    """Return what the page begins with: the command of this module and its explanation."""
+    _, command, words = (__doc__ or "").strip().split("\n\n", 2)
+    lines = [line.removeprefix("    ") for line in command.splitlines()]
+    return "\n".join(["```", *lines, "```", "", words])
+
+
 def main() -> None:
     """Write the page."""
     parser = argparse.ArgumentParser(
@@ -228,7 +235,7 @@ def main() -> None:
         *(f"{a}-{b} px" if b < 10_000 else f"{a} px and more" for a, b in SIZES_PX),
     ]
     page = [
-        "# Face detectors\n", (__doc__ or "").strip() + "\n", describe("mien", "opencv-python-headless") + "\n",
+        "# Face detectors\n", _words() + "\n", describe("mien", "opencv-python-headless") + "\n",
         table(f"{len(scenes)} photos", [*columns, "false positives a photo", "ms at 640x480"], lines["photos"]),
         table("Portraits, photographs without a face, clips",
               ["detector", f"recall on {len(portraits)} portraits", "false positives a portrait",

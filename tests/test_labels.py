@@ -53,6 +53,8 @@ def test_an_unknown_label_names_its_neighbour():
 
 
 def test_a_label_too_many_names_the_way_out():
-    message = r"label 'contempt' of the data .*; leave it out with labels=angry,disgust,fear,happy,neutral,sad,sur"
+    message = (
+        r"label 'contempt' of the data .*; leave it out with labels=angry,disgust,fear,happy,neutral,sad,sur"
+    )
     with pytest.raises(DataError, match=message):
         labels.index_map(labels.EMOTIONS_8, labels.EMOTIONS_7)
