@@ -1,7 +1,7 @@
-"""Write docs/detectors.md: faces found by each detector, false positives, time, and what a classifier makes of them.
+r"""Write docs/detectors.md: faces found by each detector, false positives, time, and what a classifier makes of them.
 
-    python benchmarks/detectors.py --photos scenes.zip --portraits other_world.zip \\
-        --clips talking_face.mp4 single_face.mp4 --fer fer2013.zip --backgrounds backgrounds.zip \\
+    python benchmarks/detectors.py --photos scenes.zip --portraits other_world.zip \
+        --clips talking_face.mp4 single_face.mp4 --fer fer2013.zip --backgrounds backgrounds.zip \
         --yunet face_detection_yunet_2023mar.onnx --bundle faces --out docs/detectors.md
 
 Every photo is brought to a longest side of 640 px. The reference boxes of photos and portraits are YuNet's own, so
