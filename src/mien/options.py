@@ -7,6 +7,7 @@ Python uses the dataclasses as they are; the command line makes its flags of the
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,6 +129,13 @@ class ReadOptions:
             ConfigError: an unknown word, a number out of range, or rules for votes without votes.
         """
         check_choices(self)
+        if self.group_by is not None:
+            try:
+                re.compile(self.group_by)
+            except re.error as error:
+                raise ConfigError(
+                    f"`group_by` {self.group_by!r} is no regular expression: {error}"
+                ) from error
         if self.group_column and self.group_by:
             raise ConfigError(
                 "`group_column` and `group_by` both say what belongs together: leave out one of them"

@@ -191,6 +191,18 @@ def macro_f1(counts: Num[np.ndarray, "r k k"]) -> Estimate:
     return widest(interval(class_figures(counts).macro_f1), exact)
 
 
+def balanced_accuracy(counts: Num[np.ndarray, "r k k"]) -> Estimate:
+    """Return the mean recall of a confusion matrix, followed by those of resamples (`bootstrap`)."""
+    exact = mean_of([one for one in class_intervals(counts[0])["recall"] if one])
+    return widest(interval(class_figures(counts).balanced_accuracy), exact)
+
+
+def resampled_confusion(counts: Int[np.ndarray, "k k"], *, seed: int = 0) -> Num[np.ndarray, "r k k"]:
+    """Return a confusion matrix, followed by those of resamples of its images, for figures without the images."""
+    cells = np.repeat(np.eye(counts.size), counts.ravel(), axis=0)
+    return bootstrap(cells, seed=seed).reshape(-1, *counts.shape)
+
+
 # Calibration
 
 

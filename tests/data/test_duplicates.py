@@ -1,4 +1,4 @@
-"""Twins: the last pixel counts, and a key on disk is five bytes."""
+"""Duplicates: the last pixel counts, and a key on disk is five bytes."""
 
 from __future__ import annotations
 

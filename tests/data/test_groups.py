@@ -16,6 +16,7 @@ from mien.data.groups import (
     together,
 )
 from mien.errors import ConfigError, MienWarning
+from mien.options import ReadOptions
 
 
 def scenes(n=23, seed=0, side=48):
@@ -112,7 +113,7 @@ def test_groups_from_file_names():
     ):
         by_pattern(names, "S0", "ck")
     with pytest.raises(ConfigError, match=r"group_by`? '\(' is no regular expression"):
-        by_pattern(names, "(", "ck")
+        ReadOptions(group_by="(")
 
 
 @pytest.mark.parametrize(

@@ -187,3 +187,12 @@ def test_training_takes_batches_from_the_file_not_the_file_into_memory(tmp_path)
     size, grown = map(int, run.stdout.split())
     assert size > 90_000
     assert grown < size / 3
+
+
+def test_groups_of_a_packed_set_are_those_that_the_user_names(pair):
+    _, path, _ = pair
+    data = read_dataset(path, Preprocess(), options=ReadOptions(group_by=r"(\d)\.png"))
+    number = np.array([name[-5] for name in data.ids])
+    groups = data.groups(np.arange(len(data)))
+    assert [len(set(groups[number == one])) for one in sorted(set(number))] == [1] * 7
+    assert len(set(groups)) == 7

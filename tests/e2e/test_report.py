@@ -39,8 +39,8 @@ def test_every_part_of_a_report_needs_no_torch(tmp_path, tiny_bundle):
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report == json.loads((tmp_path / "out" / "report.json").read_text())
-    assert list(report["sections"]) == ["twins", "annotators", "slices_camera", "robustness"]
-    assert report["sections"]["twins"]["rows"][2]["images"] == 0
+    assert list(report["sections"]) == ["duplicates", "annotators", "slices_camera", "robustness"]
+    assert report["sections"]["duplicates"]["rows"][2]["images"] == 0
     assert [row["images"] for row in report["sections"]["slices_camera"]["rows"]] == [11, 10]
     message = refused("evaluate", tiny_bundle, *words[:6], "--slice", "lens")
     assert "no column 'lens' in" in message

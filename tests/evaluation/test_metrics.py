@@ -14,6 +14,7 @@ from mien.evaluation.metrics import (
     check_probabilities,
     headline,
 )
+from mien.statistics import balanced_accuracy, confusion, macro_f1, resampled_confusion
 
 
 def drawn(n=211, k=5, seed=0, skill=1.5):
@@ -102,3 +103,12 @@ def test_what_are_no_probabilities(row, message):
         check_probabilities(np.array([[0.5, 0.5], row]), np.array([0, 1]))
     with pytest.raises(DataError, match="1 rows of probabilities for 2 images"):
         check_probabilities(np.array([[0.5, 0.5]]), np.array([0, 1]))
+
+
+def test_a_confusion_matrix_alone_gives_nearly_the_intervals_of_the_report():
+    rng = np.random.default_rng(5)
+    probs, truth = rng.dirichlet(np.ones(3), 211), rng.integers(0, 3, 211)
+    drawn = resampled_confusion(confusion(truth, probs.argmax(axis=1), 3))
+    full = headline(probs, truth)
+    assert tuple(macro_f1(drawn)) == pytest.approx(tuple(full["macro_f1"]), abs=0.01)
+    assert tuple(balanced_accuracy(drawn)) == pytest.approx(tuple(full["balanced_accuracy"]), abs=0.01)

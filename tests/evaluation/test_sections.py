@@ -1,4 +1,4 @@
-"""Parts of a report: twins, slices, and photos with missed faces, each by hand."""
+"""Parts of a report: duplicates, slices, and photos with missed faces, each by hand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from mien.errors import ConfigError, DataError
 from mien.evaluation.report import judge, write_report
-from mien.evaluation.sections import check_columns, check_found, end_to_end, slices, twins
+from mien.evaluation.sections import check_columns, check_found, duplicates, end_to_end, slices
 from tests.evaluation.test_report import Fixed, data, noisy, rows_of
 
 LABELS = ("x", "y", "z")
@@ -19,16 +19,20 @@ def certain(answers) -> np.ndarray:
     return np.eye(3)[answers] * 0.8 + np.full((len(answers), 3), 0.2 / 3)
 
 
-def test_twins_apart_from_the_rest():
+def test_duplicates_apart_from_the_rest():
     rows = data(LABELS, [0, 1, 2, 0, 1, 2, 0])
-    twin = np.array([True, True, False, False, False, False, False])
-    section = twins(certain([0, 1, 2, 2, 2, 2, 1]), rows, twin)
+    duplicate = np.array([True, True, False, False, False, False, False])
+    section = duplicates(certain([0, 1, 2, 2, 2, 2, 1]), rows, duplicate)
     table = {row[0]: row for row in section.rows}
-    assert [table[name][1] for name in ("all", "without twins", "twins alone")] == [7, 5, 2]
-    assert [table[name][2].value for name in ("all", "without twins", "twins alone")] == [4 / 7, 2 / 5, 1]
+    assert [table[name][1] for name in ("all", "without duplicates", "duplicates alone")] == [7, 5, 2]
+    assert [table[name][2].value for name in ("all", "without duplicates", "duplicates alone")] == [
+        4 / 7,
+        2 / 5,
+        1,
+    ]
     assert "2 of these 7 images" in section.text
     assert section.to_dict()["ids"] == ["test/0.png", "test/1.png"]
-    none = twins(certain([0] * 7), rows, np.zeros(7, bool))
+    none = duplicates(certain([0] * 7), rows, np.zeros(7, bool))
     assert none.text.startswith("None of these images")
     assert none.rows[2][1:] == (0, None, None, None, None)
 
@@ -94,10 +98,10 @@ def test_sections_are_written_in_every_form(tmp_path):
     seen = picture_keys(rows.images[:7])
     report = judge(Fixed(LABELS, logits), rows, "test", trained_on=seen, slice_by=["place"])
     page = write_report(report, tmp_path).read_text()
-    assert "Twins of training images" in page
+    assert "Duplicates of training images" in page
     assert "7 of these 60 images" in page
     assert "in <b>" not in page
-    lines = rows_of(tmp_path / "twins.csv")
+    lines = rows_of(tmp_path / "duplicates.csv")
     assert [line["images"] for line in lines] == ["60", "53", "7"]
     assert float(lines[0]["accuracy low"]) < float(lines[0]["accuracy"]) < float(lines[0]["accuracy high"])
     assert (tmp_path / "figures" / "slices_place.png").stat().st_size > 1000

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mien.detectors import bundle
-from mien.errors import ConfigError, TrainingError
+from mien.errors import ConfigError, DataError, TrainingError
 from mien.faces import finish, run
 from mien.faces.fit import Plan, Sources, fit, learning_rate, mine, mirrored
 from mien.faces.network import Detector, loss
@@ -113,3 +113,10 @@ def test_probabilities_are_fitted_to_right_and_wrong_candidates():
 def test_no_steps_are_refused(tmp_path, archives):  # noqa: F811
     with pytest.raises(ConfigError, match="steps must be at least 1, got 0"):
         run.train_detector(Sources(**archives), tmp_path, replace(PLAN, steps=0), resume=False, tell=print)
+
+
+def test_a_missing_archive_leaves_no_folder(tmp_path):
+    out, gone = tmp_path / "out", tmp_path / "gone.zip"
+    with pytest.raises(DataError, match=r"cannot read .*gone\.zip: expected a zip of \.jpg images"):
+        run.train_detector(Sources(gone, gone, gone), out, PLAN, resume=False, tell=print)
+    assert not out.exists()

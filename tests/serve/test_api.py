@@ -9,9 +9,12 @@ import json
 import pytest
 from PIL import Image
 
+from mien.errors import ConfigError
 from mien.pipeline import Pipeline
-from mien.serve.options import ServeOptions
+from mien.serve.app import make_app
+from mien.serve.options import LimitOptions, ServeOptions
 from tests.pictures import jpeg, photo, png
+from tests.serve.conftest import fake_pipeline
 
 JPEG = {"Content-Type": "image/jpeg"}
 
@@ -129,6 +132,22 @@ def test_cors_only_for_the_origins_that_are_named(service):
     for origin, allowed in (("https://a.example", "https://a.example"), ("https://c.example", None)):
         answer = client.get("/healthz", headers={"Origin": origin})
         assert answer.headers.get("access-control-allow-origin") == allowed
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot read `?api_key_file`?"),
+        ("# none\n", "holds no key"),
+        ("short\n", "fewer than 16 characters"),
+    ],
+)
+def test_a_wrong_file_of_keys_is_refused_before_the_service_listens(tmp_path, content, message):
+    path = tmp_path / "keys.txt"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        make_app(fake_pipeline, ServeOptions(api_key_file=path), LimitOptions())
 
 
 def test_a_key_is_needed_where_there_is_a_file_of_keys(service, tmp_path):

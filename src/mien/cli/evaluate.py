@@ -13,7 +13,7 @@ from mien.errors import ConfigError
 from mien.options import ReadOptions, RunOptions, check_choices, option
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from jaxtyping import Int
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mien.evaluation.report import FullReport
     from mien.preprocess import Preprocess
     from mien.results import EvalReport
+    from mien.statistics import Estimate
 
 
 @dataclass(frozen=True)
@@ -123,28 +124,35 @@ def _find(data: str, split: str, reading: ReadOptions, preprocess: Preprocess, p
 def _print_full(full: FullReport, out: Path) -> None:
     from mien.cli.terminal import say
 
-    _print_report(full.counted)
+    _print_report(full.counted, full.headline)
     for section in full.sections:
         say(f"{section.title}: {section.text}")
     say(f"wrote {out / 'report.html'} and its figures")
 
 
-def _print_report(report: EvalReport) -> None:
+def _print_report(report: EvalReport, judged: Mapping[str, Estimate] | None = None) -> None:
+    """Print the figures of a report; `judged` are the headline figures of its page, so that both say the same."""
     import numpy as np
 
     from mien.cli.terminal import print_table, say, shorten
     from mien.evaluation.report import warnings
-    from mien.statistics import class_intervals, mean_of, wilson_of
+    from mien.statistics import balanced_accuracy, class_intervals, macro_f1, resampled_confusion, wilson_of
 
     hits = wilson_of(round(report.accuracy * report.n), report.n)
-    exact = class_intervals(np.array(report.confusion))
-    balanced, macro = (mean_of([one for one in exact[name] if one]) for name in ("recall", "f1"))
+    counts = np.array(report.confusion)
+    exact, drawn = class_intervals(counts), resampled_confusion(counts)
+    judged = judged or {"macro_f1": macro_f1(drawn), "balanced_accuracy": balanced_accuracy(drawn)}
     say(f"{report.model.name} on {report.split} of {report.data}")
     say(f"{report.n:,} images, test-time augmentation: {report.tta}")
     say()
     n = report.n
     top = [(f"top-{k} accuracy", wilson_of(round(part * n), n)) for k, part in report.top_k_accuracy.items()]
-    lines = [("accuracy", hits), ("macro-F1", macro), ("balanced accuracy", balanced), *top]
+    lines = [
+        ("accuracy", hits),
+        ("macro-F1", judged["macro_f1"]),
+        ("balanced accuracy", judged["balanced_accuracy"]),
+        *top,
+    ]
     print_table(
         ("", "value", "95 % interval"),
         [(name, f"{one.value:.1%}", f"{100 * one.low:.1f} - {100 * one.high:.1f} %") for name, one in lines],

@@ -145,12 +145,9 @@ def by_pattern(names: Sequence[str], pattern: str, source: str) -> Shaped[np.nda
     """Return the part of each name that a regular expression finds: its groups in brackets, else all of the match.
 
     Raises:
-        ConfigError: the pattern is no regular expression, or a name has no such part.
+        ConfigError: a name has no such part.
     """
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise ConfigError(f"`group_by` {pattern!r} is no regular expression: {error}") from error
+    expression = re.compile(pattern)
     found = [expression.search(name) for name in names]
     values = ["/".join(part or "" for part in match.groups()) or match[0] if match else "" for match in found]
     without = [name for name, value in zip(names, values, strict=True) if not value]

@@ -169,7 +169,9 @@ def _check_effect(options: ReadOptions, name: str, path: str) -> None:
 
 def _is_as_wanted(dataset: FaceDataset, preprocess: Preprocess, options: ReadOptions) -> bool:
     size = preprocess.size_px
-    return options.labels is None and dataset.images.shape[1:] == (size, size, preprocess.channels)
+    if (options.labels, options.group_by, options.group_column) != (None, None, None):
+        return False
+    return dataset.images.shape[1:] == (size, size, preprocess.channels)
 
 
 def in_memory(shape: tuple[int, int, int, int]) -> np.ndarray:

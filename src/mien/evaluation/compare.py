@@ -39,7 +39,7 @@ PICTURES = GRID[0] * GRID[1]
 NOISE = 1.05
 """What a quick measurement of latency can't tell apart."""
 MANY_SEEN = 0.1
-"""Part of the pictures that a model may have learnt and still be compared without a word: twins are fewer."""
+"""Part of the pictures that a model may have learnt and still be compared without a word: duplicates are fewer."""
 _TIMED_CROPS = 16
 
 

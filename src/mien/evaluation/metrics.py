@@ -10,6 +10,7 @@ from mien.errors import DataError, needs
 from mien.evaluation.evaluate import TOP_K
 from mien.statistics import (
     Estimate,
+    balanced_accuracy,
     bootstrap,
     calibration_error,
     class_figures,
@@ -75,7 +76,7 @@ def headline(
     return {
         "accuracy": wilson(predicted == truth),
         "macro_f1": macro_f1(counts),
-        "balanced_accuracy": _balanced(counts),
+        "balanced_accuracy": balanced_accuracy(counts),
         **{f"top_{top}_accuracy": wilson(rank < top) for top in TOP_K if top < k},
         "weighted_f1": _weighted_f1(counts),
         "kappa": _kappa(counts),
@@ -83,11 +84,6 @@ def headline(
         "brier": interval(totals[:, -1] / n),
         "ece": calibration_error(confidence, predicted == truth),
     }
-
-
-def _balanced(counts: Num[np.ndarray, "r k k"]) -> Estimate:
-    exact = mean_of([one for one in class_intervals(counts[0])["recall"] if one])
-    return widest(interval(class_figures(counts).balanced_accuracy), exact)
 
 
 def _weighted_f1(counts: Num[np.ndarray, "r k k"]) -> Estimate:

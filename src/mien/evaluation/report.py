@@ -21,7 +21,7 @@ from mien.evaluation.evaluate import report as count
 from mien.evaluation.metrics import average_precisions, headline
 from mien.evaluation.render import latex, page, png_source, spread, table, write_drawings
 from mien.evaluation.robustness import robustness
-from mien.evaluation.sections import check_columns, check_found, end_to_end, slices, twins
+from mien.evaluation.sections import check_columns, check_found, duplicates, end_to_end, slices
 from mien.palette import colours, hex_code
 from mien.results import REPORT_SCHEMA
 from mien.statistics import BINS, binned_calibration_error, class_intervals
@@ -139,7 +139,7 @@ def judge(
     sections = [sectioned for sectioned in (
         end_to_end(probs, rows, photos.missed.relabel(labels), photos=photos.photos, extra=photos.extra)
         if photos else None,
-        twins(probs, rows, are_duplicates(rows.images, trained_on)) if trained_on is not None else None,
+        duplicates(probs, rows, are_duplicates(rows.images, trained_on)) if trained_on is not None else None,
         annotators(probs, rows) if rows.votes is not None else None,
         *(slices(probs, rows, column) for column in slice_by),
         robustness(with_tta(classifier, tta), rows, counted.accuracy) if corruptions else None,
@@ -177,13 +177,13 @@ def write_report(report: FullReport, out: Path, *, dpi: int = 120) -> Path:
         files.write(out / f"{section.name}.csv", table(*spread(section.header, section.rows)))
         figures_of = write_drawings(section.drawings, out / "figures", dpi=dpi)
         sections.append({**section._asdict(), "figures": figures_of})
-    twins_of = next((section for section in report.sections if section.name == "twins"), None)
+    duplicates_of = next((section for section in report.sections if section.name == "duplicates"), None)
     facts = {
         "report": document, "names": _NAMES, "sections": sections, "name": Path(report.counted.data).name,
         "figures": [one for one in shown if one["name"] not in _AS_HTML], "summary": summary(report.counted),
         "warnings": warnings(report.counted),
         "colours": {name: hex_code(rgb) for name, rgb in colours(labels).items()},
-        "duplicates": None if twins_of is None else len(twins_of.facts["ids"]),
+        "duplicates": None if duplicates_of is None else len(duplicates_of.facts["ids"]),
         "mistakes": _gallery(report, "mistakes"), "uncertain": _gallery(report, "uncertain_hits"),
     }  # fmt: skip
     files.write(out / "report.html", page("report.html.j2", **facts))

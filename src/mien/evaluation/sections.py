@@ -48,9 +48,11 @@ def _plain(cell: Any) -> Any:
     return cell._asdict() if isinstance(cell, Estimate) else cell
 
 
-def twins(probs: Num[np.ndarray, "n k"], rows: FaceDataset, twin: Bool[np.ndarray, " n"]) -> Section:
+def duplicates(
+    probs: Num[np.ndarray, "n k"], rows: FaceDataset, duplicate: Bool[np.ndarray, " n"]
+) -> Section:
     """Give the headline figures with and without the images that the model was trained on."""
-    parts = {"all": np.ones_like(twin), "without twins": ~twin, "twins alone": twin}
+    parts = {"all": np.ones_like(duplicate), "without duplicates": ~duplicate, "duplicates alone": duplicate}
     header = ("images of", "images", "accuracy", "macro-F1", "balanced accuracy", "calibration error")
     table: list[tuple[Any, ...]] = []
     for name, part in parts.items():
@@ -61,13 +63,14 @@ def twins(probs: Num[np.ndarray, "n k"], rows: FaceDataset, twin: Bool[np.ndarra
         shown = (of[key] for key in ("accuracy", "macro_f1", "balanced_accuracy", "ece"))
         table.append((name, int(part.sum()), *shown))
     text = (
-        f"{twin.sum():,} of these {len(twin):,} images are, to the last pixel, images that the model was trained on. "
+        f"{duplicate.sum():,} of these {len(duplicate):,} images are, to the last pixel, images that the model was "
+        f"trained on. "
         f"Figures without them say more about new faces."
-        if twin.any()
+        if duplicate.any()
         else "None of these images is one that the model was trained on."
     )
-    ids = [name for name, is_one in zip(rows.ids, twin.tolist(), strict=True) if is_one]
-    return Section("twins", "Twins of training images", text, header, table, {"ids": ids})
+    ids = [name for name, is_one in zip(rows.ids, duplicate.tolist(), strict=True) if is_one]
+    return Section("duplicates", "Duplicates of training images", text, header, table, {"ids": ids})
 
 
 def slices(probs: Num[np.ndarray, "n k"], rows: FaceDataset, column: str) -> Section:

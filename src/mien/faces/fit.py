@@ -180,14 +180,14 @@ def fit(sources: Sources, out: Path, plan: Plan, *, resume: bool, tell: Callable
         DataError: an archive cannot be used.
         TrainingError: the folder holds another run, or a run and `resume` is not asked for.
     """
+    grounds = read_backgrounds(sources.backgrounds, held_out=False)
+    check_material(sources.heads, sources.faces)
     files.make_folder(out)
     path, state = out / "checkpoint.pt", _State(plan)
     if path.exists():
         if not resume:
             raise TrainingError(f"{out} holds a run: give --resume to continue it, or choose another --out")
         state.load(path, plan)
-    grounds = read_backgrounds(sources.backgrounds, held_out=False)
-    check_material(sources.heads, sources.faces)
     with ProcessPoolExecutor(1, get_context("spawn"), initializer=_begin, initargs=(sources,)) as pool:
         while state.done < plan.steps:
             started, last = time.monotonic(), min(state.done + plan.chunk_steps, plan.steps)

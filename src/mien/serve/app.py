@@ -17,7 +17,7 @@ from mien.serve import problems
 from mien.serve.answers import BODY, RESPONSES, NoQuery, PredictionsAnswer, Query, document
 from mien.serve.bodies import pictures_of
 from mien.serve.engine import Engine
-from mien.serve.guard import Guard
+from mien.serve.guard import Guard, read_keys
 from mien.serve.metrics import Metrics
 from mien.serve.page import add_page
 from mien.serve.problems import Problem
@@ -49,6 +49,8 @@ def make_app(
         ConfigError: the file of API keys cannot be used.
     """
     metrics = Metrics()
+    # Read here: the app makes its middleware only when the first request comes.
+    keys = read_keys(options.api_key_file) if options.api_key_file else []
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -76,7 +78,7 @@ def make_app(
             allow_headers=["Authorization", "Content-Type", "X-API-Key"],
             expose_headers=["Retry-After"],
         )
-    app.add_middleware(Guard, options=options, state=app.state, metrics=metrics)
+    app.add_middleware(Guard, options=options, keys=keys, state=app.state, metrics=metrics)
     return app
 
 

@@ -68,9 +68,11 @@ def read_keys(path: Path) -> list[bytes]:
 class Guard:
     """ASGI middleware around the whole app."""
 
-    def __init__(self, app: ASGIApp, *, options: ServeOptions, state: Any, metrics: Metrics) -> None:
-        self.app, self.metrics, self._state = app, metrics, state
-        self._keys = read_keys(options.api_key_file) if options.api_key_file else []
+    def __init__(
+        self, app: ASGIApp, *, options: ServeOptions, keys: list[bytes], state: Any, metrics: Metrics
+    ) -> None:
+        """`keys` are digests, as `read_keys` returns them; without any, everybody may ask."""
+        self.app, self.metrics, self._state, self._keys = app, metrics, state, keys
         self._hosts = (*LOOPBACK, "testserver") if options.is_loopback else ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
