@@ -1,4 +1,4 @@
-"""Near duplicates: how many changed copies are found, and a sheet of the pairs that a dataset has, to judge by eye.
+"""Duplicates: how many a held-out tenth has, how many changed copies are found, a sheet of near ones to look at.
 
     python benchmarks/near_duplicates.py DATA [sheet.png]
 
@@ -54,9 +54,26 @@ CHANGES = {
 }
 
 
+def held_out(data) -> None:
+    """Print which fraction of the training images, and of a tenth held out, has an exact duplicate in training."""
+    data = data.select("train")
+    keys = picture_keys(data.images)
+    _, place, count = np.unique(keys, return_inverse=True, return_counts=True)
+    has_one = count[place] > 1
+    print(f"{has_one.mean():.1%} of {len(data):,} training images have an exact duplicate among them")
+    for seed in range(3):
+        start = time.perf_counter()
+        split = data.hold_out(0.1, seed).split
+        seconds, held = time.perf_counter() - start, split == "holdout"
+        print(
+            f"seed {seed}: {held.mean():.1%} held out, {has_one[held].mean():.1%} of these have one, {seconds:.1f} s"
+        )
+
+
 def main(source: str, sheet: str | None) -> None:
-    """Print the table; write the sheet."""
+    """Print the tables; write the sheet."""
     data = mien.read_dataset(source)
+    held_out(data)
     _, first = np.unique(picture_keys(data.images), return_index=True)
     images = data.images[np.sort(first)]
     rows = np.random.default_rng(0).permutation(len(images))[:AMONG]
