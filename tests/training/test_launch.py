@@ -46,10 +46,10 @@ import resource, sys, torch
 from mien.training.launch import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
-for _ in range(3):
+for _ in range(8):
     torch.ones(2**24).sum()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(12):
+for _ in range(48):
     torch.ones(2**24).sum()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
@@ -57,7 +57,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         int(subprocess.run([sys.executable, "-c", program, how], capture_output=True, check=True).stdout)
         for how in ("given", "kept")
     )
-    assert given > 6 * kept, "at most one of twelve tensors needs new pages"
+    assert given > 6 * kept, "small blocks may split a freed one, so a few of the 48 tensors need new pages"
 
 
 def test_processes_agree_on_what_decides_and_differ_in_dropout(tmp_path):
