@@ -17,8 +17,8 @@ from safetensors.torch import save
 from mien import bundle
 from mien.card import versions
 from mien.data.synthetic import draw_dataset
-from mien.export.onnx import export_onnx
-from mien.export.quantise import quantise
+from mien.exporting.onnx import export_onnx
+from mien.exporting.quantise import quantise
 from mien.networks import catalog
 from mien.preprocess import Preprocess
 

@@ -101,7 +101,7 @@ def tiny_members(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def tiny_ensemble(tiny_members: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a bundle that joins three."""
     from mien import bundle
-    from mien.export.ensemble import save_ensemble
+    from mien.exporting.ensemble import save_ensemble
     from tests.training.tiny import tiny_data
 
     out = tmp_path_factory.mktemp("joined") / "joined"

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from mien.data.read import read_dataset
     from mien.detectors import FaceDetector, open_detector
     from mien.errors import MienError
+    from mien.evaluation.compare import compare
     from mien.evaluation.evaluate import evaluate
+    from mien.exporting import export
     from mien.options import ReadOptions
     from mien.pipeline import Pipeline, Predictions, predict
     from mien.predictions import ImageResult
@@ -46,7 +48,9 @@ _HOMES = {
     "ReadOptions": "mien.options",
     "Tracker": "mien.tracking.tracker",
     "annotate": "mien.vision.draw",
+    "compare": "mien.evaluation.compare",
     "evaluate": "mien.evaluation.evaluate",
+    "export": "mien.exporting",
     "fit": "mien.training.fit",
     "frames": "mien.vision.frames",
     "load_classifier": "mien.classifiers",
@@ -77,7 +81,9 @@ __all__ = [
     "Tracker",
     "__version__",
     "annotate",
+    "compare",
     "evaluate",
+    "export",
     "fit",
     "frames",
     "load_classifier",

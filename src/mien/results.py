@@ -117,6 +117,18 @@ class EvalReport:
     skipped: tuple[str, ...] = ()
     """Corrupt pictures of the dataset that were left out because the user said so."""
 
+    def __repr__(self) -> str:
+        """Return a summary."""
+        return (
+            f"EvalReport({self.model.name} on {self.split} of {self.data}, tta {self.tta}: {self.n:,} images, "
+            f"accuracy {self.accuracy:.1%}, balanced accuracy {self.balanced_accuracy:.1%}, "
+            f"macro-F1 {self.macro_f1:.1%})"
+        )
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return one row per class for a table: label, precision, recall, F1 and number of images."""
+        return [{"label": label, **asdict(figures)} for label, figures in self.per_class.items()]
+
     def to_dict(self) -> dict[str, Any]:
         """Return the report as the evaluation schema has it."""
         return {"schema": EVALUATION_SCHEMA, **asdict(self), "model": self.model.to_dict()}

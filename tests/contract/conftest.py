@@ -40,8 +40,8 @@ def photo(shared):
 @pytest.fixture(scope="session")
 def every_graph(tiny_bundle, tmp_path_factory):
     """The tiny bundle with its graph in INT8 and FP16 as well."""
-    from mien.export.half import halve
-    from mien.export.quantise import quantise
+    from mien.exporting.half import halve
+    from mien.exporting.quantise import quantise
 
     loaded, pictures = bundle.load(tiny_bundle), tiny_data().images
     graph, labels, preprocess = loaded.graph("onnx"), loaded.id.labels, loaded.preprocess

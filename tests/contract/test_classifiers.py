@@ -10,7 +10,7 @@ import pytest
 from mien import bundle
 from mien.classifiers import Classifier, load_classifier, probabilities
 from mien.errors import BundleError, DataError
-from mien.export.onnx import check_parity
+from mien.exporting.onnx import check_parity
 from tests.training.tiny import tiny_data
 
 

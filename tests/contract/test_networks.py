@@ -11,7 +11,7 @@ from mien import bundle
 from mien.classifiers import load_classifier
 from mien.classifiers.torch_module import TorchClassifier
 from mien.errors import BundleError, ConfigError
-from mien.export.onnx import check_parity, export_onnx
+from mien.exporting.onnx import check_parity, export_onnx
 from mien.networks import catalog
 from mien.networks.plain import ConvNorm, deploy
 from mien.preprocess import Preprocess

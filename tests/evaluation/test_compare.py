@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import mien
 from mien import bundle
 from mien.data.dataset import FaceDataset, one_hot
 from mien.data.synthetic import draw_dataset
 from mien.errors import BundleError, ConfigError, DataError, OutputError
-from mien.evaluation.compare import compare, letter
+from mien.evaluation.compare import judge, letter
 from mien.evaluation.comparison_figures import Series, accuracy_bars, shortened
 from mien.evaluation.comparison_report import write_comparison
 from mien.evaluation.contenders import Contender, Past, distinct_names, enter
@@ -60,7 +61,7 @@ def ticking():
 
 def compared(labels, truth, *contenders, **options):
     dataset = data(labels, truth)
-    return compare(contenders, lambda _: dataset, "test", clock=ticking(), **options)
+    return judge(contenders, lambda _: dataset, "test", clock=ticking(), **options)
 
 
 def answering(labels, answers, *, sure=2.0):
@@ -186,7 +187,7 @@ def test_data_is_read_once_for_each_look_and_order_of_labels_does_not_matter():
         return data(ABC, truth, side=preprocess.size_px, channels=preprocess.channels)
 
     told = []
-    found = compare(contenders, reader, "test", clock=ticking(), announce=told.append)
+    found = judge(contenders, reader, "test", clock=ticking(), announce=told.append)
     assert read == [(8, 1), (11, 1), (8, 3)]
     assert told == ["plain", "range", "larger", "colour"]
     assert [m.name for m in found.models] == ["plain", "larger", "range", "colour"]
@@ -200,7 +201,7 @@ def test_other_rows_for_another_look_are_refused():
         with pytest.raises(
             DataError, match="x/memory gave other rows when it was read again .* the same 3 images"
         ):
-            compare(
+            judge(
                 contenders,
                 lambda p, changed=changed: data(
                     ABC, **{"truth": [0, 1, 2], **(changed if p.size_px == 11 else {})}
@@ -257,7 +258,7 @@ def test_what_a_model_has_learnt_is_told_by_its_keys(tiny_bundle, tmp_path):
     trained = tiny_data()
     shutil.copytree(tiny_bundle, tmp_path / "twin")
     pair = enter([str(tiny_bundle), str(tmp_path / "twin")])
-    found = compare(pair, lambda _: replace(trained, source="x/renamed.zip"), "train")
+    found = judge(pair, lambda _: replace(trained, source="x/renamed.zip"), "train")
     assert found.models[0].caveats == ("has learnt 100% of these images: its figures say nothing here",)
     rows, fresh = trained.rows("train"), trained.images.copy()
     for share, caveats in (
@@ -267,7 +268,7 @@ def test_what_a_model_has_learnt_is_told_by_its_keys(tiny_bundle, tmp_path):
         changed = rows[round(share * len(rows)) :]
         fresh[changed] = 255 - trained.images[changed]
         seen = replace(trained, images=fresh)
-        found = compare(pair, lambda _, seen=seen: seen, "train")
+        found = judge(pair, lambda _, seen=seen: seen, "train")
         assert found.models[0].caveats == caveats
 
 
@@ -285,11 +286,11 @@ def test_what_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="unknown test-time augmentation 'flop'.*did you mean flip"):
         compared(ABC, truth, *pair, tta="flop")
     with pytest.raises(DataError, match="no split 'val' in x/memory: expected one of test"):
-        compare(pair, lambda _: data(ABC, truth), "val")
+        judge(pair, lambda _: data(ABC, truth), "val")
     bare = data(ABC, truth)
     bare.targets[5] = 0
     with pytest.raises(DataError, match="1 pictures of x/memory have no label, first test/5.png"):
-        compare(pair, lambda _: bare, "test")
+        judge(pair, lambda _: bare, "test")
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write .*file"):
         write_comparison(compared(ABC, truth, *pair), tmp_path / "file" / "out")
@@ -387,8 +388,21 @@ def test_names_for_figures():
 def test_real_models_on_drawn_faces(tiny_members, tmp_path):
     contenders = enter([str(member) for member in tiny_members])
     dataset = draw_dataset(contenders[0].classifier.preprocess, {"train": 7, "test": 21})
-    found = compare(contenders, lambda _: dataset, "test", tta="flip")
+    found = judge(contenders, lambda _: dataset, "test", tta="flip")
     assert len(found.pairs) == 3
     assert all(m.latency_ms > 0 for m in found.models)
     write_comparison(replace(found, skipped=("test/x.png",)), tmp_path)
     assert "1 corrupt pictures were left out" in (tmp_path / "compare.html").read_text()
+
+
+def test_strings_stand_for_models_and_data(tiny_members):
+    found = mien.compare(tiny_members[:2], "synthetic", "test")
+    drawn = mien.read_dataset("synthetic", mien.load_classifier(tiny_members[0]).preprocess)
+    again = mien.compare([str(folder) for folder in tiny_members[:2]], drawn, "test")
+    assert [row["accuracy"] for row in found.to_rows()] == [row["accuracy"] for row in again.to_rows()]
+    row = found.to_rows()[1]
+    assert row["name"] == "lenet"
+    assert row["accuracy_low"] < row["accuracy"] < row["accuracy_high"]
+    assert repr(found).startswith(
+        f"Comparison(test of synthetic, {len(found.truth):,} images: accuracy tiny "
+    )

@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import mien
 from mien.classifiers import Classifier
 from mien.classifiers.combine import ten_crops, with_tta
 from mien.data.dataset import FaceDataset, one_hot
+from mien.data.synthetic import draw_dataset
 from mien.errors import ConfigError
 from mien.evaluation.evaluate import evaluate
 from tests.fakes import ConstantClassifier
@@ -47,6 +49,28 @@ def test_every_figure_by_hand():
     document = report.to_dict()
     assert document["schema"] == "mien.evaluation/1"
     assert document["model"]["labels"] == list(LABELS)
+
+    assert repr(report) == (
+        "EvalReport(constant on test of memory, tta none: 7 images, accuracy 71.4%, balanced accuracy 75.0%, "
+        "macro-F1 75.0%)"
+    )
+    assert report.to_rows()[0] == {
+        "label": "angry",
+        "precision": 0.75,
+        "recall": 0.75,
+        "f1": 0.75,
+        "support": 4,
+    }
+
+
+def test_strings_stand_for_models_and_data(tiny_bundle):
+    drawn = draw_dataset(mien.load_classifier(tiny_bundle).preprocess)
+    by_name = evaluate(str(tiny_bundle), "synthetic", "test")
+    assert by_name.to_dict() == evaluate(mien.load_classifier(tiny_bundle), drawn, "test").to_dict()
+    few = evaluate(tiny_bundle, "synthetic", "test", reading=mien.ReadOptions(labels="angry,happy"))
+    assert few.n == by_name.per_class["angry"].support + by_name.per_class["happy"].support
+    with pytest.raises(ConfigError, match="backwards"):
+        evaluate(tiny_bundle, "no such data", "test", tta="backwards")
 
 
 def test_top_k_by_hand():

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mien.export.web import runtime
-from mien.export.web.write import at_hand, site, write
+from mien.exporting.web import runtime
+from mien.exporting.web.write import at_hand, site, write
 from tests.conftest import REPOSITORY
 
 RUNTIME = Path(os.environ.get("MIEN_WEB_RUNTIME") or REPOSITORY / ".venv" / "cache" / runtime.folder().name)

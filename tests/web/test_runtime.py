@@ -15,8 +15,8 @@ import pytest
 
 from mien.cli.export import _check
 from mien.errors import ConfigError, FetchError, OutputError
-from mien.export.web import runtime
-from mien.export.web.write import site, write
+from mien.exporting.web import runtime
+from mien.exporting.web.write import site, write
 from mien.files import sha256
 from mien.options import PageOptions
 from tests.serve.conftest import service  # noqa: F401 - a fixture

@@ -65,7 +65,7 @@ def calibrate(
         raise ConfigError(
             f"{model} is part of the package: say where a calibrated copy goes with `out=FOLDER`"
         )
-    from mien.export.temperature import check_place
+    from mien.exporting.temperature import check_place
 
     place = out or Path(model)
     check_place(loaded, place)
@@ -79,7 +79,7 @@ def calibrate(
 def _fit(loaded: Bundle, data: str, split: str, reading: ReadOptions, place: Path) -> None:
     from mien.cli.terminal import print_table, say
     from mien.data.read import read_dataset
-    from mien.export.temperature import save_calibrated
+    from mien.exporting.temperature import save_calibrated
 
     dataset = read_dataset(data, loaded.preprocess, split=split, options=reading)
     found = save_calibrated(loaded, dataset, split, place)
@@ -96,7 +96,7 @@ def _fit(loaded: Bundle, data: str, split: str, reading: ReadOptions, place: Pat
 
 def _move(loaded: Bundle, model: str, prior: str | None, adapt: str | None, place: Path) -> None:
     from mien.cli.terminal import print_table, say
-    from mien.export.temperature import adapted_prior, read_prior, save_prior, training_prior
+    from mien.exporting.temperature import adapted_prior, read_prior, save_prior, training_prior
 
     before = training_prior(loaded)
     if adapt:

@@ -41,7 +41,7 @@ def compare(
     from mien.cli.progress import progress
     from mien.cli.terminal import give, say
     from mien.data.read import read_dataset
-    from mien.evaluation.compare import compare as judge
+    from mien.evaluation.compare import judge
     from mien.evaluation.comparison_report import write_comparison
     from mien.evaluation.contenders import enter
     from mien.files import make_folder

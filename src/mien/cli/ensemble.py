@@ -46,7 +46,7 @@ def ensemble(
     from mien.data.read import read_dataset
 
     with needs("export"):
-        from mien.export.ensemble import check_members, save_ensemble
+        from mien.exporting.ensemble import check_members, save_ensemble
 
     loaded = [bundle.load(member) for member in members]
     check_members(loaded, rule)

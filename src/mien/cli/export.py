@@ -14,7 +14,7 @@ from mien.options import PageOptions, ReadOptions
 
 if TYPE_CHECKING:
     from mien.bundle import Card
-    from mien.export.agreement import Agreement
+    from mien.exporting.agreement import Agreement
 
 
 @command("mien export default --to onnx --out exported", "mien export default --to web --out site")
@@ -54,63 +54,38 @@ def export(
     """
     from mien import bundle
     from mien.cli.terminal import say
-    from mien.data.read import read_dataset
+    from mien.exporting import export as convert
 
-    _check(to, data, split, push, page)
-    if to == "web":
-        _page(model, out, page)
-        return
-    with needs("export"):
-        from mien.export.ship import check_target, ship
-        from mien.export.ship import push as upload
-
-    check_target(to, out, has_data=data is not None)
-    source = bundle.load(model)
-    dataset = read_dataset(data, source.preprocess, options=reading) if data else None
+    if push and to != "hub":
+        raise ConfigError(f"`push` uploads a hub folder: expected `to=hub`, got `to={to}`")
     words = ["mien", "export", Path(model).name, "--to", to]
     if data:
         words += ["--data", Path(data).name, *(["--split", split] if split else []), *flag_words(reading)]
     command = shlex.join([*words, "--out", out.name])
-    agreement = ship(source, to, out, data=dataset, split=split, command=command)
+    agreement = convert(model, to, out, data=data, split=split, reading=reading, page=page, command=command)
     if agreement:
         _print(agreement, to, bundle.load(out).card if to != "onnx" else None)
+    if to == "web":
+        _print_page(out, page)
     if push:
+        with needs("hub"):
+            from mien.exporting.ship import push as upload
         say(f"uploaded to {upload(out, push)}")
     say(str(out))
 
 
-def _check(to: str, data: str | None, split: str | None, push: str | None, page: PageOptions) -> None:
-    """Refuse options that would be ignored.
-
-    Raises:
-        ConfigError: says which, and what they are for.
-    """
-    if split and not data:
-        raise ConfigError(f"`split={split}` needs a dataset: give `data` too")
-    if push and to != "hub":
-        raise ConfigError(f"`push` uploads a hub folder: expected `to=hub`, got `to={to}`")
-    if data and to == "web":
-        raise ConfigError("the page is the model as it is: leave out `data`")
-    given = [name for name, value in vars(page).items() if value != getattr(PageOptions, name)]
-    if given and to != "web":
-        raise ConfigError(f"`{given[0]}` is for a web page: expected `to=web`, got `to={to}`")
-
-
-def _page(model: str, out: Path, page: PageOptions) -> None:
-    """Write the page and say what a visitor loads."""
+def _print_page(out: Path, page: PageOptions) -> None:
+    """Say what a visitor loads."""
     import gzip
 
     from mien.cli.terminal import say
-    from mien.export.web.write import at_hand, site, write
+    from mien.exporting.web.write import at_hand
 
-    detector = at_hand(page.detector_weights)
-    made = site(model, backend=page.page_backend, detector=detector, runtime_folder=page.runtime)
-    write(made, out)
-    if detector is None:
+    if at_hand(page.detector_weights) is None:
         say("no face detector: visitors draw the square of a face; `mien fetch yunet` gets one")
-    packed = sum(len(gzip.compress(content)) for content in made.values())
-    say(f"{len(made)} files, {packed / 1e6:.2f} MB with gzip; serve them over https or from localhost")
-    say(str(out))
+    files = [file for file in out.rglob("*") if file.is_file()]
+    packed = sum(len(gzip.compress(file.read_bytes())) for file in files)
+    say(f"{len(files)} files, {packed / 1e6:.2f} MB with gzip; serve them over https or from localhost")
 
 
 def _print(agreement: Agreement, to: str, card: Card | None) -> None:

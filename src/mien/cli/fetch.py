@@ -24,7 +24,7 @@ def fetch(
     from mien.detectors.weights import YUNET
     from mien.detectors.weights import fetch as download
     from mien.errors import ConfigError
-    from mien.export.web import runtime
+    from mien.exporting.web import runtime
 
     if name == runtime.NAME:
         say(f"{runtime.fetch(url)} (onnxruntime-web {runtime.VERSION}, {runtime.LICENCE} licence)")

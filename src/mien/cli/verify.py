@@ -10,7 +10,7 @@ from mien.cli.command import DATA_HELP, Json, check_together, command, model_arg
 from mien.options import ReadOptions
 
 if TYPE_CHECKING:
-    from mien.export.verify import Row, Verification
+    from mien.exporting.verify import Row, Verification
 
 
 @command("mien verify default")
@@ -35,7 +35,7 @@ def verify(
     from mien import bundle
     from mien.cli.terminal import give
     from mien.data.read import read_dataset
-    from mien.export.verify import verify as prove
+    from mien.exporting.verify import verify as prove
 
     check_together(data, split)
     preprocess = bundle.load(model).preprocess

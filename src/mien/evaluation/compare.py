@@ -13,14 +13,17 @@ import numpy as np
 
 from mien.classifiers import probabilities
 from mien.classifiers.combine import with_tta
+from mien.data.dataset import FaceDataset
 from mien.data.duplicates import are_duplicates
+from mien.data.read import read_dataset
 from mien.errors import DataError
-from mien.evaluation.contenders import check_labels
+from mien.evaluation.contenders import check_labels, enter
 from mien.evaluation.evaluate import answers, report
 from mien.evaluation.figures import GRID
 from mien.evaluation.latency import latencies_ms
 from mien.evaluation.paired import compare_pairs, pareto, resample
 from mien.evaluation.protocol import MOST_SEEN
+from mien.options import ReadOptions
 from mien.results import COMPARISON_SCHEMA
 from mien.statistics import INTERVAL, RESAMPLES, Estimate, class_intervals, macro_f1, wilson
 
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float32, Int, Num, UInt8
 
-    from mien.data.dataset import FaceDataset
     from mien.evaluation.contenders import Contender, Past
     from mien.evaluation.paired import Pair
     from mien.preprocess import Preprocess
@@ -118,6 +120,24 @@ class Comparison:
     """...and the pictures of the first of them."""
     skipped: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        """Return a summary."""
+        models = ", ".join(f"{model.name} {model.accuracy.value:.1%}" for model in self.models)
+        return f"Comparison({self.split} of {self.data}, {len(self.truth):,} images: accuracy {models})"
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return one row per model for a table: figures with their 95 % intervals, size and speed."""
+        plain = ("name", "architecture", "parameters", "latency_ms")
+        figures = ("accuracy", "macro_f1")
+        return [
+            {
+                **{name: getattr(model, name) for name in plain},
+                **{f"{name}{end}": getattr(getattr(model, name), field) for name in figures
+                   for end, field in (("", "value"), ("_low", "low"), ("_high", "high"))},
+            }
+            for model in self.models
+        ]  # fmt: skip
+
     @property
     def together(self) -> dict[str, int]:
         """How many images all, any or none of the models get right, and on how many they give different answers."""
@@ -147,6 +167,42 @@ class Comparison:
 
 
 def compare(
+    models: Sequence[str | Path],
+    data: FaceDataset | str | Path,
+    split: str,
+    *,
+    tta: str = "none",
+    seed: int = 0,
+    reading: ReadOptions | None = None,
+) -> Comparison:
+    """Judge two or more models on the same rows of one split.
+
+    ``mien.compare(["default", "run1"], "fer2013.zip", "test").pairs[0].meaning``
+
+    Args:
+        models: names of built-in models, model folders, or folders of finished runs.
+        data: what `mien.read_dataset` can read, or a dataset; a dataset must have the size and colour that every
+            model takes.
+        split: the name of the split.
+        tta: test-time augmentation, as `mien compare --tta` names it.
+        seed: of the bootstrap, which gives the intervals.
+        reading: how `data` is read, where it is a path.
+
+    Raises:
+        BundleError: a model is missing or damaged.
+        DataError: no such data or split, an image without a label, or labels that no model knows.
+        ConfigError: fewer than two models, one named twice, or no such test-time augmentation.
+    """
+
+    def read(preprocess: Preprocess) -> FaceDataset:
+        if isinstance(data, FaceDataset):
+            return data
+        return read_dataset(data, preprocess, split=split, options=reading or ReadOptions())
+
+    return judge(enter([str(model) for model in models]), read, split, tta=tta, seed=seed)
+
+
+def judge(
     contenders: Sequence[Contender],
     read: Callable[[Preprocess], FaceDataset],
     split: str,

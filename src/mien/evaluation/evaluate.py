@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mien.classifiers import load_classifier
 from mien.classifiers.combine import with_tta
+from mien.data.dataset import FaceDataset
+from mien.data.read import read_dataset
+from mien.options import ReadOptions
 from mien.results import ClassScores, EvalReport, ModelId
 from mien.statistics import class_figures, confusion
 
@@ -14,18 +19,38 @@ if TYPE_CHECKING:
     from jaxtyping import Float32, Int
 
     from mien.classifiers import Classifier
-    from mien.data.dataset import FaceDataset
 
 TOP_K = (2, 3)
 
 
-def evaluate(classifier: Classifier, data: FaceDataset, split: str, *, tta: str = "none") -> EvalReport:
-    """Judge `classifier` on one split of `data`, the images in the order of the source.
+def evaluate(
+    model: Classifier | str | Path,
+    data: FaceDataset | str | Path,
+    split: str,
+    *,
+    tta: str = "none",
+    reading: ReadOptions | None = None,
+) -> EvalReport:
+    """Judge a model on one split of `data`, the images in the order of the source.
+
+    ``mien.evaluate("default", "fer2013.zip", "test").accuracy``
+
+    Args:
+        model: a classifier, or what `mien.load_classifier` can load.
+        data: a dataset, or what `mien.read_dataset` can read.
+        split: the name of the split.
+        tta: test-time augmentation, as `mien evaluate --tta` names it.
+        reading: how `data` is read, where it is a path.
 
     Raises:
-        DataError: no such split, a picture without a label, or labels the classifier does not know.
+        BundleError: no such model.
+        DataError: no such data or split, an image without a label, or labels the classifier does not know.
         ConfigError: no such test-time augmentation.
     """
+    classifier = load_classifier(model) if isinstance(model, str | Path) else model
+    with_tta(classifier, tta)  # refuses an unknown name before an image is read
+    if not isinstance(data, FaceDataset):
+        data = read_dataset(data, classifier.preprocess, split=split, options=reading or ReadOptions())
     rows, logits = answers(classifier, data, split, tta=tta)
     return report(rows.truth, logits, model=classifier.id, data=rows, split=split, tta=tta)
 

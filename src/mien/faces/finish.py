@@ -28,8 +28,8 @@ with needs("export"):
     )
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    from mien.export.onnx import _quiet as quiet
-    from mien.export.quantise import weight_bits
+    from mien.exporting.onnx import _quiet as quiet
+    from mien.exporting.quantise import weight_bits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,8 +17,8 @@ from uvicorn.supervisors import Multiprocess
 from mien import bundle
 from mien.detectors import advice
 from mien.errors import BundleError, ConfigError
-from mien.export.web import runtime
-from mien.export.web.write import GRAPHS, at_hand, site
+from mien.exporting.web import runtime
+from mien.exporting.web.write import GRAPHS, at_hand, site
 from mien.pipeline import Pipeline
 from mien.serve.app import make_app
 from mien.serve.metrics import SHARED_FOLDER

@@ -19,7 +19,7 @@ from mien.config import facts_of
 from mien.data.duplicates import picture_keys, to_bytes
 from mien.errors import BundleError
 from mien.evaluation.protocol import CHOSEN, READ_ONCE, keys_learnt, protocols, scores
-from mien.export.onnx import check_parity, export_onnx
+from mien.exporting.onnx import check_parity, export_onnx
 from mien.networks.plain import deploy
 from mien.options import check_choice
 from mien.results import ModelId

@@ -17,7 +17,7 @@ from mien import bundle
 from mien.classifiers import load_classifier, probabilities
 from mien.data.synthetic import draw_dataset
 from mien.errors import BundleError, MissingExtra
-from mien.export.agreement import BOUNDS, EXACT, Agreement, Bound, compare
+from mien.exporting.agreement import BOUNDS, EXACT, Agreement, Bound, compare
 from mien.pipeline import Pipeline
 from mien.vision import images
 

@@ -12,9 +12,9 @@ from mien import bundle
 from mien.classifiers import load_classifier, probabilities
 from mien.data.synthetic import draw_dataset
 from mien.errors import BundleError, ConfigError, DataError, OutputError
-from mien.export import quantise, ship
-from mien.export.agreement import Bound
-from mien.export.temperature import (
+from mien.exporting import quantise, ship
+from mien.exporting.agreement import Bound
+from mien.exporting.temperature import (
     adapted_prior,
     read_prior,
     save_calibrated,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mien.export.agreement import BOUNDS, EXACT, Bound, compare
+from mien.exporting.agreement import BOUNDS, EXACT, Bound, compare
 
 LABELS = ("angry", "happy", "sad")
 REFERENCE = np.array(

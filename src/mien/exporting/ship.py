@@ -19,8 +19,8 @@ from mien.classifiers.spec import of_ours
 from mien.data.synthetic import draw_dataset
 from mien.errors import BundleError, ConfigError, DataError, OutputError, did_you_mean, needs
 from mien.evaluation.protocol import READ_ONCE, scores
-from mien.export.agreement import BOUNDS, EXACT, Agreement, Bound, compare
-from mien.export.temperature import with_temperature, without_temperature
+from mien.exporting.agreement import BOUNDS, EXACT, Agreement, Bound, compare
+from mien.exporting.temperature import with_temperature, without_temperature
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,11 +162,11 @@ def _convert(source: Bundle, target: str, pictures: Sample) -> tuple[bytes, dict
     """Return the graph, with the calibration of its source, and how it was made."""
     graph = without_temperature(source.graph("onnx"))
     if target == "fp16":
-        from mien.export.half import halve
+        from mien.exporting.half import halve
 
         made = halve(graph, source.id.labels, source.preprocess)
         return _recalibrated(made, source), {"method": "fp16, input and output fp32"}
-    from mien.export.quantise import quantise, weight_bits
+    from mien.exporting.quantise import quantise, weight_bits
 
     made, ranked = quantise(
         graph, source.id.labels, source.preprocess, pictures.calibration, pictures.choosing

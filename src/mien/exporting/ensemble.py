@@ -19,7 +19,7 @@ from mien.data.duplicates import to_bytes
 from mien.errors import BundleError, ConfigError, did_you_mean, needs
 from mien.evaluation.mixture import RULES, TIE_BREAK, MixtureReport, combine, judge_mixture, weights_of
 from mien.evaluation.protocol import check_unseen, keys_learnt, protocols, scores
-from mien.export.metadata import describe
+from mien.exporting.metadata import describe
 from mien.results import ModelId
 
 with needs("export"):

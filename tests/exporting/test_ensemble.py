@@ -13,10 +13,10 @@ from mien.classifiers.onnx_runtime import open_graph
 from mien.data.synthetic import draw_dataset
 from mien.errors import BundleError, ConfigError, DataError
 from mien.evaluation.mixture import RULES, combine
-from mien.export import ensemble
-from mien.export.ensemble import check_members, save_ensemble
-from mien.export.half import halve
-from mien.export.temperature import with_temperature
+from mien.exporting import ensemble
+from mien.exporting.ensemble import check_members, save_ensemble
+from mien.exporting.half import halve
+from mien.exporting.temperature import with_temperature
 from mien.preprocess import Preprocess
 from tests.training.tiny import tiny_data
 

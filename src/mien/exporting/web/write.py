@@ -11,7 +11,7 @@ from mien import __version__, bundle, files
 from mien.classifiers import load_classifier
 from mien.detectors.weights import YUNET, verified
 from mien.errors import ConfigError, OutputError
-from mien.export.web import runtime
+from mien.exporting.web import runtime
 from mien.palette import colours, hex_code
 
 if TYPE_CHECKING:

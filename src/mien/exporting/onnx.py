@@ -15,7 +15,7 @@ from mien.classifiers import probabilities
 from mien.classifiers.onnx_runtime import open_graph
 from mien.classifiers.torch_module import TorchClassifier
 from mien.errors import BundleError, needs
-from mien.export.metadata import describe
+from mien.exporting.metadata import describe
 
 with needs("export"):
     import onnxscript  # noqa: F401 - the exporter's own need, missed here rather than halfway

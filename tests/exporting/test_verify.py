@@ -10,9 +10,9 @@ import pytest
 from mien import bundle
 from mien.classifiers.onnx_runtime import OnnxClassifier
 from mien.errors import BundleError
-from mien.export import verify as module
-from mien.export.half import halve
-from mien.export.verify import verify, ways_in
+from mien.exporting import verify as module
+from mien.exporting.half import halve
+from mien.exporting.verify import verify, ways_in
 from mien.pipeline import Pipeline
 from tests.fakes import ConstantClassifier
 from tests.training.tiny import tiny_data

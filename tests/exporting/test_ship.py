@@ -11,12 +11,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+import mien
 from mien import bundle, files
 from mien.classifiers import load_classifier, probabilities
 from mien.data.synthetic import draw_dataset
 from mien.errors import BundleError, ConfigError, DataError, OutputError
-from mien.export import quantise, ship
-from mien.export.agreement import Bound
+from mien.exporting import quantise, ship
+from mien.exporting.agreement import Bound
+from mien.options import PageOptions
 from mien.preprocess import Preprocess
 
 DATA = draw_dataset(Preprocess(), {"train": 301, "test": 35}, seed=3)
@@ -262,3 +264,14 @@ def test_an_export_that_was_killed_can_be_repeated(tiny, tmp_path, monkeypatch, 
     assert load_classifier(where).logits(DATA.images[:3]).shape == (3, 7)
     with pytest.raises(ConfigError, match="already holds a model"):
         ship.ship(tiny, target, tmp_path / "out")
+
+
+def test_export_takes_strings(tiny_bundle, tmp_path):
+    agreement = mien.export(str(tiny_bundle), "fp16", str(tmp_path / "half"))
+    assert agreement.equal_labels == 1
+    assert set(bundle.load(tmp_path / "half").card.exports) == {"fp16"}
+    assert mien.export(tiny_bundle, "hub", tmp_path / "hub") is None
+    with pytest.raises(ConfigError, match="leave out `data`"):
+        mien.export(tiny_bundle, "web", tmp_path / "page", data="synthetic")
+    with pytest.raises(ConfigError, match="`page_backend` is for a web page"):
+        mien.export(tiny_bundle, "onnx", tmp_path / "x", page=PageOptions(page_backend="int8"))

@@ -24,7 +24,7 @@ import numpy as np
 from mien.classifiers import probabilities
 from mien.classifiers.onnx_runtime import open_graph
 from mien.errors import BundleError, needs
-from mien.export.metadata import describe
+from mien.exporting.metadata import describe
 from mien.results import ModelId
 
 with needs("export"):

@@ -7,7 +7,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from mien.errors import BundleError, needs
-from mien.export.metadata import describe
+from mien.exporting.metadata import describe
 
 with needs("export"):
     import onnx
