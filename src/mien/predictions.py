@@ -16,7 +16,7 @@ from mien.errors import MissingExtra, OutputError
 from mien.results import FaceResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import numpy as np
     from jaxtyping import UInt8
@@ -91,7 +91,11 @@ class ImageResult:
         """
         from mien.vision.images import encode_jpeg, encode_png
 
-        encoders = {".jpg": encode_jpeg, ".jpeg": encode_jpeg, ".png": encode_png}
+        encoders: dict[str, Callable[[Any], bytes]] = {
+            ".jpg": encode_jpeg,
+            ".jpeg": encode_jpeg,
+            ".png": encode_png,
+        }
         encode = encoders.get(Path(path).suffix.lower())
         if encode is None:
             raise OutputError(f"expected a name that ends in {', '.join(encoders)}, got {Path(path).name}")

@@ -11,6 +11,8 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from mien.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Future
@@ -26,6 +28,17 @@ def cores() -> int:
     """Return how many processor cores this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def at_once(items: int | None, wanted: int | None = None) -> int:
+    """Return how many items are worked on at once: as wanted, else one a core, if there are so many.
+
+    Raises:
+        ConfigError: fewer than one is wanted.
+    """
+    if wanted is not None and wanted < 1:
+        raise ConfigError(f"`workers` must be at least 1, got {wanted}")
+    return wanted or max(1, min(cores(), cores() if items is None else items))
 
 
 def ordered(

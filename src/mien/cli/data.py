@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.command import DATA_HELP, Json, Settings, command, group, out_option
+from mien.cli.crop import crop
 from mien.errors import ConfigError
 from mien.options import ReadOptions
 
 if TYPE_CHECKING:
     from mien.results import DatasetReport
 
+_SIZES = 5
+"""Sizes of images that are listed; further ones are summed up."""
 _Source = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)]
 
 
@@ -118,8 +121,14 @@ def _print_report(report: DatasetReport) -> None:
     rows.append(("imbalance", *(f"{report.imbalance_ratio[split]:.1f}" for split in splits)))
     print_table(("class", *splits), rows, right=True)
     say("imbalance: images of the largest class for each image of the smallest")
-    for size in report.sizes:
+    for size in report.sizes[:_SIZES]:
         say(f"{size['n']:,} images of {size['width']}x{size['height']} pixels, {size['channels']} channels")
+    if rest := report.sizes[_SIZES:]:
+        sides = [side for size in rest for side in (size["width"], size["height"])]
+        say(
+            f"{sum(size['n'] for size in rest):,} images of {len(rest):,} other sizes, "
+            f"sides from {min(sides)} to {max(sides)} pixels"
+        )
     if report.left_out:
         say(f"left out, as their votes give no label: {report.left_out:,}")
     say(f"fingerprint {report.fingerprint}")
@@ -138,6 +147,6 @@ def _print_skipped(skipped: tuple[str, ...]) -> None:
 
 
 data = group(
-    {"info": info, "convert": convert, "preview": preview},
-    "Look at a dataset, pack it, preview augmentation.",
+    {"info": info, "convert": convert, "crop": crop, "preview": preview},
+    "Look at a dataset, cut faces out of photos, pack it, preview augmentation.",
 )

@@ -11,6 +11,7 @@ import os
 import struct
 import tarfile
 import tempfile
+import threading
 import zipfile
 import zlib
 from functools import partial
@@ -127,7 +128,7 @@ def tar_tree(path: Path, stack: ExitStack) -> Tree:
     while block := stream.read(2**20):
         spool.write(block)
     spool.seek(0)
-    tree, debris = Tree(str(path), {}, [], 0), 0
+    tree, debris, turn = Tree(str(path), {}, [], 0), 0, threading.Lock()
     with tarfile.open(fileobj=spool, mode="r:") as archive:
         for info in members(archive, path):
             name = check_name(info.name, path)
@@ -137,7 +138,7 @@ def tar_tree(path: Path, stack: ExitStack) -> Tree:
             elif info.isdir():
                 tree.folders.append(parts)
             elif info.isreg() and not info.issparse() and parts:
-                tree.files["/".join(parts)] = partial(_open_slice, spool, info.offset_data, info.size)
+                tree.files["/".join(parts)] = partial(_open_slice, spool, turn, info.offset_data, info.size)
     return tree._replace(debris=debris, files=dict(sorted(tree.files.items())))
 
 
@@ -287,6 +288,7 @@ def _open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
     return archive.open(info)
 
 
-def _open_slice(file: IO[bytes], start: int, size: int) -> IO[bytes]:
-    file.seek(start)
-    return io.BytesIO(file.read(size))
+def _open_slice(file: IO[bytes], turn: threading.Lock, start: int, size: int) -> IO[bytes]:
+    with turn:  # threads share the file and its place
+        file.seek(start)
+        return io.BytesIO(file.read(size))

@@ -204,6 +204,19 @@ def box_of(header: Sequence[str], options: ReadOptions, source: str) -> Box | No
     return None
 
 
+def has_meaning(name: str) -> bool:
+    """Say whether a column of this name, alone or with others, is taken for a label, an image, a split or a box."""
+    parts = {part for four in (*_CORNERS, *_SIZES) for part in four}
+    short = plain(name)
+    boxed = any(short.removeprefix(word) in parts for word in ("", *_BOX_WORDS) if short.startswith(word))
+    return (
+        short in (*LABEL, *PATH, *SPLIT)
+        or boxed
+        or _LOOKS_LIKE_BOX.fullmatch(short) is not None
+        or is_index(name)
+    )
+
+
 def unused_boxes(header: Sequence[str], used: Sequence[int]) -> list[str]:
     """Return the columns that look like parts of a box and are not used as one."""
     return [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,13 +55,15 @@ def read_parquet(path: Path, options: ReadOptions = ReadOptions()) -> Reading:  
             f"which number is which cannot be told"
         )
     classes, targets = class_targets([name for part in parts for name in part.labels], str(path))
-    starts = np.cumsum([0, *(len(part.labels) for part in parts)])
+    starts, turn = np.cumsum([0, *(len(part.labels) for part in parts)]), threading.Lock()
 
     def picture(row: int) -> UInt8[np.ndarray, "h w c"]:
         part = int(np.searchsorted(starts, row, side="right")) - 1
-        for other in parts[:part]:
-            other.let_go()
-        return _picture(parts[part].value(row - int(starts[part])))
+        with turn:  # threads may share it
+            for other in parts[:part]:
+                other.let_go()
+            value = parts[part].value(row - int(starts[part]))
+        return _picture(value)
 
     splits = [split for part in parts for split in part.splits]
     ids = [f"{split or 'row'}/{row:07d}" for row, split in enumerate(splits)]

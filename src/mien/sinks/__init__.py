@@ -22,7 +22,7 @@ from mien.sinks.hiding import around as hiding
 from mien.sinks.hiding import hide
 from mien.sinks.tables import Table, read_rows
 from mien.sinks.window import Window
-from mien.vision.crop import around, cut
+from mien.vision.crop import cut, frame_of
 from mien.vision.draw import annotate
 from mien.vision.frames import Frame, Frames
 from mien.vision.images import encode_jpeg, encode_png
@@ -185,7 +185,7 @@ class Sinks:
         if result.error is None and self._crops:
             of_frame = stem if result.time_s is None else f"{stem}-{result.index:06}"
             for number, face in enumerate(result.faces, start=1):
-                crop = cut(result.image_rgb_u8, face.frame_xyxy_px or around(face.box_xyxy_px))
+                crop = cut(result.image_rgb_u8, frame_of(face))
                 files.write(self._crops / f"{of_frame}.face{number}.png", encode_png(crop))
         return Drawn(result.without_pixels(), picture, stem)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from jaxtyping import UInt8
 
     from mien.preprocess import Preprocess
-    from mien.results import Box, Face
+    from mien.results import Box, Face, FaceResult
 
 VIEWS: dict[int, tuple[float, ...]] = {
     1: (1.0,),
@@ -72,10 +72,19 @@ def crop_faces(
     size = preprocess.size_px
     crops = np.empty((len(faces), size, size, preprocess.channels), np.uint8)
     for crop, face in zip(crops, faces, strict=True):
-        left, top, right, bottom = face.frame_xyxy_px or around(face.box_xyxy_px)
-        side = (right - left) * (1 + 2 * preprocess.margin) / (1 if face.detector == "whole" else zoom)
-        crop[:] = preprocess.fit(cut(image_rgb_u8, _square((left + right) / 2, (top + bottom) / 2, side)))
+        frame = frame_of(face, preprocess.margin, 1 if face.detector == "whole" else zoom)
+        crop[:] = preprocess.fit(cut(image_rgb_u8, frame))
     return crops
+
+
+def frame_of(face: Face | FaceResult, margin: float = 0.0, zoom: float = 1.0) -> Box:
+    """Return the square that is cut for a face: its frame, else the square around its box, with a margin.
+
+    `margin` is on every side, as a fraction of the frame's side.
+    """
+    left, top, right, bottom = face.frame_xyxy_px or around(face.box_xyxy_px)
+    side = (right - left) * (1 + 2 * margin) / zoom
+    return _square((left + right) / 2, (top + bottom) / 2, side)
 
 
 def cut(image: UInt8[np.ndarray, "h w c"], box_xyxy_px: Box) -> UInt8[np.ndarray, "y x c"]:

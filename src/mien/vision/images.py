@@ -185,10 +185,11 @@ def encode_jpeg(image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> bytes:
     return out.getvalue()
 
 
-def encode_png(image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> bytes:
-    """Encode a picture as PNG."""
+def encode_png(image_u8: UInt8[np.ndarray, "h w c"], *, quick: bool = False) -> bytes:
+    """Encode an RGB or grey picture as PNG; `quick` takes a small part of the time and makes a larger file."""
     out = io.BytesIO()
-    Image.fromarray(image_rgb_u8).save(out, "PNG", optimize=True)
+    image = Image.fromarray(image_u8[..., 0] if image_u8.shape[2] == 1 else image_u8)
+    image.save(out, "PNG", optimize=not quick, compress_level=2 if quick else 6)
     return out.getvalue()
 
 
