@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,14 @@ import torch
 from safetensors.torch import save as to_safetensors
 
 from mien import bundle, files
-from mien.card import Training, data_facts, versions
+from mien.card import Calibration, Training, data_facts, versions
 from mien.classifiers.onnx_runtime import open_graph
 from mien.config import facts_of
 from mien.data.duplicates import picture_keys, to_bytes
-from mien.errors import BundleError
+from mien.errors import BundleError, DataError
 from mien.evaluation.protocol import CHOSEN, READ_ONCE, keys_learnt, protocols, scores
 from mien.export.onnx import check_parity, export_onnx
+from mien.export.temperature import calibrated
 from mien.networks.plain import deploy
 from mien.options import check_choice
 from mien.results import ModelId
@@ -67,8 +69,7 @@ def finish(
     title = f"{recipe.network} on {Path(data.source).name}"
     write_plot(out / "run" / "history.png", run.history, run.kept, title)
     judged = protocols(data, learnt_here, chosen)
-    if score == "validation":
-        judged = {run.validation_split: judged[run.validation_split]}
+    judged = {run.validation_split: judged[run.validation_split]} if score == "validation" else judged
     judged = {split: protocol + (_read_before(out, split, fingerprint) if protocol == READ_ONCE else "")
               for split, protocol in judged.items()}  # fmt: skip
     deployed = deploy(network)
@@ -77,6 +78,7 @@ def finish(
     rows = data.rows(run.validation_split)
     some = rows[:: max(1, len(rows) // PARITY_IMAGES)]  # sources sort by class: take some of each
     difference = check_parity(deployed, graph, identity, preprocess, data.images[some])
+    graph, identity, calibration = _calibrated(graph, identity, run)
     made = bundle.Card(
         name=identity.name,
         architecture=recipe.network,
@@ -92,6 +94,7 @@ def finish(
         ),
         versions=versions(),
         scores=scores(open_graph(identity, preprocess, graph), data, judged),
+        calibration=calibration,
     )
     weights = to_safetensors({name: value.contiguous() for name, value in network.state_dict().items()})
     learnt = to_bytes(_learnt_keys(trained, before))
@@ -105,6 +108,24 @@ def _learnt_keys(trained: Trained, before: list[Bundle]) -> Int[np.ndarray, " n"
     # One by one: all images together may be larger than memory.
     own = picture_keys(data.images[row] for row in data.rows(trained.recipe.train_split))
     return np.concatenate([own, *(keys for one in before if (keys := keys_learnt(one)) is not None)])
+
+
+def _calibrated(graph: bytes, identity: ModelId, run: Trained) -> tuple[bytes, ModelId, Calibration]:
+    """Fit a temperature and a bias of each class to the images that judged every epoch.
+
+    Nothing is fitted to a split called ``test``, nor where some class has too few images.
+    """
+    if run.validation_split == "test":
+        return graph, identity, Calibration()
+    rows = run.data.select(run.validation_split)
+    logits = open_graph(identity, run.recipe.input, graph).logits(rows.images)
+    try:
+        made, found = calibrated(graph, logits, rows.truth)
+    except DataError:  # too few of a class: probabilities stay as they are
+        return graph, identity, Calibration()
+    where = {"split": run.validation_split, "data": Path(run.data.source).name}
+    calibration = Calibration(**where, **found.to_dict(), own_bias=found.bias)
+    return made, replace(identity, sha256=files.sha256(made)), calibration
 
 
 def chooses(recipe: Recipe) -> bool:
