@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import platform
 import statistics
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from safetensors.torch import save as to_safetensors
 from mien import bundle, files
 from mien.card import Calibration, Training, data_facts, versions
 from mien.classifiers.onnx_runtime import open_graph
+from mien.classifiers.torch_module import Calibrated
 from mien.config import facts_of
 from mien.data.duplicates import picture_keys, to_bytes
 from mien.errors import BundleError, DataError
@@ -38,14 +38,18 @@ if TYPE_CHECKING:
 PARITY_IMAGES = 512
 WATCHED = "judged after every epoch; nothing was chosen on it, the last epoch was kept"
 CHOSEN_BEFORE = "a model that this one learnt from was chosen on this split"
+FITTED = "; temperature and class biases were fitted to it"
+TEST = "test"
+"""The split to which nothing is ever fitted, even where a recipe judges every epoch on it."""
 
 
 def finish(
     trained: Trained, out: str | Path, *, fingerprint: str = "", score: str = "all", command: str = ""
 ) -> Path:
-    """Draw the history, export, prove, judge and write a bundle; returns `out`.
+    """Draw the history, export, calibrate, prove, judge and write a bundle; returns `out`.
 
-    Scores come from the ONNX graph, which is what will be used.
+    Scores come from the ONNX graph, which is what will be used. Temperature and class biases are fitted to the
+    images that judged every epoch, unless these are the test images or too few; the card says which.
 
     Args:
         trained: what `fit` returned.
@@ -68,17 +72,19 @@ def finish(
     chosen[run.validation_split] = CHOSEN if chooses(recipe) else WATCHED
     title = f"{recipe.network} on {Path(data.source).name}"
     write_plot(out / "run" / "history.png", run.history, run.kept, title)
+    deployed = deploy(network)
+    graph, calibration = _calibrated(export_onnx(deployed, preprocess, data.labels), run, fingerprint)
+    identity = ModelId(out.resolve().name, files.sha256(graph), data.labels)
+    rows = data.rows(run.validation_split)
+    some = rows[:: max(1, len(rows) // PARITY_IMAGES)]  # sources sort by class: take some of each
+    shipped = Calibrated.of(deployed, calibration.temperature, calibration.bias)
+    difference = check_parity(shipped, graph, identity, preprocess, data.images[some])
     judged = protocols(data, learnt_here, chosen)
     judged = {run.validation_split: judged[run.validation_split]} if score == "validation" else judged
     judged = {split: protocol + (_read_before(out, split, fingerprint) if protocol == READ_ONCE else "")
               for split, protocol in judged.items()}  # fmt: skip
-    deployed = deploy(network)
-    graph = export_onnx(deployed, preprocess, data.labels)
-    identity = ModelId(out.resolve().name, files.sha256(graph), data.labels)
-    rows = data.rows(run.validation_split)
-    some = rows[:: max(1, len(rows) // PARITY_IMAGES)]  # sources sort by class: take some of each
-    difference = check_parity(deployed, graph, identity, preprocess, data.images[some])
-    graph, identity, calibration = _calibrated(graph, identity, run)
+    if calibration.split:
+        judged[calibration.split] += FITTED
     made = bundle.Card(
         name=identity.name,
         architecture=recipe.network,
@@ -110,22 +116,25 @@ def _learnt_keys(trained: Trained, before: list[Bundle]) -> Int[np.ndarray, " n"
     return np.concatenate([own, *(keys for one in before if (keys := keys_learnt(one)) is not None)])
 
 
-def _calibrated(graph: bytes, identity: ModelId, run: Trained) -> tuple[bytes, ModelId, Calibration]:
-    """Fit a temperature and a bias of each class to the images that judged every epoch.
-
-    Nothing is fitted to a split called ``test``, nor where some class has too few images.
-    """
-    if run.validation_split == "test":
-        return graph, identity, Calibration()
-    rows = run.data.select(run.validation_split)
-    logits = open_graph(identity, run.recipe.input, graph).logits(rows.images)
+def _calibrated(graph: bytes, run: Trained, fingerprint: str) -> tuple[bytes, Calibration]:
+    """Fit a temperature and a bias of each class to the images that judged every epoch, or say why not."""
+    split, data = run.validation_split, run.data
+    if split == TEST:
+        return graph, Calibration(
+            unfitted=f"every epoch was judged on {split}, to which nothing may be fitted"
+        )
+    rows = data.select(split)
+    if absent := [label for label, n in zip(data.labels, rows.targets.sum(axis=0), strict=True) if not n]:
+        return graph, Calibration(unfitted=f"no image of {split} shows {', '.join(absent)}")
+    plain = ModelId("plain", files.sha256(graph), data.labels)
     try:
-        made, found = calibrated(graph, logits, rows.truth)
-    except DataError:  # too few of a class: probabilities stay as they are
-        return graph, identity, Calibration()
-    where = {"split": run.validation_split, "data": Path(run.data.source).name}
-    calibration = Calibration(**where, **found.to_dict(), own_bias=found.bias)
-    return made, replace(identity, sha256=files.sha256(made)), calibration
+        made, found = calibrated(
+            graph, open_graph(plain, run.recipe.input, graph).logits(rows.images), rows.truth
+        )
+    except DataError as error:
+        return graph, Calibration(unfitted=f"the images of {split}: {error}")
+    where = {"split": split, "data": Path(data.source).name, "fingerprint": fingerprint}
+    return made, Calibration(**where, **found.to_dict(), own_bias=found.bias)
 
 
 def chooses(recipe: Recipe) -> bool:
