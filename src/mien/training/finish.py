@@ -30,6 +30,7 @@ from mien.training.transfer import origin, parents
 
 if TYPE_CHECKING:
     from jaxtyping import Int
+    from torch import nn
 
     from mien.bundle import Bundle
     from mien.config import Recipe
@@ -75,16 +76,13 @@ def finish(
     deployed = deploy(network)
     graph, calibration = _calibrated(export_onnx(deployed, preprocess, data.labels), run, fingerprint)
     identity = ModelId(out.resolve().name, files.sha256(graph), data.labels)
-    rows = data.rows(run.validation_split)
-    some = rows[:: max(1, len(rows) // PARITY_IMAGES)]  # sources sort by class: take some of each
-    shipped = Calibrated.of(deployed, calibration.temperature, calibration.bias)
-    difference = check_parity(shipped, graph, identity, preprocess, data.images[some])
+    difference = _parity(
+        Calibrated.of(deployed, calibration.temperature, calibration.bias), graph, identity, run
+    )
     judged = protocols(data, learnt_here, chosen)
     judged = {run.validation_split: judged[run.validation_split]} if score == "validation" else judged
-    judged = {split: protocol + (_read_before(out, split, fingerprint) if protocol == READ_ONCE else "")
-              for split, protocol in judged.items()}  # fmt: skip
-    if calibration.split:
-        judged[calibration.split] += FITTED
+    for split, protocol in judged.items():
+        judged[split] += _remark(out, split, protocol, fingerprint, calibration)
     made = bundle.Card(
         name=identity.name,
         architecture=recipe.network,
@@ -141,6 +139,20 @@ def chooses(recipe: Recipe) -> bool:
     """Say whether the validation images choose anything: the kept epoch, the last one, or a rate."""
     rule = recipe.validation
     return rule.keep == "best" or rule.patience_epochs > 0 or recipe.optim.schedule == "plateau"
+
+
+def _parity(network: nn.Module, graph: bytes, identity: ModelId, run: Trained) -> float:
+    """Return how far the graph that ships differs from torch, on images of every class."""
+    rows = run.data.rows(run.validation_split)
+    some = rows[:: max(1, len(rows) // PARITY_IMAGES)]  # sources sort by class
+    return check_parity(network, graph, identity, run.recipe.input, run.data.images[some])
+
+
+def _remark(out: Path, split: str, protocol: str, fingerprint: str, calibration: Calibration) -> str:
+    """Return what is to be added to a split's protocol."""
+    if split == calibration.split:
+        return FITTED
+    return _read_before(out, split, fingerprint) if protocol == READ_ONCE else ""
 
 
 def _read_before(out: Path, split: str, fingerprint: str) -> str:
