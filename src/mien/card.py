@@ -148,6 +148,8 @@ class Calibration(_Facts):
     prior_from: str = ""
     split: str | None = None
     """None where no temperature was fitted."""
+    unfitted: str = ""
+    """Why not, where training says it."""
     data: str = ""
     n: int = 0
     log_loss: float | None = None
@@ -377,7 +379,8 @@ def _calibration(facts: Calibration) -> list[str]:
         + ". Scores above were measured before.", "",
     ] if facts.prior else []  # fmt: skip
     if facts.split is None:
-        return prior
+        said = f"Probabilities are not calibrated: {_text(facts.unfitted)}. `mien calibrate` does it."
+        return [said, "", *prior] if facts.unfitted else prior
     loss = [_number(value, ".3f") for value in (facts.log_loss, facts.log_loss_calibrated)]
     error = [_percent(value) for value in (facts.ece, facts.ece_calibrated)]
     return [

@@ -33,7 +33,7 @@ def test_a_hidden_temperature_is_found(hidden):
 @settings(max_examples=25, deadline=None)
 @given(st.floats(0.2, 5), st.floats(0.2, 5))
 def test_no_other_temperature_makes_the_truth_likelier(scale, other):
-    logits, truth = honest(83)
+    logits, truth = honest(3001)
     best, bias = fit(logits * np.float32(scale), truth)
     assert log_loss(logits * scale / best + bias, truth) <= log_loss(logits * scale / other, truth) + 1e-5
 
@@ -62,6 +62,15 @@ def test_noise_gains_nothing_under_cross_validation():
         found = calibrate(logits, truth)
         gains.append(found.log_loss - found.log_loss_calibrated)
     assert np.mean(gains) < 0
+
+
+def test_a_model_that_is_always_right_does_not_become_certain():
+    """Of 50 right answers, the mean confidence is about that of one more image of which nothing is known: 98 %."""
+    logits = np.eye(2, dtype=np.float32)[np.arange(50) % 2] * 3
+    temperature, bias = fit(logits, np.arange(50) % 2)
+    confidence = probabilities(logits / np.float32(temperature)).max(axis=1)
+    assert confidence == pytest.approx(1 - 1 / 51 / 2, abs=1e-4)
+    assert bias == pytest.approx([0, 0], abs=1e-6)
 
 
 def test_too_few():

@@ -13,12 +13,17 @@ import torch
 from safetensors.torch import load_file
 
 from mien import bundle
+from mien.card import Calibration
 from mien.classifiers import load_classifier
+from mien.classifiers.onnx_runtime import open_graph
 from mien.config import Recipe, read_recipe
 from mien.data.synthetic import draw_dataset
 from mien.errors import ConfigError, DataError, OutputError, TrainingError
+from mien.evaluation.calibration import calibrate
+from mien.export.temperature import without_temperature
 from mien.training import fit, loop
 from mien.training.loop import train
+from mien.training.summary import summary
 from tests.training.tiny import tiny_data
 
 
@@ -211,9 +216,53 @@ def test_val_chooses_where_there_is_one(tmp_path):
     assert judged.macro_f1 == pytest.approx(card.training.kept_val_macro_f1, abs=0.02)
     assert judged.macro_f1 < judged.accuracy - 0.05, "after one epoch it names few classes"
     assert {score.split: score.protocol for score in card.scores} == {
-        "val": "the epoch was chosen on this split",
+        "val": "the epoch was chosen on this split; temperature and class biases were fitted to it",
         "test": "read once; nothing was chosen on it",
     }
+
+
+def test_a_trained_model_is_calibrated_on_the_images_that_judged_it(tmp_path):
+    """Graph, weights and card agree; the calibration is the one that `calibrate` fits to the network's own logits."""
+    own = ["epochs=3", "validation.split=holdout", "validation.holdout_fraction=0.4", "validation.keep=last"]
+    run, data = recipe(*own, "network=mien_nano", "batch_size=8"), tiny_data(105)
+    folder = train(run, data, tmp_path / "run", device="cpu")
+    made = bundle.load(folder)
+    facts, held = made.card.calibration, fit.with_judges(run, data)[0].select("holdout")
+    plain = without_temperature(made.read(bundle.GRAPH))
+    found = calibrate(open_graph(made.id, made.preprocess, plain).logits(held.images), held.truth)
+    assert (facts.split, facts.n, facts.data) == ("holdout", len(held), "synthetic")
+    assert facts.temperature == pytest.approx(found.temperature)
+    assert facts.bias == facts.own_bias == pytest.approx(found.bias)
+    assert any(facts.bias)
+    onnx, torch_one = (
+        load_classifier(folder, backend=name).logits(data.images) for name in ("onnx", "torch")
+    )
+    np.testing.assert_allclose(onnx, torch_one, atol=1e-4)
+    assert not np.allclose(onnx, open_graph(made.id, made.preprocess, plain).logits(data.images), atol=0.01)
+    judged = {score.split: score.protocol for score in made.card.scores}
+    assert judged["holdout"].endswith("; temperature and class biases were fitted to it")
+    assert judged["test"] == "read once; nothing was chosen on it"
+    assert f"fitted to {len(held)} images of `holdout`" in (folder / "README.md").read_text()
+    assert f"calibrated on {len(held)} images of holdout: calibration error" in "\n".join(
+        summary(made.card, [], folder, "d")
+    )
+
+
+def test_nothing_is_fitted_to_test_or_to_a_class_without_images(tmp_path):
+    """A recipe that judges on test, as authors do, and judges that never show a class: the card says why."""
+    run = train(recipe("epochs=1", "network=lenet"), tiny_data(test=70), tmp_path / "run", device="cpu")
+    assert bundle.load(run).card.calibration == Calibration(
+        unfitted="every epoch was judged on test, to which nothing may be fitted"
+    )
+    page = (run / "README.md").read_text()
+    assert "Probabilities are not calibrated: every epoch was judged on test" in page
+    data = tiny_data(70, 70)
+    lacks = data.take(np.flatnonzero((data.split == "train") | (data.truth != 1)))
+    lacks = replace(lacks, split=np.where(lacks.split == "test", "val", lacks.split))
+    own = recipe("epochs=1", "network=lenet", "validation.split=val")
+    card = bundle.load(train(own, lacks, tmp_path / "lacks", device="cpu")).card
+    assert card.calibration.unfitted == f"no image of val shows {data.labels[1]}"
+    assert "probabilities are not calibrated: no image of val" in "\n".join(summary(card, [], run, "d"))
 
 
 def test_a_finished_model_is_neither_overwritten_nor_mistaken(tiny_bundle):

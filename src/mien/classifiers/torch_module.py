@@ -38,6 +38,11 @@ class Calibrated(nn.Module):
         self.network, self.temperature = network, temperature
         self.register_buffer("bias", torch.tensor(bias or [0.0]))
 
+    @classmethod
+    def of(cls, network: nn.Module, temperature: float, bias: tuple[float, ...]) -> nn.Module:
+        """Return the network with its calibration; the network itself where there is none."""
+        return network if temperature == 1 and not any(bias) else cls(network, temperature, bias)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return calibrated logits."""
         return self.network(x) / self.temperature + self.bias
@@ -78,10 +83,8 @@ class TorchClassifier:
             raise BundleError(
                 f"model {bundle.id.name}: labels or architecture do not fit the weights: {reason}"
             ) from error
-        deployed, temperature, bias = deploy(network), bundle.card.temperature, bundle.card.bias
-        plain = temperature == 1 and not any(bias)
-        placed = (deployed if plain else Calibrated(deployed, temperature, bias)).to(_device(device))
-        return cls(bundle.id, bundle.preprocess, placed, threads=threads)
+        calibrated = Calibrated.of(deploy(network), bundle.card.temperature, bundle.card.bias)
+        return cls(bundle.id, bundle.preprocess, calibrated.to(_device(device)), threads=threads)
 
     @torch.inference_mode()
     def logits(self, crops: Crops) -> Float32[np.ndarray, "n k"]:

@@ -13,15 +13,20 @@ from mien.options import ReadOptions
 
 if TYPE_CHECKING:
     from mien.evaluation.compare import Comparison
+    from mien.evaluation.recipes import Recipes
 
 
-@command("mien compare default run1 --data fer2013.zip --split test --out compared")
+@command(
+    "mien compare default run1 --data fer2013.zip --split test --out compared",
+    "mien compare 'nano/seed*' 'base/seed*' --data fer2013.zip --split test --out recipes",
+)
 def compare(
     models: Annotated[
         list[str],
         typer.Argument(
             metavar="MODEL MODEL...",
-            help="Two or more model folders, folders of finished runs or built-in names.",
+            help="Two or more model folders, folders of finished runs or built-in names. A quoted pattern such as "
+            "'nano/seed*' names several runs of one recipe.",
         ),
     ],
     data: Data,
@@ -34,9 +39,10 @@ def compare(
     ] = 0,
     json_to: Json = None,
 ) -> None:
-    """Test which of several models is better on the same images.
+    """Test which of several models, or recipes, is better on the same images.
 
-    Paired tests say which differences are more than chance; the page also shows size and speed.
+    Paired tests say which differences are more than chance; the page also shows size and speed. Recipes
+    with several runs each are tested over runs and images together.
     """
     from mien.cli.progress import progress
     from mien.cli.terminal import give, say
@@ -90,7 +96,33 @@ def _print(comparison: Comparison) -> None:
     for model in models:
         for caveat in model.caveats:
             say(f"{model.name} {caveat}")
-    for pair in comparison.pairs:
+    if comparison.recipes.groups:
+        _print_recipes(comparison.recipes)
+    for pair in comparison.pairs if len(comparison.recipes.groups) < 2 else ():
         say(pair.meaning)
     if comparison.skipped:
         say(f"left out {len(comparison.skipped)} corrupt images: {', '.join(comparison.skipped)}")
+
+
+def _print_recipes(recipes: Recipes) -> None:
+    from mien.cli.terminal import print_table, say, shorten
+
+    rows = [
+        (
+            shorten(one.name, 32),
+            f"{len(one.models)}",
+            f"{one.accuracy:.1%}",
+            f"{100 * one.accuracy_sd:.1f}",
+            f"{one.macro_f1:.1%}",
+            f"{100 * one.macro_f1_sd:.1f}",
+        )
+        for one in recipes.groups
+    ]
+    say()
+    print_table(("recipe", "runs", "accuracy", "sd", "macro-F1", "sd"), rows, right=True)
+    say("mean and standard deviation of the runs, in points")
+    for one in recipes.groups:
+        if one.caveat:
+            say(f"{one.name}: {one.caveat}")
+    for pair in recipes.pairs:
+        say(pair.meaning)

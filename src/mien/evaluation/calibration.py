@@ -17,7 +17,7 @@ from mien.statistics import BINS, calibration_error
 
 with needs("report"):
     from scipy.optimize import minimize
-    from scipy.special import softmax
+    from scipy.special import log_softmax, softmax
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int, Num
@@ -56,16 +56,18 @@ def fit(
 ) -> tuple[float, Float[np.ndarray, " k"]]:
     """Return the temperature in `RANGE` and the biases at which the truth is most likely.
 
-    Convex in the inverse temperature and the biases, so there is one best answer.
+    Convex in the inverse temperature and the biases, so there is one best answer. The targets are those of one image
+    more than there are, of every class alike: of n images that are all right, the mean confidence becomes about
+    n / (n + 1), not 1 (Laplace's rule of succession).
     """
     n, k = logits.shape
-    given, target = logits.astype(np.float64), np.eye(k)[truth]
+    given, target = logits.astype(np.float64), (n * np.eye(k)[truth] + 1 / k) / (n + 1)
 
     def loss(parameters: Float[np.ndarray, " p"]) -> tuple[float, Float[np.ndarray, " p"]]:
         scale, bias = parameters[0], parameters[1:]
         moved = scale * given + bias
         wrong = softmax(moved, axis=1) - target
-        value = n * log_loss(moved, truth) + RIDGE * float(bias @ bias)
+        value = -float((target * log_softmax(moved, axis=1)).sum()) + RIDGE * float(bias @ bias)
         return value / n, np.concatenate([[(wrong * given).sum()], wrong.sum(axis=0) + 2 * RIDGE * bias]) / n
 
     bounds = [(1 / RANGE[1], 1 / RANGE[0]), *[(None, None)] * k]

@@ -23,6 +23,7 @@ from mien.evaluation.figures import GRID
 from mien.evaluation.latency import latencies_ms
 from mien.evaluation.paired import compare_pairs, pareto, resample
 from mien.evaluation.protocol import MOST_SEEN
+from mien.evaluation.recipes import Recipes, weigh_recipes
 from mien.options import ReadOptions
 from mien.results import COMPARISON_SCHEMA
 from mien.statistics import INTERVAL, RESAMPLES, Estimate, class_intervals, macro_f1, wilson
@@ -119,6 +120,8 @@ class Comparison:
     images: UInt8[np.ndarray, "p h w c"]
     """...and the pictures of the first of them."""
     skipped: tuple[str, ...]
+    recipes: Recipes = Recipes()
+    """Where several models are runs of one recipe: mean, spread and tests of the recipes."""
 
     def __repr__(self) -> str:
         """Return a summary."""
@@ -163,6 +166,7 @@ class Comparison:
             "together": self.together,
             "fronts": {cost: list(names) for cost, names in self.fronts.items()},
             "skipped": list(self.skipped),
+            "recipes": self.recipes.to_dict(),
         }
 
 
@@ -326,7 +330,11 @@ def _weigh(
         disputed=disputed,
         images=np.array(rows.images[disputed[:PICTURES]]),
         skipped=rows.skipped,
-    )
+        recipes=weigh_recipes(
+            [one.group for one in contenders], names, chosen == rows.truth,
+            [model.macro_f1.value for model in models], [one.group_caveat for one in contenders],
+        ),
+    )  # fmt: skip
 
 
 def _by_turns(

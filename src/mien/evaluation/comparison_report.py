@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def write_comparison(comparison: Comparison, out: Path) -> Path:
-    """Write ``compare.html``, ``compare.json``, four tables and ``figures/``.
+    """Write ``compare.html``, ``compare.json``, four tables (six with recipes) and ``figures/``.
 
     Returns the page.
 
@@ -86,6 +86,20 @@ def _tables(comparison: Comparison) -> dict[str, tuple[tuple[str, ...], list[tup
         "pairs": (("first", "second", *counts, *bounds, "agreement", "kappa", "meaning"), pairs),
         "per_class": (("class", "images", "figure", *names), list(_class_rows(comparison))),
         "answers": (("id", "truth", *names), list(_answer_rows(comparison))),
+        **(_recipe_tables(comparison) if comparison.recipes.groups else {}),
+    }
+
+
+def _recipe_tables(comparison: Comparison) -> dict[str, tuple[tuple[str, ...], list[tuple[Any, ...]]]]:
+    figures = ("accuracy", "accuracy_sd", "macro_f1", "macro_f1_sd")
+    groups = [(one.name, len(one.models), *(getattr(one, name) for name in figures), one.caveat)
+              for one in comparison.recipes.groups]  # fmt: skip
+    pairs = [(one.first, one.second, *one.accuracy, one.p, one.p_holm, one.degrees, one.meaning)
+             for one in comparison.recipes.pairs]  # fmt: skip
+    bounds = ("accuracy", "accuracy_low", "accuracy_high")
+    return {
+        "recipes": (("recipe", "runs", *figures, "caveat"), groups),
+        "recipe_pairs": (("first", "second", *bounds, "p", "p_holm", "degrees", "meaning"), pairs),
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import os
 import shlex
 from collections import Counter
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from mien.history import EpochRow, read_csv
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+    from typing import Any
 
     import numpy as np
     from jaxtyping import Int
@@ -42,6 +45,8 @@ class Past:
     """Whose images chose the epoch, or an ensemble's weights."""
     validation_accuracy: float | None = None
     history: tuple[EpochRow, ...] = ()
+    seed: int | None = None
+    """Of the training run."""
 
 
 @dataclass(frozen=True)
@@ -57,27 +62,38 @@ class Contender:
     past: Past = Past()
     learnt: Int[np.ndarray, " m"] | None = None
     """Keys of the pictures it has learnt, sorted."""
+    group: str = ""
+    """The recipe of which it is one of several runs: the pattern that named them, or what their folders share."""
+    group_caveat: str = ""
+    """Why the models of its group may not be runs of one recipe."""
 
 
 def enter(models: Sequence[str]) -> tuple[Contender, ...]:
     """Load the models a user names; where names collide, their folders tell them apart.
 
+    A name may be a pattern such as ``a/seed*``: all folders that it matches are runs of one recipe.
+
     Raises:
-        ConfigError: fewer than two, or one named twice.
+        ConfigError: fewer than two, one named twice, or a pattern that matches fewer than two.
         BundleError: missing, damaged, foreign, or a run that has not ended.
         DataError: a run's history is damaged.
     """
-    if len(models) < 2:
+    found = [(folder, group) for model in models for folder, group in _expanded(model)]
+    if len(found) < 2:
         raise ConfigError(
-            f"a comparison needs two models or more, got {len(models)}: name another; `mien evaluate` judges one"
+            f"a comparison needs two models or more, got {len(found)}: name another; `mien evaluate` judges one"
         )
+    models, patterns = [model for model, _ in found], [pattern for _, pattern in found]
     folders = [bundle.find(model).resolve() for model in models]
     for folder, count in Counter(folders).items():
         if count > 1:
             same = [model for model, found in zip(models, folders, strict=True) if found == folder]
             raise ConfigError(f"{' and '.join(same)} are one model, named {count} times: name each once")
     bundles = [bundle.load(model) for model in models]
-    names = distinct_names([one.card for one in bundles], folders)
+    cards = [one.card for one in bundles]
+    names, groups = distinct_names(cards, folders), _groups(models, patterns, cards)
+    caveats = {group: _differences([card for card, own in zip(cards, groups, strict=True) if own == group])
+               for group in set(groups) if group}  # fmt: skip
     return tuple(
         Contender(
             name,
@@ -87,9 +103,67 @@ def enter(models: Sequence[str]) -> tuple[Contender, ...]:
             one.card.parameters,
             _past(one.card, folder / bundle.RUN / "history.csv"),
             keys_learnt(one),
+            group,
+            caveats.get(group, ""),
         )
-        for name, model, one, folder in zip(names, models, bundles, folders, strict=True)
+        for name, model, one, folder, group in zip(names, models, bundles, folders, groups, strict=True)
     )
+
+
+def _expanded(model: str) -> list[tuple[str, str]]:
+    """Return the model and no pattern, or each folder that a pattern matches and the pattern.
+
+    Raises:
+        ConfigError: a pattern that matches fewer than two folders.
+    """
+    if not glob.has_magic(model) or os.path.isdir(model):  # noqa: PTH112 - never raises, whatever the name
+        return [(model, "")]
+    folders = sorted(path for path in glob.glob(model) if os.path.isdir(path))  # noqa: PTH112, PTH207
+    if len(folders) < 2:
+        count = "one folder" if folders else "no folder"
+        raise ConfigError(
+            f"{model!r} matches {count}: a pattern names two or more runs of one recipe, such as 'nano/seed*'"
+        )
+    return [(folder, model) for folder in folders]
+
+
+def _groups(models: Sequence[str], patterns: Sequence[str], cards: Sequence[Card]) -> list[str]:
+    """Return the recipe of each model that has siblings: its pattern, else what is common to their paths and ``*``.
+
+    A shell expands a pattern without quotes. So models that were named alone belong together, too, if their
+    options differ in the seed alone.
+    """
+    alike: dict[str, list[int]] = {}
+    for place, (card, pattern) in enumerate(zip(cards, patterns, strict=True)):
+        if not pattern and card.architecture != bundle.ENSEMBLE:
+            alike.setdefault(repr((_options(card), card.data.fingerprint)), []).append(place)
+    groups = list(patterns)
+    for places in alike.values():
+        seeds = {cards[place].recipe.get("seed") for place in places}
+        if len(places) > 1 and len(seeds) == len(places):  # a calibrated copy has the seed of its original
+            shared = os.path.commonprefix([models[place] for place in places])  # noqa: RUF071 - of characters
+            name = (
+                f"{shared}*" if shared and f"{shared}*" not in groups else f"{models[places[0]]} and others"
+            )
+            for place in places:
+                groups[place] = name
+    return groups
+
+
+def _options(card: Card) -> dict[str, Any]:
+    return {name: value for name, value in sorted(card.recipe.items()) if name != "seed"}
+
+
+def _differences(cards: Sequence[Card]) -> str:
+    """Say in which options models that should be runs of one recipe differ, beside the seed; empty: in none."""
+    options = [_options(card) for card in cards]
+    known = {name for own in options for name in own}
+    differ = sorted(name for name in known if any(own.get(name) != options[0].get(name) for own in options))
+    if len({card.data.fingerprint for card in cards}) > 1:
+        differ.append("the dataset")
+    if not differ and len({card.recipe.get("seed") for card in cards}) < len(cards):
+        return "some of its runs have the same seed"
+    return f"its runs differ in more than the seed: {', '.join(differ)}" if differ else ""
 
 
 def distinct_names(cards: Sequence[Card], folders: Sequence[Path]) -> list[str]:
@@ -151,7 +225,7 @@ def _past(card: Card, history: Path) -> Past:
     rows = tuple(read_csv(history)) if history.is_file() else ()
     judged = str(card.recipe.get("rule")) if card.architecture == bundle.ENSEMBLE else "kept_val_accuracy"
     kept = next((row for row in rows if row.epoch == training.kept_epoch), None)
-    chosen = next((score.split for score in card.scores if score.protocol == CHOSEN), None)
+    chosen = next((score.split for score in card.scores if score.protocol.startswith(CHOSEN)), None)
     return Past(
         data=card.data.name or None,
         labels_option=_option(card.command, "--labels"),
@@ -161,6 +235,7 @@ def _past(card: Card, history: Path) -> Past:
         validation_split=training.validation_split or training.split or chosen,
         validation_accuracy=kept.val_accuracy if kept else getattr(training, judged, None),
         history=rows,
+        seed=card.recipe.get("seed"),
     )
 
 

@@ -13,13 +13,15 @@ import torch
 from safetensors.torch import save as to_safetensors
 
 from mien import bundle, files
-from mien.card import Training, data_facts, versions
+from mien.card import Calibration, Training, data_facts, versions
 from mien.classifiers.onnx_runtime import open_graph
+from mien.classifiers.torch_module import Calibrated
 from mien.config import facts_of
 from mien.data.duplicates import picture_keys, to_bytes
-from mien.errors import BundleError
+from mien.errors import BundleError, DataError
 from mien.evaluation.protocol import CHOSEN, READ_ONCE, keys_learnt, protocols, scores
 from mien.exporting.onnx import check_parity, export_onnx
+from mien.exporting.temperature import calibrated
 from mien.networks.plain import deploy
 from mien.options import check_choice
 from mien.results import ModelId
@@ -28,6 +30,7 @@ from mien.training.transfer import origin, parents
 
 if TYPE_CHECKING:
     from jaxtyping import Int
+    from torch import nn
 
     from mien.bundle import Bundle
     from mien.config import Recipe
@@ -36,14 +39,18 @@ if TYPE_CHECKING:
 PARITY_IMAGES = 512
 WATCHED = "judged after every epoch; nothing was chosen on it, the last epoch was kept"
 CHOSEN_BEFORE = "a model that this one learnt from was chosen on this split"
+FITTED = "; temperature and class biases were fitted to it"
+TEST = "test"
+"""The split to which nothing is ever fitted, even where a recipe judges every epoch on it."""
 
 
 def finish(
     trained: Trained, out: str | Path, *, fingerprint: str = "", score: str = "all", command: str = ""
 ) -> Path:
-    """Draw the history, export, prove, judge and write a bundle; returns `out`.
+    """Draw the history, export, calibrate, prove, judge and write a bundle; returns `out`.
 
-    Scores come from the ONNX graph, which is what will be used.
+    Scores come from the ONNX graph, which is what will be used. Temperature and class biases are fitted to the
+    images that judged every epoch, unless these are the test images or too few; the card says which.
 
     Args:
         trained: what `fit` returned.
@@ -66,17 +73,16 @@ def finish(
     chosen[run.validation_split] = CHOSEN if chooses(recipe) else WATCHED
     title = f"{recipe.network} on {Path(data.source).name}"
     write_plot(out / "run" / "history.png", run.history, run.kept, title)
-    judged = protocols(data, learnt_here, chosen)
-    if score == "validation":
-        judged = {run.validation_split: judged[run.validation_split]}
-    judged = {split: protocol + (_read_before(out, split, fingerprint) if protocol == READ_ONCE else "")
-              for split, protocol in judged.items()}  # fmt: skip
     deployed = deploy(network)
-    graph = export_onnx(deployed, preprocess, data.labels)
+    graph, calibration = _calibrated(export_onnx(deployed, preprocess, data.labels), run, fingerprint)
     identity = ModelId(out.resolve().name, files.sha256(graph), data.labels)
-    rows = data.rows(run.validation_split)
-    some = rows[:: max(1, len(rows) // PARITY_IMAGES)]  # sources sort by class: take some of each
-    difference = check_parity(deployed, graph, identity, preprocess, data.images[some])
+    difference = _parity(
+        Calibrated.of(deployed, calibration.temperature, calibration.bias), graph, identity, run
+    )
+    judged = protocols(data, learnt_here, chosen)
+    judged = {run.validation_split: judged[run.validation_split]} if score == "validation" else judged
+    for split, protocol in judged.items():
+        judged[split] += _remark(out, split, protocol, fingerprint, calibration)
     made = bundle.Card(
         name=identity.name,
         architecture=recipe.network,
@@ -92,6 +98,7 @@ def finish(
         ),
         versions=versions(),
         scores=scores(open_graph(identity, preprocess, graph), data, judged),
+        calibration=calibration,
     )
     weights = to_safetensors({name: value.contiguous() for name, value in network.state_dict().items()})
     learnt = to_bytes(_learnt_keys(trained, before))
@@ -107,10 +114,45 @@ def _learnt_keys(trained: Trained, before: list[Bundle]) -> Int[np.ndarray, " n"
     return np.concatenate([own, *(keys for one in before if (keys := keys_learnt(one)) is not None)])
 
 
+def _calibrated(graph: bytes, run: Trained, fingerprint: str) -> tuple[bytes, Calibration]:
+    """Fit a temperature and a bias of each class to the images that judged every epoch, or say why not."""
+    split, data = run.validation_split, run.data
+    if split == TEST:
+        return graph, Calibration(
+            unfitted=f"every epoch was judged on {split}, to which nothing may be fitted"
+        )
+    rows = data.select(split)
+    if absent := [label for label, n in zip(data.labels, rows.targets.sum(axis=0), strict=True) if not n]:
+        return graph, Calibration(unfitted=f"no image of {split} shows {', '.join(absent)}")
+    plain = ModelId("plain", files.sha256(graph), data.labels)
+    try:
+        made, found = calibrated(
+            graph, open_graph(plain, run.recipe.input, graph).logits(rows.images), rows.truth
+        )
+    except DataError as error:
+        return graph, Calibration(unfitted=f"the images of {split}: {error}")
+    where = {"split": split, "data": Path(data.source).name, "fingerprint": fingerprint}
+    return made, Calibration(**where, **found.to_dict(), own_bias=found.bias)
+
+
 def chooses(recipe: Recipe) -> bool:
     """Say whether the validation images choose anything: the kept epoch, the last one, or a rate."""
     rule = recipe.validation
     return rule.keep == "best" or rule.patience_epochs > 0 or recipe.optim.schedule == "plateau"
+
+
+def _parity(network: nn.Module, graph: bytes, identity: ModelId, run: Trained) -> float:
+    """Return how far the graph that ships differs from torch, on images of every class."""
+    rows = run.data.rows(run.validation_split)
+    some = rows[:: max(1, len(rows) // PARITY_IMAGES)]  # sources sort by class
+    return check_parity(network, graph, identity, run.recipe.input, run.data.images[some])
+
+
+def _remark(out: Path, split: str, protocol: str, fingerprint: str, calibration: Calibration) -> str:
+    """Return what is to be added to a split's protocol."""
+    if split == calibration.split:
+        return FITTED
+    return _read_before(out, split, fingerprint) if protocol == READ_ONCE else ""
 
 
 def _read_before(out: Path, split: str, fingerprint: str) -> str:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from mien.card import Card, Score
+    from mien.card import Calibration, Card, Score
     from mien.history import EpochRow
 
 MOST_ANSWERS = 0.85
@@ -33,6 +33,7 @@ def summary(card: Card, history: Sequence[EpochRow], out: Path, data: str) -> li
         (one for one in card.scores if one.split == run.validation_split and one.tta == "none"), None
     )
     lines += warnings(judged, card.labels) if judged else []
+    lines += _calibration(card.calibration)
     where = shlex.quote(str(out))
     split = "test" if any(score.split == "test" for score in card.scores) else run.validation_split
     report = f"mien evaluate {where} --data {shlex.quote(data)} --split {split} --out report"
@@ -49,6 +50,15 @@ def _accuracy(score: Score) -> str:
         f"{score.split}: accuracy {score.accuracy:.1%} (95 % interval {low:.1%} to {high:.1%}, n = {score.n:,}), "
         f"macro-F1 {score.macro_f1:.3f}; {score.protocol}"
     )
+
+
+def _calibration(facts: Calibration) -> list[str]:
+    if facts.split is None or facts.ece is None or facts.ece_calibrated is None:
+        return [f"probabilities are not calibrated: {facts.unfitted}"] if facts.unfitted else []
+    return [
+        f"calibrated on {facts.n:,} images of {facts.split}: calibration error there {facts.ece:.1%} before, "
+        f"{facts.ece_calibrated:.1%} after (cross-validated); temperature {facts.temperature:.2f}, a bias a class"
+    ]
 
 
 def warnings(score: Score, labels: Sequence[str]) -> list[str]:
