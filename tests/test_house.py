@@ -31,7 +31,7 @@ FLOORS = [
         "sinks",
         "tracking",
     },
-    {"serve"},
+    {"serve", "scale"},
     {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -45,6 +45,7 @@ TORCH_FREE = {
     "sinks",
     "tracking",
     "serve",
+    "scale",
     "cli",
     *FLOORS[0],
     *FLOORS[1],
