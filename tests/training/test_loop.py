@@ -20,7 +20,7 @@ from mien.config import Recipe, read_recipe
 from mien.data.synthetic import draw_dataset
 from mien.errors import ConfigError, DataError, OutputError, TrainingError
 from mien.evaluation.calibration import calibrate
-from mien.export.temperature import without_temperature
+from mien.exporting.temperature import without_temperature
 from mien.training import fit, loop
 from mien.training.loop import train
 from mien.training.summary import summary
