@@ -21,6 +21,7 @@ FLOORS = [
     {"data", "networks", "vision"},
     {"classifiers", "detectors"},
     {
+        "audit",
         "training",
         "faces",
         "evaluation",
@@ -36,6 +37,7 @@ FLOORS = [
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 TORCH_FREE = {
+    "audit",
     "data",
     "vision",
     "detectors",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli.audit import audit, split
 from mien.cli.command import DATA_HELP, Json, Settings, command, group, out_option
 from mien.errors import ConfigError
 from mien.options import ReadOptions
@@ -138,6 +139,6 @@ def _print_skipped(skipped: tuple[str, ...]) -> None:
 
 
 data = group(
-    {"info": info, "convert": convert, "preview": preview},
-    "Look at a dataset, pack it, preview augmentation.",
+    {"info": info, "audit": audit, "split": split, "convert": convert, "preview": preview},
+    "Look at a dataset, audit and split it, pack it, preview augmentation.",
 )
