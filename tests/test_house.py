@@ -21,7 +21,7 @@ FLOORS = [
     {"data", "networks", "vision"},
     {"classifiers", "detectors"},
     {
-        "audit",
+        "auditing",
         "training",
         "faces",
         "evaluation",
@@ -37,7 +37,7 @@ FLOORS = [
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 TORCH_FREE = {
-    "audit",
+    "auditing",
     "data",
     "vision",
     "detectors",

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mien.audit.audit import audit_dataset
+    from mien.auditing.audit import audit
     from mien.classifiers import Classifier, load_classifier
     from mien.config import read_recipe
     from mien.data.dataset import FaceDataset
@@ -49,7 +49,7 @@ _HOMES = {
     "ReadOptions": "mien.options",
     "Tracker": "mien.tracking.tracker",
     "annotate": "mien.vision.draw",
-    "audit_dataset": "mien.audit.audit",
+    "audit": "mien.auditing.audit",
     "compare": "mien.evaluation.compare",
     "evaluate": "mien.evaluation.evaluate",
     "export": "mien.exporting",
@@ -83,7 +83,7 @@ __all__ = [
     "Tracker",
     "__version__",
     "annotate",
-    "audit_dataset",
+    "audit",
     "compare",
     "evaluate",
     "export",

@@ -13,7 +13,7 @@ from mien.errors import ConfigError
 from mien.options import ReadOptions, check_choices, option
 
 if TYPE_CHECKING:
-    from mien.audit.audit import Audit
+    from mien.auditing.audit import Audit
     from mien.cli.progress import Progress
     from mien.data.folding import Folds
 
@@ -80,8 +80,8 @@ def audit(
 
     Writes one page that shows the worst and one table that lists everything. Needs the extra `report`.
     """
-    from mien.audit.clean import check_target, write_cleaned
-    from mien.audit.page import write_audit
+    from mien.auditing.clean import check_target, write_cleaned
+    from mien.auditing.page import write_audit
     from mien.cli.progress import progress
     from mien.cli.terminal import give, say
     from mien.files import make_folder
@@ -110,21 +110,15 @@ def _shape(out: Path | None, shape: tuple[int, ...]) -> str:
 
 
 def _look(path: str, reading: ReadOptions, looks: Looks, cleaned: Fix, bar: Progress) -> Audit:
-    from mien import bundle
-    from mien.audit.audit import audit_dataset
-    from mien.classifiers import load_classifier
+    from mien.auditing.audit import audit as look
     from mien.data.packed import scratch
     from mien.detectors import open_detector
-    from mien.evaluation.protocol import keys_learnt
 
-    classifier = load_classifier(looks.model) if looks.model else None
-    keeps_keys = looks.model and not looks.model.endswith(".onnx")
     on_disk: dict[str, Any] = {"allocate": scratch(cleaned.fix.resolve().parent)} if cleaned.fix else {}
-    return audit_dataset(
+    return look(
         path,
-        options=reading,
-        classifier=classifier,
-        learnt=keys_learnt(bundle.load(looks.model)) if keeps_keys and looks.model else None,
+        reading=reading,
+        model=looks.model,
         detector=open_detector(looks.detector, looks.detector_weights) if looks.detector else None,
         preprocess=_packed_as(cleaned),
         draws=cleaned.fix is not None,
@@ -158,7 +152,7 @@ def _steps(bar: Progress) -> Any:
 
 
 def _print(found: Audit) -> None:
-    from mien.audit.page import sentence
+    from mien.auditing.page import sentence
     from mien.cli.command import note_line
     from mien.cli.terminal import print_table, say
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mien.audit.findings import (
+from mien.auditing.findings import (
     ALMOST_BLANK,
     BLANK,
     CONFLICT,
@@ -16,8 +16,8 @@ from mien.audit.findings import (
     VOTES,
     Finding,
 )
-from mien.audit.plan import labels_of, tally
-from mien.audit.votes import shown_votes, voted_otherwise
+from mien.auditing.plan import labels_of, tally
+from mien.auditing.votes import shown_votes, voted_otherwise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Int, Shaped
 
-    from mien.audit.copies import Copies, Grouping
-    from mien.audit.doubt import Doubts
-    from mien.audit.measure import Measured
+    from mien.auditing.copies import Copies, Grouping
+    from mien.auditing.doubt import Doubts
+    from mien.auditing.measure import Measured
     from mien.data.dataset import FaceDataset
 
 

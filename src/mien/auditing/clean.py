@@ -16,7 +16,7 @@ from mien.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mien.audit.audit import Audit
+    from mien.auditing.audit import Audit
     from mien.data.dataset import FaceDataset
 
 PACKED, LIST = ".npz", ".csv"

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from mien.audit.findings import CONFLICT, DOUBT, DUPLICATE, LEAK, NEAR, VOTES
-from mien.audit.plan import labels_of, tally
-from mien.audit.votes import shown_votes, voted_otherwise
+from mien.auditing.findings import CONFLICT, DOUBT, DUPLICATE, LEAK, NEAR, VOTES
+from mien.auditing.plan import labels_of, tally
+from mien.auditing.votes import shown_votes, voted_otherwise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from jaxtyping import Int, UInt8
 
-    from mien.audit.copies import Copies, Grouping
-    from mien.audit.doubt import Doubts
-    from mien.audit.measure import Measured
+    from mien.auditing.copies import Copies, Grouping
+    from mien.auditing.doubt import Doubts
+    from mien.auditing.measure import Measured
 
 CARDS, DOUBTFUL = 12, 48
 """Most cards of a kind, and of doubtful labels and of votes, which a person has to judge."""

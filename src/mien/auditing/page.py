@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mien import files
-from mien.audit.findings import KINDS, Finding
+from mien.auditing.findings import KINDS, Finding
 from mien.evaluation.render import page, png_source, table
 from mien.palette import colours, hex_code
 
 if TYPE_CHECKING:
-    from mien.audit.audit import Audit
+    from mien.auditing.audit import Audit
 
 PAGE, TABLE = "audit.html", "findings.csv"
 PAIRS = 12
@@ -47,7 +47,7 @@ def rendered(audit: Audit) -> str:
     }
     return page(
         "audit.html.j2",
-        "mien.audit",
+        "mien.auditing",
         audit=audit,
         name=Path(audit.source).name,
         kinds=KINDS,

@@ -1,35 +1,39 @@
-"""`audit_dataset`: look at every image of a dataset and say what is wrong with it."""
+"""`audit`: look at every image of a dataset and say what is wrong with it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mien.audit.copies import Copies, Grouping, find_copies
-from mien.audit.findings import KINDS, Finding
-from mien.audit.judge import judge_labels
-from mien.audit.listing import of_corrupt, of_groups, of_images, of_labels
-from mien.audit.looks import almost_blank, blank, odd_looks, without_face
-from mien.audit.measure import Measured, measure
-from mien.audit.plan import drops, labels_of, told
-from mien.audit.sheets import Card, sheets
-from mien.audit.votes import leaders
+from mien import bundle
+from mien.auditing.copies import Copies, Grouping, find_copies
+from mien.auditing.findings import KINDS, Finding
+from mien.auditing.judge import judge_labels
+from mien.auditing.listing import of_corrupt, of_groups, of_images, of_labels
+from mien.auditing.looks import almost_blank, blank, odd_looks, without_face
+from mien.auditing.measure import Measured, measure
+from mien.auditing.plan import drops, labels_of, told
+from mien.auditing.sheets import Card, sheets
+from mien.auditing.votes import leaders
+from mien.classifiers import load_classifier
 from mien.data.balance import class_counts
 from mien.data.read import in_memory
 from mien.data.reading import ReadOptions
 from mien.data.survey import warnings_of
+from mien.detectors import open_detector
+from mien.evaluation.protocol import keys_learnt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     import numpy as np
     from jaxtyping import Int, Num, UInt8
 
-    from mien.audit.doubt import Doubts
-    from mien.audit.measure import Corrupt, Step
+    from mien.auditing.doubt import Doubts
+    from mien.auditing.measure import Corrupt, Step
     from mien.classifiers import Classifier
     from mien.data.dataset import FaceDataset
     from mien.detectors import FaceDetector
@@ -39,7 +43,7 @@ AUDIT_SCHEMA = "mien.audit/1"
 _DEFAULT = ReadOptions()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Audit:
     """What is wrong with a dataset. `data` has the images that could be decoded, fitted to a model's input."""
 
@@ -48,7 +52,7 @@ class Audit:
     findings: tuple[Finding, ...]
     """Sorted by kind, the gravest first; doubtful labels begin with the most doubtful one."""
     dropped: tuple[str, ...]
-    """Why a cleaned set leaves out each row of `data` (`mien.audit.plan.RULE`); an empty text keeps it."""
+    """Why a cleaned set leaves out each row of `data` (`mien.auditing.plan.RULE`); an empty text keeps it."""
     groups: dict[str, dict[str, int]]
     """Groups of each kind: how many, of how many images, across splits, with different labels."""
     doubts: Doubts | None
@@ -65,6 +69,11 @@ class Audit:
     """Fraction and seed of the split val that a cleaned set draws where the source names none."""
     boxes: Num[np.ndarray, "n 4"] | None
     """Of the faces in their photos, where the source has some."""
+
+    def __repr__(self) -> str:
+        """Return a summary of one line."""
+        found = ", ".join(f"{kind} {count:,}" for kind, count in self.found.items()) or "nothing found"
+        return f"Audit({self.source}, {len(self.data):,} images; {found})"
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -142,14 +151,13 @@ class Audit:
         }
 
 
-def audit_dataset(
+def audit(
     data: str | Path | FaceDataset,
     *,
-    options: ReadOptions = _DEFAULT,
-    classifier: Classifier | None = None,
+    reading: ReadOptions = _DEFAULT,
+    model: Classifier | str | Path | None = None,
     probs: Num[np.ndarray, "n k"] | None = None,
-    learnt: Int[np.ndarray, " m"] | None = None,
-    detector: FaceDetector | None = None,
+    detector: FaceDetector | str | None = None,
     preprocess: Preprocess | None = None,
     allocate: Callable[[tuple[int, int, int, int]], UInt8[np.ndarray, "n s s c"]] = in_memory,
     draws: bool = False,
@@ -157,33 +165,36 @@ def audit_dataset(
 ) -> Audit:
     """Look at every image of a dataset and say what is wrong with it; nothing is written.
 
-    Labels are judged by `probs`, else by `classifier`, else by a quick model that is trained here in folds.
+    ``mien.audit("fer2013.zip").found``
+
+    Labels are judged by `probs`, else by `model`, else by a quick model that is trained here in folds.
 
     Args:
-        data: a path, or a dataset in memory.
-        options: how the path is read. Votes stay beside the labels.
-        classifier: a model that judges the labels.
+        data: a dataset, or what `mien.read_dataset` can read.
+        reading: how `data` is read, where it is a path. Votes stay beside the labels.
+        model: judges the labels: a classifier, or what `mien.load_classifier` can load.
         probs: probabilities of a model that has not learnt the row that it answers, such as out-of-fold ones; one
             row for each image, columns in the order of the dataset's labels.
-        learnt: keys of the images that `classifier` was trained on (`mien.data.duplicates.picture_keys`), so that
-            the audit can say how many it knows.
-        detector: looks for a face in each image.
-        preprocess: what the images of `Audit.data` are fitted to; by default to what a packed set has, what
-            `classifier` takes, or 48-pixel grey.
+        detector: looks for a face in each image: a detector, or a name that `mien.open_detector` knows.
+        preprocess: what the images of `Audit.data` are fitted to; by default to what a packed set
+            has, what `model` takes, or 48-pixel grey.
         allocate: makes the array of the fitted images; by default in memory.
-        draws: a cleaned set will be written (`mien.audit.clean`). A split val is drawn for it where the source names
+        draws: a cleaned set will be written (`mien.auditing.clean`). A split val is drawn for it where the source names
             none; otherwise options that say how it is drawn are refused.
         step: called with what is being done, how many images are done, and of how many.
 
     Raises:
-        ConfigError: an option that has no effect here.
+        BundleError: no such model.
+        ConfigError: an option that has no effect here, or no such detector.
         DataError: as `read_dataset`, but corrupt images are findings; or `probs` do not fit.
         MissingExtra: the quick model needs the extra ``report``.
     """
+    classifier, learnt = _loaded(model)
+    detector = open_detector(detector) if isinstance(detector, str) else detector
     if preprocess is None and classifier and not draws:
         preprocess = classifier.preprocess
     with ExitStack() as stack:
-        measured = measure(data, options, preprocess, stack, step, allocate=allocate, draws=draws)
+        measured = measure(data, reading, preprocess, stack, step, allocate=allocate, draws=draws)
         step("looking for duplicates", 0, 1)
         copies = find_copies(measured)
         shows = ~blank(measured) & ~almost_blank(measured)
@@ -191,7 +202,17 @@ def audit_dataset(
             measured, copies.together, shows, step, classifier=classifier, probs=probs, learnt=learnt
         )
         odd = [*odd_looks(measured), *(without_face(measured, detector, step) if detector else ())]
-        return _audited(measured, copies, judgement, odd, (options.val_fraction, options.split_seed))
+        return _audited(measured, copies, judgement, odd, (reading.val_fraction, reading.split_seed))
+
+
+def _loaded(
+    model: Classifier | str | Path | None,
+) -> tuple[Classifier | None, Int[np.ndarray, " m"] | None]:
+    """Return the classifier, and the keys of the images it has learnt where it keeps them."""
+    if not isinstance(model, str | Path):
+        return model, None
+    classifier = load_classifier(model)
+    return classifier, None if str(model).endswith(".onnx") else keys_learnt(bundle.load(model))
 
 
 def _audited(

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from mien.audit.findings import ALMOST_BLANK, BLANK, COLOUR, NO_FACE, SIZE
+from mien.auditing.findings import ALMOST_BLANK, BLANK, COLOUR, NO_FACE, SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jaxtyping import Bool, UInt8
 
-    from mien.audit.measure import Measured, Step
+    from mien.auditing.measure import Measured, Step
     from mien.detectors import FaceDetector
 
 BLANK_SPREAD = 2.0

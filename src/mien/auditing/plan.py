@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mien.audit.copies import exposed
-from mien.audit.findings import BLANK, CONFLICT, DUPLICATE, LEAK
-from mien.audit.looks import blank
+from mien.auditing.copies import exposed
+from mien.auditing.findings import BLANK, CONFLICT, DUPLICATE, LEAK
+from mien.auditing.looks import blank
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jaxtyping import Int, Shaped
 
-    from mien.audit.copies import Copies
-    from mien.audit.measure import Measured
+    from mien.auditing.copies import Copies
+    from mien.auditing.measure import Measured
 
 RULE = {
     BLANK: "blank images",

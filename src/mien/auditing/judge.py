@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mien.audit.doubt import Doubts, doubts
+from mien.auditing.doubt import Doubts, doubts
 from mien.classifiers import probabilities
 from mien.data.duplicates import are_duplicates
 from mien.errors import DataError
@@ -14,7 +14,7 @@ from mien.errors import DataError
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int, Num, UInt8
 
-    from mien.audit.measure import Measured, Step
+    from mien.auditing.measure import Measured, Step
     from mien.classifiers import Classifier
     from mien.data.dataset import FaceDataset
 
@@ -53,7 +53,7 @@ def judge_labels(
         judged = labelled & known[data.truth]
         said = _unknown(classifier, data, known) + _learnt(classifier, crops, learnt)
         return (doubts(answers, data.truth, judged) if judged.any() else None), classifier.id.name, said
-    from mien.audit.quick import can_judge, out_of_fold
+    from mien.auditing.quick import can_judge, out_of_fold
 
     judged = can_judge(data.truth, groups, labelled, len(data.labels))
     if not judged.any():

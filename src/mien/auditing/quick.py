@@ -21,7 +21,7 @@ with needs("report"):
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Int, UInt8
 
-    from mien.audit.measure import Step
+    from mien.auditing.measure import Step
 
 FOLDS = 5
 FEWEST = 20

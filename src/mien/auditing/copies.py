@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Int, Shaped
 
-    from mien.audit.measure import Measured
+    from mien.auditing.measure import Measured
 
 PROTECTED = ("test", "val", "train")
 """Where a group stands in several splits, its images stay in the first of these; other splits come last."""
