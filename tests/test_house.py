@@ -21,6 +21,7 @@ FLOORS = [
     {"data", "networks", "vision"},
     {"classifiers", "detectors"},
     {
+        "auditing",
         "training",
         "faces",
         "evaluation",
@@ -37,6 +38,7 @@ FLOORS = [
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 TORCH_FREE = {
+    "auditing",
     "data",
     "vision",
     "detectors",

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mien.auditing.audit import audit
     from mien.classifiers import Classifier, load_classifier
     from mien.config import read_recipe
     from mien.data.dataset import FaceDataset
@@ -48,6 +49,7 @@ _HOMES = {
     "ReadOptions": "mien.options",
     "Tracker": "mien.tracking.tracker",
     "annotate": "mien.vision.draw",
+    "audit": "mien.auditing.audit",
     "compare": "mien.evaluation.compare",
     "evaluate": "mien.evaluation.evaluate",
     "export": "mien.exporting",
@@ -81,6 +83,7 @@ __all__ = [
     "Tracker",
     "__version__",
     "annotate",
+    "audit",
     "compare",
     "evaluate",
     "export",

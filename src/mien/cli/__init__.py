@@ -24,7 +24,7 @@ COMMANDS = {
         "serve": "Answer HTTP requests: find faces in pictures and classify their expressions.",
     },
     "Train a model": {
-        "data": "Look at a dataset, cut faces out of photos, pack it, preview augmentation.",
+        "data": "Look at a dataset, audit and split it, cut faces out of photos, pack it, preview augmentation.",
         "recipes": "List the shipped training recipes, or show one.",
         "train": "Train a network on a dataset and write its model folder.",
         "detector": "Train a face detector on drawn scenes.",

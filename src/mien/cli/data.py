@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli.audit import audit, split
 from mien.cli.command import DATA_HELP, Json, Settings, command, group, out_option
 from mien.cli.crop import crop
 from mien.errors import ConfigError
@@ -147,6 +148,6 @@ def _print_skipped(skipped: tuple[str, ...]) -> None:
 
 
 data = group(
-    {"info": info, "convert": convert, "crop": crop, "preview": preview},
-    "Look at a dataset, cut faces out of photos, pack it, preview augmentation.",
+    {"info": info, "audit": audit, "split": split, "crop": crop, "convert": convert, "preview": preview},
+    "Look at a dataset, audit and split it, cut faces out of photos, pack it, preview augmentation.",
 )

