@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mien.predictions import ImageResult
     from mien.preprocess import Preprocess
     from mien.results import EvalReport, Face, FaceResult
+    from mien.saliency.explain import explain
     from mien.tracking.tracker import Tracker
     from mien.training.fit import fit
     from mien.training.loop import train
@@ -47,6 +48,7 @@ _HOMES = {
     "Tracker": "mien.tracking.tracker",
     "annotate": "mien.vision.draw",
     "evaluate": "mien.evaluation.evaluate",
+    "explain": "mien.saliency.explain",
     "fit": "mien.training.fit",
     "frames": "mien.vision.frames",
     "load_classifier": "mien.classifiers",
@@ -78,6 +80,7 @@ __all__ = [
     "__version__",
     "annotate",
     "evaluate",
+    "explain",
     "fit",
     "frames",
     "load_classifier",
