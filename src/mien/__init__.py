@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mien.predictions import ImageResult
     from mien.preprocess import Preprocess
     from mien.results import EvalReport, Face, FaceResult
+    from mien.saliency.explain import explain
     from mien.tracking.tracker import Tracker
     from mien.training.fit import fit
     from mien.training.loop import train
@@ -53,6 +54,7 @@ _HOMES = {
     "compare": "mien.evaluation.compare",
     "evaluate": "mien.evaluation.evaluate",
     "export": "mien.exporting",
+    "explain": "mien.saliency.explain",
     "fit": "mien.training.fit",
     "frames": "mien.vision.frames",
     "load_classifier": "mien.classifiers",
@@ -86,6 +88,7 @@ __all__ = [
     "audit",
     "compare",
     "evaluate",
+    "explain",
     "export",
     "fit",
     "frames",

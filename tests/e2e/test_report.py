@@ -98,7 +98,7 @@ def test_calibrate_in_place_and_what_it_refuses(tmp_path, tiny_bundle):
     assert "a probability from 0 to 1, got 2" in refused("predict", "sample", "--uncertain-below", "2")
 
 
-@pytest.mark.parametrize("words", [["--end-to-end"], ["--corruptions"]])
+@pytest.mark.parametrize("words", [["--end-to-end"], ["--corruptions"], ["--explain"]])
 def test_parts_of_a_report_need_a_place(words, tiny_bundle):
     assert f"{words[0]} belongs to the full report" in refused(
         "evaluate", tiny_bundle, "--data", "synthetic", "--split", "test", *words

@@ -21,6 +21,7 @@ from mien.errors import did_you_mean
 COMMANDS = {
     "Use a model": {
         "predict": "Find the faces in photos and videos and classify their expressions.",
+        "explain": "Show which places of a face its label depends on.",
         "serve": "Answer HTTP requests: find faces in pictures and classify their expressions.",
     },
     "Train a model": {

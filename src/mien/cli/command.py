@@ -78,6 +78,14 @@ def out_option(meaning: str, *, metavar: str = "FOLDER") -> Any:
     return typer.Option("--out", "-o", metavar=metavar, help=meaning)
 
 
+def with_sample(sources: Sequence[str]) -> list[str]:
+    """Return the sources with the path of the photo that comes with mien in place of the word `sample`."""
+    from importlib.resources import files
+
+    own = str(files("mien").joinpath("assets", "sample.jpg"))
+    return [own if source == "sample" and not Path(source).exists() else source for source in sources]
+
+
 def check_together(data: str | None, split: str | None) -> None:
     """Refuse a dataset without a split, or a split without a dataset, where both are optional.
 

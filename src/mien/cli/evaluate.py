@@ -33,6 +33,9 @@ class Parts:
         None, "Results for each value of this column of the table; may be repeated.", metavar="COLUMN"
     )
     corruptions: bool = option(False, "Results under blur, noise, low light and more, at five strengths.")
+    explain: bool = option(
+        False, "Mean maps of each class: which places of a face its answers depend on (see `mien explain`)."
+    )
     end_to_end: bool = option(
         False, "The dataset has whole photos: find the faces first; a missed face counts as an error."
     )
@@ -49,7 +52,7 @@ class Parts:
 
     def check(self, out: Path | None) -> None:
         """Refuse parts of the full report where no full report is written."""
-        for name in ("slice", "corruptions", "end_to_end"):
+        for name in ("slice", "corruptions", "explain", "end_to_end"):
             if getattr(self, name) and not out:
                 raise ConfigError(f"`{name}` belongs to the full report: say where it goes with `out=FOLDER`")
 
@@ -97,7 +100,8 @@ def evaluate(
 
     full = judge_fully(
         classifier, dataset, split, tta=tta, trained_on=_trained_on(model),
-        slice_by=parts.slice or (), corruptions=parts.corruptions, photos=photos,
+        slice_by=parts.slice or (), corruptions=parts.corruptions,
+        explain=parts.explain, photos=photos,
     )  # fmt: skip
     write_report(full, out, dpi=dpi)
     give(full.to_dict(), json_to, lambda: _print_full(full, out))

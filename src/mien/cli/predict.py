@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.command import Model, Tta, command
+from mien.cli.command import Model, Tta, command, with_sample
 from mien.errors import ConfigError
 from mien.options import Clip, LookOptions, Outputs, RunOptions, TrackOptions, option
 from mien.scale.options import ScaleOptions
@@ -18,7 +17,6 @@ from mien.scale.options import ScaleOptions
 if TYPE_CHECKING:
     from mien.predictions import ImageResult
 
-SAMPLE = "sample"
 _OF_ROWS = ("id_column", "label_column", "numbers", "tta")
 
 
@@ -63,7 +61,7 @@ def predict(
     tta: Tta = "none",
 ) -> None:
     """Find the faces in photos and videos and classify their expressions."""
-    named = [_sample() if source == SAMPLE and not os.path.exists(source) else source for source in sources]  # noqa: PTH110
+    named = with_sample(sources)
     if contest.submission:
         of_photos = [*vars(look), *vars(outputs), *vars(clip), *vars(tracks), *vars(scale)]
         _refuse(context, of_photos, "--submission takes every image as a face and writes one CSV")
@@ -230,9 +228,3 @@ def _submit(sources: list[str], model: str, run: RunOptions, tta: str, contest: 
     for number, label in enumerate(classifier.id.labels):
         say(f"{number} {label:10} {counts[str(number) if contest.numbers else label]:,}")
     say(f"wrote {contest.submission}, {len(ids):,} rows")
-
-
-def _sample() -> str:
-    from importlib.resources import files
-
-    return str(files("mien").joinpath("assets", "sample.jpg"))

@@ -11,6 +11,7 @@ import numpy as np
 
 from mien.errors import needs
 from mien.palette import PLOT_STYLE, SERIES_HEX, colours, hex_code
+from mien.saliency.draw import overlay, strength
 from mien.statistics import BINS, confidence_bins
 
 with needs("report"):
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from jaxtyping import Int, Num, UInt8
     from matplotlib.axes import Axes
 
+    from mien.saliency.occlusion import Deepest
     from mien.statistics import Estimate
 
 STROKES = ("-", "--", "-.", ":")
@@ -262,6 +264,28 @@ def strength_curves(lines: dict[str, list[float]], untouched: float, strengths: 
     return Drawing(
         "robustness", "Accuracy under corruption", alt, figure, ("corruption", "strength", "accuracy"), rows
     )
+
+
+def mean_maps(
+    maps: Sequence[tuple[str, UInt8[np.ndarray, "s s c"], Num[np.ndarray, "s s"], Deepest]],
+) -> Drawing:
+    """Draw the mean face of each class under the mean map of its occlusions: class, face, map, deepest place."""
+    full = strength(np.stack([change for _, _, change, _ in maps]))
+    columns = min(4, len(maps))
+    lines = -(-len(maps) // columns)
+    with mpl.rc_context(PLOT_STYLE):
+        figure = Figure(figsize=(1.7 * columns, 2.05 * lines), layout="constrained")
+        for place, axes in enumerate(np.ravel(figure.subplots(lines, columns, squeeze=False))):
+            axes.axis("off")
+            if place < len(maps):
+                label, face, change, most = maps[place]
+                axes.imshow(overlay(face, change, full))
+                axes.set_title(f"{label}\n{-100 * most.fall:+.0f} points", fontsize=9)
+    said = "; ".join(f"{label} {100 * most.fall:.0f} points, {most.where}" for label, _, _, most in maps)
+    alt = f"Mean face and occlusion map of each class, full colour at {100 * full:.0f} points. Largest fall: {said}."
+    rows = [(label, most.fall, most.x, most.y, most.where) for label, _, _, most in maps]
+    header = ("class", "fall", "x", "y", "where")
+    return Drawing("mean_maps", "Mean occlusion maps", alt, figure, header, rows)
 
 
 def pictures(

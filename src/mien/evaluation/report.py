@@ -22,6 +22,7 @@ from mien.evaluation.metrics import average_precisions, headline
 from mien.evaluation.render import latex, page, png_source, spread, table, write_drawings
 from mien.evaluation.robustness import robustness
 from mien.evaluation.sections import check_columns, check_found, duplicates, end_to_end, slices
+from mien.evaluation.why import mean_maps
 from mien.palette import colours, hex_code
 from mien.results import REPORT_SCHEMA
 from mien.statistics import BINS, binned_calibration_error, class_intervals
@@ -98,13 +99,14 @@ def judge(
     trained_on: Int[np.ndarray, " m"] | None = None,
     slice_by: Sequence[str] = (),
     corruptions: bool = False,
+    explain: bool = False,
     photos: Found | None = None,
 ) -> FullReport:
     """Judge `classifier` on one split in every way.
 
     `trained_on` are the keys (`mien.data.duplicates`) of the images it has seen; `slice_by` names columns of the
-    data; `photos` is what a detector found, of which `data` are the faces. Votes beside the data make a part of their
-    own.
+    data; `explain` asks for mean occlusion maps; `photos` is what a detector found, of which `data` are the faces.
+    Votes beside the data make a part of their own.
 
     Raises:
         DataError: no such split, fewer images than bins, a picture without a label, or labels the classifier does
@@ -142,6 +144,7 @@ def judge(
         duplicates(probs, rows, are_duplicates(rows.images, trained_on)) if trained_on is not None else None,
         annotators(probs, rows) if rows.votes is not None else None,
         *(slices(probs, rows, column) for column in slice_by),
+        mean_maps(classifier, rows, probs) if explain else None,
         robustness(with_tta(classifier, tta), rows, counted.accuracy) if corruptions else None,
     ) if sectioned]  # fmt: skip
     return FullReport(

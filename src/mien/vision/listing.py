@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 
 RESULT_SUFFIX, FILM_SUFFIX = ".faces.jpg", ".faces.mp4"
 """How the names of annotated pictures and videos end."""
-_RESULTS = (RESULT_SUFFIX, FILM_SUFFIX, ".part.mp4", ".timeline.html", ".timeline.png", ".timeline.csv")
+_RESULTS = (
+    RESULT_SUFFIX,
+    FILM_SUFFIX,
+    ".explained.png",
+    ".part.mp4",
+    ".timeline.html",
+    ".timeline.png",
+    ".timeline.csv",
+)
 MEMBER_LIMIT = 1_000_000
 """Most files in one zip."""
 NOUNS = {
