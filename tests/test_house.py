@@ -31,6 +31,7 @@ FLOORS = [
         "sinks",
         "tracking",
     },
+    {"tune"},
     {"serve"},
     {"cli"},
 ]
