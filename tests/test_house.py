@@ -34,6 +34,7 @@ FLOORS = [
         "tracking",
         "saliency",
     },
+    {"tune"},
     {"serve", "scale"},
     {"cli"},
 ]

@@ -82,6 +82,8 @@ class Training(_Facts):
     chosen_on: tuple[str, ...] | None = None
     split: str | None = None
     """Whose images chose the weights of an ensemble."""
+    folds: int | None = None
+    """Of an ensemble whose members were each trained without another part of the training images."""
     is_worse: bool = False
     """Whether its best member alone does better there."""
     mean: float | None = None
@@ -427,6 +429,13 @@ def _members(card: Card) -> list[str]:
         figures = f"{member['weight']:.3f} | {_percent(member['accuracy'])}"
         name = f"{_text(member['name'])} ({_code(member['sha256'][:12])})"
         rows.append(f"| {name} | {_text(member['architecture'])} | {figures} |")
+    if run.folds:
+        told = (
+            f"The mean of the probabilities of {run.folds} models, each trained without another of {run.folds} parts "
+            f"of the training images of {_source(card.data)} and judged on that part. All but one have learnt any "
+            f"of these images, so the ensemble itself was judged on none."
+        )
+        return [told, "", *rows, "", _DRAWN if card.data.name == "synthetic" else _LICENCE]
     return [
         f"An ensemble by the rule {_code(rule)}, judged on {_code(run.split or 'unknown')} of {_source(card.data)}: "
         f"{_percent(getattr(run, rule, None))}, its best member {_percent(best)}.{worse} Weights fitted to four "

@@ -7,6 +7,7 @@ import os
 import shlex
 import time
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,7 +47,9 @@ Trackers = Annotated[
 
 
 @command(
-    "mien train nano --data synthetic --out run1", "mien train nano --data fer2013.zip --epochs 40 --dry-run"
+    "mien train nano --data synthetic --out run1",
+    "mien train nano --data fer2013.zip --epochs 40 --dry-run",
+    "mien train nano --data fer2013.zip --folds 5 --out folds",
 )
 def train(
     recipe: Annotated[
@@ -68,6 +71,13 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the interrupted run in the folder of --out.")
     ] = False,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            metavar="K",
+            help="Train K models, each without another part of the training images, and join them; test is not read.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Check everything, say how long training takes, and write nothing."),
@@ -77,6 +87,7 @@ def train(
 
     Ctrl-C loses at most one epoch, or a few very short ones: the same command with --resume continues.
     """
+    from mien.cli.folds import check_alone, first_fold, tell_folds, train_folds
     from mien.cli.progress import progress
     from mien.cli.terminal import say
     from mien.config import read_recipe
@@ -90,20 +101,37 @@ def train(
         from mien.training.track import check_trackers
 
     out = out or _numbered(resume=resume)
-    check(checked, out, device=device, resume=resume)
+    words = [*flag_words(reading), *([] if folds is None else ["--folds", str(folds)])]
+    command = _rebuild_command(recipe, data, out, device, settings, words)
     check_trackers(track or [])
-    command = _rebuild_command(recipe, data, out, device, settings, flag_words(reading))
+    if folds is None:
+        check(checked, out, device=device, resume=resume)
+    else:
+        check_alone(folds)
     speaks = os.environ.get("RANK", "0") == "0"  # of several processes, one draws and logs
     tracked = sorted(set(track or [])) if speaks else []
     with progress(f"reading {data}", quiet=not speaks) as bar:
         dataset = _read(data, checked, reading, bar)
         if dry_run:
-            _try(checked, dataset, device, bar)
+            _try(*first_fold(checked, dataset, folds), device, bar)
+            say(
+                "nothing was written (dry run)"
+                + (f"; {folds} folds take {folds} times as long" if folds else "")
+            )
             return
         options = {"device": device, "resume": resume, "score": score, "command": command}
-        _train(checked, dataset, out, tracked, bar, options)
-    if speaks:
+        if folds is not None:
+            options["score"] = "validation"
+            found = train_folds(
+                checked, dataset, out, folds, bar, partial(_train, tracked=tracked, bar=bar), options
+            )
+        else:
+            _train(checked, dataset, out, tracked, bar, options)
+    if folds is not None:
+        tell_folds(found, out)
+    elif speaks:
         _tell_end(out, data)
+    if speaks:
         say(str(out))
 
 
@@ -279,7 +307,6 @@ def _try(recipe: Recipe, data: FaceDataset, device: str, bar: Progress) -> None:
         f"{len(judged.rows(split)):,} of {split}; the {recipe.validation.keep} epoch is kept")  # fmt: skip
     say(f"{recipe.epochs} epochs of {last.steps} steps of {recipe.batch_size} images: {1000 * seconds:.0f} ms "
         f"a step, about {duration(seconds * last.steps * recipe.epochs)}, judging not counted")  # fmt: skip
-    say("nothing was written (dry run)")
 
 
 def _tell_end(out: Path, data: str) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mien import bundle, files
-from mien.card import Training, data_facts, versions
+from mien.card import Calibration, Training, data_facts, versions
 from mien.classifiers import probabilities
 from mien.classifiers.onnx_runtime import OnnxClassifier, open_graph
 from mien.data.duplicates import to_bytes
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 MAX_DIFFERENCE = 1e-4
 """Largest difference of any probability between the joined graph and its members, combined in NumPy."""
+CHECKED = 512
+"""Images on which the joined graph of folds is held against its members."""
 CHOSEN_IN_PART = "members or their weights were chosen on this split"
 
 
@@ -112,7 +114,7 @@ def save_ensemble(
         labels=data.labels,
         preprocess=used[0].preprocess,
         parameters=sum(one.card.parameters for one in used),
-        recipe={"rule": rule, "members": _facts(members, weights, report)},
+        recipe={"rule": rule, "members": _facts(members, weights, report.members)},
         command=command,
         data=data_facts(data, data.fingerprint()),
         training=Training(
@@ -124,6 +126,54 @@ def save_ensemble(
     )  # fmt: skip
     bundle.save(out, made, {bundle.GRAPH: graph, **_learnt(members)})
     return report
+
+
+def save_folds(
+    members: Sequence[Bundle], data: FaceDataset, accuracies: Sequence[float], out: Path, *, command: str = ""
+) -> None:
+    """Join models of which each was trained without another part of `data` by the mean of their probabilities.
+
+    All members but one have learnt any image, so nothing here can judge or calibrate them together.
+
+    Args:
+        members: the models.
+        data: the images that they were trained on.
+        accuracies: of each member on the part that it has not learnt.
+        out: folder of the bundle.
+        command: what rebuilds it; the card states it.
+
+    Raises:
+        ConfigError, BundleError, OutputError: as `save_ensemble`.
+    """
+    check_members(members, "mean")
+    weights = weights_of("mean", np.ones(len(members)))
+    graph = join(members, "mean", weights)
+    identity, preprocess = (
+        ModelId(out.resolve().name, files.sha256(graph), data.labels),
+        members[0].preprocess,
+    )
+    rows = data.take(np.linspace(0, len(data) - 1, min(len(data), CHECKED)).astype(int))
+    singles = [open_graph(one.id, one.preprocess, one.read(bundle.GRAPH)) for one in members]
+    probs = np.stack([probabilities(single.logits(rows.images)) for single in singles])
+    difference = _check(open_graph(identity, preprocess, graph), combine(probs, "mean", weights), rows)
+    made = bundle.Card(
+        name=identity.name,
+        architecture=bundle.ENSEMBLE,
+        labels=data.labels,
+        preprocess=preprocess,
+        parameters=sum(one.card.parameters for one in members),
+        recipe={"rule": "mean", "members": _facts(members, weights, accuracies)},
+        command=command,
+        data=data_facts(data, data.fingerprint()),
+        training=Training(
+            trained_on=tuple(data.splits), chosen_on=(), folds=len(members),
+            onnx_max_probability_difference=difference,
+        ),
+        versions=versions(),
+        scores=(),
+        calibration=Calibration(unfitted="every training image was learnt by all members but one"),
+    )  # fmt: skip
+    bundle.save(out, made, {bundle.GRAPH: graph, **_learnt(members)})
 
 
 def join(members: Sequence[Bundle], rule: str, weights: Num[np.ndarray, " m"]) -> bytes:
@@ -212,12 +262,12 @@ def _check(joined: OnnxClassifier, expected: Num[np.ndarray, "n k"], rows: FaceD
 
 
 def _facts(
-    members: Sequence[Bundle], weights: Num[np.ndarray, " m"], report: MixtureReport
+    members: Sequence[Bundle], weights: Num[np.ndarray, " m"], accuracies: Sequence[float]
 ) -> list[dict[str, Any]]:
     return [
         {"name": one.id.name, "sha256": one.id.sha256, "architecture": one.card.architecture,
          "weight": float(weight), "accuracy": accuracy, "command": one.card.command}
-        for one, weight, accuracy in zip(members, weights, report.members, strict=True)
+        for one, weight, accuracy in zip(members, weights, accuracies, strict=True)
     ]  # fmt: skip
 
 

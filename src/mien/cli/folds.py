@@ -1,0 +1,98 @@
+"""What ``mien train --folds`` adds to ``mien train``."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from mien.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mien.cli.progress import Progress
+    from mien.config import Recipe
+    from mien.data.dataset import FaceDataset
+    from mien.tune.folds import CrossValidation
+
+
+def check_alone(folds: int) -> None:
+    """Refuse a number of folds that is none, and several processes.
+
+    Raises:
+        ConfigError: says why.
+    """
+    from mien.tune.folds import check_folds
+
+    check_folds(folds)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            "`folds` are trained in one process: start without torchrun, or train each fold by itself"
+        )
+
+
+def first_fold(recipe: Recipe, data: FaceDataset, folds: int | None) -> tuple[Recipe, FaceDataset]:
+    """Return what a dry run tries: the first of the folds, where there are any."""
+    if folds is None:
+        return recipe, data
+    from mien.tune.folds import divided, fold_recipe, without
+
+    data, part = divided(recipe, data, folds)
+    return fold_recipe(recipe), without(data, recipe, part == 0)
+
+
+def train_folds(
+    recipe: Recipe,
+    data: FaceDataset,
+    out: Path,
+    folds: int,
+    bar: Progress,
+    train: Callable[..., None],
+    options: dict[str, Any],
+) -> CrossValidation:
+    """Train each fold as ``mien train`` trains, and say which one it is."""
+    from mien.tune.folds import cross_validate
+
+    left = [
+        f"{split} {int((data.split == split).sum()):,}"
+        for split in data.splits
+        if split != recipe.train_split
+    ]
+    if left:
+        bar.say(f"folds are of {recipe.train_split}; other images are not used: {', '.join(left)}")
+    if recipe.validation.split not in ("auto", "holdout"):
+        bar.say(
+            f"each fold is judged on its held-out part, in place of the recipe's {recipe.validation.split}"
+        )
+
+    def train_one(recipe: Recipe, data: FaceDataset, place: Path) -> None:
+        bar.say(f"{place.name} of {folds}")
+        train(recipe, data, place, options=options)
+
+    return cross_validate(
+        recipe, data, out, folds, device=options["device"], resume=options["resume"], command=options["command"],
+        train_one=train_one,
+    )  # fmt: skip
+
+
+def tell_folds(found: CrossValidation, out: Path) -> None:
+    """Print the table of the folds, and what the images say together, on stderr as a run's summary."""
+    from mien.cli.terminal import print_table, say
+
+    rows = [(one.folder, f"{one.n:,}", f"{one.accuracy:.1%}", f"{one.macro_f1:.1%}") for one in found.folds]
+    (accuracy, accuracy_sd), (f1, f1_sd) = found.spread(), found.spread("macro_f1")
+    rows.append(("mean", "", f"{accuracy:.1%}", f"{f1:.1%}"))
+    rows.append(("standard deviation", "", f"{100 * accuracy_sd:.1f}", f"{100 * f1_sd:.1f}"))
+    print_table(("held-out part", "images", "accuracy", "macro-F1"), rows, right=True)
+    whole = found.accuracy
+    say(
+        f"all {sum(one.n for one in found.folds):,} images, each by the model without it: accuracy {whole.value:.1%} "
+        f"({100 * whole.low:.1f} to {100 * whole.high:.1f} %), macro-F1 {found.macro_f1:.1%}, calibration error "
+        f"{found.calibration_error.value:.1%}"
+    )
+    typer.echo(
+        f"their probabilities: {out / 'out_of_fold.csv'}; the models together: {out / 'ensemble'}", err=True
+    )

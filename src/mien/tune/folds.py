@@ -1,0 +1,286 @@
+"""`cross_validate`: a recipe trained K times, each time without another part of the training images.
+
+So every training image is answered by a model that has not learnt it (nor a duplicate of it). The spread of the folds
+says how far a figure depends on the images. No other split is read: neither ``test`` nor ``val``.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import softmax
+
+from mien import bundle, files
+from mien.classifiers.onnx_runtime import open_graph
+from mien.config import Recipe
+from mien.data.dataset import HOLDOUT, FaceDataset
+from mien.data.splits import folds
+from mien.errors import ConfigError, DataError
+from mien.evaluation.calibration import fit as fit_calibration
+from mien.evaluation.calibration import log_loss
+from mien.evaluation.render import table
+from mien.export.ensemble import save_folds
+from mien.export.temperature import without_temperature
+from mien.statistics import Estimate, calibration_error, class_figures, confusion, wilson
+from mien.training.loop import check, train
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32, Int
+
+SCHEMA = "mien.cross_validation/1"
+TABLE = "out_of_fold.csv"
+ENSEMBLE = "ensemble"
+FOLD = "fold"
+
+TrainOne = Callable[[Recipe, FaceDataset, Path], object]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One of the runs, judged on the images that it has not learnt."""
+
+    folder: str
+    n: int
+    accuracy: float
+    macro_f1: float
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """What all runs say together."""
+
+    data: str
+    split: str
+    labels: tuple[str, ...]
+    folds: tuple[Fold, ...]
+    accuracy: Estimate
+    """Of all images, each answered by the model that has not learnt it; Wilson's interval."""
+    macro_f1: float
+    log_loss: float
+    """Of probabilities that are calibrated with what was fitted to the other folds, as is the calibration error."""
+    calibration_error: Estimate
+
+    def spread(self, figure: str = "accuracy") -> tuple[float, float]:
+        """Return mean and standard deviation of ``accuracy`` or ``macro_f1`` over the folds."""
+        values = [getattr(one, figure) for one in self.folds]
+        return statistics.fmean(values), statistics.stdev(values)
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return one row for each fold."""
+        return [asdict(one) for one in self.folds]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every number."""
+        means = {
+            figure: dict(zip(("mean", "sd"), self.spread(figure), strict=True))
+            for figure in ("accuracy", "macro_f1")
+        }
+        return {
+            "schema": SCHEMA, "data": self.data, "split": self.split, "labels": list(self.labels),
+            "folds": self.to_rows(), "over_folds": means,
+            "out_of_fold": {
+                "n": sum(one.n for one in self.folds), "accuracy": self.accuracy._asdict(),
+                "macro_f1": self.macro_f1, "log_loss": self.log_loss,
+                "calibration_error": self.calibration_error._asdict(),
+            },
+        }  # fmt: skip
+
+
+def cross_validate(
+    recipe: Recipe,
+    data: FaceDataset,
+    out: str | Path,
+    k: int = 5,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    command: str = "",
+    train_one: TrainOne | None = None,
+) -> CrossValidation:
+    """Train `k` models, each without another part of the training images, and join them.
+
+    Images that belong together (`mien.data.groups`) are in one part; every class is spread evenly. ``out/fold1`` and
+    so on are the models, ``out_of_fold.csv`` has the probabilities of every image by the model that has not
+    learnt it, ``folds.json`` every number, and ``out/ensemble`` is the mean of the models.
+
+    Args:
+        recipe: what to train; ``validation.split`` is the held-out part, whatever it says.
+        data: the dataset; images of other splits than the recipe's ``train_split`` are not read.
+        out: folder of all that.
+        k: number of parts, at least two.
+        device: as `mien.train`.
+        resume: go on where an earlier call was interrupted.
+        command: what rebuilds it; the cards state it.
+        train_one: trains a recipe on a dataset into a folder; by default `mien.training.loop.train`.
+
+    Raises:
+        ConfigError: fewer than two parts, or as `mien.train`.
+        DataError: a class has too few groups of images for `k` parts, or as `mien.train`.
+        TrainingError, OutputError: as `mien.train`.
+    """
+    out, recipe = Path(out), fold_recipe(recipe)
+    places = [out / f"{FOLD}{number + 1}" for number in range(check_folds(k))]
+    for place in places:
+        check(recipe, place, device=device, resume=resume)
+    data, part = divided(recipe, data, k)
+
+    def train_fold(recipe: Recipe, data: FaceDataset, place: Path) -> object:
+        options: dict[str, Any] = {"device": device, "resume": resume, "command": command}
+        return train(recipe, data, place, score="validation", **options)
+
+    for number, place in enumerate(places):
+        (train_one or train_fold)(recipe, without(data, recipe, part == number), place)
+    logits = _answers(places, data, part)
+    found = _judged(data, logits, part, places)
+    files.write(out / TABLE, _table(data, _calibrated(logits, data.truth, part), part))
+    if not (out / ENSEMBLE / bundle.CONFIG).exists():
+        accuracies = [one.accuracy for one in found.folds]
+        save_folds(
+            [bundle.load(place) for place in places], data, accuracies, out / ENSEMBLE, command=command
+        )
+    files.write(out / "folds.json", json.dumps(found.to_dict(), indent=2) + "\n")
+    return found
+
+
+def check_folds(k: int) -> int:
+    """Return the number of folds.
+
+    Raises:
+        ConfigError: fewer than two.
+    """
+    if k < 2:
+        raise ConfigError(f"`folds` must be at least 2, got {k}: each part is held out once")
+    return k
+
+
+def fold_recipe(recipe: Recipe) -> Recipe:
+    """Return the recipe as the folds use it: the held-out part judges every epoch, never ``test``."""
+    return recipe.model_copy(update={"validation": recipe.validation.model_copy(update={"split": HOLDOUT})})
+
+
+def divided(recipe: Recipe, data: FaceDataset, k: int) -> tuple[FaceDataset, Int[np.ndarray, " n"]]:
+    """Return the training images alone, and the part of each, 0 to k - 1.
+
+    Raises:
+        DataError: no such split, an image without a label, or a class in fewer groups of images than parts.
+    """
+    data = data.select(recipe.train_split)
+    data.check_labelled(np.arange(len(data)))
+    groups = data.groups(np.arange(len(data)))
+    part = folds(data.truth, groups, k, recipe.validation.holdout_seed)
+    for label in np.unique(data.truth):
+        if len(np.unique(part[data.truth == label])) < k:
+            n = len(np.unique(groups[data.truth == label]))
+            raise DataError(
+                f"the images of {data.labels[label]!r} in {data.source} form {n} groups, of which not each of {k} "
+                f"parts gets one: fewer `folds`, or other `labels`"
+            )
+    return data, part
+
+
+def without(data: FaceDataset, recipe: Recipe, held: Any) -> FaceDataset:
+    """Return the data with the rows where `held` is true as the split ``holdout``."""
+    return replace(data, split=np.where(held, HOLDOUT, recipe.train_split))
+
+
+def _answers(
+    places: list[Path], data: FaceDataset, part: Int[np.ndarray, " n"]
+) -> Float32[np.ndarray, "n k"]:
+    """Return the logits of every image by the model that has not learnt it, before that model's calibration.
+
+    Each model is calibrated on the very images that it answers here.
+    """
+    logits = np.empty((len(data), len(data.labels)), np.float32)
+    for number, place in enumerate(places):
+        made, rows = bundle.load(place), np.flatnonzero(part == number)
+        graph = open_graph(made.id, made.preprocess, without_temperature(made.read(bundle.GRAPH)))
+        logits[rows] = graph.logits(data.images[rows])
+    return logits
+
+
+def _calibrated(
+    logits: Float32[np.ndarray, "n k"], truth: Int[np.ndarray, " n"], part: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, "n k"]:
+    """Return logits calibrated by temperature and biases that were fitted to the other parts."""
+    found = np.empty(logits.shape, np.float64)
+    for number in np.unique(part):
+        held = part == number
+        temperature, bias = fit_calibration(logits[~held], truth[~held])
+        found[held] = logits[held] / temperature + bias
+    return found
+
+
+def _judged(
+    data: FaceDataset, raw: Float32[np.ndarray, "n k"], part: Int[np.ndarray, " n"], places: list[Path]
+) -> CrossValidation:
+    logits, truth, k = _calibrated(raw, data.truth, part), data.truth, len(data.labels)
+    answers, made = logits.argmax(axis=1), []
+    for number, place in enumerate(places):
+        rows = part == number
+        figures = class_figures(confusion(truth[rows], answers[rows], k))
+        accuracy = float((truth[rows] == answers[rows]).mean())
+        made.append(Fold(place.name, int(rows.sum()), accuracy, float(figures.macro_f1)))
+    hits = answers == truth
+    return CrossValidation(
+        data=data.source,
+        split=str(data.split[0]),
+        labels=data.labels,
+        folds=tuple(made),
+        accuracy=wilson(hits),
+        macro_f1=float(class_figures(confusion(truth, answers, k)).macro_f1),
+        log_loss=log_loss(logits, truth),
+        calibration_error=calibration_error(softmax(logits, axis=1).max(axis=1), hits),
+    )
+
+
+def _table(data: FaceDataset, logits: Float[np.ndarray, "n k"], part: Int[np.ndarray, " n"]) -> str:
+    """Return one line for each training image: as a report's ``predictions.csv``, and the fold."""
+    labels, probs = data.labels, softmax(logits, axis=1)
+    rows = (
+        (name, labels[true], labels[int(row.argmax())], number + 1, *row.tolist())
+        for name, true, number, row in zip(data.ids, data.truth.tolist(), part.tolist(), probs, strict=True)
+    )
+    return table(("id", "truth", "prediction", FOLD, *labels), rows)
+
+
+def read_out_of_fold(path: str | Path, data: FaceDataset) -> Float32[np.ndarray, "n k"]:
+    """Return the probabilities in an ``out_of_fold.csv`` for the rows of `data`, in its order of images and labels.
+
+    Rows that were in no fold, such as those of ``test``, are zeros.
+
+    Raises:
+        DataError: no such table, another set of labels, or images that `data` does not have.
+    """
+    import csv
+
+    try:
+        with Path(path).open(newline="", encoding="utf-8") as file:
+            lines = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as a table: {error}") from error
+    known = set(lines[0]) if lines else set()
+    if missing := [name for name in ("id", *data.labels) if name not in known]:
+        raise DataError(
+            f"{path} is no out_of_fold.csv of {data.source}: it has no column {missing[0]}; expected id and one "
+            f"for each of {', '.join(data.labels)}"
+        )
+    places = {name: place for place, name in enumerate(data.ids)}
+    probs = np.zeros((len(data), len(data.labels)), np.float32)
+    for line in lines:
+        if line["id"] not in places:
+            raise DataError(
+                f"{path} names {line['id']}, which {data.source} does not have: is it of other data?"
+            )
+        try:
+            probs[places[line["id"]]] = [float(line[label]) for label in data.labels]
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"{path}, image {line['id']}: expected a number for each label ({error})"
+            ) from error
+    return probs
