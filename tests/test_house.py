@@ -16,7 +16,7 @@ from mien import cli
 
 SOURCE = Path(mien.__file__).parent
 FLOORS = [
-    {"labels", "errors", "files", "install", "options", "palette"},
+    {"labels", "errors", "files", "install", "machine", "options", "palette"},
     {"config", "bundle", "preprocess", "results", "card", "history", "statistics", "workers"},
     {"data", "networks", "vision"},
     {"classifiers", "detectors"},
@@ -28,6 +28,7 @@ FLOORS = [
         "exporting",
         "benchmark",
         "cropping",
+        "doctor",
         "pipeline",
         "predictions",
         "sinks",
@@ -180,6 +181,10 @@ with open(os.devnull, "w") as away, contextlib.redirect_stdout(away), contextlib
     main()
 """
     assert loaded_after(code) == []
+
+
+def test_the_doctor_imports_nothing_heavy():
+    assert loaded_after("from mien.doctor import examine; examine()") == []
 
 
 def test_using_a_model_needs_no_torch():

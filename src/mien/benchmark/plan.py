@@ -22,6 +22,7 @@ import numpy as np
 from mien import bundle
 from mien.classifiers import load_classifier
 from mien.errors import ConfigError, did_you_mean
+from mien.machine import processor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,16 +38,6 @@ PROVIDERS = ("cpu", "cuda")
 ROUNDS = 5
 SECONDS = 0.3
 """Of one row and batch in one round."""
-_INSTRUCTIONS = {
-    "avx2": "AVX2",
-    "avx_vnni": "AVX-VNNI",
-    "avx512_vnni": "AVX512-VNNI",
-    "avx512_bf16": "AVX512-BF16",
-    "amx_int8": "AMX-INT8",
-    "asimddp": "dot product",
-    "i8mm": "I8MM",
-}
-"""What Linux calls the instructions that decide what 8 and 16 bits bring, and what their makers do."""
 
 
 @dataclass(frozen=True)
@@ -328,14 +319,9 @@ class _Worker:
 
 def machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     """Return cores in use, processor, its instructions that decide how the runtimes compare, and system."""
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    named = facts.get("model name") or platform.processor() or platform.machine()
-    flags = set(facts.get("flags", facts.get("Features", "")).split())
-    known = ", ".join(name for flag, name in _INSTRUCTIONS.items() if flag in flags)
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count()
-    return f"{cores} cores of {named}{f' ({known})' if known else ''}, {platform.system()}"
+    found = processor(cpuinfo)
+    known = f" ({', '.join(found.instructions)})" if found.instructions else ""
+    return f"{found.cores} cores of {found.name}{known}, {platform.system()}"
 
 
 def _versions() -> dict[str, str]:

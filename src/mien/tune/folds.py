@@ -25,8 +25,8 @@ from mien.errors import ConfigError, DataError
 from mien.evaluation.calibration import fit as fit_calibration
 from mien.evaluation.calibration import log_loss
 from mien.evaluation.render import table
-from mien.export.ensemble import save_folds
-from mien.export.temperature import without_temperature
+from mien.exporting.ensemble import save_folds
+from mien.exporting.temperature import without_temperature
 from mien.statistics import Estimate, calibration_error, class_figures, confusion, wilson
 from mien.training.loop import check, train
 
