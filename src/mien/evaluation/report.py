@@ -113,7 +113,7 @@ def judge(
             not know.
         ConfigError: no such test-time augmentation or column.
     """
-    if photos is not None:
+    if photos:
         check_found(photos.found, data.source)
     check_columns(slice_by, data.columns, data.source)
     rows, logits = answers(classifier, data, split, tta=tta)
@@ -134,10 +134,8 @@ def judge(
         figures.coverage(probs, truth),
         *_picture_grids(rows, probs),
     )
-    galleries = {
-        name: [(int(row), np.array(rows.images[row])) for row in some]
-        for name, some in _chosen_rows(rows, probs).items()
-    }
+    galleries = {name: [(int(row), np.array(rows.images[row])) for row in some]
+                 for name, some in _chosen_rows(rows, probs).items()}  # fmt: skip
     sections = [sectioned for sectioned in (
         end_to_end(probs, rows, photos.missed.relabel(labels), photos=photos.photos, extra=photos.extra)
         if photos else None,
