@@ -156,7 +156,7 @@ def audit(
     *,
     reading: ReadOptions = _DEFAULT,
     model: Classifier | str | Path | None = None,
-    probs: Num[np.ndarray, "n k"] | None = None,
+    probs: Num[np.ndarray, "m c"] | None = None,
     detector: FaceDetector | str | None = None,
     preprocess: Preprocess | None = None,
     allocate: Callable[[tuple[int, int, int, int]], UInt8[np.ndarray, "n s s c"]] = in_memory,
@@ -179,8 +179,8 @@ def audit(
         preprocess: what the images of `Audit.data` are fitted to; by default to what a packed set
             has, what `model` takes, or 48-pixel grey.
         allocate: makes the array of the fitted images; by default in memory.
-        draws: a cleaned set will be written (`mien.auditing.clean`). A split val is drawn for it where the source names
-            none; otherwise options that say how it is drawn are refused.
+        draws: a cleaned set will be written (`mien.auditing.clean`). A split val is drawn for it where the source
+            names none; otherwise options that say how it is drawn are refused.
         step: called with what is being done, how many images are done, and of how many.
 
     Raises:
