@@ -3,8 +3,8 @@
     python benchmarks/audit.py fer2013.zip [--model MODEL ...] [--votes TABLE] [--yunet WEIGHTS]
 
 Prints, for the quick model and for each MODEL, how many of the most doubtful 5 % have a changed label (chance: 5 %).
-Labels that were wrong before count as misses, so that the true figure is higher. With votes: how many images that annotators
-call no face are found by the detector, and how many others are listed with them.
+Labels that were wrong before count as misses, so that the true figure is higher. With YuNet: how many of the images
+that annotators call no face the audit lists, and how many it lists in all.
 """
 
 from __future__ import annotations
