@@ -156,7 +156,7 @@ def audit(
     *,
     reading: ReadOptions = _DEFAULT,
     model: Classifier | str | Path | None = None,
-    probs: Num[np.ndarray, "n k"] | None = None,
+    probs: Num[np.ndarray, "m c"] | None = None,
     detector: FaceDetector | str | None = None,
     preprocess: Preprocess | None = None,
     allocate: Callable[[tuple[int, int, int, int]], UInt8[np.ndarray, "n s s c"]] = in_memory,

@@ -28,7 +28,8 @@ class Doubts:
     given: Int[np.ndarray, " n"]
     """Class of the label."""
     suspect: Bool[np.ndarray, " n"]
-    """True where the model is as sure of another class as it usually is of images that have that label."""
+    """True where another class is more probable than the label, and as probable as it usually is for images that
+    have that label."""
     estimated: Int[np.ndarray, "k k"]
     """Estimated numbers of images: row = label, column = class that it should be."""
 
@@ -60,9 +61,13 @@ class Doubts:
         return rows[np.argsort(self.given_prob[rows], kind="stable")]
 
     def listed(self) -> Int[np.ndarray, " m"]:
-        """Return the rows to look at, the most doubtful first: suspects, at most `LISTED` of the judged rows."""
+        """Return the rows to look at, the most doubtful first: at most `LISTED` of the judged rows.
+
+        A row is not listed if its label is the most probable class.
+        """
         order = self.order()
-        return order[self.suspect[order]][: round(LISTED * len(order))]
+        differs = self.probs.argmax(axis=1) != self.given
+        return order[differs[order]][: round(LISTED * len(order))]
 
 
 def doubts(
@@ -85,7 +90,8 @@ def doubts(
     counted = np.zeros((k, k), int)
     np.add.at(counted, (label[likely >= 0], likely[likely >= 0]), 1)
     suspect = np.zeros(len(probs), bool)
-    suspect[rows] = (likely >= 0) & (likely != label)
+    own, other = p[np.arange(len(p)), label], p[np.arange(len(p)), likely]
+    suspect[rows] = (likely >= 0) & (other > own)
     whole = np.zeros(probs.shape)
     whole[rows] = p
     totals = counted.sum(axis=1, keepdims=True)

@@ -19,7 +19,7 @@ KINDS = {
     NO_FACE: "The detector found no face.",
     SIZE: "The size differs from that of nearly all other images, or is very small or narrow.",
     COLOUR: "In colour where others are grey, or grey where others are in colour; or very dark or bright.",
-    DOUBT: "A model is sure of another label.",
+    DOUBT: "A model finds the label improbable, and another one more probable.",
     VOTES: "The annotators' votes name another label, or no face.",
 }
 """Every kind of finding, the gravest first, and what it means."""

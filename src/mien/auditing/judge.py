@@ -28,7 +28,7 @@ def judge_labels(
     step: Step,
     *,
     classifier: Classifier | None = None,
-    probs: Num[np.ndarray, "n k"] | None = None,
+    probs: Num[np.ndarray, "m c"] | None = None,
     learnt: Int[np.ndarray, " m"] | None = None,
 ) -> tuple[Doubts | None, str, list[str]]:
     """Return what a model says of the labels, the name of the model, and what a reader must know of it.
