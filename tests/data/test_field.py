@@ -521,3 +521,89 @@ def test_a_dataset_in_a_notebook():
     assert warnings_of(data) == []
     with pytest.raises(IndexError):
         data[350]
+
+
+# more of 1 and 4: found by looking for other cases of the same kinds
+
+
+@pytest.mark.parametrize(
+    "splits",
+    [
+        ("entrenamiento", "prueba"),
+        ("Entraînement", "Validation"),
+        ("treino", "teste"),
+        ("训练集", "测试集"),
+        ("Train", "Eval"),
+    ],
+)
+def test_splits_in_other_languages(tmp_path, splits):
+    data = read(write_tree(tmp_path, tree(splits=splits)))
+    assert data.labels == ("happy", "sad")
+    assert len(data.splits) == 2
+    assert "train" in data.splits
+
+
+def test_splits_inside_the_class_folders(tmp_path):
+    files = {
+        f"{label}/{split}/{i}.png": png(i) for label in ("happy", "sad") for split in SPLITS for i in range(3)
+    }
+    data = read(write_tree(tmp_path, files))
+    assert data.labels == ("happy", "sad")
+    assert {name.split("/")[0] for name in np.array(data.ids)[data.split == "test"]} == {"test"}
+    assert any("inside the class folders are read as splits" in note for note in data.notes)
+
+
+def test_a_flat_split_beside_classes_is_no_class(tmp_path):
+    files = {f"{label}/{i}.png": png(i) for label in ("happy", "sad", "test") for i in range(10)}
+    with pytest.raises(DataError, match="images lie directly in test, which are splits.*, beside happy, sad"):
+        read(write_tree(tmp_path, files))
+
+
+def test_a_folder_beside_splits_that_is_none_is_named(tmp_path):
+    with pytest.raises(DataError, match="6 of 12 pictures lie in gallery, which is no known name of a split"):
+        read(write_tree(tmp_path, tree(splits=("train", "gallery"))))
+
+
+def test_two_columns_that_could_hold_the_label(tmp_path):
+    write_tree(tmp_path, {f"{i}.png": png(i) for i in range(20)})
+    lines = [f"{i}.png,{i % 3},{('happy', 'sad')[i % 2]}" for i in range(20)]
+    (tmp_path / "list.csv").write_text(listed("file,emotion,label", lines))
+    data = read(tmp_path / "list.csv")
+    assert data.labels == ("happy", "sad"), "the one with known expressions"
+    assert any("read from the column label; emotion says something else" in note for note in data.notes)
+    assert read(tmp_path / "list.csv", label_column="emotion").labels == ("0", "1", "2")
+
+
+def test_a_column_that_holds_splits_under_another_name(tmp_path):
+    write_tree(tmp_path, {f"{i}.png": png(i) for i in range(20)})
+    lines = [f"{i}.png;{('happy', 'sad')[i % 2]};{('Train', 'Test')[i // 10]}" for i in range(20)]
+    (tmp_path / "list.csv").write_text("\n".join(["Datei;Face Emotion;Teilmenge", *lines]))
+    data = read(tmp_path / "list.csv")
+    assert set(data.splits) == {"train", "test"}
+    assert any("the column teilmenge holds names of splits" in note for note in data.notes)
+
+
+@pytest.mark.parametrize("levels", [2, 16])
+def test_images_of_8_bits_that_hold_another_range(tmp_path, levels):
+    noise = np.random.default_rng(0).integers(0, levels, (20, 24, 24), np.uint8)
+    files = {
+        f"{('happy', 'sad')[i % 2]}/{i}.png": cv2.imencode(".png", noise[i])[1].tobytes() for i in range(20)
+    }
+    with pytest.raises(DataError, match=f"no pixel of any image is above {levels - 1} of 255: scale"):
+        read(write_tree(tmp_path, files))
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [("a.tar.xz", "xz"), ("a.csv.bz2", "bzip2"), ("a.tar.zst", "Zstandard")]
+)
+def test_archives_of_other_methods_are_named(tmp_path, name, what):
+    (tmp_path / name).write_bytes(b"\xfd7zXZ")
+    with pytest.raises(DataError, match=f"is packed by {what}: unpack it"):
+        read(tmp_path / name)
+
+
+def test_a_tar_of_a_zip_is_named(tmp_path):
+    with tarfile.open(tmp_path / "set.tar.gz", "w:gz") as archive:
+        archive.add(write_zip(tmp_path / "inner.zip", tree()), "inner.zip")
+    with pytest.raises(DataError, match=r"holds inner\.zip, an archive in it: unpack it"):
+        read(tmp_path / "set.tar.gz")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mien.data.place import CERTAIN, NO, Place, Sign
-from mien.data.reading import Reading, class_targets, split_name
+from mien.data.reading import Reading, class_targets
+from mien.data.split_names import split_name
 from mien.errors import DataError
 from mien.labels import AFFECTNET_ORDER
 from mien.vision import images

@@ -16,7 +16,8 @@ import numpy as np
 
 from mien.data.archives import check_member
 from mien.data.place import CERTAIN, LIKELY, NO, Place, Sign
-from mien.data.reading import CLASS_LIMIT, Reading, class_targets, split_name
+from mien.data.reading import CLASS_LIMIT, Reading, class_targets
+from mien.data.split_names import split_name
 from mien.data.text import SUFFIXES as TEXTS
 from mien.data.text import numbers_in, open_table
 from mien.errors import DataError

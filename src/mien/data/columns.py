@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from mien.data.split_names import split_name
 from mien.errors import ConfigError, DataError, did_you_mean
 from mien.labels import EMOTIONS_8, FERPLUS_VOTE_ORDER, canonical
 
@@ -46,6 +47,7 @@ LABEL = (
         "dominantemotion",
     ),
 )
+_LABEL_WORDS = ("emotion", "emotions", "expression", "label")
 PATH = (
     *(
         "path",
@@ -162,18 +164,55 @@ def named(header: Sequence[str], option: str, value: str, source: str) -> int:
     return names.index(plain(value))
 
 
-def label_place(header: Sequence[str], options: ReadOptions, source: str) -> int | None:
-    """Return the place of the label: as the user names it, or by its name."""
+def label_place(
+    header: Sequence[str], options: ReadOptions, source: str, rows: Sequence[Sequence[str]] = ()
+) -> tuple[int | None, tuple[str, ...]]:
+    """Return the place of the label, and what to tell about it: as the user names it, or by its name.
+
+    Where several columns have a label's name, one that holds an expression goes before one that holds none.
+    """
     if options.label_column:
-        return named(header, "label_column", options.label_column, source)
-    return find(header, LABEL)
+        return named(header, "label_column", options.label_column, source), ()
+    places = label_places(header)
+    emotional = [place for place in places if any(canonical(row[place]) in EMOTIONS_8 for row in rows)]
+    best = next(iter(emotional or places), None)
+    others = (
+        [place for place in places if any(row[place] != row[best] for row in rows)]
+        if best is not None
+        else []
+    )
+    if best is None or not others:
+        return best, ()
+    return best, (
+        f"{source}: labels are read from the column {header[best]}; {', '.join(header[place] for place in others)} "
+        f"says something else (`label_column` names the one that counts)",
+    )
 
 
-def split_place(header: Sequence[str], options: ReadOptions, source: str) -> int | None:
-    """Return the place of the split: as the user names it, or by its name."""
+def label_places(header: Sequence[str]) -> list[int]:
+    """Return the places of columns with a label's name, the likeliest first; else the one whose last word is such."""
+    names = [plain(name) for name in header]
+    if places := [names.index(name) for name in LABEL if name in names]:
+        return places
+    ends = [
+        place for place, name in enumerate(header) if re.split(r"[\W_]+", name.strip())[-1] in _LABEL_WORDS
+    ]
+    return ends if len(ends) == 1 else []
+
+
+def split_place(
+    header: Sequence[str], options: ReadOptions, source: str, rows: Sequence[Sequence[str]] = ()
+) -> tuple[int | None, tuple[str, ...]]:
+    """Return the place of the split, and what to tell: as the user names it, by its name, or by what it holds."""
     if options.split_column:
-        return named(header, "split_column", options.split_column, source)
-    return find(header, SPLIT)
+        return named(header, "split_column", options.split_column, source), ()
+    if (place := find(header, SPLIT)) is not None:
+        return place, ()
+    for place, name in enumerate(header):
+        words = {row[place] for row in rows}
+        if len(words) > 1 and all(map(split_name, words)):
+            return place, (f"{source}: the column {name} holds names of splits, and is read as the split",)
+    return None, ()
 
 
 def box_of(header: Sequence[str], options: ReadOptions, source: str) -> Box | None:

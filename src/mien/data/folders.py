@@ -7,7 +7,8 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from mien.data.place import CERTAIN, LIKELY, MAYBE, NO, Place, Sign
-from mien.data.reading import Reading, class_targets, split_name, split_word
+from mien.data.reading import Reading, class_targets
+from mien.data.split_names import split_name, split_word
 from mien.labels import EMOTIONS_8, RAF_DB_ORDER, canonical
 from mien.vision import images
 
@@ -56,7 +57,7 @@ def read(place: Place, _: ReadOptions | None) -> Reading:
     are a flaw of the reading.
     """
     tree, source = place.tree, str(place.path)
-    paths = [tuple(name.split("/")) for name in place.pictures]
+    paths, swapped = _splits_first([tuple(name.split("/")) for name in place.pictures])
     splits = _split_folders(paths)
     depths = [_split_depth(parts, splits) for parts in paths]
     named = any(depth is not None for depth in depths)
@@ -81,12 +82,22 @@ def read(place: Place, _: ReadOptions | None) -> Reading:
         targets=targets,
         picture=lambda row: images.decode_dataset_image(tree.read(pictures[row])),
         flaw=f"{source}: {flaw}" if flaw else "",
-        notes=(*notes, *place.passed_over(set(pictures))),
+        notes=(*swapped, *notes, *place.passed_over(set(pictures))),
     )  # fmt: skip
 
 
 def _id(parts: tuple[str, ...], depth: int | None, top: int, named: bool) -> tuple[str, ...]:
     return (parts[depth], *parts[top:]) if named and depth is not None else parts[top:]
+
+
+def _splits_first(paths: list[tuple[str, ...]]) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
+    """Put the split before the class where the folders are ``<class>/<split>/*``, and say so."""
+    if not paths or not all(len(parts) > 2 and split_name(parts[-2]) for parts in paths):
+        return paths, ()
+    if not {canonical(parts[-3]) for parts in paths} & set(EMOTIONS_8):
+        return paths, ()
+    swapped = [(*parts[:-3], parts[-2], parts[-3], parts[-1]) for parts in paths]
+    return swapped, ("the folders inside the class folders are read as splits",)
 
 
 def _split_folders(paths: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
@@ -138,16 +149,24 @@ def _flaw(
     pairs = list(zip(paths, tops, strict=True))
     stray = [parts for parts, top in pairs if top < 0 or len(parts) < top + 2]
     if stray:
+        if len(stray) < len(paths) and all(len(parts) > 2 for parts in stray):
+            folder = "/".join(stray[0][:-2])
+            return (
+                f"{len(stray)} of {len(paths)} pictures lie in {folder}, which is no known name of a split, and "
+                f"others lie in splits: rename it to train, val or test, or take it away"
+            )
         return (
             f"{len(stray)} of {len(paths)} pictures lie in no class folder, first {'/'.join(stray[0])}: "
             f"{_WAY_OUT}{hint}"
         )
     counts = Counter(parts[top] for parts, top in pairs)
     shown = ", ".join(list(counts)[:_SHOWN])
-    if counts and all(split_name(name) for name in counts):
+    if flat := [name for name in counts if split_name(name)]:
+        beside = [name for name in counts if name not in flat]
         return (
-            f"images lie directly in {shown}, which are splits and no classes: {_WAY_OUT}{hint}; where the names of "
-            f"the files say the class, `format=names` reads it"
+            f"images lie directly in {', '.join(flat[:_SHOWN])}, which are splits and no classes"
+            f"{', beside ' + ', '.join(beside[:_SHOWN]) if beside else ''}: {_WAY_OUT}{hint}; "
+            f"where the names of the files say the class, `format=names` reads it"
         )
     if counts and all(name.lower() in _CONTAINERS for name in counts):
         return f"images lie directly in {shown}, which names no class: {_WAY_OUT}{hint}"

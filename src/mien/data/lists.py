@@ -18,7 +18,8 @@ from mien.data.archives import has_picture_suffix
 from mien.data.finding import Finder, Found, Index
 from mien.data.numberings import named_numbers
 from mien.data.place import CERTAIN, MAYBE, NO, Place, Sign
-from mien.data.reading import Reading, class_targets, split_name, split_word
+from mien.data.reading import Reading, class_targets
+from mien.data.split_names import split_name, split_word
 from mien.data.text import SUFFIXES, Member, open_table
 from mien.data.votes import vote_targets
 from mien.errors import DataError
@@ -100,7 +101,7 @@ def tables_of(place: Place) -> list[str]:
 
 def _labelled(place: Place, table: str) -> bool:
     header, rows = _begin(_source(place, table))
-    if not header or columns.find(header, columns.LABEL) is not None or columns.votes_places(header):
+    if not header or columns.label_places(header) or columns.votes_places(header):
         return True
     return len(columns.one_hot_places(header, rows, range(len(header)))) > 1
 
@@ -218,7 +219,9 @@ def _rows(place: Place, table: str | None, options: ReadOptions) -> _Rows:
             f"{name}: expected columns such as path and label, got {', '.join(header[:8])} "
             f"(`image_column=NAME` says which names the images)"
         )
-    label, split = columns.label_place(header, options, name), columns.split_place(header, options, name)
+    label, of_label = columns.label_place(header, options, name, cells)
+    split, of_split = columns.split_place(header, options, name, cells)
+    notes += (*of_label, *of_split)
     label, split = (None if one == file else one for one in (label, split))
     box, votes = columns.box_of(header, options, name), columns.votes_places(header)
     used = [

@@ -9,7 +9,8 @@ import numpy as np
 
 from mien.data.groups import GROUP_COLUMN
 from mien.data.place import LIKELY, NO, Place, Sign
-from mien.data.reading import Reading, class_targets, split_name
+from mien.data.reading import Reading, class_targets
+from mien.data.split_names import split_name
 from mien.errors import DataError
 from mien.labels import EMOTIONS_8, canonical
 from mien.vision import images

@@ -15,7 +15,8 @@ import numpy as np
 
 from mien.data import columns
 from mien.data.arrays import pixels_of
-from mien.data.reading import Reading, class_targets, split_name, whole_numbers
+from mien.data.reading import Reading, class_targets, whole_numbers
+from mien.data.split_names import split_name
 from mien.data.text import numbers
 from mien.errors import DataError, needs
 from mien.options import ReadOptions
@@ -86,7 +87,7 @@ class _Part:
             names = list(schema.names)
             self.image = _column(names, "image_column", options.image_column, _IMAGE, path)
             label = _column(names, "label_column", options.label_column, columns.LABEL, path)
-            place = columns.split_place(names, options, str(path))
+            place, _ = columns.split_place(names, options, str(path))
             split = None if place is None else names[place]
             read = self.file.read(columns=[label, *([split] if split else [])])
             labels, splits = _texts(read[label]), _texts(read[split]) if split else None

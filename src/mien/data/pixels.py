@@ -84,7 +84,8 @@ def read(place: Place, options: ReadOptions) -> Reading:
             f"{source}: all pixels are 0 or 1: expected whole numbers, 0-255; multiply them by 255"
         )
     head = [header[place] for place in others]
-    label, split = columns.label_place(head, options, source), columns.split_place(head, options, source)
+    label, of_label = columns.label_place(head, options, source, cells)
+    split, of_split = columns.split_place(head, options, source, cells)
     names, splits = (["" if place is None else row[place] for row in cells] for place in (label, split))
     names, notes = _meant(names) if len(places) == 1 else (names, ())
     classes, targets = class_targets(names, source)
@@ -100,7 +101,7 @@ def read(place: Place, options: ReadOptions) -> Reading:
         picture=picture,
         columns=columns.other_columns(head, cells, [place for place in (label, split) if place is not None]),
         by_row=True,
-        notes=(*notes, *note),
+        notes=(*notes, *note, *of_label, *of_split),
         flaw=_unnamed(head, label, source),
     )
 

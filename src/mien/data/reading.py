@@ -6,7 +6,6 @@ follows is the same for all of them: choosing labels, splitting, checking, decod
 
 from __future__ import annotations
 
-import itertools
 import re
 import unicodedata
 import warnings
@@ -19,6 +18,7 @@ import numpy as np
 from mien.data.dataset import FaceDataset, check_split, one_hot
 from mien.data.duplicates import picture_keys
 from mien.data.groups import GROUP_COLUMN, SMALLEST_PX, by_pattern, suggested_pattern, thumbnail, together
+from mien.data.split_names import split_name
 from mien.data.splits import drawn
 from mien.errors import ConfigError, DataError, MienWarning, did_you_mean
 from mien.labels import choose_labels
@@ -32,47 +32,12 @@ if TYPE_CHECKING:
 
     from mien.preprocess import Preprocess
 
+_DARK = 32
+"""A dataset whose brightest pixel is below this holds values of another range, such as 0 and 1 or 0 to 15."""
 CLASS_LIMIT = 1000
 """More classes than this are taken for a mistaken column."""
 
 _WHOLE = re.compile(r"(\d+)\.0+")
-_SPLITS = {
-    **dict.fromkeys(("train", "training", "trn", "trainset"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "publictest", "valset"), "val"),
-    **dict.fromkeys(("test", "testing", "privatetest", "tst", "testset"), "test"),
-}
-"""What sources call their splits. FER2013 calls its validation images public and its test images private."""
-_KINDS = (
-    "set",
-    "sets",
-    "image",
-    "images",
-    "img",
-    "imgs",
-    "data",
-    "dataset",
-    "face",
-    "faces",
-    "split",
-    "samples",
-)
-_OWNERS = (
-    "fer",
-    "ferplus",
-    "plus",
-    "affectnet",
-    "rafdb",
-    "raf",
-    "db",
-    "ck",
-    "expw",
-    "emotion",
-    "emotions",
-    "aligned",
-)
-_NOISE = frozenset((*_KINDS, *_OWNERS))
-"""Words that may stand beside the split in the name of a folder."""
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
 
 
 @dataclass(frozen=True)
@@ -258,6 +223,10 @@ def decode(
         reading = reading.take(np.array(kept, int))
         if complete:
             _check_classes(reading, split)
+    if len(kept) and (brightest := int(pixels[: len(kept)].max())) < _DARK:
+        raise DataError(
+            f"{reading.source}: no pixel of any image is above {brightest} of 255: scale the values to 0-255"
+        )
     if reading.divide:
         reading = replace(reading, splits=_divided(reading, seen))
     dataset = FaceDataset(
@@ -356,29 +325,6 @@ def face_of(reading: Reading, row: int) -> UInt8[np.ndarray, "h w c"]:
     return cut(picture, around((x0, y0, x1, y1)))
 
 
-def split_name(name: str) -> str | None:
-    """Return this package's name of a split that a source calls `name`, None if that is no split's name."""
-    plain = re.sub(r"[\W_]+", "", name.lower())
-    if plain in _SPLITS:
-        return _SPLITS[plain]
-    found = split_word(name)
-    noise = found is not None and all(word in _NOISE or word.isdecimal() for word in found[1].split())
-    return found[0] if noise and found else None
-
-
-def split_word(name: str) -> tuple[str, str] | None:
-    """Return the one split that a name's words speak of, and the other words; None: none or several of them."""
-    words = [word.lower() for word in _WORD.findall(name)]
-    for first, second in itertools.pairwise(words):
-        if first + second in ("publictest", "privatetest"):
-            words = [word for word in words if word not in (first, second)] + [first + second]
-            break
-    found = [word for word in words if word in _SPLITS]
-    if len({_SPLITS[word] for word in found}) != 1:
-        return None
-    return _SPLITS[found[0]], " ".join(word for word in words if word not in found)
-
-
 def _named_splits(reading: Reading, options: ReadOptions) -> list[str]:
     if (options.val_fraction, options.split_seed) != (ReadOptions.val_fraction, ReadOptions.split_seed):
         raise ConfigError(
@@ -447,7 +393,7 @@ def _divided(reading: Reading, seen: _Seen) -> list[str]:
     truth = np.where(reading.targets.any(axis=1), reading.targets.argmax(axis=1), -1)
     groups = seen.groups(reading.columns)
     held = drawn(truth, groups, fraction, seed)
-    for label in np.unique(truth):
+    for label in np.unique(truth[truth >= 0] if (truth >= 0).any() else truth):
         of, name = truth == label, reading.classes[label] if label >= 0 else "(no label)"
         if held[of].all() or not held[of].any():
             n_groups = len(np.unique(groups[of]))

@@ -50,6 +50,9 @@ _ALONE = ("packed", "parquet", "pixels", "affectnet")
 _OFTEN = {
     ".rar": "a RAR archive: unpack it and give the folder",
     ".7z": "a 7-Zip archive: unpack it and give the folder",
+    ".xz": "packed by xz: unpack it and give what is in it",
+    ".bz2": "packed by bzip2: unpack it and give what is in it",
+    ".zst": "packed by Zstandard: unpack it and give what is in it",
     ".pkl": "a pickle, which could run any code: save arrays with numpy.save",
     ".pickle": "a pickle, which could run any code: save arrays with numpy.save",
     ".h5": "HDF5: save its arrays with numpy.savez as x_train, y_train and so on",
@@ -133,7 +136,7 @@ def _nearest(place: Place, signs: dict[str, Sign]) -> str:
     if why := _OFTEN.get(path.suffix.lower() if place.kind == "file" else ""):
         return f"{path} is {why}"
     archives = [name for name in place.names if name.lower().endswith((".zip", ".rar", ".7z", ".tar", ".gz"))]
-    if place.kind in ("folder", "zip") and archives and not place.has_pictures:
+    if place.kind != "file" and archives and not place.has_pictures:
         return f"{path} holds {archives[0]}, an archive in it: unpack it and give what is in it"
     if (
         place.kind != "file"

@@ -1,0 +1,99 @@
+"""What sources call their splits: words of folders, files and columns, and what they mean here."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import unicodedata
+
+_TRAIN = (
+    *("train", "training", "trn", "trainset", "entrenamiento", "entrainement", "apprentissage", "treino"),
+    *(
+        "treinamento",
+        "addestramento",
+        "trening",
+        "egitim",
+        "обучение",
+        "тренировка",
+        "训练",
+        "训练集",
+        "学習",
+        "훈련",
+    ),
+)
+_VAL = (
+    *("val", "valid", "validation", "validate", "dev", "devel", "publictest", "valset", "eval", "evaluation"),
+    *("validacion", "validacao", "validazione", "validierung", "walidacja", "dogrulama", "валидация"),
+    *("验证", "验证集", "検証", "검증"),
+)
+_TEST = (
+    *("test", "testing", "privatetest", "tst", "testset", "prueba", "pruebas", "teste"),
+    *("testes", "prova", "тест", "测试", "测试集", "テスト", "시험"),
+)
+_SPLITS = {
+    **dict.fromkeys(_TRAIN, "train"),
+    **dict.fromkeys(_VAL, "val"),
+    **dict.fromkeys(_TEST, "test"),
+}
+"""FER2013 calls its validation images public and its test images private."""
+_KINDS = (
+    "set",
+    "sets",
+    "image",
+    "images",
+    "img",
+    "imgs",
+    "data",
+    "dataset",
+    "face",
+    "faces",
+    "split",
+    "samples",
+)
+_OWNERS = (
+    "fer",
+    "ferplus",
+    "plus",
+    "affectnet",
+    "rafdb",
+    "raf",
+    "db",
+    "ck",
+    "expw",
+    "emotion",
+    "emotions",
+    "aligned",
+)
+_NOISE = frozenset((*_KINDS, *_OWNERS))
+"""Words that may stand beside the split in the name of a folder."""
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
+
+
+def split_name(name: str) -> str | None:
+    """Return this package's name of a split that a source calls `name`, None if that is no split's name."""
+    plain = re.sub(r"[\W_]+", "", _bare(name).lower())
+    if plain in _SPLITS:
+        return _SPLITS[plain]
+    found = split_word(name)
+    noise = found is not None and all(word in _NOISE or word.isdecimal() for word in found[1].split())
+    return found[0] if noise and found else None
+
+
+def split_word(name: str) -> tuple[str, str] | None:
+    """Return the one split that a name's words speak of, and the other words; None: none or several of them."""
+    words = [word.lower() for word in _WORD.findall(_bare(name))]
+    for first, second in itertools.pairwise(words):
+        if first + second in ("publictest", "privatetest"):
+            words = [word for word in words if word not in (first, second)] + [first + second]
+            break
+    found = [word for word in words if word in _SPLITS]
+    if len({_SPLITS[word] for word in found}) != 1:
+        return None
+    return _SPLITS[found[0]], " ".join(word for word in words if word not in found)
+
+
+def _bare(name: str) -> str:
+    """Return a name without the accents of Latin letters."""
+    parts = unicodedata.normalize("NFD", name)
+    bare = re.sub(r"(?<=[A-Za-z])[\u0300-\u036f]+", "", parts)
+    return unicodedata.normalize("NFC", bare)
