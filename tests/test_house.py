@@ -32,7 +32,7 @@ FLOORS = [
         "sinks",
         "tracking",
     },
-    {"serve"},
+    {"serve", "scale"},
     {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -47,6 +47,7 @@ TORCH_FREE = {
     "sinks",
     "tracking",
     "serve",
+    "scale",
     "cli",
     *FLOORS[0],
     *FLOORS[1],

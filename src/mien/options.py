@@ -224,7 +224,9 @@ class LookOptions:
     uncertain_below: float = option(
         0.0, "Label a face `uncertain` if no probability is at least this high.", metavar="X"
     )
-    workers: int | None = option(None, "Photos worked on at once; by default one per core.")
+    workers: int | None = option(
+        None, "Photos worked on at once; by default one per core. With --engine ray: worker processes."
+    )
 
     def of_pipeline(self) -> dict[str, Any]:
         """Return the arguments of `Pipeline`; what is None keeps its default."""
@@ -370,7 +372,11 @@ class Outputs:
     )
     csv: Path | None = option(None, "Table to append to, one row per face.", metavar="FILE.csv")
     jsonl: Path | None = option(None, "The same as JSON lines.", metavar="FILE.jsonl")
-    parquet: Path | None = option(None, "The same as Parquet, made at the end.", metavar="FILE.parquet")
+    parquet: Path | None = option(
+        None,
+        "The same as Parquet, made at the end. With --engine ray: a folder of Parquet files.",
+        metavar="FILE.parquet",
+    )
     crops: Path | None = option(
         None, "Folder for a PNG of each face, as it is cut for the model.", metavar="FOLDER"
     )
@@ -390,7 +396,8 @@ class Outputs:
         """
         for form in ("csv", "jsonl", "parquet"):
             path = getattr(self, form)
-            if path is not None and Path(path).suffix.lower() != f".{form}":
+            is_folder = form == "parquet" and path is not None and not Path(path).suffix
+            if path is not None and not is_folder and Path(path).suffix.lower() != f".{form}":
                 raise ConfigError(f"`{form}` expects a name that ends in .{form}, got {Path(path).name}")
         if self.blur and self.pixelate:
             raise ConfigError("`blur` and `pixelate` both hide faces: give one of them")

@@ -13,6 +13,7 @@ import typer
 from mien.cli.command import Model, Tta, command
 from mien.errors import ConfigError
 from mien.options import Clip, LookOptions, Outputs, RunOptions, TrackOptions, option
+from mien.scale.options import ScaleOptions
 
 if TYPE_CHECKING:
     from mien.predictions import ImageResult
@@ -38,6 +39,7 @@ class Contest:
     "mien predict holiday/ 'more/*.png' --csv faces.csv --resume",
     "mien predict talk.mp4 --out faces --detect-every 3",
     "mien predict camera:0 --window",
+    "mien predict s3://bucket/photos --engine ray --parquet results --resume",
 )
 def predict(
     sources: Annotated[
@@ -54,6 +56,7 @@ def predict(
     clip: Clip,
     tracks: TrackOptions,
     run: RunOptions,
+    scale: ScaleOptions,
     contest: Contest,
     context: typer.Context,
     model: Model = "default",
@@ -62,11 +65,19 @@ def predict(
     """Find the faces in photos and videos and classify their expressions."""
     named = [_sample() if source == SAMPLE and not os.path.exists(source) else source for source in sources]  # noqa: PTH110
     if contest.submission:
-        of_photos = [*vars(look), *vars(outputs), *vars(clip), *vars(tracks)]
+        of_photos = [*vars(look), *vars(outputs), *vars(clip), *vars(tracks), *vars(scale)]
         _refuse(context, of_photos, "--submission takes every image as a face and writes one CSV")
         _submit(named, model, run, tta, contest)
         return
     _refuse(context, _OF_ROWS, "it is for --submission only")
+    if scale.engine == "ray":
+        idle = [name for name in vars(outputs) if name not in ("parquet", "resume")]
+        _refuse(
+            context, [*idle, *vars(clip), *vars(tracks)], "--engine ray writes Parquet files of images only"
+        )
+        _score(named, model, run, look, outputs, scale)
+        return
+    _refuse(context, scale.given, "it is for --engine ray only")
     _look(named, model, run, look, outputs, clip, tracks)
 
 
@@ -119,6 +130,37 @@ def _look(
     if seen["small without a face"]:
         complain("small images without a face: if they are face crops, use --detector whole")
     if seen["errors"]:
+        raise typer.Exit(1)
+
+
+def _score(
+    named: list[str], model: str, run: RunOptions, look: LookOptions, outputs: Outputs, scale: ScaleOptions
+) -> None:
+    """Score the sources on the workers of a Ray cluster."""
+    from mien.cli.progress import progress
+    from mien.cli.terminal import say
+    from mien.scale.run import score
+    from mien.vision.listing import counted
+
+    if outputs.parquet is None:
+        raise ConfigError("`engine=ray` writes a folder of Parquet files: name it with `parquet`")
+    arguments = look.of_pipeline() | vars(run) | {"model": model, "threads": run.threads or 1}
+    with progress("images") as step:
+        try:
+            scored = score(
+                named, outputs.parquet, resume=outputs.resume, options=scale, workers=look.workers,
+                on_images=step, on_note=step.say, **arguments,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            step.say("interrupted; whole shards are kept: the same command with --resume goes on")
+            raise
+    seen = {
+        "images": scored.images - scored.done_before, "faces": scored.faces, "without a face": scored.without,
+        "errors": scored.errors,
+    }  # fmt: skip
+    say(_summary(Counter(seen), scored.done_before, counted(scored.skipped)))
+    say(f"wrote {scored.folder}: {scored.shards} Parquet files and a manifest")
+    if scored.errors:
         raise typer.Exit(1)
 
 

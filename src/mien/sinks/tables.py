@@ -43,15 +43,8 @@ class Table:
         if form == ".parquet":
             with needs("data"):
                 import pyarrow  # noqa: F401 - must be there before the work begins
-        model = facts["model"]
         self.path, self._csv = path, form == ".csv"
-        self._same: dict[str, Any] = {
-            "model": f"{model['name']}@{model['sha256'][:12]}",
-            "views": facts["views"],
-        }
-        tracked = "tracking" in facts
-        self._same |= {"tracking": facts["tracking"]} if tracked else {}
-        self.columns = (*table_columns(model["labels"], tracked=tracked), *self._same)
+        self._same, self.columns = same_in_all(facts), columns_of(facts)
         self.lines = path.with_name(f"{path.name}.part.jsonl") if form == ".parquet" else path
         """The file that grows."""
         kept = self._kept() if resume else []
@@ -113,6 +106,19 @@ class Table:
         return json.dumps({name: row.get(name) for name in self.columns}, ensure_ascii=False).encode() + b"\n"
 
 
+def same_in_all(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the last columns of a table: how its results were made, the same in every row."""
+    model = facts["model"]
+    same = {"model": f"{model['name']}@{model['sha256'][:12]}", "views": facts["views"]}
+    return same | ({"tracking": facts["tracking"]} if "tracking" in facts else {})
+
+
+def columns_of(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of all columns of a table."""
+    own = table_columns(facts["model"]["labels"], tracked="tracking" in facts)
+    return (*own, *same_in_all(facts))
+
+
 def _told(row: Mapping[str, Any]) -> str:
     """Say how results were made, in words."""
     tracking = f", tracks ({row['tracking']})" if row.get("tracking") else ""
@@ -155,6 +161,12 @@ def _csv_line(cells: Iterable[object]) -> bytes:
 
 
 def _write_parquet(path: Path, rows: Iterable[dict[str, Any]], columns: Iterable[str]) -> None:
+    with files.replacing(path) as file:
+        write_rows(file, rows, columns)
+
+
+def write_rows(file: IO[bytes], rows: Iterable[dict[str, Any]], columns: Iterable[str]) -> None:
+    """Write rows as Parquet into an open file, a part at a time."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -162,7 +174,7 @@ def _write_parquet(path: Path, rows: Iterable[dict[str, Any]], columns: Iterable
         return pa.string() if name in _TEXTS else pa.int64() if name in _WHOLE_NUMBERS else pa.float64()
 
     schema = pa.schema([(name, kind(name)) for name in columns])
-    with files.replacing(path) as file, pq.ParquetWriter(file, schema) as writer:
+    with pq.ParquetWriter(file, schema) as writer:
         for part in _parts(rows):
             writer.write_table(pa.Table.from_pylist(part, schema))
 

@@ -95,7 +95,7 @@ def list_folder(root: str, results: Path | None = None, *, top: str = "") -> lis
     real_top = Path(os.path.realpath(top or root))
     for place, below, names in os.walk(str(Path(root)), followlinks=True, onerror=unreadable):
         real = os.path.realpath(place)
-        below[:] = [] if real in seen else [name for name in sorted(below) if not _is_hidden(name)]
+        below[:] = [] if real in seen else [name for name in sorted(below) if not is_hidden(name)]
         if real not in seen:
             seen.add(real)
             listed += _files(place, names, _result_test(Path(real), real_top, results))
@@ -126,7 +126,7 @@ def list_pattern(pattern: str, results: Path | None = None) -> list[Listed]:
 
 def kind_of(path: str) -> str:
     """Return the kind of one file, as in `Listed`."""
-    return _kind(Path(path).name, partial(first_bytes, path))
+    return kind_by(Path(path).name, partial(first_bytes, path))
 
 
 def is_film(head: bytes) -> bool:
@@ -171,9 +171,9 @@ class Archive:
             raise ImageError(f"{self.path} is encrypted: unpack it, then give the folder")
         names = sorted({info.filename for info in members})
         return [
-            Listed(name, _kind(name, partial(self._first_bytes, name)))
+            Listed(name, kind_by(name, partial(self._first_bytes, name)))
             for name in names
-            if not any(map(_is_hidden, name.split("/")))
+            if not any(map(is_hidden, name.split("/")))
         ]
 
     def read(self, name: str, count: int = images.FILE_LIMIT_BYTES) -> bytes:
@@ -218,9 +218,9 @@ def _reason(error: Exception) -> str:
 def _files(place: str, names: list[str], is_result: Callable[[str], bool]) -> Iterator[Listed]:
     """Yield the files `names` of the folder `place` with their kinds."""
     for name in names:
-        if not _is_hidden(name):
+        if not is_hidden(name):
             path = os.path.join(place, name).removeprefix(f".{os.sep}")  # noqa: PTH118 - Path takes ten times as long
-            yield Listed(path, "result" if is_result(name) else _kind(name, partial(first_bytes, path)))
+            yield Listed(path, "result" if is_result(name) else kind_by(name, partial(first_bytes, path)))
 
 
 def _result_test(place: Path, root: Path, results: Path | None) -> Callable[[str], bool]:
@@ -249,7 +249,7 @@ def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()  # noqa: PTH122 - Path takes ten times as long
 
 
-def _kind(name: str, first_bytes: Callable[[], bytes]) -> str:
+def kind_by(name: str, first_bytes: Callable[[], bytes]) -> str:
     """Return a file's kind by its suffix; where that is missing, unknown or HEIC, by its first bytes."""
     suffix = _suffix(name)
     if suffix in images.SUFFIXES:
@@ -263,7 +263,7 @@ def _kind(name: str, first_bytes: Callable[[], bytes]) -> str:
     return {None: kind, "HEIC": "heic"}.get(images.format_of(head), "image")
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
     """Say whether a file or folder is hidden, or one that a system adds by itself."""
     return name.startswith(".") or name.lower() in ("__macosx", "thumbs.db", "desktop.ini")
 
