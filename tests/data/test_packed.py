@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import mmap
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from mien.data import packed
 from mien.data.read import convert, read_dataset
 from mien.data.reading import ReadOptions
 from mien.data.survey import survey
@@ -37,10 +39,24 @@ def test_the_same_dataset_comes_back(pair):
 
 def test_it_is_mapped_and_a_split_is_a_view(pair):
     data = read_dataset(pair[1])
-    assert isinstance(data.images, np.memmap)
+    owner = data.images
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    assert isinstance(owner.obj, mmap.mmap)
     part = data.select("train")
     assert part.images.base is not None
     assert np.shares_memory(part.images, data.images)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems set no memory aside")
+def test_a_file_larger_than_memory_is_mapped(tmp_path):
+    """A sparse file, so that it takes no room on the disk; Linux refuses a copy-on-write map of it by default."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with (tmp_path / "sparse").open("wb+") as file:
+        file.truncate(4 * memory)
+        with packed._private(file) as mapped:
+            mapped[3 * memory] = 7
+            assert mapped[3 * memory] == 7
 
 
 def test_writing_to_the_mapped_pictures_leaves_the_file_alone(pair):

@@ -9,7 +9,9 @@ from __future__ import annotations
 import io
 import json
 import math
+import mmap
 import os
+import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -28,6 +30,7 @@ from mien.labels import FERPLUS_VOTE_ORDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import IO
 
     from jaxtyping import UInt8
 
@@ -38,6 +41,8 @@ META = "mien.json"
 USES: frozenset[str] = frozenset()
 COLUMNS = ("targets", "split", "ids")
 _CHUNK_ROWS = 4096
+_NORESERVE = 0x4000
+"""Linux's MAP_NORESERVE, from mman.h; Python 3.11 does not name it."""
 
 
 def write_packed(out: Path, dataset: FaceDataset) -> None:
@@ -150,5 +155,16 @@ def _mapped(archive: zipfile.ZipFile, path: Path) -> UInt8[np.ndarray, "n h w c"
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
         if info.compress_type != zipfile.ZIP_STORED or dtype != np.uint8 or len(shape) != 4:
             raise ValueError("its pictures are not stored as bytes")
-        # copy-on-write: torch wants arrays it may write to, the file stays as it is
-        return np.memmap(file, np.uint8, "c", file.tell(), shape)
+        pixels = np.frombuffer(_private(file), np.uint8, math.prod(shape), file.tell())
+        return pixels.reshape(shape)
+
+
+def _private(file: IO[bytes]) -> mmap.mmap:
+    """Map a file copy-on-write: torch wants arrays it may write to, and the file stays as it is.
+
+    Linux would set memory aside for all copies, and so refuse a file larger than memory, unless told not to.
+    """
+    if sys.platform != "linux":
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    flags, prot = mmap.MAP_PRIVATE | _NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE
+    return mmap.mmap(file.fileno(), 0, flags=flags, prot=prot)

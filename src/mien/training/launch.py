@@ -7,6 +7,7 @@ twice as long to import as torch itself (docs/architecture.md).
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import os
 import sys
@@ -16,9 +17,11 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from torch import distributed
 
-from mien.errors import ConfigError
+from mien.errors import ConfigError, MienError, TrainingError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from torch import Tensor, nn
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
@@ -69,6 +72,56 @@ class Place:
         values = [value]
         distributed.broadcast_object_list(values)
         return values[0]
+
+    def decided(self, decide: Callable[[], T]) -> T:
+        """Return what the first process decides, in all of them: only it looks at the folder of the run.
+
+        Raises:
+            MienError: that of the first process, in all of them.
+        """
+        if self.world_size == 1:
+            return decide()
+        value, error = None, None
+        if self.is_first:
+            try:
+                value = decide()
+            except MienError as refused:
+                error = refused
+        value, error = self.agreed((value, error))
+        if error is not None:
+            raise error
+        return value  # type: ignore[return-value]
+
+    def check_same(self, claim: str) -> None:
+        """Refuse processes of which one trains on other data or by another recipe; `claim` is a hash of both.
+
+        Raises:
+            ConfigError: in all processes.
+        """
+        is_same = torch.tensor(float(self.agreed(claim) == claim), device=self.device)
+        if float(self.mean(is_same)) < 1:
+            raise ConfigError(
+                "the processes of this run have different recipes, datasets or versions of mien: give each machine "
+                "the same command, and a copy of the same packed file"
+            )
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Turn what torch raises when another process is gone into one line.
+
+        Raises:
+            TrainingError: another process of the run has ended, or cannot be reached.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            is_lost = isinstance(error, distributed.DistError) or "gloo" in str(error).lower()
+            if self.world_size == 1 or not is_lost:
+                raise
+            raise TrainingError(
+                "another process of this run has ended or cannot be reached: its own error may say why; start the "
+                "command of every machine again with `resume`"
+            ) from error
 
     def wait(self) -> None:
         """Wait for the other processes."""

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mien import bundle, files
+from mien import __version__, bundle, files
 from mien.config import Recipe, facts_of, read_recipe
 from mien.data.dataset import FaceDataset
 from mien.data.read import read_dataset
@@ -23,7 +23,7 @@ from mien.options import ReadOptions
 from mien.training.checkpoint import Checkpoint, differences, finished_recipe
 from mien.training.finish import finish
 from mien.training.fit import State, Step, fit, with_judges
-from mien.training.launch import check_device, is_first_process
+from mien.training.launch import check_device, is_first_process, open_place
 from mien.training.transfer import check_sources
 
 if TYPE_CHECKING:
@@ -65,12 +65,13 @@ def train(
         on_step: called about every half second.
         on_epoch: called after every epoch.
 
-    Started by ``torchrun``, each process trains on a fraction of every batch and the first one writes.
+    Started by ``torchrun``, each process trains on a fraction of every batch. The first one alone reads and writes
+    `out`, which may be on its machine only; every machine needs the same data.
 
     Raises:
         ConfigError: unknown network, device not there, or `out` holds another run.
         DataError: a split is missing or too small, or a model to learn from has learnt the images that judge.
-        TrainingError: the loss is no longer a number.
+        TrainingError: the loss is no longer a number, or another process of the run is gone.
         OutputError: `out` can't be written, or another command trains there.
     """
     recipe, out = read_recipe(recipe) if isinstance(recipe, str) else recipe, Path(out)
@@ -78,22 +79,41 @@ def train(
     if not isinstance(data, FaceDataset):
         data = read_dataset(data, recipe.input, options=reading or ReadOptions())
     fingerprint = data.fingerprint()
-    if resume and (out / bundle.CONFIG).exists():
-        if bundle.load(out).card.data.fingerprint != fingerprint:
-            raise ConfigError(f"{out} holds a model finished with another dataset: choose another --out")
-        return out
-    data, split = with_judges(recipe, data)  # refused before a folder is made
-    checkpoint = Checkpoint(out / "run" / CHECKPOINT, recipe, fingerprint, split)
-    with files.locked(out / "run") if is_first_process() else contextlib.nullcontext():
-        state = checkpoint.load() if resume and checkpoint.exists() else State()
+    place = open_place(device, recipe.precision)
+    with place.together(), contextlib.ExitStack() as lock:
+        place.check_same(repr((__version__, recipe.model_dump_json(), fingerprint)))
+        if place.decided(lambda: resume and _is_finished(out, fingerprint)):
+            return out
+        data, split = with_judges(recipe, data)  # refused before a folder is made
+        checkpoint = Checkpoint(out / "run" / CHECKPOINT, recipe, fingerprint, split)
+        state = place.decided(lambda: _begun(checkpoint, lock, resume=resume))
         keeper = _Keeper(checkpoint, on_epoch)
         trained = fit(recipe, data, device=device, state=state, on_step=on_step, on_epoch=keeper.note)
-        if trained.place.is_first:
+        if place.is_first:
             write_csv(keeper.history, trained.history)
             finish(trained, out, fingerprint=fingerprint, score=score, command=command)
             checkpoint.remove()
-        trained.place.wait()
+        place.wait()
     return out
+
+
+def _begun(checkpoint: Checkpoint, lock: contextlib.ExitStack, *, resume: bool) -> State:
+    """Lock the folder of the run, and return where the run goes on."""
+    lock.enter_context(files.locked(checkpoint.path.parent))
+    return checkpoint.load() if resume and checkpoint.exists() else State()
+
+
+def _is_finished(out: Path, fingerprint: str) -> bool:
+    """Say whether a folder holds a finished model.
+
+    Raises:
+        ConfigError: it was trained on other data.
+    """
+    if not (out / bundle.CONFIG).exists():
+        return False
+    if bundle.load(out).card.data.fingerprint != fingerprint:
+        raise ConfigError(f"{out} holds a model finished with another dataset: choose another --out")
+    return True
 
 
 class _Keeper:
@@ -124,6 +144,8 @@ def check(recipe: Recipe, out: Path, *, device: str = "auto", resume: bool = Fal
     catalog.network(recipe.network)
     check_sources(recipe)
     check_device(device)
+    if not is_first_process():
+        return  # whatever lies in `out` on this machine, the run is in the first process's
     if (out / bundle.CONFIG).exists():
         if not resume:
             raise ConfigError(
