@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mien.cli.progress import Progress
+    from mien.config import Recipe
+    from mien.data.dataset import FaceDataset
     from mien.tune.results import Search, Trial
 
 
@@ -60,7 +62,6 @@ def tune(
     from mien.cli.progress import progress
     from mien.cli.terminal import give
     from mien.config import read_recipe
-    from mien.data.read import read_dataset
 
     with needs("tune"):
         from mien.tune.report import write_search
@@ -72,11 +73,7 @@ def tune(
     wanted.check(checked)
     check_place(out, resume=resume)
     with progress(f"reading {data}") as bar:
-        dataset = read_dataset(data, checked.input, options=reading)
-        for line in dataset.notes:
-            bar.say(note_line(line))
-        if checked.validation.split == "test":
-            bar.say("trials are judged on a hold-out of the training images, in place of the recipe's test")
+        dataset = _read(data, checked, reading, bar)
         bar.begin("trials", trials)
         found = search(
             checked, dataset, wanted, out, trials=trials, minutes=minutes, workers=workers, seed=search_seed,
@@ -84,6 +81,17 @@ def tune(
         )  # fmt: skip
     best = write_search(found, out)
     give(found.to_dict(), json_to, lambda: _print(found, best, data))
+
+
+def _read(data: str, recipe: Recipe, reading: ReadOptions, bar: Progress) -> FaceDataset:
+    from mien.data.read import read_dataset
+
+    dataset = read_dataset(data, recipe.input, options=reading)
+    for line in dataset.notes:
+        bar.say(note_line(line))
+    if recipe.validation.split == "test":
+        bar.say("trials are judged on a hold-out of the training images, in place of the recipe's test")
+    return dataset
 
 
 def _teller(monitor: str, trials: int, bar: Progress) -> Callable[[Trial], None]:
