@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,12 +13,13 @@ from mien import bundle
 from mien.classifiers import load_classifier, probabilities
 from mien.cli.folds import tell_folds
 from mien.config import read_recipe
+from mien.data.answered import read_out_of_fold
 from mien.data.duplicates import are_duplicates
 from mien.errors import ConfigError, DataError
 from mien.evaluation.contenders import enter
 from mien.evaluation.protocol import keys_learnt
 from mien.statistics import Estimate
-from mien.tune.folds import CrossValidation, Fold, cross_validate, divided, read_out_of_fold
+from mien.tune.folds import CrossValidation, Fold, cross_validate, divided
 from tests.training.tiny import tiny_data
 
 SETTINGS = [
@@ -75,7 +75,7 @@ def test_the_numbers_are_those_of_the_table(trained, capsys):
     for one in found.folds:
         own = np.array([f"fold{row['fold']}" == one.folder for row in rows])
         assert (one.n, one.accuracy) == (own.sum(), pytest.approx(hits[own].mean()))
-    probs = np.array([[float(row[label]) for label in DATA.labels] for row in rows])
+    probs = read_out_of_fold(out / "out_of_fold.csv", DATA)[DATA.rows("train")]
     np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-4)
     assert [DATA.labels[place] for place in probs.argmax(axis=1)] == [row["prediction"] for row in rows]
     truth = probs[np.arange(len(rows)), DATA.truth[DATA.rows("train")]]
@@ -130,25 +130,6 @@ def test_it_resumes(trained, tmp_path):
     assert (out / "ensemble" / bundle.CONFIG).exists()
     with pytest.raises(ConfigError, match="fold1 holds a model finished with another dataset"):
         cross_validate(RECIPE, tiny_data(91), out, K, device="cpu", resume=True)
-
-
-def test_probabilities_find_their_images(trained, tmp_path):
-    out, _ = trained
-    turned = DATA.take(np.arange(len(DATA))[::-1])
-    probs = read_out_of_fold(out / "out_of_fold.csv", turned)
-    rows = {row["id"]: row for row in rows_of(out)}
-    for name, split, given in zip(turned.ids, turned.split, probs, strict=True):
-        wanted = [float(rows[name][label]) for label in DATA.labels] if split == "train" else [0] * 7
-        assert given == pytest.approx(wanted)
-    with pytest.raises(DataError, match="names .*, which synthetic does not have: is it of other data"):
-        read_out_of_fold(out / "out_of_fold.csv", DATA.select("test"))
-    with pytest.raises(DataError, match="it has no column calm; expected id and one for each of calm"):
-        read_out_of_fold(out / "out_of_fold.csv", replace(DATA, labels=("calm", *DATA.labels[1:])))
-    (tmp_path / "bad.csv").write_text(f"id,{','.join(DATA.labels)}\n{DATA.ids[0]},0,0,0,x,0,0,1\n")
-    with pytest.raises(DataError, match="expected a number for each label"):
-        read_out_of_fold(tmp_path / "bad.csv", DATA)
-    with pytest.raises(DataError, match="cannot be read as a table"):
-        read_out_of_fold(tmp_path / "none.csv", DATA)
 
 
 def test_what_is_refused(tmp_path):

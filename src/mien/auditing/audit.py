@@ -19,6 +19,7 @@ from mien.auditing.plan import drops, labels_of, told
 from mien.auditing.sheets import Card, sheets
 from mien.auditing.votes import leaders
 from mien.classifiers import load_classifier
+from mien.data.answered import read_out_of_fold
 from mien.data.balance import class_counts
 from mien.data.read import in_memory
 from mien.data.reading import ReadOptions
@@ -156,7 +157,7 @@ def audit(
     *,
     reading: ReadOptions = _DEFAULT,
     model: Classifier | str | Path | None = None,
-    probs: Num[np.ndarray, "m c"] | None = None,
+    probs: Num[np.ndarray, "m c"] | str | Path | None = None,
     detector: FaceDetector | str | None = None,
     preprocess: Preprocess | None = None,
     allocate: Callable[[tuple[int, int, int, int]], UInt8[np.ndarray, "n s s c"]] = in_memory,
@@ -174,7 +175,8 @@ def audit(
         reading: how `data` is read, where it is a path. Votes stay beside the labels.
         model: judges the labels: a classifier, or what `mien.load_classifier` can load.
         probs: probabilities of a model that has not learnt the row that it answers, such as out-of-fold ones; one
-            row for each image, columns in the order of the dataset's labels.
+            row for each image, columns in the order of the dataset's labels; rows of zeros are not judged. Or the
+            table ``out_of_fold.csv`` of ``mien train --folds``.
         detector: looks for a face in each image: a detector, or a name that `mien.open_detector` knows.
         preprocess: what the images of `Audit.data` are fitted to; by default to what a packed set
             has, what `model` takes, or 48-pixel grey.
@@ -195,6 +197,8 @@ def audit(
         preprocess = classifier.preprocess
     with ExitStack() as stack:
         measured = measure(data, reading, preprocess, stack, step, allocate=allocate, draws=draws)
+        if isinstance(probs, str | Path):
+            probs = read_out_of_fold(probs, measured.data)
         step("looking for duplicates", 0, 1)
         copies = find_copies(measured)
         shows = ~blank(measured) & ~almost_blank(measured)

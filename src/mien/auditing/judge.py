@@ -34,7 +34,7 @@ def judge_labels(
     """Return what a model says of the labels, the name of the model, and what a reader must know of it.
 
     `probs` come before `classifier`, and that before the quick model, whose folds divide none of the `groups`. Only
-    rows that have a label and show something are judged.
+    rows that have a label and show something are judged; of `probs` those that are not all zero.
 
     Raises:
         DataError: `probs` do not fit the data.
@@ -47,7 +47,8 @@ def judge_labels(
                 f"`probs` has the shape {probs.shape}: expected {data.targets.shape}, a row for each image that can "
                 f"be decoded and a column for each of {', '.join(data.labels)}"
             )
-        return doubts(probs, data.truth, labelled), "the probabilities that were given", []
+        judged = labelled & probs.any(axis=1)
+        return doubts(probs, data.truth, judged), "the probabilities that were given", []
     if classifier is not None:
         answers, known, crops = _answers(classifier, measured, step)
         judged = labelled & known[data.truth]

@@ -28,6 +28,7 @@ COMMANDS = {
         "data": "Look at a dataset, audit and split it, cut faces out of photos, pack it, preview augmentation.",
         "recipes": "List the shipped training recipes, or show one.",
         "train": "Train a network on a dataset and write its model folder.",
+        "tune": "Search for better options of a recipe.",
         "detector": "Train a face detector on drawn scenes.",
     },
     "Judge models": {

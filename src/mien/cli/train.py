@@ -40,6 +40,26 @@ Score = Annotated[
         ("all", "validation"), "Splits that the model card states figures of; validation leaves test unread."
     ),
 ]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Continue the interrupted run in the folder of --out.")
+]
+Folds = Annotated[
+    int | None,
+    typer.Option(
+        metavar="K",
+        help="Train K models, each without another part of the training images, and join them; test is not read.",
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check everything, say how long training takes, and write nothing.")
+]
+Out = Annotated[
+    Path | None,
+    out_option("Folder for the model, its history in run/; by default runs/train/ and the next number."),
+]
+Device = Annotated[
+    str, choice_option(("auto", "cpu", "cuda", "mps"), "Where to train; auto takes the fastest there is.")
+]
 Trackers = Annotated[
     list[str] | None,
     choice_option(("tensorboard", "mlflow"), "Also log every epoch there; may be repeated."),
@@ -58,36 +78,20 @@ def train(
     data: Data,
     changes: RecipeOptions,
     reading: ReadOptions,
-    out: Annotated[
-        Path | None,
-        out_option("Folder for the model, its history in run/; by default runs/train/ and the next number."),
-    ] = None,
-    device: Annotated[
-        str, choice_option(("auto", "cpu", "cuda", "mps"), "Where to train; auto takes the fastest there is.")
-    ] = "auto",
+    out: Out = None,
+    device: Device = "auto",
     settings: Settings = None,
     score: Score = "all",
     track: Trackers = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the interrupted run in the folder of --out.")
-    ] = False,
-    folds: Annotated[
-        int | None,
-        typer.Option(
-            metavar="K",
-            help="Train K models, each without another part of the training images, and join them; test is not read.",
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Check everything, say how long training takes, and write nothing."),
-    ] = False,
+    resume: Resume = False,
+    folds: Folds = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Train a network on a dataset and write its model folder.
 
     Ctrl-C loses at most one epoch, or a few very short ones: the same command with --resume continues.
     """
-    from mien.cli.folds import check_alone, first_fold, tell_folds, train_folds
+    from mien.cli.folds import check_alone, first_fold, fold_words, tell_folds, train_folds
     from mien.cli.progress import progress
     from mien.cli.terminal import say
     from mien.config import read_recipe
@@ -101,32 +105,26 @@ def train(
         from mien.training.track import check_trackers
 
     out = out or _numbered(resume=resume)
-    words = [*flag_words(reading), *([] if folds is None else ["--folds", str(folds)])]
-    command = _rebuild_command(recipe, data, out, device, settings, words)
+    command = _rebuild_command(
+        recipe, data, out, device, settings, [*flag_words(reading), *fold_words(folds)]
+    )
     check_trackers(track or [])
+    check_alone(folds)
     if folds is None:
         check(checked, out, device=device, resume=resume)
-    else:
-        check_alone(folds)
     speaks = os.environ.get("RANK", "0") == "0"  # of several processes, one draws and logs
     tracked = sorted(set(track or [])) if speaks else []
     with progress(f"reading {data}", quiet=not speaks) as bar:
         dataset = _read(data, checked, reading, bar)
         if dry_run:
-            _try(*first_fold(checked, dataset, folds), device, bar)
-            say(
-                "nothing was written (dry run)"
-                + (f"; {folds} folds take {folds} times as long" if folds else "")
-            )
+            _try(*first_fold(checked, dataset, folds), device, bar, folds)
             return
         options = {"device": device, "resume": resume, "score": score, "command": command}
-        if folds is not None:
-            options["score"] = "validation"
-            found = train_folds(
-                checked, dataset, out, folds, bar, partial(_train, tracked=tracked, bar=bar), options
-            )
-        else:
+        if folds is None:
             _train(checked, dataset, out, tracked, bar, options)
+        else:
+            run = partial(_train, tracked=tracked, bar=bar)
+            found = train_folds(checked, dataset, out, folds, bar, run, options | {"score": "validation"})
     if folds is not None:
         tell_folds(found, out)
     elif speaks:
@@ -272,7 +270,7 @@ def _line(row: EpochRow, epochs: int, steps: int, *, is_best: bool) -> str:
     )
 
 
-def _try(recipe: Recipe, data: FaceDataset, device: str, bar: Progress) -> None:
+def _try(recipe: Recipe, data: FaceDataset, device: str, bar: Progress, folds: int | None) -> None:
     """Train for a few seconds and say what a run would do and how long it would take."""
     from mien.cli.terminal import say
     from mien.training.fit import fit, with_judges
@@ -307,6 +305,7 @@ def _try(recipe: Recipe, data: FaceDataset, device: str, bar: Progress) -> None:
         f"{len(judged.rows(split)):,} of {split}; the {recipe.validation.keep} epoch is kept")  # fmt: skip
     say(f"{recipe.epochs} epochs of {last.steps} steps of {recipe.batch_size} images: {1000 * seconds:.0f} ms "
         f"a step, about {duration(seconds * last.steps * recipe.epochs)}, judging not counted")  # fmt: skip
+    say("nothing was written (dry run)" + (f"; {folds} folds take {folds} times as long" if folds else ""))
 
 
 def _tell_end(out: Path, data: str) -> None:
