@@ -5,7 +5,7 @@ LIGHT := .venv-light
 FULL := .venv
 INSTALL = $(UV) pip install --quiet --compile-bytecode --constraint constraints.txt  # a second less for every first command
 
-.PHONY: demo test check clean
+.PHONY: demo test check docs wheel licences clean
 
 demo: $(LIGHT)/.installed
 	$(LIGHT)/bin/mien predict sample --out mien-out
@@ -21,6 +21,15 @@ check: $(FULL)/.installed
 	$(FULL)/bin/ruff format --check .
 	$(FULL)/bin/mypy
 
+docs: $(FULL)/.installed-docs  # a broken link or anchor is an error; the site is dist/site
+	NO_MKDOCS_2_WARNING=1 $(FULL)/bin/mkdocs build
+
+wheel: | $(UV)  # wheel and sdist in dist/, tried in an environment that has nothing else
+	UV=$(UV) $(PYTHON) .ci/wheel.py
+
+licences: $(FULL)/.installed  # of every library that a table of pyproject.toml brings
+	$(FULL)/bin/python .ci/licences.py
+
 $(LIGHT)/.installed: pyproject.toml constraints.txt | $(UV)
 	$(UV) venv --quiet --clear --python $(PYTHON) $(LIGHT)
 	$(INSTALL) --python $(LIGHT)/bin/python --editable .
@@ -29,6 +38,10 @@ $(LIGHT)/.installed: pyproject.toml constraints.txt | $(UV)
 $(FULL)/.installed: pyproject.toml constraints.txt | $(UV)
 	$(UV) venv --quiet --clear --python $(PYTHON) $(FULL)
 	$(INSTALL) --python $(FULL)/bin/python --editable '.[all]' --group dev --group bench
+	@touch $@
+
+$(FULL)/.installed-docs: $(FULL)/.installed
+	$(INSTALL) --python $(FULL)/bin/python --group docs
 	@touch $@
 
 .uv/bin/uv:
