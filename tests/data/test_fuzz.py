@@ -106,6 +106,31 @@ def _beside() -> bytes:
     return buffer.getvalue()
 
 
+def _parquet() -> bytes:
+    """Return a file of the hub's kind, images as bytes with class names in its metadata."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    meta = {b"huggingface": b'{"info": {"features": {"label": {"names": ["happy", "sad"]}}}}'}
+    rows = pa.table(
+        {"image": [png(i, (8, 8)) for i in range(6)], "label": [0, 1] * 3}
+    ).replace_schema_metadata(meta)
+    buffer = io.BytesIO()
+    parquet.write_table(rows, buffer)
+    return buffer.getvalue()
+
+
+def _affectnet() -> bytes:
+    """Return a zip of AffectNet's images and arrays of annotations."""
+    buffer, number = io.BytesIO(), io.BytesIO()
+    np.save(number, np.array("1"))
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for place in range(2):
+            archive.writestr(f"train_set/images/{place}.png", png(place, (8, 8)))
+            archive.writestr(f"train_set/annotations/{place}_exp.npy", number.getvalue())
+    return buffer.getvalue()
+
+
 CSV = table().encode()
 SEEDS = {
     "set.csv": CSV,
@@ -115,6 +140,8 @@ SEEDS = {
     "set.zip": _zip(),
     "set.tar.gz": _tar(),
     "beside.zip": _beside(),
+    "set.parquet": _parquet(),
+    "affectnet.zip": _affectnet(),
     "label.lst": b"a.jpg 0 1 1 9 9 80.5 3\nb.jpg 0 1 1 9 9 80.5 4\n",
     "metadata.jsonl": b'{"file_name": "a.png", "label": 1}\n{"file_name": "b.png", "label": "x"}\n',
     "list.csv": b"path,label\na.png,1\nb.png,2\n",
