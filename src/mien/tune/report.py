@@ -157,7 +157,10 @@ def _one_option(axes: Any, name: str, found: Search, known: list[Any]) -> None:
     axes.axvline(names.index(best) if names else best, color="0.6", linestyle=":", linewidth=1)
     if isinstance(kind, Range):
         axes.set_xscale("log" if kind.log else "linear")
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        if kind.log:  # a range of less than a decade would have no label
+            axes.set_xticks(np.geomspace(kind.low, kind.high, 3))
+        axes.set_xlim(kind.low, kind.high)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         rotation = 30 if max(len(str(one)) for one in names) > 6 else 0
