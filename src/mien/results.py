@@ -7,6 +7,7 @@ from typing import Any
 
 EVALUATION_SCHEMA = "mien.evaluation/1"
 REPORT_SCHEMA = "mien.report/1"
+ACROSS_SCHEMA = "mien.across/1"
 COMPARISON_SCHEMA = "mien.comparison/1"
 DATASET_SCHEMA = "mien.dataset-info/1"
 Box = tuple[float, float, float, float]

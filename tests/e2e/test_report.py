@@ -103,3 +103,26 @@ def test_parts_of_a_report_need_a_place(words, tiny_bundle):
     assert f"{words[0]} belongs to the full report" in refused(
         "evaluate", tiny_bundle, "--data", "synthetic", "--split", "test", *words
     )
+
+
+def test_one_table_across_datasets(tmp_path):
+    names = [f"{label}/{i}.png" for label in ("angry", "happy", "sad") for i in range(4)]
+    write_tree(tmp_path, {f"few/{name}": png(row) for row, name in enumerate(names)})
+    words = ["--data", "synthetic", "--split", "test", "--data", tmp_path / "few", "--split", "all"]
+    done = run("evaluate", "default", *words, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert all(
+        len(line) <= 80 for line in done.stdout.splitlines() if not line.startswith(("From", "note", "wrote"))
+    )
+    assert "B  few all" in done.stdout
+    assert "note: B has no images of disgust, fear, neutral, surprise" in done.stdout
+    document = json.loads((tmp_path / "out" / "across.json").read_text())
+    assert [one["n"] for one in document["datasets"]] == [280, 12]
+    mapped = run("evaluate", "default", *words, "--labels-of", "few:happy,sad=angry+sad", "--json", "-")
+    assert [one["classes"] for one in json.loads(mapped.stdout)["datasets"]][1] == ["happy", "sad"]
+    assert "--labels-of is DATA:NAMES, DATA one of synthetic, few" in refused(
+        "evaluate", "default", *words, "--labels-of", "other:a,b"
+    )
+    assert "--explain belongs to the report on one dataset" in refused(
+        "evaluate", "default", *words, "--explain"
+    )

@@ -26,6 +26,8 @@ from mien.options import ReadOptions
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from mien.data.dataset import FaceDataset
+
 DATA_HELP = "A dataset: class folders, zip, CSV, arrays, Parquet (see docs/data.md), or `synthetic`."
 
 
@@ -41,7 +43,10 @@ def choice_option(choices: Sequence[str], meaning: str) -> Any:
 
 Data = Annotated[str, typer.Option("--data", "-d", metavar="DATA", help=DATA_HELP)]
 Split = Annotated[
-    str, typer.Option(metavar="NAME", help="The split to use: train, val, test or its own name.")
+    str,
+    typer.Option(
+        metavar="NAME", help="The split to use: train, val, test, its own name, or all for every image."
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -84,6 +89,12 @@ def with_sample(sources: Sequence[str]) -> list[str]:
 
     own = str(files("mien").joinpath("assets", "sample.jpg"))
     return [own if source == "sample" and not Path(source).exists() else source for source in sources]
+
+
+def tell_notes(dataset: FaceDataset, name: str = "") -> None:
+    """Print on stderr what was decided, left out or converted as a dataset was read."""
+    for note in dataset.notes:
+        complain(f"{name}{': ' if name else ''}{note_line(note)}")
 
 
 def check_together(data: str | None, split: str | None) -> None:

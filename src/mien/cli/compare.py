@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.command import Data, Json, Split, Tta, command, out_option
+from mien.cli.command import Data, Json, Split, Tta, command, out_option, tell_notes
 from mien.options import ReadOptions
 
 if TYPE_CHECKING:
+    from mien.data.dataset import FaceDataset
     from mien.evaluation.compare import Comparison
     from mien.evaluation.recipes import Recipes
+    from mien.preprocess import Preprocess
 
 
 @command(
@@ -46,7 +47,7 @@ def compare(
     """
     from mien.cli.progress import progress
     from mien.cli.terminal import give, say
-    from mien.data.read import read_dataset
+    from mien.data.read import read_split
     from mien.evaluation.compare import judge
     from mien.evaluation.comparison_report import write_comparison
     from mien.evaluation.contenders import enter
@@ -54,7 +55,15 @@ def compare(
 
     contenders = enter(models)
     make_folder(out)  # minutes of work must not end at a folder that can't be written
-    read = partial(read_dataset, data, split=split, options=reading)
+    told: list[bool] = []
+
+    def read(preprocess: Preprocess) -> FaceDataset:
+        dataset = read_split(data, preprocess, split, reading)
+        if not told:  # it is read once more for each other input size
+            tell_notes(dataset)
+            told.append(True)
+        return dataset
+
     turns = iter(range(len(contenders)))
     with progress("models", len(contenders)) as step:
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.command import Data, Json, Split, Tta, command, model_argument, out_option
+from mien.cli.command import DATA_HELP, Json, Tta, command, model_argument, out_option, tell_notes
 from mien.errors import ConfigError
 from mien.options import ReadOptions, RunOptions, check_choices, option
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
     from jaxtyping import Int
 
+    from mien.classifiers import Classifier
+    from mien.evaluation.across import Across, OnDataset
     from mien.evaluation.found import Found
     from mien.evaluation.report import FullReport
     from mien.preprocess import Preprocess
@@ -50,6 +52,12 @@ class Parts:
         if not self.end_to_end and (self.detector != "auto" or self.detector_weights):
             raise ConfigError("`detector` and `detector_weights` find faces in photos: add `end_to_end`")
 
+    def check_single(self) -> None:
+        """Refuse parts of the full report where several datasets share one table."""
+        for name in ("slice", "corruptions", "explain", "end_to_end"):
+            if getattr(self, name):
+                raise ConfigError(f"`{name}` belongs to the report on one dataset: give one `data`")
+
     def check(self, out: Path | None) -> None:
         """Refuse parts of the full report where no full report is written."""
         for name in ("slice", "corruptions", "explain", "end_to_end"):
@@ -57,11 +65,26 @@ class Parts:
                 raise ConfigError(f"`{name}` belongs to the full report: say where it goes with `out=FOLDER`")
 
 
-@command("mien evaluate default --data synthetic --split test")
+@command(
+    "mien evaluate default --data synthetic --split test",
+    "mien evaluate default --data fer2013.zip --split test --data other.zip --split all",
+)
 def evaluate(
     model: Annotated[str, model_argument()],
-    data: Data,
-    split: Split,
+    data: Annotated[
+        list[str],
+        typer.Option(
+            "--data", "-d", metavar="DATA", help=f"{DATA_HELP} Several give one table across datasets."
+        ),
+    ],
+    split: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME",
+            help="The split to use: train, val, test, its own name, or all for every image. With several datasets: "
+            "once for all of them, or once for each, in their order.",
+        ),
+    ],
     reading: ReadOptions,
     run: RunOptions,
     parts: Parts,
@@ -72,6 +95,13 @@ def evaluate(
     dpi: Annotated[
         int, typer.Option(min=50, max=1200, metavar="N", help="Dots per inch of the figures' PNGs.")
     ] = 120,
+    labels_of: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DATA:NAMES",
+            help="With several datasets: --labels of one of them, such as b.zip:angry=furious,happy.",
+        ),
+    ] = None,
     json_to: Json = None,
 ) -> None:
     """Measure how often a model is right on a dataset.
@@ -80,17 +110,40 @@ def evaluate(
     """
     from mien.classifiers import load_classifier
     from mien.classifiers.combine import with_tta
-    from mien.cli.terminal import give
-    from mien.data.read import read_dataset
-    from mien.evaluation.evaluate import evaluate as judge
 
     classifier = load_classifier(model, **vars(run))
     with_tta(classifier, tta)  # refuses an unknown name before an image is read
     parts.check(out)
+    if len(data) > 1:
+        parts.check_single()
+        _across(classifier, data, split, labels_of or [], reading, tta, out, json_to)
+        return
+    if len(split) > 1 or labels_of:
+        raise ConfigError(
+            "one dataset has one `split`, and `labels` in place of `labels_of`: several need a `data` each"
+        )
+    _one(model, classifier, data[0], split[0], reading, parts, tta, out, dpi, json_to)
+
+
+def _one(
+    model: str,
+    classifier: Classifier,
+    data: str,
+    split: str,
+    reading: ReadOptions,
+    parts: Parts,
+    tta: str,
+    out: Path | None,
+    dpi: int,
+    json_to: str | None,
+) -> None:
+    from mien.cli.terminal import give
+    from mien.data.read import read_split
+    from mien.evaluation.evaluate import evaluate as judge
+
     photos = _find(data, split, reading, classifier.preprocess, parts) if parts.end_to_end else None
-    dataset = (
-        photos.found if photos else read_dataset(data, classifier.preprocess, split=split, options=reading)
-    )
+    dataset = photos.found if photos else read_split(data, classifier.preprocess, split, reading)
+    tell_notes(dataset)
     if out is None:
         report = judge(classifier, dataset, split, tta=tta)
         give(report.to_dict(), json_to, lambda: _print_report(report))
@@ -105,6 +158,107 @@ def evaluate(
     )  # fmt: skip
     write_report(full, out, dpi=dpi)
     give(full.to_dict(), json_to, lambda: _print_full(full, out))
+
+
+def _across(
+    classifier: Classifier,
+    data: list[str],
+    splits: list[str],
+    labels_of: list[str],
+    reading: ReadOptions,
+    tta: str,
+    out: Path | None,
+    json_to: str | None,
+) -> None:
+    """Judge on several datasets and show one table."""
+    from mien.cli.terminal import give, say
+    from mien.data.read import read_split
+    from mien.evaluation.across import across
+    from mien.evaluation.across_report import write_across
+    from mien.files import make_folder
+
+    if len(splits) not in (1, len(data)):
+        raise ConfigError(
+            f"`split` is given once, or once for each dataset: got {len(splits)} for {len(data)} datasets"
+        )
+    maps = _maps(data, labels_of)
+    if out:
+        make_folder(out)
+    read = []
+    for path, split in zip(data, splits * len(data) if len(splits) == 1 else splits, strict=False):
+        dataset = read_split(
+            path, classifier.preprocess, split, replace(reading, labels=maps.get(path, reading.labels))
+        )
+        tell_notes(dataset, Path(path).name)
+        read.append((dataset, split))
+    found = across(classifier, read, tta=tta)
+    page = write_across(found, out) if out else None
+
+    def show() -> None:
+        _print_across(found)
+        if page:
+            say(f"wrote {page}")
+
+    give(found.to_dict(), json_to, show)
+
+
+def _maps(data: list[str], labels_of: list[str]) -> dict[str, str]:
+    """Return the label map of each dataset that has one of its own; a dataset is named by its path or file name."""
+    maps = {}
+    for words in labels_of:
+        name, colon, labels = words.rpartition(":")
+        meant = [path for path in data if name in (path, Path(path).name)]
+        if not colon or len(meant) != 1:
+            raise ConfigError(
+                f"`labels_of` is DATA:NAMES, DATA one of {', '.join(Path(path).name for path in data)}; got {words!r}"
+            )
+        maps[meant[0]] = labels
+    return maps
+
+
+def _print_across(found: Across) -> None:
+    from mien.cli.terminal import print_table, say, shorten
+    from mien.evaluation.across import is_clear
+
+    say(f"{found.model.name}, test-time augmentation: {found.tta}; values with 95 % intervals")
+    say()
+    rows = [
+        (f"{one.letter}  {shorten(f'{Path(one.report.data).name} {one.report.split}', 24)}", f"{one.report.n:,}",
+         f"{len(one.classes)}", _shown(one.accuracy), _shown(one.balanced_accuracy))
+        for one in found.datasets
+    ]  # fmt: skip
+    print_table(("dataset", "images", "classes", "accuracy, %", "balanced, %"), rows, right=True)
+    say()
+    say("Recall by class, %; in brackets the points moved from A (*: clearly, the 95 %")
+    say("interval leaves out zero).")
+    header = ("true label", *(one.letter for one in found.datasets))
+    labels = [label for label in found.model.labels if any(label in one.recall for one in found.datasets)]
+    lines = [(label, *(_recall_cell(one, label, is_clear) for one in found.datasets)) for label in labels]
+    if found.shared:
+        shared = [
+            _shown(one.shared_balanced_accuracy) for one in found.datasets if one.shared_balanced_accuracy
+        ]
+        lines.append((f"mean of the {len(found.shared)} shared", *shared))
+    lines.append(("accuracy, own classes only", *(_shown(one.limited_accuracy) for one in found.datasets)))
+    print_table(header, lines, right=True)
+    say()
+    for line in found.summary():
+        say(line)
+    for one in found.datasets:
+        for note in one.notes:
+            say(f"note: {one.letter} {note}")
+
+
+def _shown(one: Estimate) -> str:
+    return f"{100 * one.value:.1f} ({100 * one.low:.1f} - {100 * one.high:.1f})"
+
+
+def _recall_cell(one: OnDataset, label: str, is_clear: Callable[[Estimate], bool]) -> str:
+    if label not in one.recall:
+        return "-"
+    moved = one.moved.get(label)
+    change = "" if moved is None else f" ({100 * moved.value:+.1f}{'*' if is_clear(moved) else ' '})"
+    return f"{100 * one.recall[label].value:.1f}{change}"
 
 
 def _trained_on(model: str) -> Int[np.ndarray, " m"] | None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from mien.data.dataset import FaceDataset
 
 _DEFAULT = ReadOptions()
+ALL = "all"
+"""As the name of a split: every image of the dataset."""
 
 
 def read_dataset(
@@ -51,6 +53,24 @@ def read_dataset(
             return dataset.select(split) if split else dataset
         reading = prepare(reading, options, split=split)
         return decode(reading, preprocess, split=split, skip_corrupt=options.skip_corrupt, allocate=in_memory)
+
+
+def read_split(
+    path: str | Path, preprocess: Preprocess, split: str, options: ReadOptions = _DEFAULT
+) -> FaceDataset:
+    """Read one split; `all` takes every image, as one split of this name, where the dataset has no such split.
+
+    Raises:
+        DataError: as `read_dataset`.
+    """
+    if split != ALL:
+        return read_dataset(path, preprocess, split=split, options=options)
+    with ExitStack() as stack:
+        reading, _ = open_source(path, preprocess, options, stack)
+        if ALL not in (reading.splits or ()):
+            reading = replace(reading, splits=[ALL] * len(reading.ids))
+        reading = prepare(reading, options, split=ALL)
+        return decode(reading, preprocess, split=ALL, skip_corrupt=options.skip_corrupt, allocate=in_memory)
 
 
 def read_pictures(path: str | Path, preprocess: Preprocess) -> FaceDataset:
