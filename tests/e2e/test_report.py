@@ -117,7 +117,7 @@ def test_one_table_across_datasets(tmp_path):
     assert "B  few all" in done.stdout
     assert "note: B has no images of disgust, fear, neutral, surprise" in done.stdout
     document = json.loads((tmp_path / "out" / "across.json").read_text())
-    assert [one["n"] for one in document["datasets"]] == [280, 12]
+    assert [one["n"] for one in document["datasets"]] == [350, 12]
     mapped = run("evaluate", "default", *words, "--labels-of", "few:happy,sad=angry+sad", "--json", "-")
     assert [one["classes"] for one in json.loads(mapped.stdout)["datasets"]][1] == ["happy", "sad"]
     assert "--labels-of is DATA:NAMES, DATA one of synthetic, few" in refused(
