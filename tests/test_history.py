@@ -40,3 +40,17 @@ def test_what_is_no_history_is_refused(name, tmp_path):
     (tmp_path / "history.csv").write_bytes(content)
     with pytest.raises(DataError, match=message):
         read_csv(tmp_path / "history.csv")
+
+
+def test_the_plot_takes_any_name_and_has_the_style_of_every_plot(tmp_path, monkeypatch):
+    import matplotlib as mpl
+
+    from mien.palette import PLOT_STYLE
+    from mien.training import history
+
+    rows = [EpochRow(epoch, 0.1, 1.0, 0.5, 1.1, 0.4, 0.3, 2.0) for epoch in (1, 2)]
+    style, drawn = {}, history._drawn
+    monkeypatch.setattr(history, "_drawn", lambda *args: style.update(mpl.rcParams) or drawn(*args))
+    history.write_plot(tmp_path / "plot.png", rows, rows[0], "nano on costs $x_{$ or so")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    assert {name: style[name] for name in PLOT_STYLE} == PLOT_STYLE

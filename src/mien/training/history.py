@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from mien import files
 from mien.errors import needs
-from mien.palette import SERIES_HEX
+from mien.palette import PLOT_STYLE, SERIES_HEX
 
 with needs("report"):
+    import matplotlib as mpl
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -46,6 +47,14 @@ def out_of_patience(history: Sequence[EpochRow], rule: Validation) -> bool:
 
 def write_plot(path: Path, history: Sequence[EpochRow], best: EpochRow, title: str) -> None:
     """Draw loss and accuracy of both splits against the epoch; the kept epoch is marked."""
+    with mpl.rc_context(PLOT_STYLE):
+        figure = _drawn(history, best, title)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=120)
+    files.write(path, buffer.getvalue())
+
+
+def _drawn(history: Sequence[EpochRow], best: EpochRow, title: str) -> Figure:
     epochs = [row.epoch for row in history]
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     for axes, name, unit in zip(figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), strict=True):
@@ -57,11 +66,8 @@ def write_plot(path: Path, history: Sequence[EpochRow], best: EpochRow, title: s
         axes.axvline(best.epoch, color="0.6", linestyle=":", linewidth=1)
         axes.set(xlabel="epoch", ylabel="accuracy, %" if unit == 100 else "cross-entropy")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
     figure.axes[1].set_title(f"kept: epoch {best.epoch}, {best.val_accuracy:.1%}", fontsize=10)
-    figure.axes[0].legend(frameon=False)
-    figure.suptitle(title, fontsize=11, parse_math=False)  # a name may hold a dollar sign
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    files.write(path, buffer.getvalue())
+    figure.axes[0].legend()
+    figure.suptitle(title, fontsize=11)
+    return figure

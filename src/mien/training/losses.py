@@ -37,7 +37,7 @@ def objective(
         targets = targets * weights
         spread = targets.sum(dim=1, keepdim=True) / targets.shape[1]
         targets = targets * (1 - smoothing) + smoothing * spread
-        logs = torch.log_softmax(logits.float() + shift, dim=1)
+        logs = torch.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)) + shift, dim=1)
         if loss.focal_gamma:
             # at zero the slope of a power below one is infinite
             targets = targets * (1 - logs.exp()).clamp(min=1e-6) ** loss.focal_gamma
