@@ -71,6 +71,7 @@ def test_a_document_names_what_is_missing_without_a_folder():
 
 @pytest.mark.parametrize("name", ["train", "fit"])
 def test_a_public_name_that_needs_torch_says_how_to_get_it(name):
-    code = f"import sys; sys.modules['torch'] = None\nimport mien\ntry:\n    mien.{name}\nexcept mien.MienError as e:\n    print(e)"
+    code = "import sys; sys.modules['torch'] = None\nimport mien\n"
+    code += f"try:\n    mien.{name}\nexcept mien.MienError as error:\n    print(error)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("torch is not installed: pip install")
