@@ -89,7 +89,7 @@ def main() -> None:
         check(sizes)
         environment = folder / "bare"
         run(UV, "venv", "--quiet", "--python", sys.executable, environment)
-        python = next(environment.glob("*/python*"))
+        python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"
         run(
             UV, "pip", "install", "--quiet", "--python", python, "--constraint", ROOT / "constraints.txt", wheel
         )  # fmt: skip

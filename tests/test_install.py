@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
+import sys
 
 import pytest
 
@@ -65,3 +67,11 @@ def test_a_document_names_what_is_missing_without_a_folder():
     with pytest.raises(MissingExtra, match=advice) as caught, needs("report"):
         import nowhere  # noqa: F401
     assert caught.value.lack == "nowhere is not installed; it comes with the extra report"
+
+
+@pytest.mark.parametrize("name", ["train", "fit"])
+def test_a_public_name_that_needs_torch_says_how_to_get_it(name):
+    code = "import sys; sys.modules['torch'] = None\nimport mien\n"
+    code += f"try:\n    mien.{name}\nexcept mien.MienError as error:\n    print(error)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("torch is not installed: pip install")

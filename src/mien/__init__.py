@@ -67,6 +67,8 @@ _HOMES = {
     "video": "mien.vision.frames",
 }
 """Where each public name lives: a module, and the name there if it is another."""
+_TRAINING = ("mien.training.", "mien.tune.")
+"""Rooms that import torch when they are imported."""
 
 __all__ = [
     "Classifier",
@@ -107,7 +109,12 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'mien' has no attribute {name!r}")
     module, _, other = _HOMES[name].partition(":")
-    return getattr(import_module(module), other or name)
+    if not module.startswith(_TRAINING):
+        return getattr(import_module(module), other or name)
+    from mien.errors import needs
+
+    with needs("train"):
+        return getattr(import_module(module), other or name)
 
 
 def __dir__() -> list[str]:

