@@ -5,7 +5,7 @@ LIGHT := .venv-light
 FULL := .venv
 INSTALL = $(UV) pip install --quiet --compile-bytecode --constraint constraints.txt  # a second less for every first command
 
-.PHONY: demo test check docs wheel licences clean
+.PHONY: demo test check fuzz docs wheel licences clean
 
 demo: $(LIGHT)/.installed
 	$(LIGHT)/bin/mien predict sample --out mien-out
@@ -29,6 +29,10 @@ wheel: | $(UV)  # wheel and sdist in dist/, tried in an environment that has not
 
 licences: $(FULL)/.installed  # of every library that a table of pyproject.toml brings
 	$(FULL)/bin/python .ci/licences.py
+
+MINUTES ?= 5
+fuzz: $(FULL)/.installed  # damaged files for every reader; finds are kept in fuzz-finds/
+	OMP_NUM_THREADS=1 nice -n 10 $(FULL)/bin/python benchmarks/fuzz.py --minutes $(MINUTES)
 
 $(LIGHT)/.installed: pyproject.toml constraints.txt | $(UV)
 	$(UV) venv --quiet --clear --python $(PYTHON) $(LIGHT)

@@ -49,7 +49,8 @@ def test_one_command_at_a_time_changes_a_folder(tmp_path):
     with files.locked(tmp_path / "a"):
         with (
             pytest.raises(
-                OutputError, match=r"another command is writing into .*a: nothing was changed; repeat"
+                OutputError,
+                match=rf"another command is writing into .*a \(process {os.getpid()}\): nothing was changed; repeat",
             ),
             files.locked(tmp_path / "a"),
         ):
@@ -59,6 +60,19 @@ def test_one_command_at_a_time_changes_a_folder(tmp_path):
     with files.locked(tmp_path / "a"):
         pass
     assert names(tmp_path / "a") == []
+
+
+def test_a_lock_removes_what_killed_commands_left_and_nothing_else(tmp_path):
+    for name in (".tmp-0123456789abcdef", ".tmp-mine", "x.tmp", ".lock"):
+        (tmp_path / name).write_text("process x\x1b[2J")
+    with files.locked(tmp_path):
+        assert names(tmp_path) == [".lock", ".tmp-mine", "x.tmp"]
+        (tmp_path / ".lock").write_text("process 1\x1b[2J")
+        with (
+            pytest.raises(OutputError, match=rf"is writing into {tmp_path}: nothing"),
+            files.locked(tmp_path),
+        ):
+            pytest.fail("it was locked twice")
 
 
 def test_a_lock_that_its_last_holder_removes_is_not_taken(tmp_path, monkeypatch):

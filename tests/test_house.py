@@ -16,7 +16,7 @@ from mien import cli
 
 SOURCE = Path(mien.__file__).parent
 FLOORS = [
-    {"labels", "errors", "files", "install", "machine", "options", "palette"},
+    {"labels", "errors", "escapes", "files", "install", "machine", "options", "palette"},
     {"config", "bundle", "preprocess", "results", "card", "history", "statistics", "workers"},
     {"data", "networks", "vision"},
     {"classifiers", "detectors"},

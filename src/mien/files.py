@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import re
 import secrets
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +22,12 @@ except ImportError:  # Windows
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import IO
+
+
+TEMPORARY = ".tmp-"
+"""How the name of a file begins that is not whole yet."""
+_TEMPORARY_NAME = re.compile(re.escape(TEMPORARY) + "[0-9a-f]{16}")
+_HOLDER_BYTES = 64
 
 
 def write(path: Path, content: bytes | str) -> None:
@@ -48,7 +57,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         target = Path(os.path.realpath(path))
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = (
-            target.parent / f".tmp-{secrets.token_hex(8)}"
+            target.parent / f"{TEMPORARY}{secrets.token_hex(8)}"
         )  # not made of the target's, which may be long
         try:
             with temporary.open("xb") as file:
@@ -65,24 +74,50 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 def locked(folder: Path) -> Iterator[None]:
     """Let one command at a time change the files of a folder; it is made if needed.
 
-    The lock ends with the process, however that ends. It is not held on Windows, nor on a file system without
-    locks: to go on without one is better than to lose the result of a long run.
+    What killed commands left there half-written is removed. The lock ends with the process, however that ends. It
+    is not held on Windows, nor on a file system without locks: to go on without one is better than to lose the
+    result of a long run.
 
     Raises:
         OutputError: another command holds it, or the folder cannot be written.
     """
     path = make_folder(folder) / ".lock"
     with as_output_error(folder):
-        file = path.open("ab")
+        file = path.open("a+b")
     with file:
         if not _lock(file.fileno()):
             raise OutputError(
-                f"another command is writing into {folder}: nothing was changed; repeat this one when that has ended"
+                f"another command is writing into {folder}{_holder(file)}: nothing was changed; repeat this one when "
+                f"that has ended"
             )
         try:
+            with as_output_error(folder):
+                file.truncate(0)
+                file.write(f"process {os.getpid()}".encode())
+                file.flush()
+            _sweep(folder)
             yield
         finally:
             path.unlink(missing_ok=True)
+
+
+def _holder(file: IO[bytes]) -> str:
+    """Return who holds the lock, in brackets, as far as the file tells."""
+    file.seek(0)
+    named = re.fullmatch(rb"process \d{1,10}", file.read(_HOLDER_BYTES))
+    return f" ({named[0].decode()})" if named else ""
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files that killed commands left in a folder, which is locked: none of them is in use.
+
+    Raises:
+        OutputError: one cannot be removed.
+    """
+    with as_output_error(folder):
+        for path in folder.glob(f"{TEMPORARY}*"):
+            if _TEMPORARY_NAME.fullmatch(path.name) and path.is_file():
+                path.unlink(missing_ok=True)
 
 
 def _lock(handle: int) -> bool:
@@ -96,6 +131,19 @@ def _lock(handle: int) -> bool:
     except OSError:  # a file system without locks
         return True
     return os.fstat(handle).st_nlink > 0  # not one that its last holder has just removed
+
+
+def regular(path: Path) -> Path:
+    """Return `path` if reading it comes to an end: it is a file or a folder, or there is nothing.
+
+    Raises:
+        OSError: it is a pipe, a socket or a device; opening the first two waits, and the third may have no end.
+    """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise OSError(errno.EINVAL, "it is a pipe or a device, expected a file", str(path))
+    return path
 
 
 def make_folder(path: Path) -> Path:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
+from mien import files
 from mien.errors import BundleError, ConfigError
 from mien.preprocess import Preprocess
 
@@ -94,7 +95,7 @@ def read_spec(path: Path) -> Spec:
         ConfigError: it can't be read, or says something wrong or unknown.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = files.regular(path).read_text(encoding="utf-8")
         return Spec.model_validate(json.loads(text) if path.suffix == ".json" else tomllib.loads(text))
     except OSError as error:
         raise ConfigError(f"cannot read the spec {path}: {error.strerror or error}") from error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import nn
 
@@ -77,7 +78,13 @@ class TorchClassifier:
         except ConfigError as error:
             raise BundleError(f"model {bundle.id.name} cannot be built: {error}") from error
         try:
-            network.load_state_dict(load(bundle.read("model.safetensors")))
+            weights = load(bundle.read("model.safetensors"))
+        except SafetensorError as error:
+            raise BundleError(
+                f"model {bundle.id.name}: its weights are damaged ({error}): copy it again"
+            ) from error
+        try:
+            network.load_state_dict(weights)
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise BundleError(

@@ -5,34 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mien.escapes import visible as visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_CONTROL = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _GAP = 2
 """Blanks between the columns of a table."""
 _LEAST = 6
 """Columns are not made narrower than this."""
 _NAME = 32
 """A longer name is cut before other columns get narrower than their words."""
-_JOINERS = "\u200c\u200d"
-"""Format characters that words of some scripts need; they move no cursor and hide no text."""
-
-
-def visible(text: str) -> str:
-    r"""Return text with its control characters as escapes such as ``\x1b``: names come from strangers' files."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char.encode("unicode_escape").decode()
-        if unicodedata.category(char) in _CONTROL and char not in _JOINERS
-        else char
-        for char in text
-    )
 
 
 def say(line: str = "") -> None:

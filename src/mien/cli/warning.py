@@ -8,6 +8,7 @@ import warnings
 from typing import Any
 
 from mien.errors import MienWarning
+from mien.escapes import visible
 
 _OPTION = re.compile(r"`([a-z_]+)`")
 """How messages name an option."""
@@ -20,7 +21,7 @@ def print_warnings(command: str) -> None:
     def show(message: Warning | str, category: type[Warning], *where: Any, **file: Any) -> None:
         if issubclass(category, MienWarning):
             line = _OPTION.sub(lambda name: "--" + name[1].replace("_", "-"), " ".join(str(message).split()))
-            print(f"{command}: warning: {line}", file=sys.stderr)
+            print(visible(f"{command}: warning: {line}"), file=sys.stderr)
         else:
             usual(message, category, *where, **file)
 

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
+from mien import files
 from mien.errors import DataError
 from mien.vision import images
 
@@ -75,7 +76,7 @@ def folder_tree(root: Path) -> Tree:
     tree = Tree(str(root), {}, [], 0)
     seen: set[str] = set()
     debris = 0
-    for place, below, files in os.walk(root, followlinks=True):
+    for place, below, listed in os.walk(root, followlinks=True):
         real = os.path.realpath(place)
         if real in seen:  # a link to a folder above, or a second way to the same one
             below.clear()
@@ -87,7 +88,7 @@ def folder_tree(root: Path) -> Tree:
         below[:] = [name for name in below if not _is_debris_name(name)]
         parts = Path(place).relative_to(root).parts
         tree.folders.append(parts)
-        for name in sorted(files):
+        for name in sorted(listed):
             if _is_debris_name(name):
                 debris += has_picture_suffix(name)
             else:
@@ -158,13 +159,25 @@ def members(archive: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
         yield info
 
 
+def regular(path: Path) -> Path:
+    """Return the path of a file or folder.
+
+    Raises:
+        DataError: it is a pipe or a device, which may never end.
+    """
+    try:
+        return files.regular(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
 def unpacked(path: Path, file: IO[bytes] | None = None) -> IO[bytes]:
     """Open a file, unpacking gzip; the bytes that come out are counted.
 
     Raises:
         DataError: more bytes come out than `BOMB_RATIO` times the file's size, while reading.
     """
-    raw = path.open("rb") if file is None else file
+    raw = regular(path).open("rb") if file is None else file
     head = raw.read(2)
     raw.seek(0)
     if head != b"\x1f\x8b":
@@ -276,12 +289,12 @@ def _name_of(info: zipfile.ZipInfo, path: Path) -> str:
 
 
 def _files_below(folder: Path) -> Iterator[str]:
-    for _, _, files in os.walk(folder):
-        yield from files
+    for _, _, listed in os.walk(folder):
+        yield from listed
 
 
 def _open_file(path: Path) -> IO[bytes]:
-    return io.BytesIO(images.read_file(path)) if has_picture_suffix(path.name) else path.open("rb")
+    return io.BytesIO(images.read_file(path)) if has_picture_suffix(path.name) else regular(path).open("rb")
 
 
 def _open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mien.data import columns, folders
-from mien.data.archives import has_picture_suffix
+from mien.data.archives import has_picture_suffix, regular
 from mien.data.finding import Finder, Found, Index
 from mien.data.numberings import named_numbers
 from mien.data.place import CERTAIN, MAYBE, NO, Place, Sign
@@ -425,7 +425,7 @@ def _table(source: Path | Member) -> Iterator[tuple[str, list[str], Iterator[tup
 def _json_lines(source: Path | Member) -> tuple[str, list[str], Iterator[tuple[int, list[str]]]]:
     """Read a file of JSON objects, one a line: their names are the columns."""
     name = source.name if isinstance(source, Member) else str(source)
-    with source.open("rb") if isinstance(source, Path) else source.open() as file:
+    with regular(source).open("rb") if isinstance(source, Path) else source.open() as file:
         text = io.TextIOWrapper(file, "utf-8")
         records: list[tuple[int, dict[str, object]]] = []
         for number, line in enumerate(text, start=1):

@@ -16,6 +16,7 @@ from mien.data.archives import (
     has_picture_suffix,
     is_debris,
     members,
+    regular,
     tar_tree,
     unpacked,
     zip_tree,
@@ -84,6 +85,14 @@ class Place:
     path: Path
     stack: ExitStack
     """Closes what is opened here."""
+
+    def __post_init__(self) -> None:
+        """Refuse what may never end.
+
+        Raises:
+            DataError: it is a pipe or a device.
+        """
+        regular(self.path)
 
     @cached_property
     def kind(self) -> str:

@@ -21,7 +21,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mien.data.archives import BOMB_RATIO, check_member, has_picture_suffix, is_debris, members, unpacked
+from mien.data.archives import (
+    BOMB_RATIO,
+    check_member,
+    has_picture_suffix,
+    is_debris,
+    members,
+    regular,
+    unpacked,
+)
 from mien.errors import DataError
 
 if TYPE_CHECKING:
@@ -239,7 +247,7 @@ def _stream(source: Path | Member, stack: contextlib.ExitStack) -> tuple[str, IO
     """Return a table's name and its bytes."""
     if isinstance(source, Member):
         return source.name, stack.enter_context(source.open())
-    path = source
+    path = regular(source)
     if zipfile.is_zipfile(path):
         archive = stack.enter_context(zipfile.ZipFile(path))
         infos = {info.filename: info for info in archive.infolist()}

@@ -79,7 +79,7 @@ def read(folder: Path) -> tuple[Facts, dict[str, bytes]]:
         BundleError: it is no such folder, or a file is missing, changed or damaged.
     """
     try:
-        config = _Config.model_validate_json((folder / CONFIG).read_bytes())
+        config = _Config.model_validate_json(files.regular(folder / CONFIG).read_bytes())
     except OSError as error:
         raise BundleError(
             f"{folder} is no trained detector: cannot read its {CONFIG} ({error.strerror})"
@@ -93,7 +93,7 @@ def read(folder: Path) -> tuple[Facts, dict[str, bytes]]:
         if name not in config.sha256:
             continue
         try:
-            content = (folder / name).read_bytes()
+            content = files.regular(folder / name).read_bytes()
         except OSError as error:
             raise BundleError(f"cannot read {folder / name}: {error.strerror or error}") from error
         if (found := files.sha256(content)) != config.sha256[name]:

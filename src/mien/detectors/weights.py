@@ -65,7 +65,7 @@ def verified(weights: Weights, path: Path | None) -> bytes:
             f"or give the file {weights.file} with --detector-weights"
         )
     try:
-        data = path.read_bytes()
+        data = files.regular(path).read_bytes()
     except OSError as error:
         raise ConfigError(f"cannot read the weights {path}: {error.strerror or error}") from error
     if (found := files.sha256(data)) != weights.sha256:

@@ -11,6 +11,7 @@ import cv2
 
 from mien import files
 from mien.errors import needs
+from mien.escapes import csv_cell
 from mien.evaluation.figures import inline, rendered
 from mien.statistics import Estimate
 
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Return CSV; fractions with six digits."""
+    """Return CSV; fractions with six digits, texts as `csv_cell` writes them."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row] for row in rows)
+    writer.writerow(map(csv_cell, header))
+    writer.writerows(
+        [f"{cell:.6g}" if isinstance(cell, float) else csv_cell(cell) for cell in row] for row in rows
+    )
     return text.getvalue()
 
 

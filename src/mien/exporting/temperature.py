@@ -144,7 +144,7 @@ def read_prior(loaded: Bundle, prior: str) -> dict[str, float]:
     if prior == "train":
         return training_prior(loaded)
     try:
-        table = json.loads(Path(prior).read_text(encoding="utf-8"))
+        table = json.loads(files.regular(Path(prior)).read_text(encoding="utf-8"))
         return {str(label): float(number) for label, number in table.items()}
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise ConfigError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers, MutableHeaders
 
+from mien import files
 from mien.errors import ConfigError
 from mien.serve.options import LOOPBACK
 from mien.serve.problems import CLIENT_LEFT, Problem, answer, translated
@@ -50,7 +51,7 @@ def read_keys(path: Path) -> list[bytes]:
         ConfigError: it cannot be read, has no key, or a key that is too short.
     """
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in files.regular(path).read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(f"cannot read `api_key_file` {path}: {why}") from error

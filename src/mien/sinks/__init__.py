@@ -89,7 +89,7 @@ class Sinks:
 
         Raises:
             ConfigError: nothing to go on with, or results of another model there.
-            OutputError: a file or folder cannot be written.
+            OutputError: a file or folder cannot be written, or another command writes into a folder.
         """
         self._outputs, self._facts = outputs, facts
         paths = [outputs.out and outputs.out / JOURNAL, outputs.jsonl, outputs.csv, outputs.parquet]
@@ -104,6 +104,8 @@ class Sinks:
                 Path(outputs.json).parent
             )  # hours of work must not end at a place that is not there
         with ExitStack() as opened:
+            for folder in {one.resolve(): one for one in (self._pictures, self._crops) if one}.values():
+                opened.enter_context(files.locked(folder))
             if outputs.json and not any(paths):
                 paths = [Path(opened.enter_context(tempfile.TemporaryDirectory()), JOURNAL)]
             self.tables = [

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mien import files
 from mien.errors import ConfigError, needs
+from mien.escapes import csv_cell, csv_text
 from mien.predictions import table_columns
 
 if TYPE_CHECKING:
@@ -150,13 +151,13 @@ def _typed(name: str, cell: str | None) -> str | int | float | None:
     if not cell and name != "source":
         return None
     if name in _TEXTS:
-        return cell
+        return csv_text(cell or "")
     return int(cell or 0) if name in _WHOLE_NUMBERS else float(cell or 0)
 
 
 def _csv_line(cells: Iterable[object]) -> bytes:
     line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(cells)
+    csv.writer(line, lineterminator="\n").writerow(map(csv_cell, cells))
     return line.getvalue().encode()
 
 

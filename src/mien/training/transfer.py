@@ -175,7 +175,8 @@ def _from_disk(source: str) -> dict[str, torch.Tensor]:
         try:
             content = torch.load(path, weights_only=True, map_location="cpu")
         except Exception as error:  # damaged bytes raise whatever they provoke
-            raise ConfigError(f"{source} holds no weights that can be loaded safely: {error}") from error
+            reason = next(iter(str(error).splitlines()), type(error).__name__)  # torch explains at length
+            raise ConfigError(f"{source} holds no weights that can be loaded safely: {reason}") from error
         return _unwrapped(content, source)
     try:
         return load(bundle.load(source).read(bundle.WEIGHTS))

@@ -11,11 +11,13 @@ import io
 import math
 import warnings
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import numpy as np
 
+from mien import files
 from mien.errors import ImageError, MienWarning, needs
 from mien.vision import images
 from mien.vision.frames import Frame, broken
@@ -99,6 +101,8 @@ class Film:
         if self.live and str(place).startswith("rtsp"):
             options["rtsp_transport"] = "tcp"
         try:
+            if isinstance(place, str) and not self.live:
+                files.regular(Path(place))
             container = av.open(place, options=options, timeout=WAIT_S if self.live else None)
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise ImageError(f"cannot read {self.source or 'the video'}: {_reason(error)}") from error

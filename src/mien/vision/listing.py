@@ -15,6 +15,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from mien import files
 from mien.errors import ImageError
 from mien.vision import images
 
@@ -159,7 +160,7 @@ class Archive:
 
     @cached_property
     def _file(self) -> zipfile.ZipFile:
-        return zipfile.ZipFile(self.path)
+        return zipfile.ZipFile(files.regular(Path(self.path)))
 
     def list(self) -> list[Listed]:
         """List the members by name.

@@ -1,0 +1,51 @@
+"""Text of strangers (labels, names of files and models, messages about them), made harmless where it is shown.
+
+One rule for each place. HTML pages are made by templates that escape everything, the model card by `mien.card`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_CONTROL = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+_JOINERS = "\u200c\u200d"
+"""Format characters that words of some scripts need; they move no cursor and hide no text."""
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_MARKED = re.compile(r"'+[=+\-@\t\r]")
+
+
+def visible(text: str) -> str:
+    r"""Return text for a terminal, with its control characters as escapes such as ``\x1b``."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char.encode("unicode_escape").decode()
+        if unicodedata.category(char) in _CONTROL and char not in _JOINERS
+        else char
+        for char in text
+    )
+
+
+def csv_cell(value: object) -> object:
+    """Return a cell for a table that people open: a text that a spreadsheet would run gets an apostrophe in front.
+
+    Spreadsheets take a text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a return for a formula. Numbers,
+    and texts that are numbers, stay as they are. `csv_text` is the way back.
+    """
+    if not isinstance(value, str) or not _FORMULA.match(value) or _is_number(value):
+        return value
+    return f"'{value}"
+
+
+def csv_text(cell: str) -> str:
+    """Return the text that `csv_cell` wrote as `cell`."""
+    return cell[1:] if _MARKED.match(cell) else cell
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return not text.startswith(("\t", "\r"))

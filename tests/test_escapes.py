@@ -1,0 +1,63 @@
+"""Text of strangers where it is shown: no formula in a table, and every text comes back."""
+
+from __future__ import annotations
+
+import csv
+import warnings
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mien.cli.warning import print_warnings
+from mien.errors import MienWarning
+from mien.escapes import csv_cell, csv_text
+from mien.evaluation.render import table
+from mien.sinks.tables import _csv_line
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ('=HYPERLINK("http://e")', '\'=HYPERLINK("http://e")'),
+        ("@SUM(1)", "'@SUM(1)"),
+        ("+1+cmd|' /C calc'!A0", "'+1+cmd|' /C calc'!A0"),
+        ("-x.jpg", "'-x.jpg"),
+        ("\t=1", "'\t=1"),
+        ("'=1", "''=1"),
+        ("-0.25", "-0.25"),
+        ("+7", "+7"),
+        ("'quoted'", "'quoted'"),
+        ("happy", "happy"),
+        ("", ""),
+        (-3, -3),
+        (None, None),
+    ],
+)
+def test_a_cell_that_a_spreadsheet_would_run(text, cell):
+    assert csv_cell(text) == cell
+
+
+@given(st.text(alphabet="'=+-@\t\ra1.", max_size=6))
+def test_every_text_comes_back_and_none_runs(text):
+    cell = csv_cell(text)
+    assert csv_text(cell) == text
+    try:
+        float(cell)
+    except ValueError:
+        assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+
+
+def test_the_tables_that_people_open_hold_to_it():
+    assert list(csv.reader(table(("=class", "n"), [("@sad", -0.5)]).splitlines())) == [
+        ["'=class", "n"],
+        ["'@sad", "-0.5"],
+    ]
+    assert _csv_line(["=a.jpg", -1.5, None]) == b"'=a.jpg,-1.5,\n"
+
+
+def test_a_warning_cannot_control_the_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    print_warnings("mien x")
+    warnings.showwarning(MienWarning("a\x1b[2Jb"), MienWarning, "f", 1)
+    assert capsys.readouterr().err == "mien x: warning: a\\x1b[2Jb\n"
