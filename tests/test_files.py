@@ -62,11 +62,19 @@ def test_one_command_at_a_time_changes_a_folder(tmp_path):
     assert names(tmp_path / "a") == []
 
 
-def test_a_lock_removes_what_killed_commands_left_and_nothing_else(tmp_path):
-    for name in (".tmp-0123456789abcdef", ".tmp-mine", "x.tmp", ".lock"):
-        (tmp_path / name).write_text("process x\x1b[2J")
+def test_what_killed_commands_left_goes_and_nothing_else(tmp_path):
+    for name in (".tmp-0123456789abcdef", ".tmp-mine", "x.tmp"):
+        (tmp_path / name).write_text("half")
+    with files.replacing(tmp_path / "live") as file:
+        file.write(b"whole")
+        assert len(names(tmp_path)) == 4
+        files.make_folder(tmp_path)
+        assert len(names(tmp_path)) == 3, "the one that is being written stays"
+    assert names(tmp_path) == [".tmp-mine", "live", "x.tmp"]
+
+
+def test_the_name_of_a_holder_is_no_way_to_control_a_terminal(tmp_path):
     with files.locked(tmp_path):
-        assert names(tmp_path) == [".lock", ".tmp-mine", "x.tmp"]
         (tmp_path / ".lock").write_text("process 1\x1b[2J")
         with (
             pytest.raises(OutputError, match=rf"is writing into {tmp_path}: nothing"),

@@ -56,11 +56,9 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             return
         target = Path(os.path.realpath(path))
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = (
-            target.parent / f"{TEMPORARY}{secrets.token_hex(8)}"
-        )  # not made of the target's, which may be long
+        temporary, file = _temporary(target.parent)
         try:
-            with temporary.open("xb") as file:
+            with file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -70,13 +68,24 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             raise
 
 
+def _temporary(folder: Path) -> tuple[Path, IO[bytes]]:
+    """Return a new file that is locked while it is open, so that `_sweep` can tell it from what a killed one left."""
+    while True:
+        path = (
+            folder / f"{TEMPORARY}{secrets.token_hex(8)}"
+        )  # not made of the target's name, which may be long
+        file = path.open("xb")
+        if _lock(file.fileno()):
+            return path, file
+        file.close()  # taken for a killed command's, between the two calls
+
+
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Let one command at a time change the files of a folder; it is made if needed.
 
-    What killed commands left there half-written is removed. The lock ends with the process, however that ends. It
-    is not held on Windows, nor on a file system without locks: to go on without one is better than to lose the
-    result of a long run.
+    The lock ends with the process, however that ends. It is not held on Windows, nor on a file system without
+    locks: to go on without one is better than to lose the result of a long run.
 
     Raises:
         OutputError: another command holds it, or the folder cannot be written.
@@ -95,7 +104,6 @@ def locked(folder: Path) -> Iterator[None]:
                 file.truncate(0)
                 file.write(f"process {os.getpid()}".encode())
                 file.flush()
-            _sweep(folder)
             yield
         finally:
             path.unlink(missing_ok=True)
@@ -109,15 +117,15 @@ def _holder(file: IO[bytes]) -> str:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove the temporary files that killed commands left in a folder, which is locked: none of them is in use.
-
-    Raises:
-        OutputError: one cannot be removed.
-    """
-    with as_output_error(folder):
-        for path in folder.glob(f"{TEMPORARY}*"):
-            if _TEMPORARY_NAME.fullmatch(path.name) and path.is_file():
-                path.unlink(missing_ok=True)
+    """Remove the temporary files that killed commands left in a folder; those of commands that run are locked."""
+    for path in folder.glob(f"{TEMPORARY}*") if fcntl else ():
+        if _TEMPORARY_NAME.fullmatch(path.name) and path.is_file():
+            with (
+                contextlib.suppress(OSError),
+                path.open("rb") as file,
+            ):  # in use, or a file system without locks
+                fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
 
 
 def _lock(handle: int) -> bool:
@@ -147,11 +155,12 @@ def regular(path: Path) -> Path:
 
 
 def make_folder(path: Path) -> Path:
-    """Make a folder for results, or say in one line why it can't be written."""
+    """Make a folder for results, or say in one line why it can't be written; what killed commands left goes."""
     with as_output_error(path):
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK):
             raise PermissionError(13, "Permission denied")
+        _sweep(path)
     return path
 
 

@@ -52,6 +52,7 @@ class Table:
         self.done = {(row["source"], row["index"]) for row in kept}
         self.errors = {(row["source"], row["index"]) for row in kept if row["error"] is not None}
         head = [_csv_line(self.columns)] if self._csv else []
+        files.make_folder(path.parent)
         with files.as_output_error(path):
             files.write(self.lines, b"".join(chain(head, map(self._encoded, kept))))
             self._file: IO[bytes] = self.lines.open("ab", buffering=0)
