@@ -68,7 +68,10 @@ class FullReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return every number as the report schema has it."""
-        document = self.counted.to_dict()
+        document = {
+            **self.counted.to_dict(),
+            "data": Path(self.counted.data).name,
+        }  # no folder of this machine
         f1 = class_intervals(np.array(self.counted.confusion))["f1"]
         per_class = {
             label: {
