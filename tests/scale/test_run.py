@@ -104,6 +104,12 @@ def test_other_results_are_not_mixed_in(scorer, photos, tmp_path):
         run(scorer, photos, tmp_path / "busy")
 
 
+def test_a_run_that_ended_before_its_first_shard_is_begun_anew(scorer, photos, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(scorer, photos, tmp_path / "out", stop_after=0)
+    assert run(scorer, photos, tmp_path / "out", head={"model": "other"})[0] == [0, 1, 2]
+
+
 def test_a_full_disk_loses_no_whole_shard(scorer, photos, tmp_path, monkeypatch):
     write, out = files.write, tmp_path / "out"
 

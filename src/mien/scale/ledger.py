@@ -55,11 +55,6 @@ class Ledger:
             self._file = self.path.open("ab", buffering=0)
 
     def _read(self, *, resume: bool) -> None:
-        if not resume:
-            raise ConfigError(
-                f"{self.folder} holds results of an earlier run: add `resume` to go on with it, or choose another "
-                "folder"
-            )
         try:
             lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
             first, *records = [json.loads(line) for line in lines if line.endswith("\n")]
@@ -67,6 +62,13 @@ class Ledger:
             head = {**first}
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise ConfigError(f"{self.path} is damaged ({error}): choose another folder") from error
+        if not self.done:
+            return  # it ended before its first shard: nothing is lost by beginning anew
+        if not resume:
+            raise ConfigError(
+                f"{self.folder} holds results of an earlier run: add `resume` to go on with it, or choose another "
+                "folder"
+            )
         now = json.loads(_line(self.head))
         for name in now:
             if head.get(name) != now[name]:
