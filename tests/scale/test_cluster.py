@@ -28,8 +28,6 @@ REPOSITORY = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def machines():
     """Two machines with a core each; the second one may be taken away."""
-    from ray.cluster_utils import Cluster
-
     before = dict(os.environ)
     paths = [str(REPOSITORY), str(REPOSITORY / "src"), *filter(None, [before.get("PYTHONPATH")])]
     os.environ |= {
@@ -37,13 +35,29 @@ def machines():
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join(paths),
     }
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    made.second = made.add_node(num_cpus=1)
+    made = two_machines()
     yield made
     ray.shutdown()
     made.shutdown()
     os.environ.clear()
     os.environ |= before
+
+
+def two_machines(tries: int = 3):
+    """Start them; on a busy computer again, as Ray gives a machine 30 seconds to start."""
+    from ray.cluster_utils import Cluster
+
+    made = Cluster()
+    try:
+        made.add_node(num_cpus=1, include_dashboard=False)
+        made.second = made.add_node(num_cpus=1)
+    except Exception as error:
+        if tries == 1 or "timed out during startup" not in str(error):
+            raise
+        if made.head_node:
+            made.shutdown()
+        return two_machines(tries - 1)
+    return made
 
 
 def here(machines, **options) -> ScaleOptions:

@@ -115,9 +115,9 @@ def across(
     judged: list[tuple[EvalReport, Estimate, dict[str, int], tuple[str, ...]]] = []
     for data, split in datasets:
         rows, left_out = known_to(classifier, data.select(split))
-        own, logits = answers(classifier, rows, split, tta=tta)
-        counted = report(own.truth, logits, model=classifier.id, data=own, split=split, tta=tta)
-        limited = wilson(_limited(logits, own.truth) == own.truth)
+        asked, logits = answers(classifier, rows, split, tta=tta)
+        counted = report(asked.truth, logits, model=classifier.id, data=asked, split=split, tta=tta)
+        limited = wilson(_limited(logits, asked.truth) == asked.truth)
         judged.append((counted, limited, left_out, (*data.notes, *_notes(counted, left_out))))
     counts = [np.array(counted.confusion) for counted, *_ in judged]
     in_all = np.all([one.sum(axis=1) > 0 for one in counts], axis=0)
