@@ -328,6 +328,6 @@ def test_class_numbers_that_pandas_wrote_as_floats(tmp_path):
     """It does where a cell of the column is empty, as those of unlabelled test rows are."""
     want = read(tmp_path / "plain.csv", table())
     assert read(tmp_path / "floats.csv", table(line="{0}.0,{1},{2}")).labels == want.labels == EMOTIONS_7
-    rows = "".join(f"{number}.0,{row % 7}" + ",9" * 63 + "\n" for row, number in enumerate((3, 5) * 9))
+    rows = "".join(f"{number}.0,{row % 7}" + ",90" * 63 + "\n" for row, number in enumerate((3, 5) * 9))
     header = "label," + ",".join(f"pixel{n}" for n in range(64))
     assert read(tmp_path / "columns.csv", f"{header}\n{rows}").labels == ("3", "5")
