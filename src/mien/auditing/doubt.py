@@ -63,10 +63,10 @@ class Doubts:
     def listed(self) -> Int[np.ndarray, " m"]:
         """Return the rows to look at, the most doubtful first: at most `LISTED` of the judged rows.
 
-        A row is not listed if its label is the most probable class.
+        A row is not listed if no class is more probable than its label.
         """
         order = self.order()
-        differs = self.probs.argmax(axis=1) != self.given
+        differs = self.given_prob < self.probs.max(axis=1)
         return order[differs[order]][: round(LISTED * len(order))]
 
 
