@@ -1,9 +1,8 @@
 """Occlusion maps from arrays: hide one place of a crop after another and see how each probability changes.
 
 Zeiler & Fergus 2014 (arXiv:1311.2901) slide a grey square over the image. Here the patch has soft edges and shows the
-crop blurred, as the edges of a grey square are a pattern of their own: on 42 FER2013 faces, deleting pixels in the
-order of the map lowers the probability of the label as fast, and the maps keep to the parts of the face. No gradient
-is needed, so any runtime, ensemble or wrapper can be explained.
+crop blurred, as the edges of a grey square are a pattern of their own. No gradient is needed, so any runtime,
+ensemble or wrapper can be explained.
 """
 
 from __future__ import annotations
