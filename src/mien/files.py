@@ -51,8 +51,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     """
     with as_output_error(path):
         if path.exists() and not path.is_file() and not path.is_dir():
-            with path.open("wb") as file:
-                yield file
+            with path.open("wb") as device:
+                yield device
             return
         target = Path(os.path.realpath(path))
         target.parent.mkdir(parents=True, exist_ok=True)
