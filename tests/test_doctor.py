@@ -65,7 +65,7 @@ def test_the_page_says_what_is_too_old_or_missing_and_how_to_get_it(installation
     assert "[hub]" in page
     assert "[data]" not in page
     assert "run: mien fetch yunet" in page
-    assert max(map(len, page.splitlines())) <= 80 + len(found.processor.name)
+    assert max(map(len, page.splitlines())) <= 82 + len(found.processor.name)
 
 
 @pytest.mark.parametrize(

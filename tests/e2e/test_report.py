@@ -124,5 +124,5 @@ def test_one_table_across_datasets(tmp_path):
         "evaluate", "default", *words, "--labels-of", "other:a,b"
     )
     assert "--explain belongs to the report on one dataset" in refused(
-        "evaluate", "default", *words, "--explain"
+        "evaluate", "default", *words, "--explain", "--out", tmp_path / "why"
     )

@@ -271,7 +271,7 @@ def test_export_takes_strings(tiny_bundle, tmp_path):
     assert agreement.equal_labels == 1
     assert set(bundle.load(tmp_path / "half").card.exports) == {"fp16"}
     assert mien.export(tiny_bundle, "hub", tmp_path / "hub") is None
-    with pytest.raises(ConfigError, match="leave out `data`"):
+    with pytest.raises(ConfigError, match="leave out data"):
         mien.export(tiny_bundle, "web", tmp_path / "page", data="synthetic")
-    with pytest.raises(ConfigError, match="`page_backend` is for a web page"):
+    with pytest.raises(ConfigError, match="page_backend is for a web page"):
         mien.export(tiny_bundle, "onnx", tmp_path / "x", page=PageOptions(page_backend="int8"))

@@ -242,7 +242,7 @@ def test_a_zip(tmp_path, monkeypatch):
         patched.setattr(listing.zipfile, "ZipFile", lambda path: opened.append(path) or zipfile_class(path))
         again = frames(sources(found))
         assert (sources(again), errors(again)) == (sources(found), errors(found))
-    assert opened == [f"{tmp_path}/in.zip"]  # once for all members
+    assert [str(path) for path in opened] == [f"{tmp_path}/in.zip"]  # once for all members
     (tmp_path / "in.zip").rename(tmp_path / "bare")
     assert sources(frames(tmp_path / "bare")) == [f"{tmp_path}/bare/{name}" for name in FOUND]
 

@@ -13,12 +13,10 @@ import threading
 
 import pytest
 
-from mien.cli.export import _check
 from mien.errors import ConfigError, FetchError, OutputError
 from mien.exporting.web import runtime
 from mien.exporting.web.write import site, write
 from mien.files import sha256
-from mien.options import PageOptions
 from tests.serve.conftest import service  # noqa: F401 - a fixture
 
 
@@ -98,19 +96,6 @@ def test_a_missing_or_foreign_runtime_is_one_error(tmp_path):
         site("default", runtime_folder=tmp_path)
     with pytest.raises(ConfigError, match="in a browser runs backend onnx or int8, got torch"):
         site("default", backend="torch")
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        (("web", "data", None, None, PageOptions()), "leave out data"),
-        (("onnx", None, None, None, PageOptions(page_backend="int8")), "page_backend is for a web page"),
-        (("web", None, None, "me/x", PageOptions()), "push uploads a hub folder"),
-    ],
-)
-def test_options_that_would_be_ignored_are_refused(given, message):
-    with pytest.raises(ConfigError, match=message):
-        _check(*given)
 
 
 def test_a_full_folder_is_not_written_into(tmp_path):

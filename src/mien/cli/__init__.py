@@ -43,7 +43,7 @@ COMMANDS = {
         "export": "Convert a model to one ONNX file, INT8, FP16, a web page or a hub folder.",
     },
     "Look up": {
-        "doctor": "Say what is installed, what is missing, and what this machine can do.",
+        "doctor": "Say what is installed, what is missing for which command, and what this machine can do.",
         "models": "List the built-in models and the networks.",
         "fetch": "Download the weights of a face detector, or the runtime of the web page.",
     },

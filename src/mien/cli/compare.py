@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @command(
     "mien compare default run1 --data fer2013.zip --split test --out compared",
-    "mien compare 'nano/seed*' 'base/seed*' --data fer2013.zip --split test --out recipes",
+    "mien compare 'nano/seed*' 'base/seed*' --data fer2013.zip --split test --out c",
 )
 def compare(
     models: Annotated[

@@ -67,7 +67,7 @@ class Parts:
 
 @command(
     "mien evaluate default --data synthetic --split test",
-    "mien evaluate default --data fer2013.zip --split test --data other.zip --split all",
+    "mien evaluate default --data fer2013.zip --split test --data b.zip --split all",
 )
 def evaluate(
     model: Annotated[str, model_argument()],
