@@ -33,7 +33,7 @@ COMMANDS = {
     },
     "Judge models": {
         "evaluate": "Measure how often a model is right on a dataset.",
-        "compare": "Test which of several models is better on the same images.",
+        "compare": "Test which of several models, or recipes, is better on the same images.",
         "benchmark": "Measure speed, size and memory of models.",
         "verify": "Check that all files of a model give the same answers.",
     },
