@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 EVALUATION_SCHEMA = "mien.evaluation/1"
@@ -132,7 +133,11 @@ class EvalReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as the evaluation schema has it."""
-        return {"schema": EVALUATION_SCHEMA, **asdict(self), "model": self.model.to_dict()}
+        said = {
+            "data": Path(self.data).name,
+            "model": self.model.to_dict(),
+        }  # not the folders of this machine
+        return {"schema": EVALUATION_SCHEMA, **asdict(self), **said}
 
 
 @dataclass(frozen=True)

@@ -607,3 +607,17 @@ def test_a_tar_of_a_zip_is_named(tmp_path):
         archive.add(write_zip(tmp_path / "inner.zip", tree()), "inner.zip")
     with pytest.raises(DataError, match=r"holds inner\.zip, an archive in it: unpack it"):
         read(tmp_path / "set.tar.gz")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("cut.zip", None, "is a zip that is damaged or not complete: download or copy it again"),
+        ("page.zip", b"<html>not found</html>", r"is named \.zip but its content is not"),
+    ],
+)
+def test_a_zip_that_is_none_is_named(tmp_path, name, content, why):
+    whole = write_zip(tmp_path / "whole.zip", tree(SPLITS, ("happy", "sad"), 3)).read_bytes()
+    (tmp_path / name).write_bytes(content or whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=why):
+        read(tmp_path / name)

@@ -100,7 +100,7 @@ def test_damaged_bytes_inside_a_zip_are_named(tmp_path):
 def test_a_cut_off_zip(tmp_path):
     path = write_zip(tmp_path / "set.zip", tree())
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(DataError, match="is no form of dataset that is known"):
+    with pytest.raises(DataError, match="is a zip that is damaged or not complete"):
         read_dataset(path)
 
 

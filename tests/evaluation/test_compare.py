@@ -100,6 +100,8 @@ def test_every_form_says_the_same(tmp_path):
     assert document == json.loads(json.dumps(found.to_dict()))
     assert document["schema"] == "mien.comparison/1"
     accuracies = [float((logits.argmax(axis=1) == truth).mean()) for logits in (first, second)]
+    paper = (tmp_path / "out" / "models.tex").read_text().splitlines()
+    assert len([line for line in paper if line.endswith(r"\\")]) == 1 + len(found.models)
     listed = rows_of(tmp_path / "out" / "models.csv")
     for place, accuracy in enumerate(accuracies):
         assert document["models"][place]["accuracy"]["value"] == pytest.approx(accuracy)

@@ -135,6 +135,12 @@ def _nearest(place: Place, signs: dict[str, Sign]) -> str:
     path = place.path
     if why := _OFTEN.get(path.suffix.lower() if place.kind == "file" else ""):
         return f"{path} is {why}"
+    if place.kind == "file" and place.head.startswith(b"PK"):
+        return f"{path} is a zip that is damaged or not complete: download or copy it again"
+    if place.kind == "file" and path.suffix.lower() in (".zip", ".tar", ".tgz"):
+        return (
+            f"{path} is named {path.suffix} but its content is not: look at what it is, or download it again"
+        )
     archives = [name for name in place.names if name.lower().endswith((".zip", ".rar", ".7z", ".tar", ".gz"))]
     if place.kind != "file" and archives and not place.has_pictures:
         return f"{path} holds {archives[0]}, an archive in it: unpack it and give what is in it"

@@ -156,7 +156,8 @@ class Comparison:
         """Return every number as the comparison schema has it."""
         return {
             "schema": COMPARISON_SCHEMA,
-            **{name: getattr(self, name) for name in ("data", "split", "tta", "seed")},
+            "data": Path(self.data).name,  # not the folders of this machine
+            **{name: getattr(self, name) for name in ("split", "tta", "seed")},
             "n": len(self.truth),
             "resamples": RESAMPLES,
             "interval": INTERVAL,

@@ -84,7 +84,7 @@ def accuracy_bars(names: Sequence[str], series: Sequence[Series]) -> Drawing:
         axes.set_yticks(places, names)
         axes.set(xlabel="accuracy, %", xlim=(0, 112), ylim=(len(names) - 0.45, -0.55))
         axes.set_xticks(range(0, 101, 20))
-        figure.legend(loc="outside upper left", ncols=1, fontsize=8)
+        figure.legend(loc="outside lower left", ncols=1, fontsize=8)  # above stands the title
     last = [(value, name) for name, value in zip(names, series[-1].values, strict=True) if value is not None]
     best = max(last, default=None)
     alt = f"Accuracy of {len(names)} models: {'; '.join(one.label for one in series)}." + (
@@ -142,7 +142,7 @@ def differences(models: Sequence[Judged], pairs: Sequence[Pair]) -> Drawing:
             _dots(axes, places + 0.24 * (number - 0.5), measured, number, label)
         axes.set_yticks(places, letters)
         axes.set(xlabel="difference in points, with 95 % interval", ylim=(len(pairs) - 0.4, -0.6))
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2, fontsize=8)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=8)
         nothing = [Line2D([], [], linestyle="") for _ in models]
         names = [_named(model) for model in models]
         figure.legend(nothing, names, loc="outside lower left", fontsize=8, handlelength=0)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mien import files
 from mien.evaluation.comparison_figures import draw
 from mien.evaluation.paired import shown_p
-from mien.evaluation.render import page, table, write_drawings
+from mien.evaluation.render import latex, page, table, write_drawings
 from mien.statistics import CHANCE
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def write_comparison(comparison: Comparison, out: Path) -> Path:
-    """Write ``compare.html``, ``compare.json``, four tables (six with recipes) and ``figures/``.
+    """Write ``compare.html``, ``compare.json``, four tables (six with recipes), ``models.tex`` and ``figures/``.
 
     Returns the page.
 
@@ -31,6 +31,10 @@ def write_comparison(comparison: Comparison, out: Path) -> Path:
     files.write(out / "compare.json", json.dumps(document, indent=2) + "\n")
     for name, (header, rows) in _tables(comparison).items():
         files.write(out / f"{name}.csv", table(header, rows))
+    figures = ("model", "accuracy", "low", "high", "macro-F1", "low", "high", "balanced", "parameters")
+    rows = [(m.name, *m.accuracy, *m.macro_f1, m.report.balanced_accuracy, f"{m.parameters:,}")
+            for m in comparison.models]  # fmt: skip
+    files.write(out / "models.tex", latex(figures, rows))
     shown = write_drawings(draw(comparison), out / "figures")
     letters = {model.name: model.letter for model in comparison.models}
     text = page(
