@@ -261,6 +261,7 @@ def test_what_a_model_has_learnt_is_told_by_its_keys(tiny_bundle, tmp_path):
     shutil.copytree(tiny_bundle, tmp_path / "twin")
     pair = enter([str(tiny_bundle), str(tmp_path / "twin")])
     found = judge(pair, lambda _: replace(trained, source="x/renamed.zip"), "train")
+    assert found.to_dict()["data"] == "renamed.zip"
     assert found.models[0].caveats == ("has learnt 100% of these images: its figures say nothing here",)
     rows, fresh = trained.rows("train"), trained.images.copy()
     for share, caveats in (

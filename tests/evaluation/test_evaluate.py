@@ -46,6 +46,8 @@ def test_every_figure_by_hand():
     assert (angry.precision, angry.recall, angry.f1, angry.support) == (0.75, 0.75, 0.75, 4)
     assert report.balanced_accuracy == pytest.approx((0.75 + 0.5 + 1) / 3)
     assert report.macro_f1 == pytest.approx((0.75 + 0.5 + 1) / 3)
+    elsewhere = evaluate(Reader(), replace(data([0], [0]), source="/home/me/faces.zip"), "test")
+    assert elsewhere.to_dict()["data"] == "faces.zip"
     document = report.to_dict()
     assert document["schema"] == "mien.evaluation/1"
     assert document["model"]["labels"] == list(LABELS)
