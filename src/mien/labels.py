@@ -6,13 +6,14 @@ silent mistakes are made, so every numbering met in the field is written out her
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import TYPE_CHECKING
 
 from mien.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 EMOTIONS_7 = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 EMOTIONS_8 = (*EMOTIONS_7, "contempt")
@@ -28,6 +29,9 @@ AFFECTNET_ORDER = (
     *("none", "uncertain", "not_a_face"),
 )
 """What the numbers 0-10 of AffectNet mean (Mollahosseini et al. 2017, doi:10.1109/TAFFC.2017.2740923)."""
+
+CKPLUS_ORDER = ("neutral", "angry", "contempt", "disgust", "fear", "happy", "sad", "surprise")
+"""What the numbers 0-7 of CK+ mean (Lucey et al. 2010, doi:10.1109/CVPRW.2010.5543262)."""
 
 FERPLUS_VOTE_ORDER = (
     *("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt"),
@@ -55,6 +59,25 @@ def canonical(name: str) -> str:
     """Return the name this package uses for an emotion: ``Happiness`` -> ``happy``; others lower-cased."""
     plain = unicodedata.normalize("NFC", name).strip().lower().replace(" ", "_")
     return _ALIASES.get(plain, plain)
+
+
+_NUMBERED = re.compile(r"\d+[ ._-]+(.*\S)", re.DOTALL)
+
+
+def expressions(names: Iterable[str]) -> set[str]:
+    """Return the known emotions that class names mean."""
+    return {canonical(name) for name in names} & set(EMOTIONS_8)
+
+
+def without_numbers(names: Sequence[str]) -> list[str]:
+    """Return class names without the numbers that stand before all of them: ``0_angry``, ``1. Happy``.
+
+    They stay where a name has none, where two names would become the same, or where none would be an expression.
+    """
+    found = [_NUMBERED.fullmatch(name) for name in names]
+    bare = [match[1] for match in found if match]
+    same = len(bare) == len(names) == len({canonical(name) for name in bare})
+    return bare if same and expressions(bare) else list(names)
 
 
 def label_set(names: Iterable[str]) -> tuple[str, ...]:

@@ -76,7 +76,7 @@ class ReadOptions:
 
     format: str = option(
         "auto", "Form of the dataset; auto looks at the content.",
-        choices=("auto", "folders", "pixels", "list", "names", "affectnet", "arrays", "parquet", "packed"),
+        choices=("auto", "folders", "pixels", "list", "names", "affectnet", "ck+", "arrays", "parquet", "packed"),
     )  # fmt: skip
     labels: str | None = option(
         None, "Classes to keep, in this order: angry,happy keeps two, negative=angry+sad,happy also merges two. "

@@ -143,6 +143,32 @@ def ck48() -> tuple[Files, dict[str, str]]:
     return files, truth
 
 
+def ckplus() -> tuple[Files, dict[str, str]]:
+    """Return CK+ as its authors give it: sequences, with a label for the last image of most of them."""
+    files, truth = {}, {}
+    for number, emotion in ((1, "angry"), (2, "contempt"), (5, "happy")):
+        for person in range(12):
+            sequence = f"S{person + 10:03d}/00{number}"
+            for frame in (1, 2, 3):
+                name = f"S{person + 10:03d}_00{number}_{frame:08d}"
+                path = f"CK+/cohn-kanade-images/{sequence}/{name}.png"
+                files[path] = face(emotion, 3 * person + frame)
+            files[f"CK+/Emotion/{sequence}/{name}_emotion.txt"] = f"   {number}.0000000e+00\n".encode()
+            truth[path] = emotion
+    return files, truth
+
+
+def sfew() -> tuple[Files, dict[str, str]]:
+    """Return SFEW: the classes lie in a folder of aligned faces, whose name differs between the splits."""
+    files, truth = {}, {}
+    for split, folder in (("Train", "Train_Aligned_Faces"), ("Val", "Val_Aligned_Faces_new")):
+        for emotion in ("Angry", "Happy", "Sad"):
+            for i in range(4):
+                path = f"{split}/{folder}/{emotion}/Film_{split}_{i}.png"
+                files[path], truth[path] = face(emotion.lower(), len(files)), emotion.lower()
+    return files, truth
+
+
 def kdef() -> tuple[Files, dict[str, str]]:
     """Return KDEF: a folder for each person, the expression in the file's name."""
     codes = {
@@ -209,6 +235,8 @@ LAYOUTS = {
     "RAF-DB": (raf_db, ("test", "train")),
     "ExpW": (expw, ("train", "val")),
     "CK+48": (ck48, ("train", "val")),
+    "CK+": (ckplus, ("train", "val")),
+    "SFEW": (sfew, ("train", "val")),
     "KDEF": (kdef, ("train", "val")),
     "JAFFE": (jaffe, ("train", "val")),
     "imagefolder, csv": (lambda: imagefolder("csv"), ("test", "train")),

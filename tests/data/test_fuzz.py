@@ -160,7 +160,7 @@ def test_a_good_file_with_wrong_bytes(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "form", ["auto", "folders", "pixels", "list", "names", "affectnet", "arrays", "packed"]
+    "form", ["auto", "folders", "pixels", "list", "names", "affectnet", "ck+", "arrays", "packed"]
 )
 def test_any_bytes_read_as_any_form(tmp_path, form):
     @FUZZ

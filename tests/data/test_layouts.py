@@ -9,6 +9,7 @@ import pytest
 
 from mien.data.read import read_dataset
 from mien.data.survey import survey
+from mien.errors import DataError
 from mien.options import ReadOptions
 from tests.data.layouts import LAYOUTS
 from tests.pictures import write_tree, write_zip
@@ -74,7 +75,9 @@ def test_the_list_of_affectnet_alone_finds_its_images_and_cuts_them(tmp_path):
     assert (read_dataset(path, options=ReadOptions(box_columns="none")).images != whole).any()
 
 
-@pytest.mark.parametrize(("name", "person"), [("KDEF", slice(1, 4)), ("JAFFE", slice(0, 2))])
+@pytest.mark.parametrize(
+    ("name", "person"), [("KDEF", slice(1, 4)), ("JAFFE", slice(0, 2)), ("CK+", slice(0, 4))]
+)
 def test_nobody_is_on_both_sides_of_a_drawn_split(tmp_path, name, person):
     files, _ = LAYOUTS[name][0]()
     data = read_dataset(write_tree(tmp_path / "set", files))
@@ -83,3 +86,15 @@ def test_nobody_is_on_both_sides_of_a_drawn_split(tmp_path, name, person):
     ]
     assert not people[0] & people[1]
     assert len(people[1]) == 1
+
+
+def test_labels_of_ckplus_that_are_none(tmp_path):
+    files, _ = LAYOUTS["CK+"][0]()
+    label = next(name for name in files if name.endswith("_emotion.txt"))
+    for content in (b"nine", b"8.0", b"1.5", b""):
+        with pytest.raises(DataError, match="expected a class number of CK.*, 0-7"):
+            read_dataset(write_tree(tmp_path / "set", {**files, label: content}))
+    image = label.replace("Emotion/", "cohn-kanade-images/").replace("_emotion.txt", ".png")
+    rest = {name: content for name, content in files.items() if name != image}
+    with pytest.raises(DataError, match="which is not there"):
+        read_dataset(write_tree(tmp_path / "other", rest))

@@ -13,6 +13,7 @@ from pyarrow import parquet
 from mien.data import parquet as parquet_module
 from mien.data.read import read_dataset
 from mien.errors import DataError
+from mien.options import ReadOptions
 from tests.pictures import png
 
 NAMES = ["sad", "happy"]
@@ -122,3 +123,21 @@ def test_the_extra_that_is_missing(tmp_path, monkeypatch):
 
     with pytest.raises(MissingExtra, match=r"pyarrow is not installed: pip install .*\[data\]'"):
         read_dataset(path)
+
+
+def test_columns_follow_the_rules_of_every_table(tmp_path):
+    more = {
+        "emotion": ["happy", "sad"] * 5,
+        "fold": list(range(5)) * 2,
+        "subject": [f"s{i // 2}" for i in range(10)],
+    }
+    data = read_dataset(
+        write(tmp_path / "a.parquet", [3, 4] * 5, **more),
+        options=ReadOptions(group_column="subject", val_fraction=0.3),
+    )
+    assert data.labels == ("happy", "sad"), "the column that names expressions"
+    assert any("read from the column emotion; label says something else" in note for note in data.notes)
+    assert any("fold holds numbers and is not read as the split" in note for note in data.notes)
+    assert set(data.splits) == {"train", "val"}
+    sides = set(zip(data.columns["subject"].tolist(), data.split.tolist(), strict=True))
+    assert len(sides) == 5, "each person lies in one split"

@@ -157,7 +157,7 @@ def changed(row: int, pixels: str) -> str:
         (table() + "1,2\n", "line 23 has 2 cells, expected 3 as in the header"),
         ("emotion,pixels,Usage\n", "has a header and no rows"),
         ("", "is empty: expected a table with a header"),
-        (table().encode("utf-16"), r"is not UTF-8 text \(byte 0xff in line 1\): save it as UTF-8"),
+        (table().encode("utf-16"), "is UTF-16 text, as Excel writes it: save it as CSV UTF-8"),
         (table() .encode() + "3,\u00e9,Training\n".encode("latin-1"), r"is not UTF-8 text \(byte 0xe9 in line 23\)"),
     ],
 )  # fmt: skip

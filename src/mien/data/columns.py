@@ -207,6 +207,12 @@ def split_place(
     if options.split_column:
         return named(header, "split_column", options.split_column, source), ()
     if (place := find(header, SPLIT)) is not None:
+        words = {row[place] for row in rows}
+        if len(words) > 1 and all(word.isdecimal() for word in words):
+            return None, (
+                f"{source}: the column {header[place]} holds numbers and is not read as the split "
+                f"(`split_column` makes it one)",
+            )
         return place, ()
     for place, name in enumerate(header):
         words = {row[place] for row in rows}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mien.data.place import CERTAIN, LIKELY, MAYBE, NO, Place, Sign
 from mien.data.reading import Reading, class_targets
 from mien.data.split_names import split_name, split_word
-from mien.labels import EMOTIONS_8, RAF_DB_ORDER, canonical
+from mien.labels import RAF_DB_ORDER, expressions, without_numbers
 from mien.vision import images
 
 if TYPE_CHECKING:
@@ -26,8 +26,13 @@ _HINTS = {
     "_annotations.coco.json": "COCO's boxes lie beside: export class folders or a CSV instead",
     "_darknet.labels": "Darknet's boxes lie beside: export class folders or a CSV instead",
     "data.yaml": "YOLO's boxes lie beside: export class folders or a CSV instead",
+    ".xml": "XML files lie beside, such as Pascal VOC's boxes: export class folders or a CSV instead",
+    ".xlsx": "a workbook lies beside: save its sheet as CSV",
+    ".xls": "a workbook lies beside: save its sheet as CSV",
+    ".ods": "a spreadsheet lies beside: save it as CSV",
+    ".json": "a JSON file lies beside: write its labels as CSV or as JSON lines (.jsonl)",
 }
-"""Files that say what a dataset was exported for, and what to do."""
+"""Names or endings of files that say what a dataset was exported for, and what to do."""
 _RAF_NAME = re.compile(r"(train|test)_\d{5}(_aligned)?\.\w+")
 _WAY_OUT = (
     "expected train/<class>/* and test/<class>/*, or only <class>/*; where a table holds the labels, give it, with "
@@ -45,7 +50,7 @@ def recognise(place: Place) -> Sign:
     reading = read(place, None)
     if reading.flaw:
         return Sign(NO, reading.flaw.removeprefix(f"{place.path}: "))
-    known = {canonical(name) for name in reading.classes} & set(EMOTIONS_8)
+    known = expressions(without_numbers(reading.classes))
     codes = sum(any(sign.isdigit() for sign in name) for name in reading.classes)
     return Sign(CERTAIN if known else MAYBE if codes * 2 > len(reading.classes) else LIKELY)
 
@@ -63,26 +68,34 @@ def read(place: Place, _: ReadOptions | None) -> Reading:
     named = any(depth is not None for depth in depths)
     shared = _shared_depth(paths)
     tops = [(-1 if depth is None else depth + 1) if named else shared for depth in depths]
-    tops = _below_containers(paths, tops)
-    flaw = _flaw(paths, tops, tree.folders, place)
+    shown = tops = _below_containers(paths, tops)
+    bare = [named and top < 0 and _in_flat_test(parts) for parts, top in zip(paths, tops, strict=True)]
+    tops, notes = _at_expressions(paths, tops, bare, named=named)
+    if any(bare):
+        notes += ("the images of test lie in no class folder: they have no label",)
+    flaw = _flaw(paths, tops, bare, place)
     if flaw:
-        tops, named = [0] * len(paths), False
-    names = ["" if flaw else parts[top] for parts, top in zip(paths, tops, strict=True)]
-    names, notes = _raf_db(paths, names)
+        shown = tops = [0] * len(paths)
+        named, bare = False, [False] * len(paths)
+    names = ["" if flaw or flat else parts[top] for parts, top, flat in zip(paths, tops, bare, strict=True)]
+    names, of_raf_db = _raf_db(paths, names)
     classes, targets = class_targets(names, source)
     pictures = place.pictures
     return Reading(
         source=source,
-        ids=["/".join(_id(parts, depth, top, named)) for parts, depth, top in zip(paths, depths, tops, strict=True)],
+        ids=[
+            f"test/{parts[-1]}" if flat else "/".join(_id(parts, depth, top, named))
+            for parts, depth, top, flat in zip(paths, depths, shown, bare, strict=True)
+        ],
         splits=[
-            splits[parts[: depth + 1]] if named and depth is not None else ""
-            for parts, depth in zip(paths, depths, strict=True)
+            "test" if flat else splits[parts[: depth + 1]] if named and depth is not None else ""
+            for parts, depth, flat in zip(paths, depths, bare, strict=True)
         ],
         classes=classes,
         targets=targets,
         picture=lambda row: images.decode_dataset_image(tree.read(pictures[row])),
         flaw=f"{source}: {flaw}" if flaw else "",
-        notes=(*swapped, *notes, *place.passed_over(set(pictures))),
+        notes=(*swapped, *notes, *of_raf_db, *place.passed_over(set(pictures))),
     )  # fmt: skip
 
 
@@ -94,7 +107,7 @@ def _splits_first(paths: list[tuple[str, ...]]) -> tuple[list[tuple[str, ...]], 
     """Put the split before the class where the folders are ``<class>/<split>/*``, and say so."""
     if not paths or not all(len(parts) > 2 and split_name(parts[-2]) for parts in paths):
         return paths, ()
-    if not {canonical(parts[-3]) for parts in paths} & set(EMOTIONS_8):
+    if not expressions(without_numbers([*{parts[-3] for parts in paths}])):
         return paths, ()
     swapped = [(*parts[:-3], parts[-2], parts[-3], parts[-1]) for parts in paths]
     return swapped, ("the folders inside the class folders are read as splits",)
@@ -141,12 +154,52 @@ def _below_containers(paths: Sequence[tuple[str, ...]], tops: list[int]) -> list
     return tops
 
 
-def _flaw(
-    paths: Sequence[tuple[str, ...]], tops: Sequence[int], folders: list[tuple[str, ...]], place: Place
-) -> str:
+def _in_flat_test(parts: tuple[str, ...]) -> bool:
+    """Say whether an image lies directly in a folder ``test``, as in a contest that keeps its answers."""
+    return len(parts) > 1 and split_name(parts[-2]) == "test"
+
+
+def _at_expressions(
+    paths: Sequence[tuple[str, ...]], tops: list[int], bare: Sequence[bool], *, named: bool
+) -> tuple[list[int], tuple[str, ...]]:
+    """Go down one folder where expressions lie below folders that are none, as in ``S01/happy``, and say so."""
+    below: defaultdict[tuple[str, ...], dict[str, None]] = defaultdict(dict)
+    above: defaultdict[tuple[str, ...], dict[str, None]] = defaultdict(dict)
+    for parts, top, flat in zip(paths, tops, bare, strict=True):
+        if top >= 0 and not flat:
+            above[parts[:top]][parts[top]] = None
+            below[parts[:top]][parts[top + 1] if top < len(parts) - 2 else ""] = None
+    lower = {root for root in above if _are_above_expressions([*above[root]], [*below[root]])}
+    if not lower:
+        return tops, ()
+    lowered = [
+        top + 1 if top >= 0 and parts[:top] in lower else top for parts, top in zip(paths, tops, strict=True)
+    ]
+    names = [name for root in lower for name in above[root]]
+    way_out = "" if named else "; where each is a person or a film, set `group_by` to '^[^/]+'"
+    return lowered, (
+        f"the classes are the folders inside {', '.join(names[:_SHOWN])}"
+        f"{', ...' if len(names) > _SHOWN else ''}, which name no expression{way_out}",
+    )
+
+
+def _are_above_expressions(names: list[str], below: list[str]) -> bool:
+    known = expressions(without_numbers(below))
+    return (
+        "" not in below and len(known) >= max(2, len(below) / 2) and not expressions(without_numbers(names))
+    )
+
+
+def _hint(place: Place) -> str:
+    names = {file.rpartition("/")[2].lower() for file in place.tree.files}
+    endings = {name[name.rfind(".") :] for name in names if "." in name}
+    return next((f"; {text}" for name, text in _HINTS.items() if name in names | endings), "")
+
+
+def _flaw(paths: Sequence[tuple[str, ...]], tops: Sequence[int], bare: Sequence[bool], place: Place) -> str:
     """Say why these folders are no classes; empty: they are."""
-    hint = next((f"; {text}" for name, text in _HINTS.items() if _lies_there(name, place)), "")
-    pairs = list(zip(paths, tops, strict=True))
+    hint, folders = _hint(place), place.tree.folders
+    pairs = [(parts, top) for parts, top, flat in zip(paths, tops, bare, strict=True) if not flat]
     stray = [parts for parts, top in pairs if top < 0 or len(parts) < top + 2]
     if stray:
         if len(stray) < len(paths) and all(len(parts) > 2 for parts in stray):
@@ -155,6 +208,10 @@ def _flaw(
                 f"{len(stray)} of {len(paths)} pictures lie in {folder}, which is no known name of a split, and "
                 f"others lie in splits: rename it to train, val or test, or take it away"
             )
+        alone = {parts[:-1] for parts, _ in pairs}
+        only = next(iter(alone))
+        if len(alone) == 1 and only and only[-1].lower() not in _CONTAINERS and not split_name(only[-1]):
+            return f"all {len(pairs)} pictures lie in one folder, {only[-1]}: {_WAY_OUT}{hint}"
         return (
             f"{len(stray)} of {len(paths)} pictures lie in no class folder, first {'/'.join(stray[0])}: "
             f"{_WAY_OUT}{hint}"
@@ -178,10 +235,6 @@ def _flaw(
     empty = [f for f in folders if f and f[:-1] in roots and f not in filled and f not in kept]
     empty = [f for f in empty if f[-1].lower() not in _CONTAINERS or f not in held]
     return f"the class folder {'/'.join(empty[0])} holds no pictures: fill or remove it" if empty else ""
-
-
-def _lies_there(name: str, place: Place) -> bool:
-    return any(file.rpartition("/")[2].lower() == name for file in place.tree.files)
 
 
 def _raf_db(paths: Sequence[tuple[str, ...]], names: list[str]) -> tuple[list[str], tuple[str, ...]]:

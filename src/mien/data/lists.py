@@ -64,9 +64,9 @@ def recognise(place: Place) -> Sign:
         return _recognised_file(place)
     if not place.has_pictures:
         return Sign(NO)
-    found = tables_of(place)
+    found, failed = _looked_at(place)
     if not found:
-        return Sign(NO, "no table in it names its images")
+        return Sign(NO, "; ".join(["no table in it names its images", *failed[:1]]))
     named = any(_labelled(place, table) for table in found)
     return Sign(
         CERTAIN if named else MAYBE, "" if named else f"{found[0]} names images, but has no column of labels"
@@ -86,17 +86,23 @@ def _recognised_file(place: Place) -> Sign:
 
 def tables_of(place: Place) -> list[str]:
     """Return the tables in a tree that name some of its images."""
+    return _looked_at(place)[0]
+
+
+def _looked_at(place: Place) -> tuple[list[str], list[str]]:
+    """Return the tables in a tree that name some of its images, and why others cannot be read."""
     index = Index(place.tree, place.pictures)
-    found = []
+    found, failed = [], []
     for table in place.tables[:_TABLE_LIMIT]:
         try:
             header, rows = _begin(_source(place, table))
-        except DataError:
+        except DataError as error:
+            failed.append(str(error))
             continue
         file = _file_place(header, rows)
         if file is not None and any(index.find(row[file].strip(), _folder(table)) for row in rows):
             found.append(table)
-    return found
+    return found, failed
 
 
 def _labelled(place: Place, table: str) -> bool:
@@ -219,11 +225,12 @@ def _rows(place: Place, table: str | None, options: ReadOptions) -> _Rows:
             f"{name}: expected columns such as path and label, got {', '.join(header[:8])} "
             f"(`image_column=NAME` says which names the images)"
         )
-    label, of_label = columns.label_place(header, options, name, cells)
-    split, of_split = columns.split_place(header, options, name, cells)
+    box, votes = columns.box_of(header, options, name), columns.votes_places(header)
+    others = ["" if box and place in box.places else one for place, one in enumerate(header)]
+    label, of_label = columns.label_place(others, options, name, cells)
+    split, of_split = columns.split_place(others, options, name, cells)
     notes += (*of_label, *of_split)
     label, split = (None if one == file else one for one in (label, split))
-    box, votes = columns.box_of(header, options, name), columns.votes_places(header)
     used = [
         one for one in (file, label, split, *(box.places if box else ()), *(votes or ())) if one is not None
     ]
@@ -239,8 +246,8 @@ def _rows(place: Place, table: str | None, options: ReadOptions) -> _Rows:
         )
     if odd := columns.unused_boxes(header, used) if options.box_columns is None else []:
         notes += (
-            f"{name}: {', '.join(odd)} look like a face box and are not used: whole images are read "
-            f"(`box_columns` names the four columns)",
+            f"{name}: whole images are read, though these columns look like a face box: {', '.join(odd)} "
+            f"(`box_columns` names one column of four numbers, or four)",
         )
     names = [""] * len(cells) if label is None else [row[label] for row in cells]
     if hot:

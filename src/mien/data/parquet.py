@@ -68,7 +68,12 @@ def read_parquet(path: Path, options: ReadOptions = ReadOptions()) -> Reading:  
 
     splits = [split for part in parts for split in part.splits]
     ids = [f"{split or 'row'}/{row:07d}" for row, split in enumerate(splits)]
-    return Reading(str(path), ids, splits, classes, targets, picture)
+    shared = set.intersection(*(set(part.others) for part in parts)) if parts else set()
+    return Reading(
+        str(path), ids, splits, classes, targets, picture,
+        columns={name: np.concatenate([part.others[name] for part in parts]) for name in sorted(shared)},
+        notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+    )  # fmt: skip
 
 
 class _Part:
@@ -84,21 +89,30 @@ class _Part:
                     f"{path} claims {rows:,} rows in {path.stat().st_size:,} bytes: is this a bomb?"
                 )
             schema = self.file.schema_arrow
-            names = list(schema.names)
-            self.image = _column(names, "image_column", options.image_column, _IMAGE, path)
-            label = _column(names, "label_column", options.label_column, columns.LABEL, path)
-            place, _ = columns.split_place(names, options, str(path))
-            split = None if place is None else names[place]
-            read = self.file.read(columns=[label, *([split] if split else [])])
-            labels, splits = _texts(read[label]), _texts(read[split]) if split else None
+            self.image = _image_column(list(schema.names), options, path)
+            header = [field.name for field in schema if field.name != self.image and not _holds_many(field)]
+            table = self.file.read(columns=header)
+            cells = [_texts(table[name]) for name in header]
+            rows_of_cells = list(zip(*cells, strict=True))
+            label, of_label = columns.label_place(header, options, str(path), rows_of_cells)
+            split, of_split = columns.split_place(header, options, str(path), rows_of_cells)
         except UnicodeDecodeError as error:
             raise DataError(f"{path}: a label is not UTF-8 text ({error.reason})") from error
         except (pa.ArrowException, OSError, OverflowError) as error:
             raise DataError(f"{path} is a damaged Parquet file ({error}): download it again") from error
+        if label is None:
+            raise DataError(
+                f"{path}: expected a column named {columns.LABEL[0]}, one class in each row, got "
+                f"{', '.join(schema.names)} (`label_column=NAME` says which it is)"
+            )
         words = (*re.split(r"[-_. ]", path.stem), path.parent.name)
         here = next((word for word in words if split_name(word)), "")
-        self.splits = splits if splits is not None else [here] * len(labels)
-        self.class_names = _class_names(schema, label)
+        labels = cells[label]
+        self.splits = [here] * len(labels) if split is None else cells[split]
+        self.class_names, self.notes = _class_names(schema, header[label]), (*of_label, *of_split)
+        self.others = columns.other_columns(
+            header, rows_of_cells, [label, *([] if split is None else [split])]
+        )
         self.labels = (
             [_named(name, self.class_names, path) for name in labels] if self.class_names else labels
         )
@@ -156,22 +170,26 @@ def _check_one_dataset(parts: list[_Part], path: Path) -> None:
                 )
 
 
-def _column(names: list[str], option: str, given: str | None, known: tuple[str, ...], path: Path) -> str:
-    if given:
-        return names[columns.named(names, option, given, str(path))]
-    place = columns.find(names, known)
+def _image_column(names: list[str], options: ReadOptions, path: Path) -> str:
+    if options.image_column:
+        return names[columns.named(names, "image_column", options.image_column, str(path))]
+    place = columns.find(names, _IMAGE)
     if place is None:
         raise DataError(
-            f"{path}: expected a column named {known[0]}, got {', '.join(names)} (`{option}=NAME` says which it is)"
+            f"{path}: expected a column named {_IMAGE[0]}, got {', '.join(names)} "
+            f"(`image_column=NAME` says which it is)"
         )
     return names[place]
 
 
+def _holds_many(field: pa.Field) -> bool:
+    """Say whether a cell holds several values, or bytes, and so neither a class nor a split."""
+    kind = field.type
+    return pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
 def _texts(column: pa.ChunkedArray) -> list[str]:
-    values = column.to_pylist()
-    if any(isinstance(value, list | dict) for value in values):
-        raise DataError("a label is a list: expected one class for each image")
-    return whole_numbers(["" if value is None else str(value) for value in values])
+    return whole_numbers(["" if value is None else str(value) for value in column.to_pylist()])
 
 
 def _class_names(schema: pa.Schema, label: str) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from mien.data.groups import GROUP_COLUMN, SMALLEST_PX, by_pattern, suggested_pa
 from mien.data.split_names import split_name
 from mien.data.splits import drawn
 from mien.errors import ConfigError, DataError, MienWarning, did_you_mean
-from mien.labels import choose_labels
+from mien.labels import choose_labels, without_numbers
 from mien.options import ReadOptions as ReadOptions
 from mien.vision.crop import around, cut
 
@@ -150,7 +150,7 @@ def prepare(
     if reading.flaw:
         raise DataError(reading.flaw)
     _check_unique(reading.ids, reading.source)
-    reading = _with_one_spelling(reading)
+    reading = _with_one_spelling(_with_plain_classes(reading))
     labels, places = choose_labels(options.labels, reading.classes, reading.source)
     moved = np.zeros((len(places), len(labels)), np.float32)
     for number, place in enumerate(places):
@@ -171,6 +171,21 @@ def prepare(
     if complete:
         _check_classes(reading, split)
     return reading
+
+
+def _with_plain_classes(reading: Reading) -> Reading:
+    """Leave out the numbers before all class names (``0_angry``), and a class -1 among numbers, and say so."""
+    classes, notes = without_numbers(reading.classes), []
+    if classes != list(reading.classes):
+        notes.append(
+            f"the class {reading.classes[0]!r} is read as {classes[0]!r}, and the others in the same way"
+        )
+    targets = reading.targets
+    if "-1" in classes and all(name.isdecimal() or name == "-1" for name in classes):
+        order = sorted((int(name), place) for place, name in enumerate(classes) if name != "-1")
+        classes, targets = [str(number) for number, _ in order], targets[:, [place for _, place in order]]
+        notes.append("the class number -1 is read as no label")
+    return replace(reading, classes=tuple(classes), targets=targets, notes=(*reading.notes, *notes))
 
 
 def _with_one_spelling(reading: Reading) -> Reading:

@@ -37,6 +37,7 @@ FORMS = {
     "parquet": "mien.data.parquet_form",
     "pixels": "mien.data.pixels",
     "affectnet": "mien.data.affectnet",
+    "ck+": "mien.data.ckplus",
     "list": "mien.data.lists",
     "names": "mien.data.names",
     "folders": "mien.data.folders",
@@ -45,7 +46,7 @@ FORMS = {
 """Name of each form -> its module. Of forms that are equally sure, the first is taken."""
 
 KNOWN = "a folder or zip of train/<class>/*, a pixel table, a list of files, arrays, Parquet, a packed file"
-_ALONE = ("packed", "parquet", "pixels", "affectnet")
+_ALONE = ("packed", "parquet", "pixels", "affectnet", "ck+")
 """Forms that are mistaken for no other: once certain, the rest is not asked."""
 _OFTEN = {
     ".rar": "a RAR archive: unpack it and give the folder",
@@ -119,7 +120,12 @@ def _sign(name: str, place: Place) -> Sign:
 
 
 def _check_one_source_of_labels(place: Place, signs: dict[str, Sign]) -> None:
-    """Refuse class folders with a table beside them that gives other labels."""
+    """Refuse folders that say one thing of the images while a table beside them, or their names, say another."""
+    if NO < signs["folders"].sure < CERTAIN and signs["list"].sure < CERTAIN and signs["names"].against:
+        raise DataError(
+            f"{place.path} has folders that name no expression, but {signs['names'].against}, and `format=folders` "
+            f"takes the folders as classes: say which"
+        )
     if signs["list"].sure == signs["folders"].sure == CERTAIN:
         from mien.data.lists import agree, tables_of
 

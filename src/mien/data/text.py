@@ -5,6 +5,7 @@ A table is read line by line, so a large one costs its result, not its text.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import io
@@ -344,6 +345,8 @@ def _decoded(name: str, stream: IO[bytes]) -> Iterator[str]:
             raise DataError(
                 f"{name}: line {number} is longer than {LINE_LIMIT_BYTES:,} bytes: is this a table?"
             )
+        if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise DataError(f"{name} is UTF-16 text, as Excel writes it: save it as CSV UTF-8")
         try:
             yield line.decode("utf-8")
         except UnicodeDecodeError as error:

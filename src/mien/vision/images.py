@@ -69,6 +69,19 @@ HEIC_HINT = (
     "or, on the phone, export as JPEG)"
 )
 
+_OTHERS = {
+    b"\x1f\x8b": "a file packed by gzip: unpack it",
+    b"PK\x03\x04": "a zip: unpack it",
+    b"%PDF": "a PDF",
+    b"<!": "a web page or XML, often an error page that was saved in its place: download it again",
+    b"<?xml": "XML",
+    b"<html": "a web page, often an error page that was saved in its place: download it again",
+    b"<svg": "an SVG drawing: save it as PNG",
+    b"version https://git-lfs": "a Git LFS pointer: run git lfs pull",
+    b"\x93NUMPY": "a NumPy array: give it as a dataset of arrays",
+}
+"""First bytes of files that take a picture's place, and what they are."""
+
 FILE_LIMIT_BYTES = 256 * 2**20
 JPEG_SIDE_LIMIT_PX = 65_500
 PIXEL_LIMIT = 64_000_000
@@ -108,8 +121,12 @@ def decode(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> UInt8[np.ndarray, 
 
 
 def decode_dataset_image(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> UInt8[np.ndarray, "h w c"]:
-    """Decode like `decode`, but leave a grey picture at one channel."""
-    pixels = np.asarray(_decoded(data, pixel_limit, ("RGB", "L")))
+    """Decode like `decode`, but leave a grey picture at one channel, and refuse several pictures in one file.
+
+    Raises:
+        ImageError: as `decode`, or a film or several pages of one size.
+    """
+    pixels = np.asarray(_decoded(data, pixel_limit, ("RGB", "L"), single=True))
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
@@ -193,7 +210,7 @@ def encode_png(image_u8: UInt8[np.ndarray, "h w c"], *, quick: bool = False) -> 
     return out.getvalue()
 
 
-def _decoded(data: bytes, pixel_limit: int, modes: tuple[str, ...]) -> Image.Image:
+def _decoded(data: bytes, pixel_limit: int, modes: tuple[str, ...], *, single: bool = False) -> Image.Image:
     """Decode a file's content as `_upright` does."""
     if not data:
         raise ImageError("expected a picture, got an empty file")
@@ -201,16 +218,34 @@ def _decoded(data: bytes, pixel_limit: int, modes: tuple[str, ...]) -> Image.Ima
     if kind == "HEIC":
         raise ImageError(HEIC_HINT)
     if kind is None:
-        raise ImageError(f"not a picture in a known format ({', '.join(FORMATS)})")
+        other = next((f", but {what}" for first, what in _OTHERS.items() if data.startswith(first)), "")
+        raise ImageError(f"not a picture in a known format ({', '.join(FORMATS)}){other}")
     if kind == "JPEG" and _too_many_scans(data):
         raise ImageError(f"JPEG of more than {SCAN_LIMIT} scans: made to take long, or damaged; save it anew")
     try:
         image = _READERS[kind][1](io.BytesIO(data))
-    except MemoryError:
+        if single:
+            _check_single(image)
+    except (ImageError, MemoryError):
         raise
     except Exception as error:  # Pillow's readers raise whatever a damaged file provokes
         raise ImageError(f"damaged or truncated picture: {error}") from error
     return _upright(image, pixel_limit, modes)
+
+
+def _check_single(image: ImageFile) -> None:
+    """Refuse a film or several pages; a second picture of another size is a preview, and is passed over.
+
+    Raises:
+        ImageError: says how many there are.
+    """
+    if not getattr(image, "is_animated", False):
+        return
+    size = image.size
+    image.seek(1)
+    if image.size == size:
+        raise ImageError(f"{image.n_frames} pictures in one file ({image.format}): save each as a file")  # type: ignore[attr-defined]
+    image.seek(0)
 
 
 def _upright(image: Image.Image, pixel_limit: int, modes: tuple[str, ...]) -> Image.Image:

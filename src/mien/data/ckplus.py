@@ -1,0 +1,76 @@
+"""CK+ as its authors give it: sequences of images, and a file ``*_emotion.txt`` for the last image of some."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mien.data.groups import GROUP_COLUMN
+from mien.data.place import CERTAIN, NO, Place, Sign
+from mien.data.reading import Reading, class_targets
+from mien.errors import DataError
+from mien.labels import CKPLUS_ORDER
+from mien.vision import images
+
+if TYPE_CHECKING:
+    from mien.options import ReadOptions
+
+USES: frozenset[str] = frozenset()
+_END = "_emotion.txt"
+_NUMBER_LIMIT_BYTES = 64
+
+
+def recognise(place: Place) -> Sign:
+    """Say whether there are files of labels beside images."""
+    if place.kind == "file" or not place.has_pictures or not any(name.endswith(_END) for name in place.names):
+        return Sign(NO)
+    return Sign(CERTAIN)
+
+
+def read(place: Place, _: ReadOptions) -> Reading:
+    """Read the images that have a label; a person's images are a group.
+
+    Raises:
+        DataError: a label without its image, or one that is no class number of CK+.
+    """
+    source, tree = str(place.path), place.tree
+    by_stem = {PurePosixPath(name).stem: name for name in place.pictures}
+    labelled, labels = [], []
+    for file in sorted(name for name in tree.files if name.endswith(_END)):
+        stem = PurePosixPath(file).name.removesuffix(_END)
+        if stem not in by_stem:
+            raise DataError(f"{source}: {file} labels the image {stem}, which is not there")
+        labelled.append(by_stem[stem])
+        labels.append(_label(tree.read(file), file, source))
+    classes, targets = class_targets(labels, source)
+    meaning = ", ".join(f"{number} {name}" for number, name in enumerate(CKPLUS_ORDER))
+    left = len(place.pictures) - len(labelled)
+    return Reading(
+        source=source,
+        ids=labelled,
+        splits=[""] * len(labelled),
+        classes=classes,
+        targets=targets,
+        columns={GROUP_COLUMN: np.array([PurePosixPath(name).name.partition("_")[0] for name in labelled])},
+        picture=lambda row: images.decode_dataset_image(tree.read(labelled[row])),
+        notes=(
+            f"the class numbers are CK+'s: {meaning}; the images of a person stay in one split",
+            *(
+                [f"left out {left:,} images of the sequences, which have no label of their own"]
+                if left
+                else []
+            ),
+        ),
+    )
+
+
+def _label(content: bytes, name: str, source: str) -> str:
+    try:
+        number = float(content[:_NUMBER_LIMIT_BYTES])
+    except ValueError:
+        number = -1.0
+    if number not in range(len(CKPLUS_ORDER)):
+        raise DataError(f"{source}: {name} holds {content[:20]!r}: expected a class number of CK+, 0-7")
+    return CKPLUS_ORDER[int(number)]
