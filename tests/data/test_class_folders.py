@@ -155,7 +155,61 @@ def test_a_class_number_of_minus_one_is_no_label(tmp_path):
     data = read(tmp_path / "t.csv")
     assert data.labels == ("0", "1", "2", "3", "4", "5")
     assert (~data.targets.any(axis=1)).sum() == sum(label == -1 for label, *_ in rows)
-    assert "the class number -1 is read as no label" in data.notes
+    assert any("images of the class '-1' are read as having no label" in note for note in data.notes)
+
+
+@pytest.mark.parametrize("word", ["nan", "NaN", "N/A", "null"])
+def test_words_for_an_empty_cell_are_no_label(tmp_path, word):
+    write_tree(tmp_path, {f"{i}.png": png(i) for i in range(30)})
+    lines = [f"{i}.png,{word if i < 4 else EMOTIONS[i % 3]}" for i in range(30)]
+    (tmp_path / "list.csv").write_text(listed("file,label", lines))
+    data = read(tmp_path / "list.csv", val_fraction=0.2)
+    assert data.labels == EMOTIONS
+    assert (~data.targets.any(axis=1)).sum() == 4
+    assert any(note.startswith(f"4 images of the class {word!r}") for note in data.notes)
+
+
+@pytest.mark.parametrize("signs", [("0", "1"), ("False", "True"), ("FALSE", "TRUE")])
+def test_a_column_for_each_class(tmp_path, signs):
+    write_tree(tmp_path, {f"{i}.png": png(i) for i in range(30)})
+    lines = [f"{i}.png," + ",".join(signs[i % 3 == k] for k in range(3)) for i in range(30)]
+    (tmp_path / "list.csv").write_text(listed("file,angry,happy,sad", lines))
+    data = read(tmp_path / "list.csv")
+    assert [int(name.partition(".")[0]) % 3 for name in data.ids] == data.truth.tolist()
+    (tmp_path / "list.csv").write_text(
+        listed("file,angry,happy,sad", [f"{i}.png,.7,.2,.1" for i in range(30)])
+    )
+    with pytest.raises(DataError, match="the columns angry, happy, sad hold more than 0 and 1"):
+        read(tmp_path / "list.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("file,label\r1.png,sad\r", "carriage returns alone"),
+        ("image,label\niVBORw0KGgoAAAA,sad\n", "images as base64 text"),
+        ("0," + ",".join(["7"] * 16) + "\n", "if one column is the label, give the table a header"),
+        ("file,label\n" + "x" * 999 + ".png,sad\n", "names x{200}, which is not there"),
+    ],
+)
+def test_tables_that_are_refused_by_what_they_hold(tmp_path, text, what):
+    (tmp_path / "list.csv").write_text(text, newline="")
+    with pytest.raises(DataError, match=what):
+        read(tmp_path / "list.csv")
+
+
+def test_a_table_whose_names_fit_no_image_is_named(tmp_path):
+    files = {f"images/{i:05d}.png": png(i) for i in range(6)} | {"labels.csv": b"id,label\n1,sad\n2,happy\n"}
+    with pytest.raises(DataError, match="labels.csv names 1, and no image is called so"):
+        read(write_tree(tmp_path, files))
+
+
+def test_a_column_that_asks_for_a_split(tmp_path):
+    write_tree(tmp_path, {f"{i}.png": png(i) for i in range(30)})
+    (tmp_path / "list.csv").write_text(
+        listed("file,label,is_train", [f"{i}.png,{EMOTIONS[i % 3]},{i % 2}" for i in range(30)])
+    )
+    assert any("is_train is not read as the split" in note for note in read(tmp_path / "list.csv").notes)
 
 
 def test_columns_of_a_box_and_of_folds_are_neither_label_nor_split(tmp_path):

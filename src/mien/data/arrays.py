@@ -344,8 +344,15 @@ def flat_shape(values: int, source: str) -> tuple[int, int, int]:
         side = math.isqrt(values // channels)
         if side >= 2 and side * side * channels == values:
             return (side, side, channels)
+    side = math.isqrt(values - 1) if values else 0
+    one_more = (
+        "; if one column is the label, give the table a header that names it"
+        if side * side == values - 1
+        else ""
+    )
     raise DataError(
-        f"{source}: {values} values are no square picture: expected 2304 for 48x48 grey, or another h*w or h*w*3"
+        f"{source}: {values} values are no square picture: expected 2304 for 48x48 grey, or another h*w or "
+        f"h*w*3{one_more}"
     )
 
 

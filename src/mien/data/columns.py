@@ -86,6 +86,7 @@ PATH = (
     ),
 )
 SPLIT = ("usage", "split", "subset", "set", "partition", "fold", "phase", "datasplit", "mode", "part")
+_ASKS_FOR_SPLIT = ("istrain", "istraining", "istest", "isval", "isvalid", "isvalidation", "traintest")
 _CORNERS = (
     ("x0", "y0", "x1", "y1"),
     ("x1", "y1", "x2", "y2"),
@@ -214,11 +215,18 @@ def split_place(
                 f"(`split_column` makes it one)",
             )
         return place, ()
+    asked = next((name for name in header if plain(name) in _ASKS_FOR_SPLIT), None)
     for place, name in enumerate(header):
         words = {row[place] for row in rows}
         if len(words) > 1 and all(map(split_name, words)):
             return place, (f"{source}: the column {name} holds names of splits, and is read as the split",)
-    return None, ()
+    return None, (
+        (
+            f"{source}: the column {asked} is not read as the split: write train, val or test in one named split",
+        )
+        if asked
+        else ()
+    )
 
 
 def box_of(header: Sequence[str], options: ReadOptions, source: str) -> Box | None:
@@ -279,15 +287,19 @@ def votes_places(header: Sequence[str]) -> list[int] | None:
     return [names.index(name) for name in FERPLUS_VOTE_ORDER]
 
 
+_SET = frozenset(("1", "1.0", "true"))
+_FLAGS = _SET | {"0", "0.0", "false", ""}
+
+
 def one_hot_places(header: Sequence[str], rows: Sequence[Sequence[str]], free: Sequence[int]) -> list[int]:
-    """Return the columns that are one per class: only 0 and 1, and several of them.
+    """Return the columns that are one per class: only 0 and 1 (or false and true), and several of them.
 
     Where some of them are known emotions, the others (such as ``occluded``) are none of the classes.
     """
     flags = [
         place
         for place in free
-        if not is_index(header[place]) and all(row[place] in ("0", "1", "0.0", "1.0", "") for row in rows)
+        if not is_index(header[place]) and all(row[place].lower() in _FLAGS for row in rows)
     ]
     known = [place for place in flags if canonical(header[place]) in EMOTIONS_8]
     chosen = known if len(known) > 1 else flags
@@ -308,7 +320,7 @@ def one_hot_names(
     """
     names = []
     for line, row in zip(lines, rows, strict=True):
-        set_here = [header[place] for place in places if row[place] in ("1", "1.0")]
+        set_here = [header[place] for place in places if row[place].lower() in _SET]
         if len(set_here) > 1:
             raise DataError(
                 f"{source}: line {line} sets {len(set_here)} classes, {' and '.join(set_here[:3])}: "

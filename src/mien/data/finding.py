@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _WALK_LIMIT = 300_000
 """Files looked at, around a table, for those that it names."""
+_SHOWN = 200
+"""Signs of a cell that a message shows."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,12 @@ class Index:
         found = self.find(cell, folder)
         if len(found) > 1:
             raise DataError(
-                f"{table} names {cell}, which could be {' or '.join(found[:3])}: give the whole path"
+                f"{table} names {cell[:_SHOWN]}, which could be {' or '.join(found[:3])}: give the whole path"
             )
         if not found:
             raise DataError(
-                f"{table} names {cell}, which is not there: expected it among the {len(self.pictures):,} images of "
-                f"{self.tree.source}"
+                f"{table} names {cell[:_SHOWN]}, which is not there: expected it among the "
+                f"{len(self.pictures):,} images of {self.tree.source}"
             )
         return Found(found[0], partial(self.tree.read, found[0]))
 
@@ -125,19 +127,20 @@ class Finder:
         for folder in self.folders:
             for variant in _variants(given.name):
                 file = folder / given.parent / variant
-                if file.is_file():
+                if os.path.isfile(file):  # noqa: PTH113 - never raises, whatever the name
                     if folder != self.folders[0]:
                         self.folders = [folder, *(one for one in self.folders if one != folder)]
                     return Found(cell, partial(images.read_file, file))
         found = self._around(given)
         if len(found) > 1:
             raise DataError(
-                f"{name} names {cell}, which could be {' or '.join(map(str, found[:3]))}: give the whole path"
+                f"{name} names {cell[:_SHOWN]}, which could be "
+                f"{' or '.join(map(str, found[:3]))}: give the whole path"
             )
         if not found:
             raise DataError(
-                f"{name} names {cell}, which is not there: expected it beside the table, in {self.table.parent}, "
-                f"or in the folders of {self.table.parent.parent}"
+                f"{name} names {cell[:_SHOWN]}, which is not there: expected it beside the table, "
+                f"in {self.table.parent}, or in the folders of {self.table.parent.parent}"
             )
         return Found(cell, partial(images.read_file, found[0]))
 

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 USES = frozenset(("label_column", "image_column", "box_columns", "split_column"))
 _TABLE_LIMIT = 200
 _TRIED_ROWS = 20
+_SHOWN_CELL = 60
+_ENCODED = ("data:image", "iVBORw0KGgo", "/9j/")
+"""How images begin as base64 text: PNG and JPEG."""
 _EXPW = ("file", "face", "top", "left", "right", "bottom", "confidence", "label")
 
 
@@ -102,6 +105,8 @@ def _looked_at(place: Place) -> tuple[list[str], list[str]]:
         file = _file_place(header, rows)
         if file is not None and any(index.find(row[file].strip(), _folder(table)) for row in rows):
             found.append(table)
+        elif file is not None and rows:
+            failed.append(f"{table} names {rows[0][file][:_SHOWN_CELL]}, and no image is called so")
     return found, failed
 
 
@@ -220,6 +225,10 @@ def _rows(place: Place, table: str | None, options: ReadOptions) -> _Rows:
     if not header:
         header, notes = _title(name, cells)
     file = _file_place(header, cells, options, name)
+    if file is not None and cells and cells[0][file].startswith(_ENCODED):
+        raise DataError(
+            f"{name}: the column {header[file]} holds images as base64 text: write them as files and name these"
+        )
     if file is None:
         raise DataError(
             f"{name}: expected columns such as path and label, got {', '.join(header[:8])} "
@@ -240,8 +249,12 @@ def _rows(place: Place, table: str | None, options: ReadOptions) -> _Rows:
         used += hot
     flaw = ""
     if label is None and not hot and votes is None and (rest := _rest(header, used)):
+        named = [one for one in rest if canonical(one) in EMOTIONS_8]
         flaw = (
-            f"{name}: no column has the name of a label; it has {', '.join(rest[:8])}: "
+            f"{name}: the columns {', '.join(named[:4])} hold more than 0 and 1: expected 1 for the class of each "
+            f"image, or one column of labels"
+            if len(named) > 1
+            else f"{name}: no column has the name of a label; it has {', '.join(rest[:8])}: "
             f"say which it is with `label_column=NAME`"
         )
     if odd := columns.unused_boxes(header, used) if options.box_columns is None else []:

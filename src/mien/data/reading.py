@@ -37,6 +37,8 @@ _DARK = 32
 CLASS_LIMIT = 1000
 """More classes than this are taken for a mistaken column."""
 
+_NO_LABEL = frozenset(("nan", "na", "n/a", "#n/a", "null", "<na>"))
+"""What programs write where a cell is empty."""
 _WHOLE = re.compile(r"(\d+)\.0+")
 
 
@@ -174,18 +176,19 @@ def prepare(
 
 
 def _with_plain_classes(reading: Reading) -> Reading:
-    """Leave out the numbers before all class names (``0_angry``), and a class -1 among numbers, and say so."""
-    classes, notes = without_numbers(reading.classes), []
-    if classes != list(reading.classes):
-        notes.append(
-            f"the class {reading.classes[0]!r} is read as {classes[0]!r}, and the others in the same way"
-        )
-    targets = reading.targets
-    if "-1" in classes and all(name.isdecimal() or name == "-1" for name in classes):
-        order = sorted((int(name), place) for place, name in enumerate(classes) if name != "-1")
-        classes, targets = [str(number) for number, _ in order], targets[:, [place for _, place in order]]
-        notes.append("the class number -1 is read as no label")
-    return replace(reading, classes=tuple(classes), targets=targets, notes=(*reading.notes, *notes))
+    """Read words that mean nothing (``nan``) as no label, ``0_angry`` as ``angry``, and say so."""
+    classes, targets, notes = list(reading.classes), reading.targets, list(reading.notes)
+    known = [name for name in classes if name.casefold() not in _NO_LABEL]
+    if "-1" in known and all((name.isdecimal() and len(name) < 10) or name == "-1" for name in known):
+        known = sorted((name for name in known if name != "-1"), key=int)
+    for name in (name for name in classes if name not in known):
+        count = int((targets[:, classes.index(name)] > 0).sum())
+        notes.append(f"{count:,} images of the class {name!r} are read as having no label")
+    targets = targets[:, [classes.index(name) for name in known]]
+    bare = without_numbers(known)
+    if bare != known:
+        notes.append(f"the class {known[0]!r} is read as {bare[0]!r}, and the others in the same way")
+    return replace(reading, classes=tuple(bare), targets=targets, notes=tuple(notes))
 
 
 def _with_one_spelling(reading: Reading) -> Reading:

@@ -347,6 +347,10 @@ def _decoded(name: str, stream: IO[bytes]) -> Iterator[str]:
             )
         if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise DataError(f"{name} is UTF-16 text, as Excel writes it: save it as CSV UTF-8")
+        if number == 1 and b"\r" in line.rstrip(b"\r\n"):
+            raise DataError(
+                f"{name} ends its lines by carriage returns alone: save it with usual ends of lines"
+            )
         try:
             yield line.decode("utf-8")
         except UnicodeDecodeError as error:
