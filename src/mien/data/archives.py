@@ -214,10 +214,6 @@ class _Counted(io.RawIOBase):
         super().close()
 
 
-_MOST_INFLATED = 1100
-"""Deflate makes at most 1,032 bytes of one."""
-
-
 def check_member(info: zipfile.ZipInfo, path: Path, *, limit_bytes: int = MEMBER_LIMIT_BYTES) -> str:
     """Return the name of a zip's member; refuse one that no honest archive has.
 
@@ -226,6 +222,11 @@ def check_member(info: zipfile.ZipInfo, path: Path, *, limit_bytes: int = MEMBER
             cannot be unpacked within a budget.
     """
     name = check_name(_name_of(info, path), path)
+    if info.compress_size > path.stat().st_size:  # zipfile would set so much memory aside
+        raise DataError(
+            f"{path} is damaged: {name} takes {info.compress_size:,} bytes of it, more than it has; download or "
+            f"copy it again"
+        )
     inflated = info.file_size > BOMB_BYTES and info.file_size > BOMB_RATIO * max(info.compress_size, 1024)
     if info.file_size > limit_bytes or inflated:
         raise DataError(
@@ -238,12 +239,6 @@ def check_member(info: zipfile.ZipInfo, path: Path, *, limit_bytes: int = MEMBER
         method = _METHODS.get(info.compress_type, f"method {info.compress_type}")
         raise DataError(
             f"{path}: {name} is packed by {method}: unpack the zip and give the folder, or pack it the usual way"
-        )
-    possible = info.compress_size * (_MOST_INFLATED if info.compress_type == zipfile.ZIP_DEFLATED else 1)
-    if info.file_size > possible:
-        raise DataError(
-            f"{path} is damaged: {name} cannot be {info.file_size:,} bytes, as it is {info.compress_size:,} in the "
-            f"zip; download or copy it again"
         )
     return name
 
