@@ -32,42 +32,49 @@ from mien.sinks.mp4 import Mp4
 
 def stages(pipeline: Pipeline, path: str) -> None:
     """Print frames a second of each stage alone, on one thread, and of the whole on all cores."""
-    began, found = time.perf_counter(), list(mien.frames(path))
-    report("decode", len(found), began)
-    began = time.perf_counter()
+    clock, found = Clock(), list(mien.frames(path))
+    clock.report("decode", len(found))
+    clock = Clock()
     images = [frame.image_rgb_u8 for frame in found]
-    report("to RGB", len(found), began)
-    began = time.perf_counter()
+    clock.report("to RGB", len(found))
+    clock = Clock()
     faces = [pipeline.find(image) for image in images]
-    report("find", len(found), began)
-    began = time.perf_counter()
+    clock.report("find", len(found))
+    clock = Clock()
     crops = [pipeline.crops(image, one) for image, one in zip(images, faces, strict=True)]
     for one in crops:
         pipeline.name(one)
-    report("crop and name", len(found), began)
+    clock.report("crop and name", len(found))
     with tempfile.TemporaryDirectory() as folder:
         results = [
             pipeline._result(f, a, iter(pipeline.name(c).tolist()))
             for f, a, c in zip(found, faces, crops, strict=True)
         ]
-        began = time.perf_counter()
+        clock = Clock()
         drawn = [result.annotated() for result in results]
-        report("draw", len(found), began)
-        began, film = time.perf_counter(), Mp4(Path(folder, "a.faces.mp4"), path)
+        clock.report("draw", len(found))
+        clock, film = Clock(), Mp4(Path(folder, "a.faces.mp4"), path)
         for frame, image in zip(found, drawn, strict=True):
             film.add(image, frame.time_s or 0.0)
         film.close()
-        report("encode, x264's own threads", len(found), began)
+        clock.report("encode, x264's own threads", len(found))
     del images, drawn, results, found
     for every in (1, 3):
-        began, count = time.perf_counter(), whole(pipeline, path, every)
-        report(f"all together, MP4 and page, detect_every {every}", count, began)
+        clock, count = Clock(), whole(pipeline, path, every)
+        clock.report(f"all together, MP4 and page, detect_every {every}", count)
 
 
-def report(name: str, frames: int, began: float) -> None:
-    """Print a line."""
-    seconds = time.perf_counter() - began
-    print(f"{name:50} {frames / seconds:8.1f} frames/s {1000 * seconds / frames:8.2f} ms a frame")
+class Clock:
+    """Time since it was made, by the wall and of this process on all cores."""
+
+    def __init__(self) -> None:
+        self._wall, self._spent = time.perf_counter(), time.process_time()
+
+    def report(self, name: str, frames: int) -> None:
+        """Print a line."""
+        wall = time.perf_counter() - self._wall
+        spent = 1000 * (time.process_time() - self._spent) / frames
+        print(f"{name:50} {frames / wall:8.1f} frames/s {spent:8.2f} ms of processor a frame", flush=True)
 
 
 def whole(pipeline: Pipeline, path: str, every: int) -> int:
