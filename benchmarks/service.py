@@ -111,24 +111,39 @@ def compare(options: argparse.Namespace) -> None:
     }
     look = ["--detector-weights", options.yunet, "--detector", "yunet"] if options.yunet else []
     running = {name: start(*words, *look, *ROOM) for name, words in SERVICES.items()}
-    print(f"{'load':10} {'service':15} {'requests/s':>10} {'faces/s':>8} {'p50 ms':>7} {'p99 ms':>7}")
+    print(
+        f"{'load':10} {'service':15} {'requests/s':>10} {'faces/s':>8} {'p50 ms':>7} {'p99 ms':>7} "
+        f"{'its processor, ms a request':>28}"
+    )
     try:
         for title, (path, body, kind, faces) in loads.items():
-            found: dict[str, list[tuple[float, list[float]]]] = {name: [] for name in SERVICES}
+            found: dict[str, list[tuple[float, list[float], float]]] = {name: [] for name in SERVICES}
             for turn in range(options.rounds + 1):
-                for name, (_, port) in running.items():
+                for name, (process, port) in running.items():
+                    before = spent(process)
                     statuses, times = load(port, path, body, kind, options.clients, options.seconds)
                     assert set(statuses) == {200}, statuses
                     if turn:  # the first is a warm-up
-                        found[name].append((len(times) / options.seconds, times))
+                        each = 1000 * (spent(process) - before) / len(times)
+                        found[name].append((len(times) / options.seconds, times, each))
             for name, rounds in found.items():
-                rate = statistics.median(rate for rate, _ in rounds)
-                p50, p99 = np.percentile([took for _, times in rounds for took in times], [50, 99]) * 1000
-                print(f"{title:10} {name:15} {rate:10.1f} {rate * faces:8.1f} {p50:7.1f} {p99:7.1f}")
+                rate = statistics.median(rate for rate, _, _ in rounds)
+                each = statistics.median(each for _, _, each in rounds)
+                p50, p99 = np.percentile([took for _, times, _ in rounds for took in times], [50, 99]) * 1000
+                print(
+                    f"{title:10} {name:15} {rate:10.1f} {rate * faces:8.1f} {p50:7.1f} {p99:7.1f} {each:28.2f}",
+                    flush=True,
+                )
     finally:
         for process, _ in running.values():
             process.terminate()
             process.wait(30)
+
+
+def spent(process: subprocess.Popen[str]) -> float:
+    """Return the seconds of processor that a service has taken."""
+    used = psutil.Process(process.pid).cpu_times()
+    return float(used.user + used.system)
 
 
 def overload(options: argparse.Namespace) -> None:
