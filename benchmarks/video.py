@@ -2,20 +2,23 @@
 
     python benchmarks/video.py stages VIDEO --detector-weights YUNET.onnx
     python benchmarks/video.py every VIDEO... --detector-weights YUNET.onnx
-    python benchmarks/video.py hours 10 --detector-weights YUNET.onnx
+    python benchmarks/video.py hours 10 --detector whole --fps 1
 
-`hours` generates a small video of that length (128x96, a drawn face that moves) and records it as the command does.
+`hours` generates a small video of that length (128x96, a drawn face that moves) and records it as the command does:
+MP4, tables, page. It is interrupted in its middle and goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import resource
 import tempfile
 import time
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 
@@ -29,42 +32,49 @@ from mien.sinks.mp4 import Mp4
 
 def stages(pipeline: Pipeline, path: str) -> None:
     """Print frames a second of each stage alone, on one thread, and of the whole on all cores."""
-    began, found = time.perf_counter(), list(mien.frames(path))
-    report("decode", len(found), began)
-    began = time.perf_counter()
+    clock, found = Clock(), list(mien.frames(path))
+    clock.report("decode", len(found))
+    clock = Clock()
     images = [frame.image_rgb_u8 for frame in found]
-    report("to RGB", len(found), began)
-    began = time.perf_counter()
+    clock.report("to RGB", len(found))
+    clock = Clock()
     faces = [pipeline.find(image) for image in images]
-    report("find", len(found), began)
-    began = time.perf_counter()
+    clock.report("find", len(found))
+    clock = Clock()
     crops = [pipeline.crops(image, one) for image, one in zip(images, faces, strict=True)]
     for one in crops:
         pipeline.name(one)
-    report("crop and name", len(found), began)
+    clock.report("crop and name", len(found))
     with tempfile.TemporaryDirectory() as folder:
         results = [
             pipeline._result(f, a, iter(pipeline.name(c).tolist()))
             for f, a, c in zip(found, faces, crops, strict=True)
         ]
-        began = time.perf_counter()
+        clock = Clock()
         drawn = [result.annotated() for result in results]
-        report("draw", len(found), began)
-        began, film = time.perf_counter(), Mp4(Path(folder, "a.faces.mp4"), path)
+        clock.report("draw", len(found))
+        clock, film = Clock(), Mp4(Path(folder, "a.faces.mp4"), path)
         for frame, image in zip(found, drawn, strict=True):
             film.add(image, frame.time_s or 0.0)
         film.close()
-        report("encode, x264's own threads", len(found), began)
+        clock.report("encode, x264's own threads", len(found))
     del images, drawn, results, found
     for every in (1, 3):
-        began, count = time.perf_counter(), whole(pipeline, path, every)
-        report(f"all together, MP4 and page, detect_every {every}", count, began)
+        clock, count = Clock(), whole(pipeline, path, every)
+        clock.report(f"all together, MP4 and page, detect_every {every}", count)
 
 
-def report(name: str, frames: int, began: float) -> None:
-    """Print a line."""
-    seconds = time.perf_counter() - began
-    print(f"{name:50} {frames / seconds:8.1f} frames/s {1000 * seconds / frames:8.2f} ms a frame")
+class Clock:
+    """Time since it was made, by the wall and of this process on all cores."""
+
+    def __init__(self) -> None:
+        self._wall, self._spent = time.perf_counter(), time.process_time()
+
+    def report(self, name: str, frames: int) -> None:
+        """Print a line."""
+        wall = time.perf_counter() - self._wall
+        spent = 1000 * (time.process_time() - self._spent) / frames
+        print(f"{name:50} {frames / wall:8.1f} frames/s {spent:8.2f} ms of processor a frame", flush=True)
 
 
 def whole(pipeline: Pipeline, path: str, every: int) -> int:
@@ -107,10 +117,8 @@ def iou(a: tuple[float, ...], b: tuple[float, ...]) -> float:
     return of(a, b)
 
 
-def generated(path: Path, hours: float, fps: int = 10) -> None:
+def generated(path: Path, hours: float, fps: int) -> None:
     """Write a video of that length: one second with a drawn face that moves, copied so often."""
-    import av
-
     face = cv2.cvtColor(draw_face("happy", np.random.default_rng(0), 48), cv2.COLOR_GRAY2RGB)
     second = path.with_name("second.mp4")
     with av.open(str(second), "w") as out:
@@ -136,21 +144,38 @@ def generated(path: Path, hours: float, fps: int = 10) -> None:
             out.mux(packet)
 
 
-def hours(pipeline: Pipeline, length: float) -> None:
-    """Record a generated video of so many hours; print the largest memory after each tenth."""
+def hours(pipeline: Pipeline, length: float, fps: int) -> None:
+    """Record a generated video of so many hours, interrupted in its middle; print the memory after each tenth."""
     with tempfile.TemporaryDirectory() as folder:
-        path, tracker = Path(folder, "long.mp4"), mien.Tracker(detect_every=5)
-        generated(path, length)
-        stream, began = mien.frames(path), time.perf_counter()
-        tenth = (stream.expected or 10) // 10
-        with Sinks(Outputs(out=Path(folder, "out")), pipeline.facts | tracker.facts) as sinks:
-            for number, _ in enumerate(recorded(pipeline, stream, sinks, tracker=tracker), start=1):
-                if number % tenth == 0:
-                    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-                    minutes = (time.perf_counter() - began) / 60
-                    print(f"{number:9,} frames, {minutes:6.1f} minutes, at most {peak} MiB", flush=True)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        print(f"finished with page and document: at most {peak} MiB")
+        path, began = Path(folder, "long.mp4"), time.perf_counter()
+        generated(path, length, fps)
+        frames = mien.frames(path).expected or 10
+
+        def record(outputs: Outputs, first: int, stop_after: int | None = None) -> None:
+            tracker = mien.Tracker(detect_every=5)
+            with Sinks(outputs, pipeline.facts | tracker.facts) as sinks:
+                results = recorded(pipeline, mien.frames(path), sinks, tracker=tracker)
+                for number, _ in enumerate(results, start=first):
+                    if number % (frames // 10) == 0:
+                        print(f"{number:9,} frames, {memory(began)}", flush=True)
+                    if number == stop_after:
+                        raise KeyboardInterrupt
+
+        with contextlib.suppress(KeyboardInterrupt):
+            record(Outputs(out=Path(folder, "out")), 1, frames // 2)
+        print(f"interrupted: {memory(began)}; resume", flush=True)
+        record(Outputs(out=Path(folder, "out"), resume=True), frames // 2)
+        with av.open(str(Path(folder, "out", "long.faces.mp4"))) as film:
+            print(f"finished: {memory(began)}; MP4 of {film.duration / 3.6e9:.2f} h", end=", ")
+            print(f"{film.streams.video[0].frames:,} pictures of {frames:,}")
+
+
+def memory(began: float) -> str:
+    """Say how long it took, how much memory is in use, and the most that ever was."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    now = pages * resource.getpagesize() // 2**20
+    return f"{(time.perf_counter() - began) / 60:6.1f} minutes, {now} MiB, at most {peak} MiB so far"
 
 
 def main() -> None:
@@ -162,6 +187,7 @@ def main() -> None:
     parser.add_argument("values", nargs="+")
     parser.add_argument("--detector", default="yunet")
     parser.add_argument("--detector-weights")
+    parser.add_argument("--fps", type=int, default=10, help="of the generated video")
     given = parser.parse_args()
     cv2.setNumThreads(1)
     pipeline = Pipeline(detector=given.detector, detector_weights=given.detector_weights)
@@ -170,7 +196,7 @@ def main() -> None:
     elif given.what == "every":
         compare(pipeline, given.values)
     else:
-        hours(pipeline, float(given.values[0]))
+        hours(pipeline, float(given.values[0]), given.fps)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,15 @@ from __future__ import annotations
 import builtins
 import functools
 import os
+import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import jaxtyping
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 for _name in ("Bool", "Float32", "Int", "Num", "Shaped", "UInt8"):
     setattr(builtins, _name, getattr(jaxtyping, _name))
@@ -20,14 +25,19 @@ for _name in ("Bool", "Float32", "Int", "Num", "Shaped", "UInt8"):
 REPOSITORY = Path(__file__).parent.parent
 
 
+def lacking(what: str) -> None:
+    """Skip where something is not installed; in CI that is a failure."""
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Return the folder of real data and photos beside the checkout; where CI lacks it, that is a failure."""
     folder = REPOSITORY.parent / "shared"
     if not folder.is_dir():
-        if os.environ.get("CI"):
-            pytest.fail(f"CI must have the shared data at {folder}")
-        pytest.skip("no shared data beside the checkout")
+        lacking(f"no shared data beside the checkout, at {folder}")
     return folder
 
 
@@ -35,6 +45,20 @@ def shared() -> Path:
 def yunet_weights(shared: Path) -> Path:
     """Return YuNet's weights file."""
     return shared / "models" / "face_detection_yunet_2023mar.onnx"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Return Debian's `chromium`, driven by Playwright, which downloads none of its own here."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        lacking("no chromium: apt-get install chromium")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", *camera])
+        yield opened
+        opened.close()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +22,7 @@ from mien.pipeline import Pipeline, predict
 from mien.predictions import ImageResult, images_of
 from mien.results import FaceResult
 from mien.sinks import Names, Sinks, recorded
+from mien.sinks.done import Done
 from mien.sinks.tables import Table, read_rows
 from mien.vision import images
 from mien.vision.frames import frames
@@ -81,6 +83,29 @@ def test_csv_by_hand(tmp_path):
     assert second[head.index("face")] == "2"
 
 
+def test_to_go_on_takes_eight_bytes_a_frame(tmp_path):
+    path, row = tmp_path / "t.jsonl", RESULTS[0].to_rows()[0]
+    with Table(path, FACTS) as table:
+        table.write(RESULTS[0])
+    line = json.loads(path.read_text().splitlines()[0])
+    path.write_text("".join(json.dumps({**line, "index": number}) + "\n" for number in range(2_000)))
+    tracemalloc.start()
+    with Table(path, FACTS, resume=True) as again:
+        peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(again.done) == 1_999
+    assert (row["source"], 1_998) in again.done
+    assert (row["source"], 1_999) not in again.done
+    assert peak < 300_000
+    one, other = Done(), Done()
+    for number in (5, 3, 7, 3):
+        one.add("a", number)
+        other.add("a", number + 2)
+    assert list(one) == [("a", 3), ("a", 5), ("a", 7)]
+    assert list(one & other) == [("a", 5), ("a", 7)]
+    assert len(one & other) == 2
+
+
 def test_two_images_of_one_source_stay_two(tmp_path):
     frames_of_a_film = [
         replace(result("f.mp4", "sad"), index=number, time_s=number / 25) for number in (0, 1)
@@ -118,6 +143,16 @@ def test_results_of_another_model_are_not_mixed(tmp_path):
     (tmp_path / "u.jsonl").write_text("nonsense\n")
     with pytest.raises(ConfigError, match=r"u\.jsonl is no table of results"):
         Table(tmp_path / "u.jsonl", FACTS, resume=True)
+    (tmp_path / "w.jsonl").write_text("[1]\n")
+    with pytest.raises(
+        ConfigError, match=r"w\.jsonl is no table of results .expected an object in each line"
+    ):
+        Table(tmp_path / "w.jsonl", FACTS, resume=True)
+    with Table(tmp_path / "x.parquet", FACTS) as table:
+        table.write(RESULTS[0])
+    with pytest.raises(ConfigError, match=r"x\.parquet holds results of m@"):
+        Table(tmp_path / "x.parquet", {**FACTS, "views": 6}, resume=True)
+    assert listed(tmp_path) == {"t.csv", "u.jsonl", "w.jsonl", "x.parquet"}
     (tmp_path / "v.csv").write_text("name,age\nx,3\n")
     with pytest.raises(ConfigError, match=r"v\.csv is no table of results"):
         Table(tmp_path / "v.csv", FACTS, resume=True)

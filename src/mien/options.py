@@ -335,6 +335,9 @@ class TrackOptions:
                 )
 
 
+PAGE_DETECTORS = ("auto", "yunet", "mien", "none")
+
+
 @dataclass(frozen=True)
 class PageOptions:
     """A web page, with --to web."""
@@ -347,8 +350,15 @@ class PageOptions:
     page_backend: str = option(
         "onnx", "The graph that the page runs: full precision or INT8.", choices=("onnx", "int8")
     )
+    page_detector: str = option(
+        "auto",
+        "What finds faces in the page; auto: yunet where it was fetched, else mien. none: visitors draw squares.",
+        choices=PAGE_DETECTORS,
+    )
     detector_weights: Path | None = option(
-        None, "File with YuNet's weights, in place of `mien fetch yunet`.", metavar="FILE"
+        None,
+        "File with YuNet's weights, in place of `mien fetch yunet`, or a folder of `mien detector`.",
+        metavar="PATH",
     )
 
     def __post_init__(self) -> None:

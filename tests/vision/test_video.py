@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.server
 import io
 import pickle
+import threading
+import time
 from dataclasses import replace
 from fractions import Fraction
 
@@ -17,6 +21,7 @@ from mien.errors import ConfigError, MienWarning, MissingExtra
 from mien.vision import live
 from mien.vision.films import without_secret
 from mien.vision.frames import frames, video
+from tests.pictures import jpeg
 
 CLIPS = ("face_noface.mov", "noface_face.mov", "single_face.mp4", "talking_face.mp4")
 
@@ -268,8 +273,6 @@ def test_stop_ends_a_camera(monkeypatch):
 
 
 def test_the_newest_frame_is_next_and_an_error_is_raised():
-    import threading
-
     read, go_on = threading.Event(), threading.Event()
 
     def items():
@@ -293,6 +296,42 @@ def test_a_stream_that_is_not_there_is_one_line_without_the_password():
     assert only.source == "http://127.0.0.1:9/live"
     assert "cannot read http://127.0.0.1:9/live: Connection refused" in only.error
     assert without_secret("rtsp://a:b@host/x?y=1") == "rtsp://host/x"
+
+
+class MotionJpeg(http.server.BaseHTTPRequestHandler):
+    """A camera that sends JPEG pictures, 0.1 s apart, until nobody listens."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace;boundary=frame")
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for number in range(100):
+                data = jpeg(np.full((34, 62, 3), 8 * (number % 30), np.uint8))
+                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+                self.wfile.write(head.encode() + data + b"\r\n")
+                time.sleep(0.1)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_stream_over_http_has_the_times_of_the_clock_and_is_stopped(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), MotionJpeg) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        found, seen = frames(f"http://me:secret@127.0.0.1:{server.server_port}/cam?key=x"), []
+        assert (found.live, found.total) == (True, None)
+        for one in found:
+            seen.append((one.time_s, one.index, brightness(one)))
+            if len(seen) == 5:
+                found.stop()
+        server.shutdown()
+    assert one.source == f"http://127.0.0.1:{server.server_port}/cam"
+    assert len(seen) == 5
+    times, numbers, _ = zip(*seen, strict=True)
+    assert (times[-1] - times[0]) / (numbers[-1] - numbers[0]) == pytest.approx(0.1, abs=0.04)
+    assert all(grey == pytest.approx(8 * number, abs=8 * 3) for _, number, grey in seen)
 
 
 def test_a_playlist_does_not_open_what_it_names(tmp_path):

@@ -1,37 +1,35 @@
-"""The page in a real browser. Debian's `chromium` is driven by Playwright, which downloads none of its own here."""
+"""The page in a real browser."""
 
 from __future__ import annotations
 
 import functools
 import http.server
 import os
-import shutil
 import threading
 from pathlib import Path
 
 import pytest
 
 from mien.exporting.web import runtime
-from mien.exporting.web.write import at_hand, site, write
-from tests.conftest import REPOSITORY
+from mien.exporting.web.write import detector_for, site, write
+from tests.conftest import REPOSITORY, lacking
 
 RUNTIME = Path(os.environ.get("MIEN_WEB_RUNTIME") or REPOSITORY / ".venv" / "cache" / runtime.folder().name)
 
 
-def lacking(what: str) -> None:
-    """Skip where something is not installed; in CI that is a failure."""
-    if os.environ.get("CI"):
-        pytest.fail(what)
-    pytest.skip(what)
+@pytest.fixture(scope="session")
+def runtime_folder():
+    """Return the folder with the files of onnxruntime-web."""
+    if not RUNTIME.is_dir():
+        lacking(f"no onnxruntime-web in {RUNTIME}: MIEN_CACHE={RUNTIME.parent} mien fetch web-runtime")
+    return RUNTIME
 
 
 @pytest.fixture(scope="session")
-def page_folder(tmp_path_factory, yunet_weights):
+def page_folder(tmp_path_factory, yunet_weights, runtime_folder):
     """Return the page of the default model with YuNet."""
-    if not RUNTIME.is_dir():
-        lacking(f"no onnxruntime-web in {RUNTIME}: MIEN_CACHE={RUNTIME.parent} mien fetch web-runtime")
     out = tmp_path_factory.mktemp("page") / "site"
-    write(site("default", detector=at_hand(yunet_weights), runtime_folder=RUNTIME), out)
+    write(site("default", detector=detector_for("yunet", yunet_weights), runtime_folder=runtime_folder), out)
     return out
 
 
@@ -47,19 +45,6 @@ def address(page_folder):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
-
-
-@pytest.fixture(scope="session")
-def browser():
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        lacking("no chromium: apt-get install chromium")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", *camera])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="session")

@@ -66,7 +66,7 @@ def export(
     if agreement:
         _print(agreement, to, bundle.load(out).card if to != "onnx" else None)
     if to == "web":
-        _print_page(out, page)
+        _print_page(out)
     if push:
         with needs("hub"):
             from mien.exporting.ship import push as upload
@@ -74,15 +74,16 @@ def export(
     say(str(out))
 
 
-def _print_page(out: Path, page: PageOptions) -> None:
+def _print_page(out: Path) -> None:
     """Say what a visitor loads."""
     import gzip
+    import json
 
     from mien.cli.terminal import say
-    from mien.exporting.web.write import at_hand
+    from mien.detectors import advice
 
-    if at_hand(page.detector_weights) is None:
-        say("no face detector: visitors draw the square of a face; `mien fetch yunet` gets one")
+    found = json.loads((out / "model.json").read_text())["detector"]
+    say(advice(found["name"]) if found else "no face detector: visitors draw the square of a face")
     files = [file for file in out.rglob("*") if file.is_file()]
     packed = sum(len(gzip.compress(file.read_bytes())) for file in files)
     say(f"{len(files)} files, {packed / 1e6:.2f} MB with gzip; serve them over https or from localhost")

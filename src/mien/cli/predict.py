@@ -15,6 +15,7 @@ from mien.options import Clip, LookOptions, Outputs, RunOptions, TrackOptions, o
 from mien.scale.options import ScaleOptions
 
 if TYPE_CHECKING:
+    from mien.pipeline import Pipeline
     from mien.predictions import ImageResult
 
 _OF_ROWS = ("id_column", "label_column", "numbers", "tta")
@@ -100,10 +101,7 @@ def _look(
     stream = frames(named, skip=outputs.out, clip=clip)
     tracker = tracker_for(stream, tracks)
     pipeline = Pipeline(model, **look.of_pipeline(), **vars(run) | {"threads": run.threads or 1})
-    if pipeline.workers_for(stream.total, look.workers) > 1 and not pipeline.finds_one_at_a_time:
-        import cv2
-
-        cv2.setNumThreads(1)  # this process is ours: OpenCV's own threads would compete with the workers
+    _prepare_opencv(several=pipeline.workers_for(stream.total, look.workers) > 1, pipeline=pipeline)
     quiet, seen = outputs.json == STDOUT, Counter[str]()
     facts = pipeline.facts | (tracker.facts if tracker else {})
     with (
@@ -129,6 +127,15 @@ def _look(
         complain("small images without a face: if they are face crops, use --detector whole")
     if seen["errors"]:
         raise typer.Exit(1)
+
+
+def _prepare_opencv(*, several: bool, pipeline: Pipeline) -> None:
+    """Set what holds for all of OpenCV in this process, which is ours."""
+    import cv2
+
+    cv2.utils.logging.setLogLevel(0)  # it would say in lines of its own, too, that a camera is not there
+    if several and not pipeline.finds_one_at_a_time:
+        cv2.setNumThreads(1)  # its own threads would compete with the workers
 
 
 def _score(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mien.cli.command import DATA_HELP, Json, check_together, command, model_argument
+from mien.errors import ConfigError, needs
 from mien.options import ReadOptions
 
 if TYPE_CHECKING:
     from mien.exporting.verify import Row, Verification
 
 
-@command("mien verify default")
+@command("mien verify default", "mien verify default --web")
 def verify(
     model: Annotated[str, model_argument()],
     reading: ReadOptions,
@@ -26,6 +29,20 @@ def verify(
     split: Annotated[
         str | None, typer.Option(metavar="NAME", help="The split of the dataset to use.")
     ] = None,
+    web: Annotated[
+        bool,
+        typer.Option(
+            "--web",
+            help="Ask the service and the page in a browser, too; needs chromium and `mien fetch web-runtime`.",
+        ),
+    ] = False,
+    runtime: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="With --web: the files of onnxruntime-web, in place of `mien fetch web-runtime`.",
+        ),
+    ] = None,
     json_to: Json = None,
 ) -> None:
     """Check that all files of a model give the same answers.
@@ -35,12 +52,23 @@ def verify(
     from mien import bundle
     from mien.cli.terminal import give
     from mien.data.read import read_dataset
+    from mien.exporting.verify import pictures
     from mien.exporting.verify import verify as prove
 
     check_together(data, split)
+    if runtime and not web:
+        raise ConfigError("`runtime` is for the page in a browser: give `web`, too")
     preprocess = bundle.load(model).preprocess
     dataset = read_dataset(data, preprocess, split=split, options=reading) if data else None
+    if web:
+        with needs("serve"):
+            from mien.serve import parity
+        parity.check(runtime)
     proof = prove(model, dataset, split or "")
+    if web:
+        crops, truth = pictures(bundle.load(model), dataset, split or "")
+        rows = parity.web_rows(model, parity.sample(crops.images, truth), runtime_folder=runtime)[0]
+        proof = replace(proof, rows=(*proof.rows, *rows))
     give(proof.to_dict(), json_to, lambda: _print(proof))
     if not proof.passed:
         raise typer.Exit(1)

@@ -87,7 +87,7 @@ def _check(to: str, *, has_data: bool, split: str | None, page: PageOptions | No
 
 
 def _page(model: str, out: Path, options: PageOptions) -> None:
-    from mien.exporting.web.write import at_hand, site, write
+    from mien.exporting.web.write import detector_for, site, write
 
-    detector = at_hand(options.detector_weights)
+    detector = detector_for(options.page_detector, options.detector_weights)
     write(site(model, backend=options.page_backend, detector=detector, runtime_folder=options.runtime), out)

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from jaxtyping import Float32, UInt8
+    from jaxtyping import Float32, Int, UInt8
 
+    from mien.bundle import Bundle
     from mien.classifiers import Classifier
     from mien.data.dataset import FaceDataset
     from mien.results import ModelId
@@ -82,13 +83,8 @@ def verify(model: str | Path, data: FaceDataset | None = None, split: str = "") 
     """
     loaded = bundle.load(model)
     reference = load_classifier(model)
-    if data is None:
-        rows = draw_dataset(loaded.preprocess, {"drawn": DRAWN})
-        crops, truth, split = rows.images, None, "drawn"
-    else:
-        rows = data.select(split).relabel(loaded.id.labels)
-        crops = rows.images
-        truth = rows.truth if rows.targets.any(axis=1).all() else None
+    rows, truth = pictures(loaded, data, split)
+    crops, split = rows.images, split if data is not None else "drawn"
     expected, found, left_out = probabilities(reference.logits(crops)), [], {}
     for name in ("torch", "pipeline", *(backend for backend in bundle.GRAPHS if backend != REFERENCE)):
         try:
@@ -113,6 +109,20 @@ def verify(model: str | Path, data: FaceDataset | None = None, split: str = "") 
         left_out,
         ways_in(Pipeline(reference, "haar")),
     )
+
+
+def pictures(
+    model: Bundle, data: FaceDataset | None = None, split: str = ""
+) -> tuple[FaceDataset, Int[np.ndarray, " n"] | None]:
+    """Return the images to compare on, of one split or drawn, and their labels, where all of them have one.
+
+    Raises:
+        DataError: no such split, or labels the model does not know.
+    """
+    if data is None:
+        return draw_dataset(model.preprocess, {"drawn": DRAWN}), None
+    rows = data.select(split).relabel(model.id.labels)
+    return rows, rows.truth if rows.targets.any(axis=1).all() else None
 
 
 def _runtime(

@@ -47,6 +47,7 @@ class Engine:
         self.pipeline, self.limits, self.metrics = pipeline, limits, metrics
         self.gate = Gate(limits.queue, limits.max_body_bytes)
         self._whole = Whole()
+        self._facts = pipeline.facts
         self._threads = pipeline.workers_for(None, workers)
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="mien-find")
         self._batcher = Batcher(
@@ -64,7 +65,7 @@ class Engine:
 
     def facts(self, *, crops: bool) -> dict[str, Any]:
         """Return what a reader must know of the results; `crops`: each picture was taken as one face."""
-        return {**self.pipeline.facts, **({"detector": self._whole.name} if crops else {})}
+        return {**self._facts, **({"detector": self._whole.name} if crops else {})}
 
     async def results(self, pictures: Sequence[Picture], *, crops: bool) -> list[ImageResult]:
         """Return the result of each picture, in order; one that cannot be read has its `error`.

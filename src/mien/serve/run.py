@@ -18,7 +18,8 @@ from mien import bundle
 from mien.detectors import advice
 from mien.errors import BundleError, ConfigError
 from mien.exporting.web import runtime
-from mien.exporting.web.write import GRAPHS, at_hand, site
+from mien.exporting.web.write import GRAPHS, detector_for, site
+from mien.options import PAGE_DETECTORS
 from mien.pipeline import Pipeline
 from mien.serve.app import make_app
 from mien.serve.metrics import SHARED_FOLDER
@@ -66,7 +67,11 @@ class Service:
         backend = self.pipeline.get("backend", "onnx")
         try:
             model = self.pipeline.get("model", bundle.DEFAULT_MODEL)
-            found = at_hand(self.pipeline.get("detector_weights"))
+            name = self.pipeline.get("detector", "auto")
+            own = name in PAGE_DETECTORS
+            found = detector_for(
+                name if own else "auto", self.pipeline.get("detector_weights") if own else None
+            )
             return site(model, backend=backend if backend in GRAPHS else "onnx", detector=found)
         except (BundleError, ConfigError) as error:
             logging.getLogger("mien.serve").warning("no page: %s", error)
@@ -93,7 +98,7 @@ def serve(service: Service, say: Callable[[str], None]) -> None:
     service.app()  # a wrong key file is known before the port is opened
     name = service.open().facts["detector"]  # and so is a wrong model
     say(advice(name) if service.pipeline.get("detector") == "auto" else f"detector: {name}")
-    with _listening(options) as sock:
+    with listening(options) as sock:
         shown = f"[{options.host}]" if ":" in options.host else options.host
         say(f"listening on http://{shown}:{sock.getsockname()[1]}/ (stop with Ctrl-C)")
         if options.processes == 1:
@@ -105,7 +110,12 @@ def serve(service: Service, say: Callable[[str], None]) -> None:
             Multiprocess(config, sockets=[sock]).run()
 
 
-def _listening(options: ServeOptions) -> socket.socket:
+def listening(options: ServeOptions) -> socket.socket:
+    """Return a socket that takes connections.
+
+    Raises:
+        ConfigError: the address is taken or not ours.
+    """
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

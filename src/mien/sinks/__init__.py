@@ -11,12 +11,15 @@ import sys
 import tempfile
 from collections import defaultdict, deque
 from contextlib import ExitStack
+from functools import reduce
+from operator import and_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mien import files
 from mien.errors import ConfigError
 from mien.predictions import images_of
+from mien.sinks.done import Done
 from mien.sinks.film import FilmOutput
 from mien.sinks.hiding import around as hiding
 from mien.sinks.hiding import hide
@@ -112,7 +115,7 @@ class Sinks:
                 opened.enter_context(Table(path, facts, resume=outputs.resume)) for path in paths if path
             ]
             self._opened = opened.pop_all()
-        self.done = set.intersection(*(table.done for table in self.tables)) if self.tables else set()
+        self.done = reduce(and_, (table.done for table in self.tables)) if self.tables else Done()
         """Images that an earlier run finished, by source and index."""
         self._names, self._stems = Names(), defaultdict[tuple[str, int], deque[str]](deque)
         self._film_stem, self._films = ("", ""), dict[str, FilmOutput]()

@@ -36,6 +36,7 @@ CONTAINER = {
     "movflags": "+hybrid_fragmented+frag_keyframe+default_base_moof",
     "frag_duration": "1000000",
     "flush_packets": "1",
+    "max_interleave_delta": "500000",  # a sound that ends early does not hold the pictures back
 }
 BT709, LIMITED = 1, 1
 

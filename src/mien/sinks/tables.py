@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from itertools import chain
+import os
 from typing import TYPE_CHECKING, Any
 
 from mien import files
 from mien.errors import ConfigError, needs
 from mien.escapes import csv_cell, csv_text
 from mien.predictions import table_columns
+from mien.sinks.done import Done
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -48,13 +49,15 @@ class Table:
         self._same, self.columns = same_in_all(facts), columns_of(facts)
         self.lines = path.with_name(f"{path.name}.part.jsonl") if form == ".parquet" else path
         """The file that grows."""
-        kept = self._kept() if resume else []
-        self.done = {(row["source"], row["index"]) for row in kept}
-        self.errors = {(row["source"], row["index"]) for row in kept if row["error"] is not None}
-        head = [_csv_line(self.columns)] if self._csv else []
+        self.done = Done()
+        """Images of an earlier run; `write` passes them over."""
         files.make_folder(path.parent)
         with files.as_output_error(path):
-            files.write(self.lines, b"".join(chain(head, map(self._encoded, kept))))
+            begins = self._earlier() if resume else 0
+            if not begins:
+                files.write(self.lines, _csv_line(self.columns) if self._csv else b"")
+            else:
+                os.truncate(self.lines, begins)
             self._file: IO[bytes] = self.lines.open("ab", buffering=0)
 
     def write(self, result: ImageResult) -> None:
@@ -84,23 +87,46 @@ class Table:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close(whole=kind is None)
 
-    def _kept(self) -> list[dict[str, Any]]:
-        """Return the rows of an earlier run but those of its last image, which may not be whole."""
+    def _earlier(self) -> int:
+        """Note what an earlier run did; return where its last image, which may not be whole, begins in the file."""
         if not self.lines.exists():
-            return _read_parquet(self.path) if self.lines != self.path and self.path.exists() else []
-        rows = list(read_rows(self.lines))
-        for row in rows:
-            if {name: row.get(name) for name in self._same} != self._same or not row.keys() <= {
-                *self.columns
-            }:
-                raise ConfigError(
-                    f"{self.path} holds results of {_told(row)}, this run has {_told(self._same)}: write to another "
-                    "file, or do not resume"
-                )
-        last = (rows[-1]["source"], rows[-1]["index"]) if rows else None
-        while rows and (rows[-1]["source"], rows[-1]["index"]) == last:
-            rows.pop()
-        return rows
+            return self._from_parquet() if self.lines != self.path and self.path.exists() else 0
+        begins, last = 0, None
+        for row, begin in _placed_rows(self.lines):
+            self._check(row)
+            if (key := (row["source"], row["index"])) != last:
+                if last:
+                    self.done.add(*last)
+                last, begins = key, begin
+        return begins
+
+    def _from_parquet(self) -> int:
+        """Go on with a table that was finished: turn it into lines again, and return how many bytes they have."""
+        import pyarrow.parquet as pq
+
+        with files.replacing(self.lines) as lines:
+            for batch in pq.ParquetFile(self.path).iter_batches():
+                for row in batch.to_pylist():
+                    self._check(row)
+                    self.done.add(row["source"], row["index"])
+                    lines.write(self._encoded(row))
+        return self.lines.stat().st_size
+
+    def _check(self, row: Mapping[str, Any]) -> None:
+        """Refuse a row of an earlier run that this one cannot go on with.
+
+        Raises:
+            ConfigError: it was made by another model or in another way, or has other columns.
+        """
+        if {name: row.get(name) for name in self._same} != self._same or not row.keys() <= {*self.columns}:
+            raise ConfigError(
+                f"{self.path} holds results of {_told(row)}, this run has {_told(self._same)}: write to another "
+                "file, or do not resume"
+            )
+        if self._csv and tuple(row) != self.columns:
+            raise ConfigError(
+                f"{self.path} has other columns than this version writes: write to another file, or do not resume"
+            )
 
     def _encoded(self, row: Mapping[str, Any]) -> bytes:
         if self._csv:
@@ -133,15 +159,36 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         ConfigError: it is no such table.
     """
+    return (row for row, _ in _placed_rows(path))
+
+
+def _placed_rows(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield each row, and the byte of the file at which it begins."""
+    begin = end = 0
+
+    def lines(file: IO[bytes]) -> Iterator[str]:
+        nonlocal end
+        for line in file:
+            if line.endswith(b"\n"):
+                end += len(line)
+                yield line.decode()
+
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = (line for line in file if line.endswith("\n"))
+        with path.open("rb") as file:
             if path.suffix.lower() == ".csv":
-                for row in csv.DictReader(lines):
+                cells = csv.DictReader(lines(file))
+                begin = end if cells.fieldnames else 0  # the first line names the columns
+                for row in cells:
                     if None not in row.values():  # a line cut inside a quoted text lacks its other cells
-                        yield {name: _typed(name, cell) for name, cell in row.items()}
+                        yield {name: _typed(name, cell) for name, cell in row.items()}, begin
+                    begin = end
             else:
-                yield from map(json.loads, lines)
+                for line in lines(file):
+                    row = json.loads(line)
+                    if not isinstance(row, dict):
+                        raise TypeError(f"expected an object in each line, got {line[:20].strip()!r}")
+                    yield row, begin
+                    begin = end
     except (ValueError, KeyError, TypeError, csv.Error) as error:
         raise ConfigError(
             f"{path} is no table of results ({error}): write to another file, or do not resume"
@@ -179,13 +226,6 @@ def write_rows(file: IO[bytes], rows: Iterable[dict[str, Any]], columns: Iterabl
     with pq.ParquetWriter(file, schema) as writer:
         for part in _parts(rows):
             writer.write_table(pa.Table.from_pylist(part, schema))
-
-
-def _read_parquet(path: Path) -> list[dict[str, Any]]:
-    import pyarrow.parquet as pq
-
-    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-    return rows
 
 
 def _parts(rows: Iterable[dict[str, Any]], size: int = 10_000) -> Iterator[list[dict[str, Any]]]:

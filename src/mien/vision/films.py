@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 WAIT_S = 10.0
 """How long a network stream may be silent."""
+UNTIMED = ("mjpeg", "mpjpeg")
+"""Forms of a stream that state no times, as cheap cameras send them: the clock of this machine gives them."""
 MISSING_S = 1.0
 """A file that ends this much before its header says is not complete."""
 
@@ -104,6 +106,10 @@ class Film:
             if isinstance(place, str) and not self.live:
                 files.regular(Path(place))
             container = av.open(place, options=options, timeout=WAIT_S if self.live else None)
+            if self.live and container.format.name in UNTIMED:
+                container.close()
+                options["use_wallclock_as_timestamps"] = "1"
+                container = av.open(place, options=options, timeout=WAIT_S)
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise ImageError(f"cannot read {self.source or 'the video'}: {_reason(error)}") from error
         with container:

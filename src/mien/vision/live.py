@@ -117,6 +117,6 @@ def newest(items: Iterable[Item], is_stopped: Callable[[], bool]) -> Iterator[It
     finally:
         with there:
             ended.append(None)
-    thread.join()
+        thread.join()  # what it reads from is closed next, and FFmpeg would crash
     if ended[0]:
         raise ended[0]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mien import __version__, bundle, files
 from mien.classifiers import load_classifier
+from mien.detectors import CATALOG, built_in_folder
 from mien.detectors.weights import YUNET, verified
 from mien.errors import ConfigError, OutputError
 from mien.exporting.web import runtime
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 GRAPHS = {"onnx": "model.onnx", "int8": "model.int8.onnx"}
 """The forms of a model that run in a browser, and their files in the page."""
+DETECTOR_FILE = "detector.onnx"
 SCHEMA = "mien.web/1"
 
 
@@ -30,14 +32,14 @@ class Detector:
     facts: dict[str, Any]
 
 
-def yunet(weights: bytes) -> Detector:
-    """Return YuNet's description. Its graph takes BGR pixels from 0 to 255 of exactly 640 x 640."""
+def _yunet(weights: Path | None) -> Detector:
+    """Return YuNet. Its graph takes BGR pixels from 0 to 255 of exactly 640 x 640."""
     from mien.detectors.yunet import YuNet
 
     facts = {
         "name": YuNet.name,
-        "decoder": "yunet",
-        "file": "detector.onnx",
+        "finder": "yunet",
+        "file": DETECTOR_FILE,
         "side_px": 640,
         "strides": [8, 16, 32],
         "score_threshold": YuNet.score_threshold,
@@ -45,17 +47,55 @@ def yunet(weights: bytes) -> Detector:
         "frame": YuNet.frame._asdict(),
         "licence": YUNET.licence,
     }
-    return Detector(weights, facts)
+    return Detector(verified(YUNET, weights or YUNET.cached()), facts)
 
 
-def at_hand(weights: Path | None = None) -> Detector | None:
-    """Return the detector whose weights were given or fetched; None: the user draws the square by hand.
+def _mien(folder: Path | None) -> Detector:
+    """Return the detector of this package, or one in a folder that `mien detector` wrote."""
+    from mien.detectors import bundle as trained
+    from mien.detectors import mien
+
+    known, graphs = trained.read(folder or built_in_folder())
+    facts = {
+        "name": mien.Mien.name,
+        "finder": "mien",
+        "file": DETECTOR_FILE,
+        "side_px": mien.Mien.longest_side_px,
+        "strides": mien.STRIDES,
+        "step": mien.STEP,
+        "margin_px": mien.MARGIN_PX,
+        "outside": mien.OUTSIDE,
+        "most": mien.MOST,
+        "same_iou": mien.SAME_IOU,
+        "inside": mien.INSIDE,
+        "gain": known.gain,
+        "bias": known.bias,
+        "score_threshold": known.threshold,
+        "licence": CATALOG["mien"].licence,
+    }
+    return Detector(list(graphs.values())[-1], facts)
+
+
+def detector_for(name: str = "auto", weights: Path | None = None) -> Detector | None:
+    """Return a detector of the page; None: the user draws the square of a face by hand.
+
+    Args:
+        name: one of `mien.options.PAGE_DETECTORS`; ``auto`` is YuNet where its weights were given or fetched, else
+            the detector in this package.
+        weights: YuNet's file, or a folder that `mien detector` wrote.
 
     Raises:
-        ConfigError: the file is not the pinned one.
+        ConfigError: the file is not the pinned one, is missing, or is not wanted.
+        BundleError: the folder holds no detector.
     """
-    path = weights or YUNET.cached()
-    return yunet(verified(YUNET, path)) if path else None
+    if name == "none":
+        if weights:
+            raise ConfigError("a page without a detector takes no weights: leave out `detector_weights`")
+        return None
+    if name == "auto":
+        is_folder = weights is not None and weights.is_dir()
+        name = "yunet" if not is_folder and (weights or YUNET.cached()) else "mien"
+    return _yunet(weights) if name == "yunet" else _mien(weights)
 
 
 def site(

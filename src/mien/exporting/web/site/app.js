@@ -21,6 +21,10 @@ function percent(value) {
   return `${(100 * value).toFixed(1)} %`;
 }
 
+function count(number, noun) {
+  return `${number} ${noun}${number === 1 ? "" : "s"}`;
+}
+
 // The bars of a face: a description list, so that a screen reader says label and number.
 function bars(face) {
   const list = make("dl", { className: "bars" });
@@ -86,7 +90,7 @@ async function addPhoto(file) {
   rows.push(entry);
   const show = (faces) => {
     entry.faces = faces;
-    canvas.setAttribute("aria-label", `${file.name}: ${faces.length} faces. ${faces.map((f) => f.label).join(", ")}`);
+    canvas.setAttribute("aria-label", `${file.name}: ${count(faces.length, "face")}. ${faces.map((f) => f.label).join(", ")}`);
     drawBoxes(overlay, width, height, faces);
     side.replaceChildren(...faces.map((face, index) => faceNode(face, index + 1)));
     if (!faces.length) side.append(make("p", { textContent: "No face found." }));
@@ -154,7 +158,7 @@ async function addPhotos(files) {
     }
   }
   at("table").disabled = at("clear").disabled = !rows.length;
-  say(`${files.length} photos, ${faces} faces, ${((performance.now() - begun) / 1000).toFixed(1)} s.`);
+  say(`${count(files.length, "photo")}, ${count(faces, "face")}, ${((performance.now() - begun) / 1000).toFixed(1)} s.`);
 }
 
 // The table: the columns of `mien predict --csv`.

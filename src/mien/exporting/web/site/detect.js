@@ -1,8 +1,31 @@
-// Find faces with a detector's graph. Each kind of graph has one decoder in `DECODERS`; `model.json` names it and gives
-// its numbers, so a new detector is a graph, a description and, if its outputs are new, one function here.
+// Find faces with a detector's graph. `model.json` names the function of `FINDERS` that runs it and gives its numbers,
+// so a new detector is a graph, a description and, if it works in another way, one function.
+
+import { findMien } from "./detect_mien.js";
+
+export const FINDERS = { mien: findMien, yunet: findYunet };
+
+// The faces of a picture, from left to right: box, frame (the square to classify) and score.
+export async function detect(ort, session, facts, rgba, source) {
+  const faces = await FINDERS[facts.finder](ort, session, facts, rgba, source);
+  return faces.sort((a, b) => a.box[0] - b.box[0]);
+}
 
 // YuNet (Wu et al. 2023): for each cell of three grids, a class score, an object score and a box.
-function decodeYunet(outputs, facts) {
+async function findYunet(ort, session, facts, rgba, source) {
+  const side = facts.side_px, scale = Math.min(1, side / Math.max(rgba.width, rgba.height));
+  const pixels = shrunk(source, rgba, scale, side), plane = side * side;
+  const input = new Float32Array(3 * plane);
+  for (let i = 0; i < plane; i++) {
+    for (let c = 0; c < 3; c++) input[c * plane + i] = pixels[4 * i + 2 - c]; // BGR
+  }
+  const outputs = await session.run({ [session.inputNames[0]]: new ort.Tensor("float32", input, [1, 3, side, side]) });
+  return suppressed(decoded(outputs, facts), facts.iou_threshold)
+    .map(({ box, score }) => ({ box: box.map((value) => value / scale), score }))
+    .map((face) => ({ ...face, frame: frameOf(face.box, facts.frame) }));
+}
+
+function decoded(outputs, facts) {
   const found = [];
   for (const stride of facts.strides) {
     const [cls, obj, box] = ["cls", "obj", "bbox"].map((name) => outputs[`${name}_${stride}`].data);
@@ -16,24 +39,6 @@ function decodeYunet(outputs, facts) {
     }
   }
   return found;
-}
-
-export const DECODERS = { yunet: decodeYunet };
-
-// The faces of a picture, from left to right: box, frame (the square to classify) and score.
-export async function detect(ort, session, facts, rgba, source) {
-  const side = facts.side_px, scale = Math.min(1, side / Math.max(rgba.width, rgba.height));
-  const pixels = shrunk(source, rgba, scale, side), plane = side * side;
-  const input = new Float32Array(3 * plane);
-  for (let i = 0; i < plane; i++) {
-    for (let c = 0; c < 3; c++) input[c * plane + i] = pixels[4 * i + 2 - c]; // BGR
-  }
-  const outputs = await session.run({ [session.inputNames[0]]: new ort.Tensor("float32", input, [1, 3, side, side]) });
-  const faces = suppressed(DECODERS[facts.decoder](outputs, facts), facts.iou_threshold);
-  return faces
-    .map(({ box, score }) => ({ box: box.map((value) => value / scale), score }))
-    .map((face) => ({ ...face, frame: frameOf(face.box, facts.frame) }))
-    .sort((a, b) => a.box[0] - b.box[0]);
 }
 
 // Where the face frame lies in a detector's box (mien.vision.crop.FrameRule).

@@ -101,43 +101,49 @@ function toGrey(image, weights) {
 }
 
 // Which pixels of a line make each pixel of the shorter line, and with what weight (OpenCV's computeResizeAreaTab).
+// Pixel `at` is made of `first[at]` and those that follow, with the weights from `start[at]` to `start[at + 1]`.
 function areaTable(from, to) {
-  const scale = from / to, table = [];
+  const scale = from / to, first = new Int32Array(to), start = new Int32Array(to + 1), weights = [];
   for (let at = 0; at < to; at++) {
-    const start = at * scale, end = start + scale, width = Math.min(scale, from - start);
-    const last = Math.min(Math.floor(end), from - 1), first = Math.min(Math.ceil(start), last);
-    const parts = [];
-    if (first - start > 1e-3) parts.push([first - 1, Math.fround((first - start) / width)]);
-    for (let i = first; i < last; i++) parts.push([i, Math.fround(1 / width)]);
-    if (end - last > 1e-3) parts.push([last, Math.fround(Math.min(end - last, 1, width) / width)]);
-    table.push(parts);
+    const begin = at * scale, end = begin + scale, width = Math.min(scale, from - begin);
+    const last = Math.min(Math.floor(end), from - 1), whole = Math.min(Math.ceil(begin), last);
+    first[at] = whole - begin > 1e-3 ? whole - 1 : whole;
+    if (whole - begin > 1e-3) weights.push((whole - begin) / width);
+    for (let i = whole; i < last; i++) weights.push(1 / width);
+    if (end - last > 1e-3) weights.push(Math.min(end - last, 1, width) / width);
+    start[at + 1] = weights.length;
   }
-  return table;
+  return { first, start, weights: Float32Array.from(weights) };
 }
 
 // Shrink: each pixel is the mean of the area that it covers.
 export function resizeArea(image, width, height) {
-  const { channels } = image, columns = areaTable(image.width, width), rows = areaTable(image.height, height);
-  const narrow = new Float32Array(image.height * width * channels);
-  for (let y = 0; y < image.height; y++) {
-    for (let x = 0; x < width; x++) {
-      const to = (y * width + x) * channels;
-      for (const [i, weight] of columns[x]) {
-        const from = (y * image.width + i) * channels;
-        for (let c = 0; c < channels; c++) narrow[to + c] += image.data[from + c] * weight;
-      }
-    }
-  }
+  const { channels } = image, across = areaTable(image.width, width), down = areaTable(image.height, height);
   const data = new Uint8ClampedArray(width * height * channels), line = new Float32Array(width * channels);
+  const narrow = new Float32Array(width * channels);
+  const halved = image.width === 2 * width && image.height === 2 * height; // OpenCV rounds a half up here
   for (let y = 0; y < height; y++) {
     line.fill(0);
-    for (const [i, weight] of rows[y]) {
-      const from = i * line.length;
-      for (let x = 0; x < line.length; x++) line[x] += narrow[from + x] * weight;
+    for (let j = down.start[y], row = down.first[y]; j < down.start[y + 1]; j++, row++) {
+      narrowed(image, row, across, narrow);
+      const weight = down.weights[j];
+      for (let x = 0; x < line.length; x++) line[x] += narrow[x] * weight;
     }
-    for (let x = 0; x < line.length; x++) data[y * line.length + x] = rint(line[x]);
+    for (let x = 0; x < line.length; x++) data[y * line.length + x] = halved ? Math.round(line[x]) : rint(line[x]);
   }
   return { width, height, channels, data };
+}
+
+// One row of an image, shrunk in width. A row that two rows below share is made twice, which is seldom.
+function narrowed({ width, channels, data }, row, { first, start, weights }, narrow) {
+  const line = row * width * channels;
+  narrow.fill(0);
+  for (let x = 0; x < first.length; x++) {
+    for (let j = start[x], from = line + first[x] * channels; j < start[x + 1]; j++, from += channels) {
+      const weight = weights[j], to = x * channels;
+      for (let c = 0; c < channels; c++) narrow[to + c] += data[from + c] * weight;
+    }
+  }
 }
 
 // The two neighbours of each pixel of the longer line, with weights of 11 bits, as OpenCV has them for 8-bit pixels.
