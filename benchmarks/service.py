@@ -25,6 +25,7 @@ import numpy as np
 import psutil
 
 from machine import describe
+from mien.statistics import percentile
 
 SERVICES = {"one at a time": ("--workers", "1", "--max-batch", "1"), "shared batches": ()}
 ROOM = ("--queue", "1024")  # nothing is refused while both are compared
@@ -88,6 +89,11 @@ def crop(seed: int) -> bytes:
     return bytes(cv2.imencode(".png", pixels)[1])
 
 
+def shown(value: float | None, width: int = 0) -> str:
+    """Return a time with one decimal; a dash for a percentile of too few requests."""
+    return f"{'-' if value is None else f'{value:.1f}':>{width}}"
+
+
 def compare(options: argparse.Namespace) -> None:
     """Measure both services in turn, several rounds."""
     photo = Path(options.photo).read_bytes()
@@ -110,8 +116,11 @@ def compare(options: argparse.Namespace) -> None:
                         found[name].append((len(times) / options.seconds, times))
             for name, rounds in found.items():
                 rate = statistics.median(rate for rate, _ in rounds)
-                p50, p99 = np.percentile([took for _, times in rounds for took in times], [50, 99]) * 1000
-                print(f"{title:10} {name:15} {rate:10.1f} {rate * faces:8.1f} {p50:7.1f} {p99:7.1f}")
+                times = [1000 * took for _, round_ in rounds for took in round_]
+                print(
+                    f"{title:10} {name:15} {rate:10.1f} {rate * faces:8.1f} {statistics.median(times):7.1f} "
+                    f"{shown(percentile(times, 99), 7)}"
+                )
     finally:
         for process, _ in running.values():
             process.terminate()
@@ -130,7 +139,8 @@ def overload(options: argparse.Namespace) -> None:
         after = memory().rss
         begun = time.perf_counter()
         calm, _ = load(port, "/v1/predict", body, kind, 1, 1)
-        print(f"statuses {dict(statuses)}, p99 of accepted {np.percentile(times, 99) * 1000:.0f} ms")
+        slowest = percentile([1000 * took for took in times], 99)
+        print(f"statuses {dict(statuses)}, p99 of the {len(times)} accepted {shown(slowest)} ms")
         print(f"memory {before / 2**20:.0f} MiB before, {after / 2**20:.0f} MiB after")
         print(f"a lone client in the {time.perf_counter() - begun:.1f} s after it: {dict(calm)}")
     finally:
