@@ -354,6 +354,8 @@ def recipe_names() -> list[str]:
 def read_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
     """Read a shipped recipe or a TOML file and apply ``key.path=value`` settings.
 
+    ``mien.read_recipe("nano", ["optim.peak_lr=0.05"]).optim``
+
     Raises:
         ConfigError: no such recipe, bad TOML, an unknown key or a value out of range.
     """

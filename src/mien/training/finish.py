@@ -58,8 +58,7 @@ def finish(
     """Draw the history, export, calibrate, prove, judge and write a bundle; returns `out`.
 
     Scores come from the ONNX graph, which is what will be used. Temperature and class biases are fitted to the
-    images that judged every epoch, unless these are the test images or too few; the card says which. A recipe that
-    favours rare classes gets a temperature alone: biases would take back what it does.
+    images that judged every epoch, unless these are the test images or too few; the card says which.
 
     Args:
         trained: what `fit` returned.
@@ -85,9 +84,8 @@ def finish(
     deployed = deploy(network)
     graph, calibration = _calibrated(export_onnx(deployed, preprocess, data.labels), run, fingerprint)
     identity = ModelId(out.resolve().name, files.sha256(graph), data.labels)
-    difference = _parity(
-        Calibrated.of(deployed, calibration.temperature, calibration.bias), graph, identity, run
-    )
+    proved = Calibrated.of(deployed, calibration.temperature, calibration.bias)
+    difference = _parity(proved, graph, identity, run)
     judged = protocols(data, learnt_here, chosen)
     judged = {run.validation_split: judged[run.validation_split]} if score == "validation" else judged
     judged = {
@@ -125,7 +123,10 @@ def _learnt_keys(trained: Trained, before: list[Bundle]) -> Int[np.ndarray, " n"
 
 
 def _calibrated(graph: bytes, run: Trained, fingerprint: str) -> tuple[bytes, Calibration]:
-    """Fit a temperature and biases of the classes to the images that judged every epoch, or say why not."""
+    """Fit a temperature and biases of the classes to the images that judged every epoch, or say why not.
+
+    A recipe that favours rare classes gets a temperature alone: biases would take back what it does.
+    """
     split, data = run.validation_split, run.data
     if split == TEST:
         return graph, Calibration(
