@@ -6,7 +6,7 @@ import platform
 import statistics
 from importlib.metadata import version
 
-from mien.benchmark.plan import machine
+from mien.benchmark.timings import machine
 
 
 def describe(*packages: str) -> str:

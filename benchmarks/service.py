@@ -38,6 +38,7 @@ from machine import describe, spread
 from mien.pipeline import Pipeline
 from mien.serve.app import make_app
 from mien.serve.options import LimitOptions, ServeOptions
+from mien.statistics import percentile
 
 SERVICES = {"one at a time": ("--workers", "1", "--max-batch", "1"), "shared batches": ()}
 ROOM = ("--queue", "1024")  # nothing is refused while both are compared
@@ -101,6 +102,11 @@ def crop(seed: int) -> bytes:
     return bytes(cv2.imencode(".png", pixels)[1])
 
 
+def shown(value: float | None, width: int = 0) -> str:
+    """Return a time with one decimal; a dash for a percentile of too few requests."""
+    return f"{'-' if value is None else f'{value:.1f}':>{width}}"
+
+
 def compare(options: argparse.Namespace) -> None:
     """Measure both services in turn, several rounds."""
     photo = Path(options.photo).read_bytes()
@@ -129,9 +135,10 @@ def compare(options: argparse.Namespace) -> None:
             for name, rounds in found.items():
                 rate = statistics.median(rate for rate, _, _ in rounds)
                 each = statistics.median(each for _, _, each in rounds)
-                p50, p99 = np.percentile([took for _, times, _ in rounds for took in times], [50, 99]) * 1000
+                times = [1000 * took for _, round_, _ in rounds for took in round_]
                 print(
-                    f"{title:10} {name:15} {rate:10.1f} {rate * faces:8.1f} {p50:7.1f} {p99:7.1f} {each:28.2f}",
+                    f"{title:10} {name:15} {rate:10.1f} {rate * faces:8.1f} {statistics.median(times):7.1f} "
+                    f"{shown(percentile(times, 99), 7)} {each:28.2f}",
                     flush=True,
                 )
     finally:
@@ -174,8 +181,11 @@ def overload(options: argparse.Namespace) -> None:
         recovered = time.perf_counter() - begun
         offered = statuses.total() / options.overload
         print(f"offered {offered:.0f} requests/s, {offered / sustained:.1f} times that: {dict(statuses)}")
-        p50, p99 = np.percentile(times, [50, 99]) * 1000
-        print(f"accepted: p50 {p50:.0f} ms, p99 {p99:.0f} ms")
+        milliseconds = [1000 * took for took in times]
+        print(
+            f"accepted: p50 {statistics.median(milliseconds):.0f} ms, "
+            f"p99 {shown(percentile(milliseconds, 99))} ms"
+        )
         print(f"memory in MiB before and after each sixth: {[round(size / 2**20) for size in sizes]}")
         print(f"a lone client after it: {dict(calm)} in {recovered:.2f} s")
         for thread in rude:

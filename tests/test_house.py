@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 import functools
 import graphlib
+import inspect
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -191,6 +194,29 @@ def test_using_a_model_needs_no_torch():
     names = loaded_after("import mien.pipeline, mien.evaluation.evaluate, mien.data.read, mien.vision.draw")
     assert "torch" not in names
     assert "onnxruntime" not in names  # until a classifier is loaded
+
+
+PHOTO = Path(mien.__file__).parent / "assets" / "sample.jpg"
+RUN = ("load_classifier", "open_detector", "predict", "read_image", "read_recipe")
+"""Whose examples run in a moment; those of the others are held against the signatures that they call."""
+
+
+def test_public_functions_have_an_example_that_fits(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(PHOTO, "photo.jpg")
+    for name in mien.__all__:
+        made = getattr(mien, name)
+        if not inspect.isfunction(made):
+            continue
+        found = re.search(rf"^ *``(.*mien\.{name}\(.*)``$", made.__doc__, re.MULTILINE)
+        assert found, f"mien.{name} has no example such as ``mien.{name}(...)`` on a line of its own"
+        for call in (node for node in ast.walk(ast.parse(found[1])) if isinstance(node, ast.Call)):
+            if isinstance(call.func, ast.Attribute) and getattr(call.func.value, "id", "") == "mien":
+                words = [word.arg for word in call.keywords]
+                called = inspect.signature(getattr(mien, call.func.attr))
+                called.bind(*call.args, **dict.fromkeys(words))
+        if name in RUN:
+            assert eval(found[1], {"mien": mien}) is not None
 
 
 def test_public_names():

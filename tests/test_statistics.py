@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from math import comb
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from mien.statistics import (
+    balanced_accuracy,
     binned_calibration_error,
     bootstrap,
     calibration_error,
@@ -26,6 +28,7 @@ from mien.statistics import (
     mcnemar,
     mean_of,
     paired_difference,
+    percentile,
     wilson,
     wilson_of,
 )
@@ -48,11 +51,22 @@ def answered(rng, n=151):
     return truth, chosen.clip(max=2)
 
 
-def macro(rng):
-    truth, chosen = answered(rng)
-    cells = np.eye(9)[truth * 3 + chosen]
-    draws = bootstrap(cells, seed=1, resamples=300).reshape(-1, 3, 3)
-    return macro_f1(draws)
+@cache
+def confusions(folds=200):
+    """Confusion matrices of drawn images, each followed by those of its resamples."""
+    found = []
+    for seed in range(folds):
+        truth, chosen = answered(np.random.default_rng(seed))
+        cells = np.eye(9)[truth * 3 + chosen]
+        found.append(bootstrap(cells, seed=1, resamples=300).reshape(-1, 3, 3))
+    return found
+
+
+def surprise(rng, n=401):
+    """The mean log-loss of two classes, its interval by the bootstrap alone."""
+    p = rng.beta(4, 1.5, n)
+    hit = rng.random(n) < p
+    return interval(bootstrap(-np.log(np.where(hit, p, 1 - p))[:, None], resamples=300)[:, 0] / n)
 
 
 def two_models(rng, n=151):
@@ -86,9 +100,11 @@ def test_wilson_holds_the_truth():
 
 def test_a_mean_of_fractions_holds_the_truth():
     def balanced(rng):
-        return mean_of([wilson(rng.random(n) < p) for n, p in ((17, 0.9), (53, 0.6), (101, 0.8))])
+        return [wilson(rng.random(n) < p) for n, p in ((17, 0.9), (53, 0.6), (101, 0.8))]
 
-    assert COVERED[0] <= coverage(balanced, (0.9 + 0.6 + 0.8) / 3) <= COVERED[1]
+    plain = coverage(lambda rng: mean_of(balanced(rng)), (0.9 + 0.6 + 0.8) / 3)
+    weighted = coverage(lambda rng: mean_of(balanced(rng), [1, 2, 3]), (0.9 + 2 * 0.6 + 3 * 0.8) / 6)
+    assert COVERED[0] <= min(plain, weighted) <= max(plain, weighted) <= COVERED[1]
 
 
 def test_the_difference_of_fractions_holds_the_truth():
@@ -105,13 +121,33 @@ def test_the_difference_of_two_models_holds_the_truth():
 
 
 def test_the_bootstrap_holds_the_truth():
-    """Of a mean, and of macro-F1, whose truth is that of the chances themselves."""
-    means = coverage(
-        lambda rng: interval(bootstrap(rng.exponential(size=(97, 1)), resamples=300)[:, 0] / 97), 1.0, 200
-    )
-    assert 0.90 <= means <= 0.98, "skewed data: the plain bootstrap is a little short"
-    truth = float(class_figures(CHANCES / 3).macro_f1)
-    assert COVERED[0] <= coverage(macro, truth, 200) <= COVERED[1]
+    """Of a log-loss, of macro-F1 and of balanced accuracy, whose truths are those of the chances themselves."""
+    p = np.random.default_rng(10**6).beta(4, 1.5, 10**6)
+    truth = -float((p * np.log(p) + (1 - p) * np.log(1 - p)).mean())
+    assert COVERED[0] <= coverage(surprise, truth) <= COVERED[1]
+    known = class_figures(CHANCES / 3)
+    for figure, true in ((macro_f1, known.macro_f1), (balanced_accuracy, known.balanced_accuracy)):
+        found = [figure(draws) for draws in confusions()]
+        assert COVERED[0] <= np.mean([one.low <= true <= one.high for one in found]) <= COVERED[1]
+
+
+@pytest.mark.parametrize("name", ["precision", "recall", "f1"])
+def test_the_figures_of_each_class_hold_the_truth(name):
+    for label, truth in enumerate(getattr(class_figures(CHANCES / 3), name)):
+
+        def figure(rng, label=label):
+            return class_intervals(confusion(*answered(rng), 3))[name][label]
+
+        assert COVERED[0] <= coverage(figure, float(truth)) <= COVERED[1]
+
+
+def test_a_percentile_has_two_values_above_it():
+    times = np.random.default_rng(0).permutation(200) + 1.0
+    assert (percentile(times, 50), percentile(times, 99)) == (100.5, np.percentile(times, 99))
+    assert (times > percentile(times, 99)).sum() == 2
+    assert percentile(times[:199], 99) is None
+    assert percentile(times[:40], 95) is not None
+    assert percentile(times[:39], 95) is percentile([], 50) is None
 
 
 @pytest.mark.parametrize("too_sure", [0.0, 0.03, 0.08])

@@ -121,6 +121,8 @@ class ComparedOn(_Facts):
     split: str = ""
     chose: bool = False
     """Whether they also chose between candidates."""
+    unlearnt: bool | None = None
+    """Whether the model has learnt none of them; None: not written down."""
 
 
 class Export(_Facts):
@@ -158,6 +160,8 @@ class Calibration(_Facts):
     log_loss_calibrated: float | None = None
     ece: float | None = None
     ece_calibrated: float | None = None
+    ece_calibrated_95: tuple[float, float] | None = None
+    """Its interval; None: not written down."""
     accuracy: float | None = None
     accuracy_calibrated: float | None = None
 
@@ -325,6 +329,16 @@ def _percent(value: float | None, form: str = ".1f") -> str:
     return "unknown" if value is None else f"{100 * value:{form}} %"
 
 
+def _learnt(where: ComparedOn) -> str:
+    if where.unlearnt is None:
+        return ""
+    return ", none of them learnt by the model" if where.unlearnt else ", which the model has learnt"
+
+
+def _interval(bounds: tuple[float, float] | None) -> str:
+    return "" if bounds is None else f" (95 %: {_percent(bounds[0])} to {_percent(bounds[1])})"
+
+
 def _graphs(exports: dict[str, Export]) -> list[str]:
     if not exports:
         return []
@@ -337,7 +351,7 @@ def _graphs(exports: dict[str, Export]) -> list[str]:
         size, whole = (_number(value, ".3f", 1e-6) for value in (made.size_bytes, made.onnx_size_bytes))
         rows.append(
             f"| {_text(name)} | {size} MB (fp32: {whole}) | {_percent(on.equal_labels, '.2f')} | {change} "
-            f"| {on.n:,} of {_code(where.split)}, {_code(where.data)} | {_text(made.method)} |"
+            f"| {on.n:,} of {_code(where.split)}, {_code(where.data)}{_learnt(where)} | {_text(made.method)} |"
         )
         rows += [
             f"| | | | {_percent(score.accuracy, '.2f')} | {score.n:,} of {_code(score.split)}, tta "
@@ -390,7 +404,7 @@ def _calibration(facts: Calibration) -> list[str]:
         + (", then adds a bias to each class" if facts.own_bias else "")
         + f", fitted to {facts.n:,} images of {_code(facts.split)} of {_code(facts.data)}. "
         f"Cross-validated there, this changes the log-loss from {loss[0]} to {loss[1]}, the calibration error from "
-        f"{error[0]} to {error[1]}"
+        f"{error[0]} to {error[1]}{_interval(facts.ece_calibrated_95)}"
         + (
             f" and the accuracy from {_percent(facts.accuracy)} to {_percent(facts.accuracy_calibrated)}"
             if facts.accuracy is not None
@@ -403,7 +417,7 @@ def _calibration(facts: Calibration) -> list[str]:
 
 
 def _training(card: Card) -> list[str]:
-    run, data = card.training, card.data
+    run, data, chosen = card.training, card.data, card.recipe.get("options_chosen_on")
     counts = data.counts.get(str(card.recipe.get("train_split")), {})
     skipped = f" {len(data.skipped)} corrupt images were left out." if data.skipped else ""
     return [
@@ -415,6 +429,7 @@ def _training(card: Card) -> list[str]:
         f"{_code(run.validation_split or 'unknown')}; the last epoch had {_percent(run.last_val_accuracy)}.{skipped} "
         f"ONNX Runtime and torch differ by at most {_number(run.onnx_max_probability_difference, '.0e')} in a "
         f"probability.",
+        *([f"Of the recipe, these options were chosen before, on {_text(chosen)}."] if chosen else []),
         "",
         _DRAWN if data.name == "synthetic" else _LICENCE,
     ]

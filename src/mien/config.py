@@ -293,6 +293,18 @@ class Recipe(_Section):
     ema: Ema = Ema()
     transfer: Transfer = Transfer()
     validation: Validation = Validation()
+    options_chosen_on: str = ""
+    """Which options were chosen with the figures of which images in sight; for the card. It changes no run."""
+
+    @property
+    def favours_rare_classes(self) -> bool:
+        """Whether rare classes are answered more often than they occur among the training images."""
+        return (
+            self.balance.sampler == "weighted"
+            or self.balance.enlarge_to_ratio > 0
+            or self.loss.class_weights != "none"
+            or self.loss.logit_adjustment_tau > 0
+        )
 
     @model_validator(mode="after")
     def _splits_differ(self) -> Recipe:
@@ -341,6 +353,8 @@ def recipe_names() -> list[str]:
 
 def read_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
     """Read a shipped recipe or a TOML file and apply ``key.path=value`` settings.
+
+    ``mien.read_recipe("nano", ["optim.peak_lr=0.05"]).optim``
 
     Raises:
         ConfigError: no such recipe, bad TOML, an unknown key or a value out of range.

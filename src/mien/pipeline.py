@@ -327,6 +327,8 @@ class Predictions(Sequence[ImageResult]):
 def predict(source: object, *, workers: int | None = None, **options: Any) -> Predictions:
     """Find and name the faces of anything that `mien.frames` takes; `options` are those of `Pipeline`.
 
+    ``mien.predict("photo.jpg", model="mien_nano")[0].faces``
+
     An image that cannot be read is a result with its `error`.
 
     Raises:

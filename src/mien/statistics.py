@@ -6,14 +6,12 @@ An interval here says how far a figure would move with other images of the same 
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from mien.errors import needs
-
-with needs("report"):
-    from scipy import special, stats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,7 +25,9 @@ BINS = 15
 CHANCE = 0.05
 """A corrected p-value below this is called a difference."""
 _TAIL = (1 - INTERVAL) / 2
-_Z = float(stats.norm.ppf(1 - _TAIL))
+_Z = NormalDist().inv_cdf(1 - _TAIL)
+_ABOVE = 2
+"""Values that must lie above a percentile."""
 _MEANS = 40
 """Calibration errors that are tried; those between are interpolated."""
 _AT_ONCE = 50
@@ -251,6 +251,23 @@ def calibration_error(confidence: Num[np.ndarray, " n"], hits: Bool[np.ndarray, 
     return Estimate(value, min(low, value), max(high, value))
 
 
+# Times
+
+
+def percentile(values: Sequence[float], rank: float) -> float | None:
+    """Return the value that `rank` percent of the values do not exceed; None of too few values.
+
+    At least two must lie above it: the 95th percentile needs 40 values, the 99th 200. Of fewer it would be the
+    largest value under another name.
+
+    >>> percentile(range(201), 99), percentile([0.1, 0.2, 0.9], 99)
+    (198.0, None)
+    """
+    if len(values) * (100 - rank) < 100 * _ABOVE:
+        return None
+    return float(np.percentile(values, rank))
+
+
 # Tests
 
 
@@ -260,6 +277,8 @@ def mcnemar(only_first: int, only_second: int) -> tuple[float, float]:
     Of the images that only one model gets right, each is either's with equal chance (McNemar 1947; mid-p:
     Fagerland, Lydersen & Laake 2013, doi:10.1186/1471-2288-13-91).
     """
+    with needs("report"):
+        from scipy import stats
     few, total = min(only_first, only_second), only_first + only_second
     here = float(stats.binom.pmf(few, total, 0.5))
     if only_first == only_second:
@@ -295,6 +314,8 @@ def compare_recipes(first: Bool[np.ndarray, "s n"], second: Bool[np.ndarray, "r 
     difference of mean hits), and the seeds of each recipe; the noise that both count is taken off once. The degrees
     of freedom follow Satterthwaite 1946, so that two seeds promise little.
     """
+    with needs("report"):
+        from scipy import special
     n = first.shape[1]
     gained = first.mean(axis=0) - second.mean(axis=0)
     value = float(gained.mean())

@@ -30,6 +30,20 @@ def test_a_hidden_temperature_is_found(hidden):
     assert bias == pytest.approx([-0.5, 0, 0.5], abs=0.06)
 
 
+def test_without_biases_the_temperature_alone_is_the_likeliest_and_no_label_changes():
+    logits, truth = honest(2003)
+    logits = logits * np.float32(2.5) + np.float32([0.5, 0, -0.5])
+    temperature, bias = fit(logits, truth, biases=False)
+    assert not bias.any()
+    here = log_loss(logits / temperature, truth)
+    assert all(log_loss(logits / (temperature * other), truth) > here for other in (0.98, 1.02))
+    found = calibrate(logits, truth, biases=False)
+    assert (found.temperature, found.bias) == (temperature, ())
+    assert found.accuracy_calibrated == found.accuracy
+    low, high = found.ece_calibrated_95
+    assert low <= found.ece_calibrated <= high < found.ece
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.floats(0.2, 5), st.floats(0.2, 5))
 def test_no_other_temperature_makes_the_truth_likelier(scale, other):

@@ -20,6 +20,7 @@ from mien.exporting import quantise, ship
 from mien.exporting.agreement import Bound
 from mien.options import PageOptions
 from mien.preprocess import Preprocess
+from tests.training.tiny import tiny_data
 
 DATA = draw_dataset(Preprocess(), {"train": 301, "test": 35}, seed=3)
 
@@ -70,7 +71,7 @@ def test_int8_then_fp16_of_a_bundle_and_of_an_ensemble(kind, request, tmp_path):
     assert moved[0] == min(moved)
     page = made.read("README.md").decode()
     assert page.count("## Other graphs") == 1
-    assert "151 of `train`, `synthetic` | static, QDQ, U8S8, per channel, minmax" in page
+    assert "151 of `train`, `synthetic`, none of them learnt by the model | static, QDQ, U8S8" in page
     assert page.index("## Other graphs") < page.index("| fp16 |") < page.index("## Training")
 
 
@@ -95,6 +96,24 @@ def test_a_graph_is_judged_on_other_pictures_than_it_was_chosen_on(tiny_bundle, 
     assert parts.chose
     assert np.array_equal(parts.held_out, parts.choosing)
     assert len(parts.held_out) == len(parts.truth) == 200
+
+
+def test_promises_are_judged_on_images_that_the_model_has_not_learnt(tiny):
+    """Of 70 training images it has learnt, and of 250 others: the default split is the learnt one."""
+    learnt, others = tiny_data(), draw_dataset(Preprocess(), {"train": 140, "test": 250}, seed=7)
+    data = replace(
+        others,
+        images=np.concatenate([learnt.images[learnt.split == "train"], others.images]),
+        targets=np.concatenate([learnt.targets[learnt.split == "train"], others.targets]),
+        split=np.concatenate([learnt.split[learnt.split == "train"], others.split]),
+        ids=tuple(f"{number}.png" for number in range(460)),
+    )
+    parts = ship.sample(tiny, data, "train")
+    assert (parts.judged, parts.unlearnt, parts.chose) == ("test", True, False)
+    assert len(parts.held_out) == len(parts.truth) == 250
+    few = data.take(np.flatnonzero(np.arange(len(data)) < 220))
+    parts = ship.sample(tiny, few, "train")
+    assert (parts.judged, parts.unlearnt) == ("train", False), "too few others: what is left of the split"
 
 
 def test_weighed_operators_work_in_int8_and_the_tail_of_an_ensemble_in_float(tiny_ensemble, tmp_path):

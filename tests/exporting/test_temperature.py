@@ -12,9 +12,12 @@ from mien import bundle
 from mien.classifiers import load_classifier, probabilities
 from mien.data.synthetic import draw_dataset
 from mien.errors import BundleError, ConfigError, DataError, OutputError
+from mien.evaluation.evaluate import evaluate
+from mien.evaluation.protocol import CHOSEN, FITTED, FITTED_TEMPERATURE, scores
 from mien.exporting import quantise, ship
 from mien.exporting.agreement import Bound
 from mien.exporting.temperature import (
+    BEFORE,
     adapted_prior,
     read_prior,
     save_calibrated,
@@ -51,6 +54,24 @@ def test_every_backend_gives_calibrated_logits(copy):
         in (copy / "README.md").read_text()
     )
     assert (copy / "run" / "history.csv").exists()
+
+
+def test_scores_are_measured_anew_where_labels_may_change(copy):
+    """Scores of the fitted split come from the new graph; those of others say that they are of before."""
+    here = scores(load_classifier(copy), DATA, {"test": CHOSEN})
+    elsewhere = here[0].model_copy(update={"split": "val"})
+    facts = bundle.load(copy).card.model_copy(update={"scores": (*here, elsewhere)})
+    bundle.save(copy, facts, {}, base=bundle.load(copy))
+    save_calibrated(bundle.load(copy), DATA, "test", copy, biases=False)
+    alone = bundle.load(copy).card
+    assert alone.calibration.bias == ()
+    assert [score.protocol for score in alone.scores] == [CHOSEN + FITTED_TEMPERATURE] * 2 + [CHOSEN]
+    assert alone.scores[0].confusion == facts.scores[0].confusion, "a temperature changes no label"
+    save_calibrated(bundle.load(copy), DATA, "test", copy)
+    both = bundle.load(copy).card
+    assert [score.protocol for score in both.scores] == [CHOSEN + FITTED] * 2 + [CHOSEN + BEFORE]
+    judged = evaluate(load_classifier(copy), DATA, "test")
+    assert both.scores[0].confusion == judged.confusion != facts.scores[0].confusion
 
 
 def test_a_second_temperature_takes_the_place_of_the_first(copy):

@@ -248,6 +248,24 @@ def test_a_trained_model_is_calibrated_on_the_images_that_judged_it(tmp_path):
     )
 
 
+def test_what_a_recipe_does_for_rare_classes_and_what_it_was_chosen_on_is_minded(tmp_path):
+    """No bias takes back the first; the card repeats the second."""
+    own = ["epochs=1", "validation.split=holdout", "validation.holdout_fraction=0.4", "batch_size=8"]
+    run = recipe(
+        *own, "network=lenet", "loss.logit_adjustment_tau=1", "options_chosen_on=old images: dropout"
+    )
+    made = bundle.load(train(run, tiny_data(105), tmp_path / "run", device="cpu")).card
+    assert made.calibration.split == "holdout"
+    assert made.calibration.bias == made.calibration.own_bias == ()
+    judged = {score.split: score.protocol for score in made.scores}
+    assert judged["holdout"].endswith("; a temperature was fitted to it")
+    assert judged["test"].startswith("read once by this run; what its options were chosen on")
+    assert (
+        "these options were chosen before, on old images: dropout."
+        in (tmp_path / "run" / "README.md").read_text()
+    )
+
+
 def test_nothing_is_fitted_to_test_or_to_a_class_without_images(tmp_path):
     """A recipe that judges on test, as authors do, and judges that never show a class: the card says why."""
     run = train(recipe("epochs=1", "network=lenet"), tiny_data(test=70), tmp_path / "run", device="cpu")

@@ -13,7 +13,7 @@ with needs("report"):
     from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
-    from mien.benchmark.plan import Benchmark, Timing
+    from mien.benchmark.timings import Benchmark, Timing
 
 MARKERS = {"torch": "o", "torch compiled": "D", "onnx": "s", "int8": "^", "fp16": "v"}
 _FILLS = ("full", "none", "left", "top")
@@ -44,7 +44,7 @@ def _drawn(measured: Benchmark, rows: list[Timing], least: int) -> bytes:
             x, accuracy, MARKERS[row.runtime], color=colour, markersize=9, label=f"{' '.join(words)}: {x:.3f} ms",
             fillstyle=_FILLS[places.index((row.device, row.threads)) % len(_FILLS)],
         )  # fmt: skip
-        axes.plot([x, row.p95_ms / least], [accuracy] * 2, color=colour, linewidth=1)
+        axes.plot([x, (row.p95_ms or row.p50_ms) / least], [accuracy] * 2, color=colour, linewidth=1)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")

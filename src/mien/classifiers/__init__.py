@@ -58,6 +58,8 @@ def load_classifier(
 ) -> Classifier:
     """Load a bundle folder, a built-in model by its name, or a single ``.onnx`` file.
 
+    ``mien.load_classifier("mien_nano", threads=2).id.labels``
+
     A single file needs a spec (`mien.classifiers.spec`): as an argument, in a file beside it, or, if it is a graph of
     ours, in its metadata. `backend`, `device` and `threads` are those of `RunOptions`.
 

@@ -91,7 +91,8 @@ class TorchClassifier:
                 f"model {bundle.id.name}: labels or architecture do not fit the weights: {reason}"
             ) from error
         calibrated = Calibrated.of(deploy(network), bundle.card.temperature, bundle.card.bias)
-        return cls(bundle.id, bundle.preprocess, calibrated.to(_device(device)), threads=threads)
+        network = calibrated.to(_device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return cls(bundle.id, bundle.preprocess, network, threads=threads)
 
     @torch.inference_mode()
     def logits(self, crops: Crops) -> Float32[np.ndarray, "n k"]:
@@ -106,7 +107,8 @@ class TorchClassifier:
         with _threads(self._threads):
             for start in range(0, len(crops), BATCH_SIZE):
                 batch = torch.from_numpy(self.preprocess.normalise(crops[start : start + BATCH_SIZE]))
-                parts.append(self.network(batch.to(device)).float().cpu().numpy())
+                batch = batch.to(device, memory_format=torch.channels_last)  # convolves faster on a CPU
+                parts.append(self.network(batch).float().cpu().numpy())
         return np.concatenate(parts)
 
 

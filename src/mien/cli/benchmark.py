@@ -13,7 +13,7 @@ from mien.errors import ConfigError
 from mien.options import ReadOptions, option
 
 if TYPE_CHECKING:
-    from mien.benchmark.plan import Benchmark, Subject, Timing
+    from mien.benchmark.timings import Benchmark, Timing
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,14 @@ class Combinations:
     seconds: float = option(0.3, "How long one measurement takes, in seconds.", metavar="X")
 
     def __post_init__(self) -> None:
-        """Check the numbers; `mien.benchmark.plan` checks the rest."""
+        """Check the numbers; `mien.benchmark.run` checks the rest."""
         if self.rounds < 1:
             raise ConfigError(f"`rounds` must be at least 1, got {self.rounds}")
         if self.seconds < 0:
             raise ConfigError(f"`seconds` must not be negative, got {self.seconds:g}")
 
-    def for_plan(self) -> dict[str, Any]:
-        """Return them as the arguments of `mien.benchmark.plan.benchmark`."""
+    def asked(self) -> dict[str, Any]:
+        """Return them as the arguments of `mien.benchmark.run.benchmark`."""
         return {
             "providers": self.providers.split(","),
             "threads": _numbers("threads", self.threads),
@@ -79,21 +79,26 @@ def benchmark(
     """
     import json
 
-    from mien.benchmark import plan
+    from mien.benchmark.run import benchmark as measure
+    from mien.benchmark.run import check_options
+    from mien.benchmark.subjects import judged, subject
     from mien.cli.terminal import complain, give, say
+    from mien.data.read import read_dataset
     from mien.files import make_folder, write
 
     check_together(data, split)
     if spec and not any(model.endswith(".onnx") for model in models):
         raise ConfigError("`spec` describes a single .onnx file: none is among the models")
-    wanted = combinations.for_plan()
-    plan.check_options(wanted["providers"], wanted["threads"], wanted["batches"], wanted["runtimes"])
+    wanted = combinations.asked()
+    check_options(wanted["providers"], wanted["threads"], wanted["batches"], wanted["runtimes"])
     if out:
         make_folder(out)
-    subjects = [plan.subject(model, spec if model.endswith(".onnx") else None) for model in models]
+    subjects = [subject(model, spec if model.endswith(".onnx") else None) for model in models]
     if data and split:
-        subjects = _judged(subjects, data, split, reading)
-    measured = plan.benchmark(subjects, **wanted, listen=complain)
+        subjects = judged(
+            subjects, lambda one: read_dataset(data, one.preprocess, split=split, options=reading), split
+        )
+    measured = measure(subjects, **wanted, listen=complain)
     if out:
         write(out / "benchmark.json", json.dumps(measured.to_dict(), indent=2) + "\n")
         write(out / "benchmark.md", render(measured))
@@ -112,15 +117,6 @@ def _numbers(name: str, text: str) -> list[int]:
         return [int(word) for word in text.split(",")]
     except ValueError as error:
         raise ConfigError(f"`{name}` takes numbers with commas, such as 1,2; got {text!r}") from error
-
-
-def _judged(subjects: list[Subject], data: str, split: str, reading: ReadOptions) -> list[Subject]:
-    from mien.benchmark.plan import judged
-    from mien.data.read import read_dataset
-
-    return judged(
-        subjects, lambda one: read_dataset(data, one.preprocess, split=split, options=reading), split
-    )
 
 
 def _draw(measured: Benchmark, path: Path) -> None:
@@ -145,7 +141,7 @@ def _print(measured: Benchmark) -> None:
     speed = ("model", "runtime", "device", "threads", "batch", "p50 ms", "p95 ms", "faces/s", "vs onnx")
     rows = [
         (shorten(row.model, 16), row.runtime, row.device, f"{row.threads}", f"{row.batch}", f"{row.p50_ms:.3f}",
-         f"{row.p95_ms:.3f}", f"{row.faces_per_s:,.0f}", _against(row, measured))
+         _ms(row.p95_ms), f"{row.faces_per_s:,.0f}", _against(row, measured))
         for row in measured.rows
     ]  # fmt: skip
     say()
@@ -187,7 +183,7 @@ def render(measured: Benchmark) -> str:
 def _line(row: Timing, measured: Benchmark) -> str:
     return (
         f"| {row.model} | {row.runtime} | {row.device} | {row.threads} | {row.batch} | {row.n:,} | {row.p50_ms:.3f} "
-        f"| {row.p95_ms:.3f} | {_p99(row)} | {row.faces_per_s:,.0f} | {_against(row, measured)} "
+        f"| {_ms(row.p95_ms)} | {_ms(row.p99_ms)} | {row.faces_per_s:,.0f} | {_against(row, measured)} "
         f"| {row.size_bytes / 1e6:.3f} | {row.load_s:.2f} | {_peak(row)} | {_accuracy(row)} |"
     )
 
@@ -200,8 +196,8 @@ def _against(row: Timing, measured: Benchmark) -> str:
     return f"{base[0] / row.p50_ms:.2f}x" if base else ""
 
 
-def _p99(row: Timing) -> str:
-    return "" if row.p99_ms is None else f"{row.p99_ms:.3f}"
+def _ms(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _peak(row: Timing) -> str:

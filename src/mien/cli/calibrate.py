@@ -42,6 +42,10 @@ def calibrate(
             metavar="PHOTOS", help="Estimate that prior from unlabelled photos of the place of use."
         ),
     ] = None,
+    biases: Annotated[
+        bool,
+        typer.Option(help="With --data: fit a bias of each class, too. Without, no image changes its label."),
+    ] = True,
     out: Annotated[
         Path | None,
         out_option("Folder for a calibrated copy; without it the model folder itself is changed."),
@@ -70,27 +74,27 @@ def calibrate(
     place = out or Path(model)
     check_place(loaded, place)
     if data and split:
-        _fit(loaded, data, split, reading, place)
+        _fit(loaded, data, split, reading, place, biases=biases)
     else:
         _move(loaded, model, prior, adapt, place)
     say(str(place))
 
 
-def _fit(loaded: Bundle, data: str, split: str, reading: ReadOptions, place: Path) -> None:
+def _fit(loaded: Bundle, data: str, split: str, reading: ReadOptions, place: Path, *, biases: bool) -> None:
     from mien.cli.terminal import print_table, say
     from mien.data.read import read_dataset
     from mien.exporting.temperature import save_calibrated
 
     dataset = read_dataset(data, loaded.preprocess, split=split, options=reading)
-    found = save_calibrated(loaded, dataset, split, place)
+    found = save_calibrated(loaded, dataset, split, place, biases=biases)
+    low, high = found.ece_calibrated_95
     rows = [
         ("log-loss", f"{found.log_loss:.4f}", f"{found.log_loss_calibrated:.4f}"),
-        ("calibration error", f"{found.ece:.2%}", f"{found.ece_calibrated:.2%}"),
+        ("calibration error", f"{found.ece:.2%}", f"{found.ece_calibrated:.2%} ({low:.2%}-{high:.2%})"),
         ("accuracy", f"{found.accuracy:.2%}", f"{found.accuracy_calibrated:.2%}"),
     ]
-    say(
-        f"temperature {found.temperature:.3f} and {len(found.bias)} biases, fitted to {found.n:,} images of {split}"
-    )
+    also = f" and {len(found.bias)} biases" if found.bias else ""
+    say(f"temperature {found.temperature:.3f}{also}, fitted to {found.n:,} images of {split}")
     print_table(("", "before", "after, cross-validated"), rows, right=True)
 
 

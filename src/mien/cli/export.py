@@ -14,6 +14,7 @@ from mien.options import PageOptions, ReadOptions
 
 if TYPE_CHECKING:
     from mien.bundle import Card
+    from mien.card import ComparedOn
     from mien.exporting.agreement import Agreement
 
 
@@ -89,6 +90,10 @@ def _print_page(out: Path) -> None:
     say(f"{len(files)} files, {packed / 1e6:.2f} MB with gzip; serve them over https or from localhost")
 
 
+def _where(on: ComparedOn) -> str:
+    return f" of {on.split}, {'none of them learnt by the model' if on.unlearnt else 'which the model has learnt'}"
+
+
 def _print(agreement: Agreement, to: str, card: Card | None) -> None:
     from mien.cli.terminal import print_table, say
 
@@ -106,7 +111,8 @@ def _print(agreement: Agreement, to: str, card: Card | None) -> None:
     if made:
         say(f"kept: {made.method}; {made.size_bytes:,} bytes (model.onnx: {made.onnx_size_bytes:,})")
     chose = ", which also chose the method" if made and made.compared_on.chose and candidates else ""
-    say(f"compared with model.onnx on {agreement.n:,} images{chose}:")
+    where = _where(made.compared_on) if made and made.compared_on.unlearnt is not None else ""
+    say(f"compared with model.onnx on {agreement.n:,} images{where}{chose}:")
     accuracy = "" if agreement.change is None else f", accuracy {100 * agreement.change:+.2f} points"
     say(
         f"  {agreement.equal_labels:.2%} equal labels{accuracy}, "

@@ -39,6 +39,8 @@ def read_dataset(
 ) -> FaceDataset:
     """Read a dataset, each picture fitted to `preprocess` (48-pixel grey by default).
 
+    ``mien.read_dataset("synthetic", split="test").labels``
+
     `path` is a folder or a file in any form that docs/data.md lists, or ``synthetic``. With `split` only the
     pictures of that split are decoded. A packed file of that size is mapped, everything else is read into memory.
 

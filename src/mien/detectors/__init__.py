@@ -79,6 +79,8 @@ WHOLE_IMAGE_PX = 64
 def open_detector(name: str = "auto", weights: Path | None = None) -> FaceDetector:
     """Return the detector of that name, with the given weights file or the one that `mien fetch` stored.
 
+    ``mien.open_detector("haar").detect(mien.read_image("photo.jpg"))``
+
     Raises:
         ConfigError: no such name, or its weights are missing, not wanted or not the pinned ones.
         MissingExtra: the package that it needs is not installed.

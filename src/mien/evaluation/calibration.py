@@ -13,7 +13,7 @@ import numpy as np
 
 from mien.errors import DataError, needs
 from mien.evaluation.folds import folds
-from mien.statistics import BINS, calibration_error
+from mien.statistics import BINS, Estimate, calibration_error
 
 with needs("report"):
     from scipy.optimize import minimize
@@ -35,7 +35,7 @@ class Calibration:
 
     temperature: float
     bias: tuple[float, ...]
-    """Of each class, added to the divided logits; they sum to zero."""
+    """Of each class, added to the divided logits; they sum to zero. Empty: none was fitted."""
     n: int
     log_loss: float
     """Before, in natural units; `ece` is the calibration error and `accuracy` the fraction right."""
@@ -45,6 +45,8 @@ class Calibration:
     """Each fifth of the images judged with what was fitted to the other four."""
     ece_calibrated: float
     accuracy_calibrated: float
+    ece_calibrated_95: tuple[float, float]
+    """The interval of `ece_calibrated`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return every number."""
@@ -52,9 +54,9 @@ class Calibration:
 
 
 def fit(
-    logits: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]
+    logits: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"], *, biases: bool = True
 ) -> tuple[float, Float[np.ndarray, " k"]]:
-    """Return the temperature in `RANGE` and the biases at which the truth is most likely.
+    """Return the temperature in `RANGE` and the biases at which the truth is most likely; without `biases`, zeros.
 
     Convex in the inverse temperature and the biases, so there is one best answer. The targets are those of one image
     more than there are, of every class alike: of n images that are all right, the mean confidence becomes about
@@ -70,7 +72,7 @@ def fit(
         value = -float((target * log_softmax(moved, axis=1)).sum()) + RIDGE * float(bias @ bias)
         return value / n, np.concatenate([[(wrong * given).sum()], wrong.sum(axis=0) + 2 * RIDGE * bias]) / n
 
-    bounds = [(1 / RANGE[1], 1 / RANGE[0]), *[(None, None)] * k]
+    bounds = [(1 / RANGE[1], 1 / RANGE[0]), *[(None, None) if biases else (0, 0)] * k]
     found = minimize(loss, np.array([1.0, *np.zeros(k)]), jac=True, bounds=bounds, method="L-BFGS-B")
     return float(1 / found.x[0]), found.x[1:] - found.x[1:].mean()
 
@@ -81,8 +83,12 @@ def log_loss(logits: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> fl
     return float((np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(truth)), truth]).mean())
 
 
-def calibrate(logits: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> Calibration:
+def calibrate(
+    logits: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"], *, biases: bool = True
+) -> Calibration:
     """Fit temperature and biases, and say what they are worth on images they were not fitted to.
+
+    Without `biases` only the temperature is fitted: no image gets another label.
 
     Raises:
         DataError: fewer images than bins of the calibration error, or than folds in some class.
@@ -91,18 +97,23 @@ def calibrate(logits: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> C
         raise DataError(f"{len(truth)} images are too few to calibrate on: expected at least {BINS}")
     held = np.empty(logits.shape, np.float64)
     for fitted, judged in folds(truth):
-        temperature, bias = fit(logits[fitted], truth[fitted])
+        temperature, bias = fit(logits[fitted], truth[fitted], biases=biases)
         held[judged] = logits[judged] / temperature + bias
-    temperature, bias = fit(logits, truth)
+    temperature, bias = fit(logits, truth, biases=biases)
     before, after = _judged(logits.astype(np.float64), truth), _judged(held, truth)
-    return Calibration(temperature, tuple(bias.tolist()), len(truth), *before, *after)
+    kept = tuple(bias.tolist()) if biases else ()
+    interval = (after[1].low, after[1].high)
+    return Calibration(
+        temperature, kept, len(truth), before[0], before[1].value, before[2],
+        after[0], after[1].value, after[2], interval,
+    )  # fmt: skip
 
 
-def _judged(logits: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> tuple[float, float, float]:
+def _judged(logits: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> tuple[float, Estimate, float]:
     """Return log-loss, calibration error and accuracy."""
     probs = softmax(logits, axis=1)
     hits = probs.argmax(axis=1) == truth
-    return log_loss(logits, truth), calibration_error(probs.max(axis=1), hits).value, float(hits.mean())
+    return log_loss(logits, truth), calibration_error(probs.max(axis=1), hits), float(hits.mean())
 
 
 def estimate_prior(probs: Num[np.ndarray, "n k"], prior: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 CHOSEN = "the epoch was chosen on this split"
 READ_ONCE = "read once; nothing was chosen on it"
+READ_BY_RUN = "read once by this run; what its options were chosen on stands under Training"
+FITTED = "; temperature and class biases were fitted to it"
+FITTED_TEMPERATURE = "; a temperature was fitted to it"
 MOST_SEEN = 0.5
 """Largest fraction of the images that something is chosen or fitted on that a model may have learnt."""
 _TTA = ("none", "flip")

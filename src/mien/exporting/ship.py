@@ -1,7 +1,7 @@
-"""A bundle in the form in which it leaves the house: one graph, a further graph beside it, or a folder for a hub.
+"""A bundle in another form: one graph, a further graph beside it, or a folder for a hub.
 
-Whatever is made is compared with `model.onnx` before a byte of it is written, on pictures that nothing was chosen
-on (where there are enough), and dropped if it is worse than its `Bound`.
+Whatever is made is compared with `model.onnx` before a byte of it is written, on images that chose nothing and that
+the model has not learnt (where there are enough), and dropped if it is worse than its `Bound`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from mien import bundle, card, files
 from mien.classifiers import load_classifier, probabilities
 from mien.classifiers.onnx_runtime import open_graph
 from mien.classifiers.spec import of_ours
+from mien.data.duplicates import are_duplicates
 from mien.data.synthetic import draw_dataset
 from mien.errors import BundleError, ConfigError, DataError, OutputError, did_you_mean, needs
-from mien.evaluation.protocol import READ_ONCE, scores
+from mien.evaluation.protocol import READ_ONCE, keys_learnt, scores
 from mien.exporting.agreement import BOUNDS, EXACT, Agreement, Bound, compare
 from mien.exporting.temperature import with_temperature, without_temperature
 
@@ -37,7 +38,8 @@ CALIBRATION = 512
 CHOOSING = 2048
 """...as many others at most that candidates are ranked on..."""
 JUDGING = 4096
-"""...and others again that the chosen one is held to its promise on; where too few are left, those it was chosen on.
+"""...and others again that the chosen one is held to its promise on: images of any split that the model has not
+learnt, else those left of the same split, else those it was chosen on.
 A drop of 0.3 points is 12 of 4,096 pictures, twice its standard error for a graph that changes 1 % of the labels."""
 LEAST = 200
 """Pictures that a split needs for all."""
@@ -57,6 +59,10 @@ class Sample:
     """Labels of the held-out ones; None where they have none."""
     chose: bool = False
     """Whether they are the same ones that candidates are ranked on."""
+    judged: str = ""
+    """The split or splits that the held-out ones are of."""
+    unlearnt: bool | None = None
+    """Whether the model has learnt none of the held-out ones; None where nothing says so."""
 
 
 def check_target(target: str, out: Path, *, has_data: bool) -> None:
@@ -99,15 +105,42 @@ def sample(source: Bundle, data: FaceDataset, split: str) -> Sample:
     calibrating, choosing, judging = parts  # as drawn: the first of them are of every class, too
     if seen := len(judging) < min(LEAST, len(choosing)):
         judging = choosing
-    truth = rows.truth[judging] if rows.targets[judging].any(axis=1).all() else None
-    images = rows.images
-    return Sample(data.source, split, images[calibrating], images[choosing], images[judging], truth, seen)
+    held, images = rows.take(judging), rows.images
+    unlearnt, names = _all_unlearnt(source, held), split
+    pool = _unlearnt(source, data, data.rows(split)[np.concatenate([calibrating, choosing])])
+    if len(pool) >= LEAST:
+        held, seen, unlearnt = data.take(pool).relabel(source.id.labels), False, True
+        names = ", ".join(sorted(held.splits))
+    truth = held.truth if held.targets.any(axis=1).all() else None
+    return Sample(
+        data.source, split, images[calibrating], images[choosing], held.images, truth, seen, names, unlearnt
+    )
+
+
+def _all_unlearnt(source: Bundle, rows: FaceDataset) -> bool | None:
+    """Say whether the model has learnt none of the images; None where its bundle keeps no keys."""
+    keys = keys_learnt(source)
+    return None if keys is None else not are_duplicates(rows.images, keys).any()
+
+
+def _unlearnt(source: Bundle, data: FaceDataset, used: Int[np.ndarray, " m"]) -> Int[np.ndarray, " n"]:
+    """Return up to `JUDGING` rows of all splits with labels that are not `used` and that the model has not learnt."""
+    draw, keys, found = np.random.default_rng(0), keys_learnt(source), [used[:0]]
+    if keys is None:
+        return used[:0]
+    for name in data.labelled_splits:
+        free = draw.permutation(np.setdiff1d(data.rows(name), used))[:JUDGING]
+        found.append(free[~are_duplicates(data.images[free], keys)])
+    drawn: Int[np.ndarray, " n"] = draw.permutation(np.concatenate(found))[:JUDGING]
+    return drawn
 
 
 def drawn_sample(source: Bundle) -> Sample:
     """Return drawn faces to compare answers on, where no pictures are given."""
     drawn = draw_dataset(source.preprocess, {"check": _DRAWN})
-    return Sample(drawn.source, "check", drawn.images[:0], drawn.images[:0], drawn.images, None)
+    return Sample(
+        drawn.source, "check", drawn.images[:0], drawn.images[:0], drawn.images, None, judged="check"
+    )
 
 
 def ship(
@@ -140,9 +173,11 @@ def ship(
         **made,
         "compared_on": {
             "data": pictures.source.rpartition("/")[2],
-            "split": pictures.split,
+            "split": pictures.judged,
             "chose": pictures.chose,
+            "unlearnt": pictures.unlearnt,
         },
+        "calibration_split": pictures.split,
         "held_out": agreement.to_dict(),
         "promised": asdict(BOUNDS[target]),
         "size_bytes": len(graph),
@@ -196,7 +231,7 @@ def _check(source: Bundle, name: str, graph: bytes, pictures: Sample, bound: Bou
     if breaches := agreement.breaches(bound):
         raise BundleError(
             f"model {source.card.name}: the {name} graph is worse than promised over {agreement.n:,} pictures of "
-            f"{pictures.split}: {'; '.join(breaches)}: it is not kept"
+            f"{pictures.judged}: {'; '.join(breaches)}: it is not kept"
         )
     return agreement
 

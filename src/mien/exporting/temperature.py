@@ -17,7 +17,7 @@ from mien.classifiers.onnx_runtime import open_graph
 from mien.errors import BundleError, ConfigError, DataError, OutputError, needs
 from mien.evaluation.calibration import Calibration, calibrate, estimate_prior
 from mien.evaluation.evaluate import answers
-from mien.evaluation.protocol import check_unseen
+from mien.evaluation.protocol import FITTED, FITTED_TEMPERATURE, READ_ONCE, check_unseen, scores
 
 with needs("export"):
     import onnx
@@ -37,12 +37,13 @@ _BIAS, _SCALED = "class_bias", "logits_before_bias"
 LEAST_PRIOR = 1e-3
 """A class is never taken to be rarer than this: one in a thousand."""
 _MAX_DIFFERENCE = 1e-5
+BEFORE = "; measured before the calibration"
 _EVERY = 7
 """Of so many pictures one is answered by every graph, before and after."""
 
 
 def calibrated(
-    graph: bytes, logits: Float32[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]
+    graph: bytes, logits: Float32[np.ndarray, "n k"], truth: Int[np.ndarray, " n"], *, biases: bool = True
 ) -> tuple[bytes, Calibration]:
     """Return a graph that gives calibrated logits, and what was fitted.
 
@@ -50,19 +51,30 @@ def calibrated(
         graph: without calibration.
         logits: what it answers to images that it has not learnt and that may choose: never those of a test split.
         truth: the number of each image's label.
+        biases: fit a bias of each class, too; without, no label changes.
 
     Raises:
         DataError: too few images.
         BundleError: a graph that cannot take it.
     """
-    found = calibrate(logits, truth)
+    found = calibrate(logits, truth, biases=biases)
     return with_temperature(graph, found.temperature, found.bias), found
 
 
-def save_calibrated(loaded: Bundle, data: FaceDataset, split: str, out: Path) -> Calibration:
+def save_calibrated(
+    loaded: Bundle, data: FaceDataset, split: str, out: Path, *, biases: bool = True
+) -> Calibration:
     """Fit temperature and biases on `split` and write the bundle with them into `out`, which may be its own place.
 
-    What the bundle had before is replaced, its prior too.
+    What the bundle had before is replaced, its prior too. Its scores on `split` are measured anew; scores on other
+    images are marked as those of before.
+
+    Args:
+        loaded: the bundle.
+        data: a dataset with the split.
+        split: images that the model has not learnt.
+        out: folder to write.
+        biases: fit a bias of each class, too; without, no label changes.
 
     Raises:
         DataError: no such split, too few images, or images that the model was trained on.
@@ -74,10 +86,10 @@ def save_calibrated(loaded: Bundle, data: FaceDataset, split: str, out: Path) ->
     classifier = open_graph(loaded.id, loaded.preprocess, loaded.read(bundle.GRAPH))
     rows, logits = answers(classifier, data, split)
     check_unseen(loaded, rows, split)
-    found = calibrate(_raw(loaded, logits), rows.truth)
+    found = calibrate(_raw(loaded, logits), rows.truth, biases=biases)
     where = {"split": split, "data": Path(data.source).name, "fingerprint": data.fingerprint()}
     facts = card.Calibration(**where, **found.to_dict(), own_bias=found.bias)
-    _save(loaded, facts, rows.images[::_EVERY], out)
+    _save(loaded, facts, rows.images[::_EVERY], out, rows)
     return found
 
 
@@ -178,7 +190,13 @@ def _raw(loaded: Bundle, logits: Float32[np.ndarray, "n k"]) -> Float32[np.ndarr
     return (logits - np.array(loaded.card.bias or 0, np.float32)) * np.float32(loaded.card.temperature)
 
 
-def _save(loaded: Bundle, facts: card.Calibration, crops: UInt8[np.ndarray, "n s s c"], out: Path) -> None:
+def _save(
+    loaded: Bundle,
+    facts: card.Calibration,
+    crops: UInt8[np.ndarray, "n s s c"],
+    out: Path,
+    fitted: FaceDataset | None = None,
+) -> None:
     graphs = {
         name: with_temperature(loaded.read(name), facts.temperature, facts.bias)
         for name in bundle.GRAPHS.values()
@@ -186,10 +204,53 @@ def _save(loaded: Bundle, facts: card.Calibration, crops: UInt8[np.ndarray, "n s
     }
     for name, graph in graphs.items():
         _check(loaded, name, graph, crops, facts)
-    renewed = {"onnx_sha256": files.sha256(graphs[bundle.GRAPH])}
-    exports = {name: export.model_copy(update=renewed) for name, export in loaded.card.exports.items()}
-    made = loaded.card.model_copy(update={"calibration": facts, "exports": exports})
-    bundle.save(out, made, graphs, base=loaded)
+
+    def judged(old: tuple[card.Score, ...], name: str) -> tuple[card.Score, ...]:
+        return old if fitted is None else _rescored(loaded, old, graphs[name], facts, fitted)
+
+    exports = {
+        backend: export.model_copy(
+            update={
+                "onnx_sha256": files.sha256(graphs[bundle.GRAPH]),
+                "scores": judged(export.scores, bundle.GRAPHS[backend]),
+            }
+        )
+        for backend, export in loaded.card.exports.items()
+    }
+    renewed = {"calibration": facts, "exports": exports, "scores": judged(loaded.card.scores, bundle.GRAPH)}
+    bundle.save(out, loaded.card.model_copy(update=renewed), graphs, base=loaded)
+
+
+def _rescored(
+    loaded: Bundle,
+    old: tuple[card.Score, ...],
+    graph: bytes,
+    facts: card.Calibration,
+    fitted: FaceDataset,
+) -> tuple[card.Score, ...]:
+    """Return the scores on the images that were fitted to, measured anew; others are marked where they may differ.
+
+    A temperature alone changes no label; the mean of two views may then have another one all the same.
+    """
+    same_labels = not any(facts.bias) and not any(loaded.card.bias)
+    is_here = loaded.card.data.name == facts.data
+    made: list[card.Score] = []
+    new: dict[str, card.Score] = {}
+    for score in old:
+        base = score.protocol
+        for remark in (FITTED, FITTED_TEMPERATURE, BEFORE):
+            base = base.removesuffix(remark)
+        if is_here and (score.split, score.n) == (facts.split, len(fitted)):
+            base = "no epoch was chosen on it" if base == READ_ONCE else base
+            protocol = base + (FITTED if facts.own_bias else FITTED_TEMPERATURE)
+            classifier = open_graph(loaded.id, loaded.preprocess, graph)
+            new = new or {one.tta: one for one in scores(classifier, fitted, {score.split: protocol})}
+            made.append(new.get(score.tta, score))
+        elif score.tta == "none" and same_labels:
+            made.append(score)
+        else:
+            made.append(score.model_copy(update={"protocol": base + BEFORE}))
+    return tuple(made)
 
 
 def _check(

@@ -124,6 +124,8 @@ class Explanation:
 def explain(source: object, *, label: str | None = None, **options: Any) -> list[Explanation]:
     """Explain every face of anything that `mien.frames` takes; `options` are those of `Pipeline`.
 
+    ``mien.explain("photo.jpg", label="sad")[0].save("why.png")``
+
     An image that cannot be read is a result with its `error`.
 
     Args:

@@ -116,7 +116,8 @@ def _settled(facts: dict[str, Any], validation_split: str | None) -> dict[str, A
 def differences(begun: dict[str, Any], now: dict[str, Any]) -> str:
     """Return which options differ and how, as ``epochs was 4, is 6``; empty where none does."""
     old, new = dict(_flat(begun)), dict(_flat(now))
-    found = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    names = [name for name in {**old, **new} if name != "options_chosen_on"]  # changes no run
+    found = [name for name in names if old.get(name) != new.get(name)]
     named = [f"{name} was {old.get(name)}, is {new.get(name)}" for name in found[:_NAMED]]
     return "; ".join(named + ([f"and {len(found) - _NAMED} more"] if len(found) > _NAMED else []))
 

@@ -19,7 +19,16 @@ from mien.classifiers.torch_module import Calibrated
 from mien.config import facts_of
 from mien.data.duplicates import picture_keys, to_bytes
 from mien.errors import BundleError, DataError
-from mien.evaluation.protocol import CHOSEN, READ_ONCE, keys_learnt, protocols, scores
+from mien.evaluation.protocol import (
+    CHOSEN,
+    FITTED,
+    FITTED_TEMPERATURE,
+    READ_BY_RUN,
+    READ_ONCE,
+    keys_learnt,
+    protocols,
+    scores,
+)
 from mien.exporting.onnx import check_parity, export_onnx
 from mien.exporting.temperature import calibrated
 from mien.networks.plain import deploy
@@ -39,7 +48,6 @@ if TYPE_CHECKING:
 PARITY_IMAGES = 512
 WATCHED = "judged after every epoch; nothing was chosen on it, the last epoch was kept"
 CHOSEN_BEFORE = "a model that this one learnt from was chosen on this split"
-FITTED = "; temperature and class biases were fitted to it"
 TEST = "test"
 """The split to which nothing is ever fitted, even where a recipe judges every epoch on it."""
 
@@ -76,13 +84,13 @@ def finish(
     deployed = deploy(network)
     graph, calibration = _calibrated(export_onnx(deployed, preprocess, data.labels), run, fingerprint)
     identity = ModelId(out.resolve().name, files.sha256(graph), data.labels)
-    difference = _parity(
-        Calibrated.of(deployed, calibration.temperature, calibration.bias), graph, identity, run
-    )
+    proved = Calibrated.of(deployed, calibration.temperature, calibration.bias)
+    difference = _parity(proved, graph, identity, run)
     judged = protocols(data, learnt_here, chosen)
     judged = {run.validation_split: judged[run.validation_split]} if score == "validation" else judged
-    for split, protocol in judged.items():
-        judged[split] += _remark(out, split, protocol, fingerprint, calibration)
+    judged = {
+        name: _remarked(out, name, one, recipe, fingerprint, calibration) for name, one in judged.items()
+    }
     made = bundle.Card(
         name=identity.name,
         architecture=recipe.network,
@@ -115,7 +123,10 @@ def _learnt_keys(trained: Trained, before: list[Bundle]) -> Int[np.ndarray, " n"
 
 
 def _calibrated(graph: bytes, run: Trained, fingerprint: str) -> tuple[bytes, Calibration]:
-    """Fit a temperature and a bias of each class to the images that judged every epoch, or say why not."""
+    """Fit a temperature and biases of the classes to the images that judged every epoch, or say why not.
+
+    A recipe that favours rare classes gets a temperature alone: biases would take back what it does.
+    """
     split, data = run.validation_split, run.data
     if split == TEST:
         return graph, Calibration(
@@ -126,9 +137,8 @@ def _calibrated(graph: bytes, run: Trained, fingerprint: str) -> tuple[bytes, Ca
         return graph, Calibration(unfitted=f"no image of {split} shows {', '.join(absent)}")
     plain = ModelId("plain", files.sha256(graph), data.labels)
     try:
-        made, found = calibrated(
-            graph, open_graph(plain, run.recipe.input, graph).logits(rows.images), rows.truth
-        )
+        logits = open_graph(plain, run.recipe.input, graph).logits(rows.images)
+        made, found = calibrated(graph, logits, rows.truth, biases=not run.recipe.favours_rare_classes)
     except DataError as error:
         return graph, Calibration(unfitted=f"the images of {split}: {error}")
     where = {"split": split, "data": Path(data.source).name, "fingerprint": fingerprint}
@@ -148,11 +158,15 @@ def _parity(network: nn.Module, graph: bytes, identity: ModelId, run: Trained) -
     return check_parity(network, graph, identity, run.recipe.input, run.data.images[some])
 
 
-def _remark(out: Path, split: str, protocol: str, fingerprint: str, calibration: Calibration) -> str:
-    """Return what is to be added to a split's protocol."""
+def _remarked(
+    out: Path, split: str, protocol: str, recipe: Recipe, fingerprint: str, calibration: Calibration
+) -> str:
+    """Return a split's protocol with what is to be added to it."""
     if split == calibration.split:
-        return FITTED
-    return _read_before(out, split, fingerprint) if protocol == READ_ONCE else ""
+        return protocol + (FITTED if calibration.own_bias else FITTED_TEMPERATURE)
+    if protocol != READ_ONCE:
+        return protocol
+    return (READ_BY_RUN if recipe.options_chosen_on else protocol) + _read_before(out, split, fingerprint)
 
 
 def _read_before(out: Path, split: str, fingerprint: str) -> str:

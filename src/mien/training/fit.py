@@ -99,6 +99,8 @@ def fit(
 ) -> Trained:
     """Train a network by `recipe` on `data`.
 
+    ``mien.fit(mien.read_recipe("nano", ["epochs=1"]), mien.read_dataset("synthetic")).history``
+
     Args:
         recipe: what to train, and how.
         data: images with the splits that the recipe names.

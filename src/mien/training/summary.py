@@ -57,7 +57,8 @@ def _calibration(facts: Calibration) -> list[str]:
         return [f"probabilities are not calibrated: {facts.unfitted}"] if facts.unfitted else []
     return [
         f"calibrated on {facts.n:,} images of {facts.split}: calibration error there {facts.ece:.1%} before, "
-        f"{facts.ece_calibrated:.1%} after (cross-validated); temperature {facts.temperature:.2f}, a bias a class"
+        f"{facts.ece_calibrated:.1%} after (cross-validated); temperature {facts.temperature:.2f}"
+        + (", a bias a class" if facts.own_bias else "")
     ]
 
 

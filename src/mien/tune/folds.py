@@ -137,8 +137,9 @@ def cross_validate(
     for number, place in enumerate(places):
         (train_one or train_fold)(recipe, without(data, recipe, part == number), place)
     logits = _answers(places, data, part)
+    logits = _calibrated(logits, data.truth, part, biases=not recipe.favours_rare_classes)
     found = _judged(data, logits, part, places)
-    files.write(out / TABLE, _table(data, _calibrated(logits, data.truth, part), part))
+    files.write(out / TABLE, _table(data, logits, part))
     if not (out / ENSEMBLE / bundle.CONFIG).exists():
         accuracies = [one.accuracy for one in found.folds]
         save_folds(
@@ -205,21 +206,25 @@ def _answers(
 
 
 def _calibrated(
-    logits: Float32[np.ndarray, "n k"], truth: Int[np.ndarray, " n"], part: Int[np.ndarray, " n"]
+    logits: Float32[np.ndarray, "n k"],
+    truth: Int[np.ndarray, " n"],
+    part: Int[np.ndarray, " n"],
+    *,
+    biases: bool,
 ) -> Float[np.ndarray, "n k"]:
-    """Return logits calibrated by temperature and biases that were fitted to the other parts."""
+    """Return logits calibrated by what was fitted to the other parts, as `training.finish` calibrates."""
     found = np.empty(logits.shape, np.float64)
     for number in np.unique(part):
         held = part == number
-        temperature, bias = fit_calibration(logits[~held], truth[~held])
+        temperature, bias = fit_calibration(logits[~held], truth[~held], biases=biases)
         found[held] = logits[held] / temperature + bias
     return found
 
 
 def _judged(
-    data: FaceDataset, raw: Float32[np.ndarray, "n k"], part: Int[np.ndarray, " n"], places: list[Path]
+    data: FaceDataset, logits: Float[np.ndarray, "n k"], part: Int[np.ndarray, " n"], places: list[Path]
 ) -> CrossValidation:
-    logits, truth, k = _calibrated(raw, data.truth, part), data.truth, len(data.labels)
+    truth, k = data.truth, len(data.labels)
     answers, made = logits.argmax(axis=1), []
     for number, place in enumerate(places):
         rows = part == number

@@ -43,6 +43,8 @@ def annotate(
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Return a copy with a box around each face and a label near it, over no face and over no other label.
 
+    ``mien.annotate(mien.read_image("photo.jpg"), mien.predict("photo.jpg")[0].faces)``
+
     Where there is room, a label has bars for the three most probable expressions. A label stands inside its own
     face's box only if there is no room elsewhere in the image. If an image is too small or too full even for that,
     only the colour of the box shows the expression.

@@ -145,6 +145,8 @@ class Frames:
 def frames(source: object, *, skip: Path | None = None, clip: Clip = ALL) -> Frames:
     """Return the frames of whatever `source` is.
 
+    ``[frame.source for frame in mien.frames("photos/")]``
+
     - A path (str or Path): a picture file; a folder, searched throughout; a zip of pictures; a picture in a zip, as
       ``archive.zip/inner/name.jpg``; a pattern with ``*``, ``?`` or ``**``; ``-`` for a file's content on stdin.
     - The content of a file: bytes, bytearray, memoryview, a ``data:`` URI, or a file object opened for bytes.
@@ -177,6 +179,8 @@ def video(
     source: object, *, every: int = 1, fps: float | None = None, start: float = 0.0, end: float | None = None
 ) -> Frames:
     """Return the frames of a video, animation, camera or stream that these options choose; see `Clip`.
+
+    ``mien.predict(mien.video("film.mp4", fps=5))``
 
     Raises:
         ConfigError: an option is out of range, or `source` is something else.

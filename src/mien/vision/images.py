@@ -133,6 +133,8 @@ def decode_dataset_image(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> UInt
 def read(path: str | Path, *, pixel_limit: int = PIXEL_LIMIT) -> UInt8[np.ndarray, "h w 3"]:
     """Read and decode a picture file.
 
+    ``mien.read_image("photo.jpg").shape``
+
     Raises:
         ImageError: it cannot be opened or decoded.
     """

@@ -1,0 +1,106 @@
+"""Which models take part in a benchmark: their runtimes, sizes and accuracies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mien import bundle
+from mien.classifiers import load_classifier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mien.classifiers import Classifier
+    from mien.data.dataset import FaceDataset
+
+RUNTIMES = ("torch", "torch compiled", *bundle.GRAPHS)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model that takes part: a bundle, or one ONNX file with its spec."""
+
+    name: str
+    model: str
+    spec: str = ""
+    sizes: tuple[tuple[str, int], ...] = ()
+    """Bytes on disk by runtime."""
+    left_out: tuple[tuple[str, str], ...] = ()
+    """Runtimes it has not, and why."""
+    accuracies: tuple[tuple[str, float], ...] = ()
+    """By runtime, from its card."""
+    accuracy_on: str = ""
+
+
+def subject(model: str, spec: Path | None = None) -> Subject:
+    """Return a model as a subject; it is opened once, so that what is wrong with it is said at once.
+
+    Raises:
+        BundleError: missing, damaged, foreign, or a graph without a spec.
+        ConfigError: a wrong spec.
+    """
+    if model.endswith(".onnx"):
+        name = load_classifier(model, spec=spec).id.name
+        absent = tuple((runtime, "one graph only") for runtime in RUNTIMES if runtime != "onnx")
+        size = (("onnx", Path(model).stat().st_size),)
+        return Subject(name, model, str(spec or ""), size, absent)
+    loaded = bundle.load(model)
+    load_classifier(model)
+    sizes, absent_from = {}, {}
+    for runtime in RUNTIMES:
+        torch = runtime.startswith("torch")
+        if torch and loaded.card.architecture == bundle.ENSEMBLE:
+            absent_from[runtime] = "an ensemble runs in ONNX Runtime only"
+        elif torch and find_spec("torch") is None:
+            absent_from[runtime] = "torch is not installed; it comes with the extra train"
+        elif (file := "model.safetensors" if torch else bundle.GRAPHS[runtime]) in loaded.sha256:
+            sizes[runtime] = len(loaded.read(file))
+        else:
+            absent_from[runtime] = f"the bundle has no {file}: `mien export --to {runtime}` makes it"
+    accuracies, where = _from_card(loaded.card)
+    return Subject(
+        loaded.id.name, model, "", tuple(sizes.items()), tuple(absent_from.items()), tuple(accuracies.items()), where
+    )  # fmt: skip
+
+
+def _from_card(card: bundle.Card) -> tuple[dict[str, float], str]:
+    """Return accuracies by runtime as the card has them, and on what."""
+    plain = next((score for score in card.scores if score.tta == "none"), None)
+    if plain is None:
+        return {}, ""
+    found = dict.fromkeys(("torch", "torch compiled", "onnx"), plain.accuracy)
+    for runtime, made in card.exports.items():
+        if made.compared_on.data != card.data.name:  # a split of that name, of other pictures
+            continue
+        for score in made.scores:
+            if (score.split, score.tta) == (plain.split, "none"):
+                found[runtime] = score.accuracy
+    return found, f"{plain.split} of {card.data.name}"
+
+
+def judged(
+    subjects: Sequence[Subject], data: Callable[[Classifier], FaceDataset], split: str
+) -> list[Subject]:
+    """Return the subjects with accuracies measured on one split, which `data` reads for each of them.
+
+    Raises:
+        DataError: no such split, or labels a model does not know.
+    """
+    from mien.evaluation.evaluate import answers
+
+    made = []
+    for one in subjects:
+        found, source = {}, ""
+        for runtime, _ in one.sizes:
+            if runtime.startswith("torch"):
+                continue
+            classifier = load_classifier(one.model, backend=runtime, spec=one.spec or None)
+            rows, logits = answers(classifier, data(classifier), split)
+            found[runtime] = float((logits.argmax(axis=1) == rows.truth).mean())
+            source = rows.source
+        found |= dict.fromkeys(("torch", "torch compiled"), found["onnx"])
+        made.append(replace(one, accuracies=tuple(found.items()), accuracy_on=f"{split} of {source}"))
+    return made
