@@ -90,6 +90,8 @@ class Table:
             return _read_parquet(self.path) if self.lines != self.path and self.path.exists() else []
         rows = list(read_rows(self.lines))
         for row in rows:
+            if not _is_row(row):
+                raise _no_table(self.path, "a row without source, index or error")
             if {name: row.get(name) for name in self._same} != self._same or not row.keys() <= {
                 *self.columns
             }:
@@ -142,10 +144,23 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
                         yield {name: _typed(name, cell) for name, cell in row.items()}
             else:
                 yield from map(json.loads, lines)
-    except (ValueError, KeyError, TypeError, csv.Error) as error:
-        raise ConfigError(
-            f"{path} is no table of results ({error}): write to another file, or do not resume"
-        ) from error
+    except (ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
+        raise _no_table(path, error) from error
+
+
+def _no_table(path: Path, reason: object) -> ConfigError:
+    told = next(iter(str(reason).splitlines()), "")
+    return ConfigError(f"{path} is no table of results ({told}): write to another file, or do not resume")
+
+
+def _is_row(row: object) -> bool:
+    """Say whether a row has what tells it from the others."""
+    return (
+        isinstance(row, dict)
+        and "error" in row
+        and isinstance(row.get("source"), str)
+        and isinstance(row.get("index"), int)
+    )
 
 
 def _typed(name: str, cell: str | None) -> str | int | float | None:
@@ -182,9 +197,13 @@ def write_rows(file: IO[bytes], rows: Iterable[dict[str, Any]], columns: Iterabl
 
 
 def _read_parquet(path: Path) -> list[dict[str, Any]]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    try:
+        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    except (pa.ArrowException, OSError, ValueError) as error:  # damaged bytes, or another type of column
+        raise _no_table(path, error) from error
     return rows
 
 
