@@ -34,7 +34,8 @@ from mien.classifiers.external_data import has_external_data
 from mien.classifiers.onnx_runtime import open_graph
 from mien.classifiers.spec import read_spec
 from mien.config import read_recipe
-from mien.data.read import read_dataset
+from mien.cropping.record import JOURNAL, Journal
+from mien.data.read import convert, read_dataset
 from mien.detectors import bundle as detector_bundle
 from mien.detectors.whole import Whole
 from mien.exporting.metadata import describe
@@ -46,6 +47,10 @@ from mien.pipeline import Pipeline
 from mien.predictions import ImageResult
 from mien.preprocess import Preprocess
 from mien.results import ModelId
+from mien.saliency.explain import facts_of
+from mien.saliency.written import Written
+from mien.scale.ledger import MANIFEST, SCHEMA, opened
+from mien.scale.work import COUNTS
 from mien.serve.app import make_app
 from mien.serve.guard import read_keys
 from mien.serve.options import LimitOptions, ServeOptions
@@ -280,10 +285,42 @@ def table_of_results(ending: str) -> bytes:
 
 
 @cache
+def pipeline() -> Pipeline:
+    """Return the built-in model, for images that are faces."""
+    return Pipeline(load_classifier("default", threads=1), Whole(), views=1)
+
+
+def explanations(path: Path) -> None:
+    """Go on with a folder of explanations."""
+    with Written(path.parent, pipeline(), None, resume=True):
+        pass
+
+
+def cropped(path: Path) -> None:
+    """Go on with a folder of crops."""
+    path.replace(path.with_name(JOURNAL))
+    with contextlib.ExitStack() as stack:
+        Journal(path.parent, {"size_px": 8}, stack, resume=True)
+
+
+def shards(path: Path) -> None:
+    """Go on with a folder of shards."""
+    path.replace(path.with_name(MANIFEST))
+    with opened(path.parent, {"model": "m"}, resume=True):
+        pass
+
+
+def packed() -> bytes:
+    """Return a packed set."""
+    with tempfile.TemporaryDirectory() as folder:
+        convert(good_set(), Path(folder, "x.npz"), SMALL)
+        return Path(folder, "x.npz").read_bytes()
+
+
+@cache
 def service() -> tuple[asyncio.AbstractEventLoop, Any]:
     """Start the app of the service, without a socket; its process ends with it."""
-    used = Pipeline(load_classifier("default", threads=1), Whole(), views=1)
-    app = make_app(lambda: used, ServeOptions(), LimitOptions(), 1)
+    app = make_app(pipeline, ServeOptions(), LimitOptions(), 1)
     loop = asyncio.new_event_loop()
     loop.run_until_complete(app.router.lifespan_context(app).__aenter__())
     return loop, app
@@ -322,6 +359,11 @@ def request(path: Path) -> None:
     assert b"Traceback" not in answer, "the answer holds a traceback"
 
 
+def as_lines(rows: list[dict[str, Any]]) -> bytes:
+    """Return JSON lines."""
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
 def corpus() -> list[Input]:
     """Return the forms."""
     config = (bundle.find("default") / "config.json").read_bytes()
@@ -339,6 +381,12 @@ def corpus() -> list[Input]:
     tensors = {name: torch.from_numpy(value) for name, value in weights.items()}
     uri = json.dumps({"images": ["data:image/png;base64,iVBORw0KGgo="] * 2}).encode()
     prior = json.dumps(dict.fromkeys(EMOTIONS_7, 1 / 7)).encode()
+    same = {"model": facts_of(pipeline())["model"]["sha256"], "asked": None}
+    explained = [
+        {"source": name, "index": 0, "faces": [], "error": None} | same for name in ("a.png", "b.png")
+    ]
+    cut = [{"size_px": 8}, {"photo": "a.png", "faces": []}, {"photo": "b.png", "faces": []}]
+    shard = {"shard": 0, "file": "part-000000.parquet", "digest": "0" * 64, **dict.fromkeys(COUNTS, 1)}
     whole = [
         Input(f"x.{kind.lower()}", picture(kind), decoded, 8)
         for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -375,6 +423,10 @@ def corpus() -> list[Input]:
         Input("results.csv", table_of_results("csv"), table, 8),
         Input("results.jsonl", table_of_results("jsonl"), table, 8),
         Input("results.parquet", table_of_results("parquet"), table),
+        Input("explanations.jsonl", as_lines(explained), explanations, 4),
+        Input("given-crops.jsonl", as_lines(cut), cropped, 4),
+        Input("given-shards.jsonl", as_lines([{"model": "m", "schema": SCHEMA}, shard]), shards, 4),
+        Input("packed.npz", packed(), dataset),
         Input("bundle.json", config, bundle_config, 2),
         Input("given-detector.json", json.dumps(detector).encode(), detector_config, 8),
         Input("model.safetensors", save_weights(weights), weights_file, 12),

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 
 import onnx
 import pytest
 
 from mien import bundle, files
 from mien.classifiers.onnx_runtime import open_graph
+from mien.cropping.record import JOURNAL, Journal
 from mien.errors import BundleError, ConfigError
 from mien.exporting.temperature import read_prior
+from mien.saliency.explain import pipeline_for
+from mien.saliency.written import Written
 from mien.sinks.tables import Table
 from mien.vision.frames import frames
+from tests.fakes import ConstantClassifier, FixedDetector
 
 FACTS = {"model": {"name": "m", "sha256": "0" * 64, "labels": ["happy", "sad"]}, "views": 1}
 
@@ -34,6 +39,32 @@ def test_a_table_to_go_on_with_that_is_none(tmp_path, name, content):
     with pytest.raises(ConfigError, match=rf"{name} is no table of results \(.*write to another file"):
         Table(path, FACTS, resume=True)
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b'{"faces": []}', b'{"photo": [], "faces": []}', b'{"photo": "a", "faces": [{"file": "x"}]}', b"\xff"],
+)
+def test_a_journal_of_crops_that_is_none(tmp_path, line):
+    (tmp_path / JOURNAL).write_bytes(b'{"size_px": 8}\n' + line + b"\n")
+    with (
+        ExitStack() as stack,
+        pytest.raises(ConfigError, match=r"crop.jsonl is damaged .*: choose another folder"),
+    ):
+        Journal(tmp_path, {"size_px": 8}, stack, resume=True)
+
+
+@pytest.mark.parametrize(
+    "line", [b"\xff", b"[1]", b'{"source": "a"}', b'{"source": [], "index": 0}', b"[" * 100_000]
+)
+def test_explanations_to_go_on_with_are_kept_up_to_a_line_that_is_none(tmp_path, line):
+    pipeline = pipeline_for(model=ConstantClassifier(size_px=8), detector=FixedDetector())
+    same = {"model": pipeline.facts["model"]["sha256"], "asked": None}
+    good = json.dumps({"source": "a.png", "index": 0} | same).encode()
+    (tmp_path / "explanations.jsonl").write_bytes(good + b"\n" + line + b"\n")
+    with Written(tmp_path, pipeline, None, resume=True) as written:
+        assert written.done == {("a.png", 0)}
+    assert (tmp_path / "explanations.jsonl").read_bytes() == good + b"\n"
 
 
 def test_a_prior_that_nests_without_end(tmp_path):

@@ -107,6 +107,7 @@ class Journal:
                 raise ConfigError(
                     f"{self.out} was cut with {', '.join(changed)}: give the same again, or choose another folder"
                 )
+            _ = {line["photo"]: [1 + face["number"] for face in line["faces"]] for line in lines}
             return [
                 line
                 for line in lines

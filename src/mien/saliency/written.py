@@ -86,10 +86,10 @@ class Written:
         if not path.is_file():
             return []
         rows = []
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 row = json.loads(line)
-                _ = row["source"], row["index"], row.keys()
+                _ = {(row["source"], row["index"]): row.keys()}
                 rows.append(row)
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 break
