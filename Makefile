@@ -5,7 +5,7 @@ LIGHT := .venv-light
 FULL := .venv
 INSTALL = $(UV) pip install --quiet --compile-bytecode --constraint constraints.txt  # a second less for every first command
 
-.PHONY: demo test check fuzz docs wheel licences clean
+.PHONY: demo test check fuzz soak audit-deps docs wheel licences clean
 
 demo: $(LIGHT)/.installed
 	$(LIGHT)/bin/mien predict sample --out mien-out
@@ -33,6 +33,12 @@ licences: $(FULL)/.installed  # of every library that a table of pyproject.toml 
 MINUTES ?= 5
 fuzz: $(FULL)/.installed  # damaged files for every reader; finds are kept in fuzz-finds/
 	OMP_NUM_THREADS=1 nice -n 10 $(FULL)/bin/python benchmarks/fuzz.py --minutes $(MINUTES)
+
+soak: $(FULL)/.installed  # 100,000 pictures, 10,000 requests, 1,000 loads: memory, files and threads must not grow
+	OMP_NUM_THREADS=1 $(FULL)/bin/python benchmarks/soak.py
+
+audit-deps: | $(UV)  # known weaknesses of the pinned versions; needs the network, and fails where it cannot ask
+	$(UV) tool run --from pip-audit==2.10.1 pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
 
 $(LIGHT)/.installed: pyproject.toml constraints.txt | $(UV)
 	$(UV) venv --quiet --clear --python $(PYTHON) $(LIGHT)

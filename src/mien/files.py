@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,6 +69,61 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             raise
 
 
+@contextlib.contextmanager
+def together(folder: Path, last: str) -> Iterator[Path]:
+    """Replace several files of `folder` as one: give a folder inside it to write them into, below the same names.
+
+    At the end the file called `last` goes away, the others are moved into place, then the new `last`. So where `last`
+    is, all files are of one run. An error, a full disk or a kill before the end leaves what was there.
+
+    Raises:
+        OutputError: the folder cannot be made or written, or the disk is full.
+    """
+    with as_output_error(folder):
+        stage, handle = _temporary_folder(make_folder(folder))
+    try:
+        yield stage
+        _move(stage, folder, last)
+    except OutputError as error:
+        raise OutputError(str(error).replace(str(stage), str(folder))) from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+        if handle is not None:
+            os.close(handle)
+
+
+def _temporary_folder(folder: Path) -> tuple[Path, int | None]:
+    """Return a new folder, and the handle that keeps it locked."""
+    while True:
+        path = folder / f"{TEMPORARY}{secrets.token_hex(8)}"
+        path.mkdir()
+        if fcntl is None:  # a folder has no handle on Windows
+            return path, None
+        try:
+            handle = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:  # taken for a killed command's, between the two calls
+            continue
+        if _lock(handle):
+            return path, handle
+        os.close(handle)
+
+
+def _move(stage: Path, folder: Path, last: str) -> None:
+    """Move all files of `stage` to their places in `folder`, `last` at the end."""
+    names = sorted(path.relative_to(stage) for path in stage.rglob("*") if path.is_file())
+    assert Path(last) in names, f"{last} was not written"
+    try:
+        (folder / last).unlink(missing_ok=True)
+        for name in sorted(names, key=lambda name: name == Path(last)):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (stage / name).replace(folder / name)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {folder / name}: {error.strerror or error}; without {last}, files there may be of two "
+            f"runs: repeat the command, or choose another place"
+        ) from error
+
+
 def _temporary(folder: Path) -> tuple[Path, IO[bytes]]:
     """Return a new file that is locked while it is open, so that `_sweep` can tell it from what a killed one left."""
     while True:
@@ -117,15 +173,20 @@ def _holder(file: IO[bytes]) -> str:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove the temporary files that killed commands left in a folder; those of commands that run are locked."""
+    """Remove the temporary files and folders that killed commands left; those of commands that run are locked."""
     for path in folder.glob(f"{TEMPORARY}*") if fcntl else ():
-        if _TEMPORARY_NAME.fullmatch(path.name) and path.is_file():
-            with (
-                contextlib.suppress(OSError),
-                path.open("rb") as file,
-            ):  # in use, or a file system without locks
-                fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
+        if not _TEMPORARY_NAME.fullmatch(path.name) or path.is_symlink():
+            continue
+        with contextlib.suppress(OSError):  # in use, or a file system without locks
+            handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.is_file():
+                    path.unlink()
+            finally:
+                os.close(handle)
 
 
 def _lock(handle: int) -> bool:

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from mien.auditing.page import write_audit
 from mien.errors import ConfigError, DataError
 from tests.auditing.planted import CHANGES, DROPPED, FOUND, planted, texture
 from tests.fakes import ConstantClassifier, FixedDetector
+from tests.guard.test_states import check
 from tests.pictures import write_tree
 
 LABELS = ("happy", "sad")
@@ -121,6 +123,13 @@ def test_what_is_left_out_is_told_in_one_line(found):
         "left out 7 of 68 images: 1 corrupt; 1 blank images (train 1); 2 identical images with different labels, all "
         "of them (train 2); 2 copies of images in another split: test stays, then val, then train (train 2); 1 "
         "identical images in one split, all but the first (train 1)"
+    )
+
+
+def test_a_kill_leaves_one_audit_or_none(found, tmp_path):
+    other = replace(found, notes=("another note",))
+    check(
+        tmp_path / "out", lambda folder, number: write_audit((found, other)[number - 1], folder), "audit.html"
     )
 
 

@@ -12,17 +12,23 @@ from types import SimpleNamespace
 import pytest
 
 from mien import bundle
+from mien.cropping import crop_photos
+from mien.cropping.record import JOURNAL
 from mien.data.read import convert
-from mien.errors import ConfigError
+from mien.errors import ConfigError, OutputError
 from mien.exporting import ship
-from mien.options import Outputs
+from mien.exporting.web.write import write
+from mien.options import CropOptions, Outputs
 from mien.pipeline import Pipeline
 from mien.preprocess import Preprocess
+from mien.saliency.explain import pipeline_for
+from mien.saliency.written import Written
 from mien.sinks import Sinks, recorded
 from mien.vision.frames import frames
 from tests.fakes import ConstantClassifier, FixedDetector
 from tests.pictures import tree, write_tree
 
+BOX = (5.0, 6.5, 41.0, 42.25)
 OPERATIONS = ("fsync", "rename", "replace", "unlink")
 
 
@@ -70,7 +76,7 @@ def pack(source: Path, out: Path) -> None:
 
 def predict(source: Path, out: Path) -> None:
     there = (out / "x.jsonl").exists()
-    used = Pipeline(ConstantClassifier(size_px=8), FixedDetector((1.0, 1.5, 7.0, 7.25)), views=1)
+    used = Pipeline(ConstantClassifier(size_px=8), FixedDetector(BOX), views=1)
     outputs = Outputs(out=out / "drawn", csv=out / "x.csv", jsonl=out / "x.jsonl", resume=there)
     with Sinks(outputs, used.facts) as sinks:
         for _ in recorded(used, frames(source), sinks, workers=1):
@@ -82,7 +88,24 @@ def export(_: Path, out: Path) -> None:
         ship.ship(bundle.load("default"), "hub", out / "model")
 
 
-@pytest.mark.parametrize("command", [pack, predict, export])
+def page(_: Path, out: Path) -> None:
+    with suppress(OutputError):  # it is finished: only tidying was left
+        write({"index.html": b"page", "site.js": b"js", "a/b.wasm": b"x"}, out / "page")
+
+
+def crop(source: Path, out: Path) -> None:
+    options = CropOptions(resume=(out / "faces" / JOURNAL).exists(), workers=1)
+    crop_photos(source, out / "faces", options, detector=FixedDetector(BOX))
+
+
+def explain(source: Path, out: Path) -> None:
+    used = pipeline_for(model=ConstantClassifier(size_px=8), detector=FixedDetector(BOX))
+    with Written(out / "why", used, None, resume=(out / "why").exists()) as written:
+        for _ in written.explain(frames(source / "train" / "sad")):
+            pass
+
+
+@pytest.mark.parametrize("command", [pack, predict, export, page, crop, explain])
 def test_killed_at_every_file_operation_and_repeated(tmp_path, command, monkeypatch):
     clock = SimpleNamespace(time=lambda: 0, localtime=lambda _: (2026, 1, 1, 0, 0, 0))
     monkeypatch.setattr(zipfile, "time", clock)  # a packed set states when it was made

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import optuna
@@ -13,6 +14,7 @@ import pytest
 from mien.cli.tune import _print, _teller
 from mien.config import read_recipe
 from mien.errors import ConfigError, DataError, OutputError, TrainingError
+from mien.evaluation import render
 from mien.files import locked
 from mien.history import EpochRow
 from mien.training.history import best_epoch
@@ -20,6 +22,7 @@ from mien.tune import search as searching
 from mien.tune.report import write_search
 from mien.tune.search import search
 from mien.tune.space import Choice, Range, Space
+from tests.guard.test_states import check
 from tests.training.tiny import tiny_data
 
 RECIPE = read_recipe("nano", ["epochs=4", "validation.split=test", "network=lenet", "batch_size=16"])
@@ -169,7 +172,7 @@ def test_values_that_cannot_be_are_counted_and_told(tmp_path, monkeypatch, fitte
         search(RECIPE, DATA, Space({LR: Range(0.1, 1)}, {"batch_size": 8}), tmp_path / "none", trials=2)
 
 
-def test_of_a_loss_the_lowest_is_the_best(tmp_path, fitted):
+def test_of_a_loss_the_lowest_is_the_best(tmp_path, fitted, monkeypatch):
     by_loss = RECIPE.model_copy(
         update={"validation": RECIPE.validation.model_copy(update={"monitor": "loss"})}
     )
@@ -178,6 +181,9 @@ def test_of_a_loss_the_lowest_is_the_best(tmp_path, fitted):
     assert min(losses, key=losses.__getitem__) == found.best.number
     assert losses[found.best.number] == -found.best.value > 0
     assert f"cross-entropy {losses[found.best.number]:.4f}" in write_search(found, tmp_path).read_text()
+    monkeypatch.setattr(render, "rendered", lambda *_: b"<svg></svg>")
+    two = [found, replace(found, split="other")]
+    check(tmp_path / "killed", lambda folder, number: write_search(two[number - 1], folder), "best.toml")
 
 
 def test_what_is_refused(tmp_path, fitted):

@@ -26,9 +26,9 @@ def write_audit(audit: Audit, out: Path) -> Path:
     Raises:
         OutputError: they cannot be written.
     """
-    files.make_folder(out)
-    files.write(out / TABLE, table(Finding._fields, audit.findings))
-    files.write(out / PAGE, rendered(audit))
+    with files.together(out, PAGE) as stage:
+        files.write(stage / TABLE, table(Finding._fields, audit.findings))
+        files.write(stage / PAGE, rendered(audit))
     return out / PAGE
 
 

@@ -84,14 +84,21 @@ def _open(name: str, graph: bytes, threads: int | None, device: str) -> Session:
     if threads is not None:
         options.intra_op_num_threads = threads
     with _as_bundle_error(f"model {name}: ONNX Runtime refuses its graph"):
-        runtime = onnxruntime.InferenceSession(graph, options, providers=[provider])
+        # On the CPU there is nothing to fall back to: it would print the graph's own text to stdout, and fail again.
+        runtime = onnxruntime.InferenceSession(
+            graph, options, providers=[provider], enable_fallback=device != "cpu"
+        )
     if (used := runtime.get_providers()[0]) != provider:
         raise ConfigError(
             f"ONNX Runtime has a {device} provider, but it did not start and {used} took its place: check driver and "
             f"CUDA libraries, or leave --device {device} away"
         )
-    metadata = dict(runtime.get_modelmeta().custom_metadata_map)
-    return Session(name, device, tuple(runtime.get_inputs()), tuple(runtime.get_outputs()), metadata, runtime)
+    with _as_bundle_error(f"model {name}: its graph holds text that cannot be read"):  # not UTF-8
+        metadata = dict(runtime.get_modelmeta().custom_metadata_map)
+        inputs, outputs = tuple(runtime.get_inputs()), tuple(runtime.get_outputs())
+        for tensor in (*inputs, *outputs):
+            _ = tensor.name, tensor.shape
+    return Session(name, device, inputs, outputs, metadata, runtime)
 
 
 def _refuse_other_files(name: str, graph: bytes) -> None:

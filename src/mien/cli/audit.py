@@ -90,15 +90,15 @@ def audit(
     from mien.auditing.page import write_audit
     from mien.cli.progress import progress
     from mien.cli.terminal import give, say
-    from mien.files import make_folder
+    from mien.files import locked
 
     if cleaned.fix:
         check_target(cleaned.fix, path)
-    make_folder(out)  # minutes of work must not end at a folder that cannot be written
-    with progress("reading images") as bar:
-        found = _look(path, reading, looks, cleaned, bar)
-    page = write_audit(found, out)
-    data = write_cleaned(found, cleaned.fix) if cleaned.fix else None
+    with locked(out):  # from the beginning: minutes of work must not end at a folder that cannot be written
+        with progress("reading images") as bar:
+            found = _look(path, reading, looks, cleaned, bar)
+        page = write_audit(found, out)
+        data = write_cleaned(found, cleaned.fix) if cleaned.fix else None
 
     def show() -> None:
         _print(found)

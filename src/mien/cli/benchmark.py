@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -84,25 +85,25 @@ def benchmark(
     from mien.benchmark.subjects import judged, subject
     from mien.cli.terminal import complain, give, say
     from mien.data.read import read_dataset
-    from mien.files import make_folder, write
+    from mien.files import locked, together, write
 
     check_together(data, split)
     if spec and not any(model.endswith(".onnx") for model in models):
         raise ConfigError("`spec` describes a single .onnx file: none is among the models")
     wanted = combinations.asked()
     check_options(wanted["providers"], wanted["threads"], wanted["batches"], wanted["runtimes"])
-    if out:
-        make_folder(out)
-    subjects = [subject(model, spec if model.endswith(".onnx") else None) for model in models]
-    if data and split:
-        subjects = judged(
-            subjects, lambda one: read_dataset(data, one.preprocess, split=split, options=reading), split
-        )
-    measured = measure(subjects, **wanted, listen=complain)
-    if out:
-        write(out / "benchmark.json", json.dumps(measured.to_dict(), indent=2) + "\n")
-        write(out / "benchmark.md", render(measured))
-        _draw(measured, out / "benchmark.png")
+    with locked(out) if out else nullcontext():
+        subjects = [subject(model, spec if model.endswith(".onnx") else None) for model in models]
+        if data and split:
+            subjects = judged(
+                subjects, lambda one: read_dataset(data, one.preprocess, split=split, options=reading), split
+            )
+        measured = measure(subjects, **wanted, listen=complain)
+        if out:
+            with together(out, "benchmark.md") as stage:
+                write(stage / "benchmark.json", json.dumps(measured.to_dict(), indent=2) + "\n")
+                write(stage / "benchmark.md", render(measured))
+                _draw(measured, stage / "benchmark.png")
 
     def show() -> None:
         _print(measured)

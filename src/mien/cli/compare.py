@@ -51,10 +51,9 @@ def compare(
     from mien.evaluation.compare import judge
     from mien.evaluation.comparison_report import write_comparison
     from mien.evaluation.contenders import enter
-    from mien.files import make_folder
+    from mien.files import locked
 
     contenders = enter(models)
-    make_folder(out)  # minutes of work must not end at a folder that can't be written
     told: list[bool] = []
 
     def read(preprocess: Preprocess) -> FaceDataset:
@@ -65,13 +64,14 @@ def compare(
         return dataset
 
     turns = iter(range(len(contenders)))
-    with progress("models", len(contenders)) as step:
+    # From the beginning: minutes of work must not end at a folder that can't be written.
+    with locked(out), progress("models", len(contenders)) as step:
 
         def announce(name: str) -> None:
             step(min(next(turns), 1), title=name)  # the model before this one is done
 
         comparison = judge(contenders, read, split, tta=tta, seed=seed, announce=announce)
-    page = write_comparison(comparison, out)
+        page = write_comparison(comparison, out)
 
     def show() -> None:
         _print(comparison)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -110,19 +111,24 @@ def evaluate(
     """
     from mien.classifiers import load_classifier
     from mien.classifiers.combine import with_tta
+    from mien.files import locked
 
     classifier = load_classifier(model, **vars(run))
     with_tta(classifier, tta)  # refuses an unknown name before an image is read
     parts.check(out)
-    if len(data) > 1:
+    several = len(data) > 1
+    if several:
         parts.check_single()
-        _across(classifier, data, split, labels_of or [], reading, tta, out, json_to)
-        return
-    if len(split) > 1 or labels_of:
+    elif len(split) > 1 or labels_of:
         raise ConfigError(
             "one dataset has one `split`, and `labels` in place of `labels_of`: several need a `data` each"
         )
-    _one(model, classifier, data[0], split[0], reading, parts, tta, out, dpi, json_to)
+    # From the beginning: minutes of work must not end at a folder that can't be written.
+    with locked(out) if out else nullcontext():
+        if several:
+            _across(classifier, data, split, labels_of or [], reading, tta, out, json_to)
+        else:
+            _one(model, classifier, data[0], split[0], reading, parts, tta, out, dpi, json_to)
 
 
 def _one(
@@ -175,15 +181,12 @@ def _across(
     from mien.data.read import read_split
     from mien.evaluation.across import across
     from mien.evaluation.across_report import write_across
-    from mien.files import make_folder
 
     if len(splits) not in (1, len(data)):
         raise ConfigError(
             f"`split` is given once, or once for each dataset: got {len(splits)} for {len(data)} datasets"
         )
     maps = _maps(data, labels_of)
-    if out:
-        make_folder(out)
     read = []
     for path, split in zip(data, splits * len(data) if len(splits) == 1 else splits, strict=False):
         dataset = read_split(

@@ -167,7 +167,9 @@ def _check_place(path: Path, out: Path, *, resume: bool) -> None:
     """
     if path.is_dir() and path.resolve() in (out.resolve(), *out.resolve().parents):
         raise ConfigError(f"{out} lies inside {path}: its faces would count as photos; choose another folder")
-    held = sorted(one.name for one in out.iterdir() if one.name != ".lock") if out.is_dir() else []
+    left = (".lock", files.TEMPORARY)  # of a run that was killed
+    names = [one.name for one in out.iterdir()] if out.is_dir() else []
+    held = sorted(name for name in names if not name.startswith(left))
     if JOURNAL in held and not resume:
         raise ConfigError(
             f"{out} holds faces of an earlier run: go on with `resume`, or choose another folder"

@@ -87,9 +87,9 @@ class Journal:
         kept = self._kept(settings) if resume and (out / JOURNAL).exists() else []
         self.done = {line["photo"]: line for line in kept}
         self.number = max((face["number"] for line in kept for face in line["faces"]), default=0)
-        files.make_folder(out / IMAGES)
         lines = "".join(json.dumps(line) + "\n" for line in (settings, *kept))
-        files.write(out / JOURNAL, lines)
+        files.write(out / JOURNAL, lines)  # first: by it, a run that is killed now is known again
+        files.make_folder(out / IMAGES)
         with files.as_output_error(out):
             self._file = stack.enter_context((out / JOURNAL).open("ab", buffering=0))
 
@@ -107,12 +107,13 @@ class Journal:
                 raise ConfigError(
                     f"{self.out} was cut with {', '.join(changed)}: give the same again, or choose another folder"
                 )
+            _ = {line["photo"]: [1 + face["number"] for face in line["faces"]] for line in lines}
             return [
                 line
                 for line in lines
                 if all((self.out / IMAGES / face["file"]).is_file() for face in line["faces"])
             ]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ConfigError(f"{self.out / JOURNAL} is damaged ({error}): choose another folder") from error
 
     def write(self, done: Done, source: Reading) -> None:

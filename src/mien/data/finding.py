@@ -116,6 +116,7 @@ class Finder:
         )
         self.table, self.folders = table, [*usual, *more]
         self.around: dict[str, list[Path]] | None = None
+        self.cut_short = False
 
     def __call__(self, cell: str, _: str, name: str) -> Found:
         """Return the one file that a cell means.
@@ -138,17 +139,22 @@ class Finder:
                 f"{' or '.join(map(str, found[:3]))}: give the whole path"
             )
         if not found:
+            part = f"; only the first {_WALK_LIMIT:,} files there were looked at" if self.cut_short else ""
             raise DataError(
                 f"{name} names {cell[:_SHOWN]}, which is not there: expected it beside the table, "
-                f"in {self.table.parent}, or in the folders of {self.table.parent.parent}"
+                f"in {self.table.parent}, or in the folders of {self.table.parent.parent}{part}"
             )
         return Found(cell, partial(images.read_file, found[0]))
 
     def _around(self, given: Path) -> list[Path]:
         if self.around is None:
             self.around = defaultdict(list)
-            for place in _places_around(self.table.parent):
-                self.around[place.name.lower()].append(place)
+            for number, place in enumerate(_places_around(self.table.parent), start=1):
+                if number > _WALK_LIMIT:
+                    self.cut_short = True
+                    break
+                if has_picture_suffix(place.name):
+                    self.around[place.name.lower()].append(place)
         found: list[Path] = []
         for variant in _variants(given.name):
             found = found or self.around.get(variant.lower(), [])
@@ -159,14 +165,8 @@ class Finder:
 
 
 def _places_around(folder: Path) -> Iterator[Path]:
-    """Yield the images below a folder and below the one above it, up to a limit."""
+    """Yield the files below a folder and below the one above it."""
     above = folder.parent if folder.parent != folder.parent.parent else folder
-    number = 0
     for place, below, files in os.walk(above):
         below.sort()
-        for name in files:
-            number += 1
-            if has_picture_suffix(name):
-                yield Path(place, name)
-        if number > _WALK_LIMIT:
-            return
+        yield from (Path(place, name) for name in files)

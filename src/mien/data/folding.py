@@ -100,28 +100,28 @@ def write_folds(
         raise ConfigError(f"`folds` must be at least 2, got {k}: every image is in val once")
     if options.val_fraction != _DEFAULT.val_fraction:
         raise ConfigError("`val_fraction` has no effect here: `folds` says how large val is; leave it out")
-    files.make_folder(out)
-    data, boxes, notes = _decoded(path, out, preprocess, options)
-    rows = np.flatnonzero(np.isin(data.split, DIVIDED))
-    if not len(rows):
-        raise DataError(
-            f"{data.source} has no split train to divide: its splits are {', '.join(data.splits)}"
-        )
-    part, groups = _parts(data, rows, k, options.split_seed)
-    names, counts = [], []
-    for number in range(k):
-        split = data.split.astype(f"<U{max(5, data.split.dtype.itemsize // 4)}")
-        split[rows] = np.where(part == number, "val", "train")
-        one = replace(data, split=split)
-        names.append(f"fold_{number + 1}.{'csv' if as_lists else 'npz'}")
-        if as_lists:
-            write_list(out / names[-1], one, boxes=boxes)
-        else:
-            write_packed(out / names[-1], one)
-        counts.append(_counts(one))
-        step(number + 1)
-    files.write(out / TABLE, _table(data, rows, part, groups))
-    n_groups = len(np.unique(groups))
+    with files.locked(out), files.together(out, TABLE) as stage:
+        data, boxes, notes = _decoded(path, out, preprocess, options)
+        rows = np.flatnonzero(np.isin(data.split, DIVIDED))
+        if not len(rows):
+            raise DataError(
+                f"{data.source} has no split train to divide: its splits are {', '.join(data.splits)}"
+            )
+        part, groups = _parts(data, rows, k, options.split_seed)
+        names, counts = [], []
+        for number in range(k):
+            split = data.split.astype(f"<U{max(5, data.split.dtype.itemsize // 4)}")
+            split[rows] = np.where(part == number, "val", "train")
+            one = replace(data, split=split)
+            names.append(f"fold_{number + 1}.{'csv' if as_lists else 'npz'}")
+            if as_lists:
+                write_list(stage / names[-1], one, boxes=boxes, place=out)
+            else:
+                write_packed(stage / names[-1], one)
+            counts.append(_counts(one))
+            step(number + 1)
+        files.write(stage / TABLE, _table(data, rows, part, groups))
+        n_groups = len(np.unique(groups))
     return Folds(data.source, data.labels, tuple(names), tuple(counts), n_groups, len(rows), notes)
 
 

@@ -26,7 +26,12 @@ _BOX = ("x0", "y0", "x1", "y1")
 
 
 def write_list(
-    out: Path, data: FaceDataset, *, boxes: Float32[np.ndarray, "n 4"] | None = None, with_splits: bool = True
+    out: Path,
+    data: FaceDataset,
+    *,
+    boxes: Float32[np.ndarray, "n 4"] | None = None,
+    with_splits: bool = True,
+    place: Path | None = None,
 ) -> None:
     """Write a table that reads as the same images, as they lie in their files; paths are relative to the table.
 
@@ -35,6 +40,7 @@ def write_list(
         data: a folder of images or a list of some, as it was read.
         boxes: of the faces in their photos (x0, y0, x1, y1 in pixels), where the source has some.
         with_splits: whether the splits are written.
+        place: the folder that the table will lie in, where that is another one than that of `out`.
 
     Raises:
         DataError: the images are no files on disk, or one has several labels.
@@ -53,7 +59,7 @@ def write_list(
             f"a list has one label for each image, and images of {data.source} have several: write a "
             f"packed set (.npz)"
         )
-    here = out.resolve().parent
+    here = (place or out.parent).resolve()
     columns = {
         "image": [os.path.relpath((root / name).resolve(), here).replace(os.sep, "/") for name in names]
     }

@@ -63,13 +63,13 @@ def save(folder: Path, facts: Facts, graphs: Mapping[str, bytes]) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    files.make_folder(folder)
     contents = {GRAPHS[kind]: graph for kind, graph in graphs.items()} | {PAGE: page(facts, graphs).encode()}
-    for name, content in contents.items():
-        files.write(folder / name, content)
     hashes = {name: files.sha256(content) for name, content in contents.items()}
     config = _Config(format="mien.detector/1", facts=facts, sha256=hashes)
-    files.write(folder / CONFIG, json.dumps(config.model_dump(), indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(config.model_dump(), indent=1, ensure_ascii=False) + "\n"
+    with files.together(folder, CONFIG) as stage:
+        for name, content in (contents | {CONFIG: text.encode()}).items():
+            files.write(stage / name, content)
 
 
 def read(folder: Path) -> tuple[Facts, dict[str, bytes]]:

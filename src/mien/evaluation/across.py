@@ -8,6 +8,7 @@ are left out and counted. The model answers as it does in use: a label that a da
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,7 +64,8 @@ class OnDataset:
         figures = ("accuracy", "balanced_accuracy", "shared_balanced_accuracy", "limited_accuracy")
         return {
             "letter": self.letter,
-            **{name: getattr(self.report, name) for name in ("data", "split", "split_fingerprint", "n")},
+            "data": Path(self.report.data).name,  # not the folders of this machine
+            **{name: getattr(self.report, name) for name in ("split", "split_fingerprint", "n")},
             "classes": list(self.classes),
             **{name: (one := getattr(self, name)) and one._asdict() for name in figures},
             "recall": {label: one._asdict() for label, one in self.recall.items()},

@@ -14,6 +14,7 @@ from mien.palette import colours, hex_code
 if TYPE_CHECKING:
     from mien.evaluation.across import Across
 
+PAGE = "across.html"
 HEADER = (
     *("", "dataset", "split", "images", "classes", "accuracy", "balanced accuracy"),
     *("balanced, shared classes", "accuracy, own classes only"),
@@ -26,7 +27,12 @@ def write_across(found: Across, out: Path) -> Path:
     Raises:
         OutputError: it can't be written.
     """
-    files.make_folder(out)
+    with files.together(out, PAGE) as stage:
+        _write(found, stage)
+    return out / PAGE
+
+
+def _write(found: Across, out: Path) -> None:
     files.write(out / "across.json", json.dumps(found.to_dict(), indent=2) + "\n")
     rows = [
         (one.letter, Path(one.report.data).name, one.report.split, one.report.n, len(one.classes), one.accuracy,
@@ -51,5 +57,4 @@ def write_across(found: Across, out: Path) -> Path:
         "colours": hues,
     }
     text = page("across.html.j2", **facts, names=[row[1] for row in rows], is_clear=is_clear)
-    files.write(out / "across.html", text)
-    return out / "across.html"
+    files.write(out / PAGE, text)

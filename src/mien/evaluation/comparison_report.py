@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from mien.evaluation.compare import Comparison
 
+PAGE = "compare.html"
+
 
 def write_comparison(comparison: Comparison, out: Path) -> Path:
     """Write ``compare.html``, ``compare.json``, four tables (six with recipes), ``models.tex`` and ``figures/``.
@@ -26,7 +28,12 @@ def write_comparison(comparison: Comparison, out: Path) -> Path:
     Raises:
         OutputError: it can't be written.
     """
-    files.make_folder(out / "figures")
+    with files.together(out, PAGE) as stage:
+        _write(comparison, stage)
+    return out / PAGE
+
+
+def _write(comparison: Comparison, out: Path) -> None:
     document = comparison.to_dict()
     files.write(out / "compare.json", json.dumps(document, indent=2) + "\n")
     for name, (header, rows) in _tables(comparison).items():
@@ -45,8 +52,7 @@ def write_comparison(comparison: Comparison, out: Path) -> Path:
         letters=letters,
         summary=summary(comparison),
     )
-    files.write(out / "compare.html", text)
-    return out / "compare.html"
+    files.write(out / PAGE, text)
 
 
 def summary(comparison: Comparison) -> str:

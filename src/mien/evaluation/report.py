@@ -162,8 +162,13 @@ def write_report(report: FullReport, out: Path, *, dpi: int = 120) -> Path:
     Raises:
         OutputError: it can't be written.
     """
+    with files.together(out, PAGE) as stage:
+        _write(report, stage, dpi)
+    return out / PAGE
+
+
+def _write(report: FullReport, out: Path, dpi: int) -> None:
     labels = report.counted.model.labels
-    files.make_folder(out / "figures")
     document = report.to_dict()
     files.write(out / "report.json", json.dumps(document, indent=2) + "\n")
     columns = ("precision", "recall", "f1", "support", "average_precision")
@@ -190,8 +195,7 @@ def write_report(report: FullReport, out: Path, *, dpi: int = 120) -> Path:
         "duplicates": None if duplicates_of is None else len(duplicates_of.facts["ids"]),
         "mistakes": _gallery(report, "mistakes"), "uncertain": _gallery(report, "uncertain_hits"),
     }  # fmt: skip
-    files.write(out / "report.html", page("report.html.j2", **facts))
-    return out / "report.html"
+    files.write(out / PAGE, page("report.html.j2", **facts))
 
 
 def summary(counted: EvalReport) -> str:
@@ -252,6 +256,7 @@ def _gallery(report: FullReport, name: str) -> list[dict[str, Any]]:
 
 _AS_HTML = ("confusion", "mistakes", "uncertain_hits")
 """Drawings that the page shows as a table or a gallery; their files are written all the same."""
+PAGE = "report.html"
 _NAMES = {
     "accuracy": ("accuracy", "%"),
     "top_2_accuracy": ("top-2 accuracy", "%"),

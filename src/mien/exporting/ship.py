@@ -253,9 +253,14 @@ def _ship_graph(source: Bundle, out: Path, pictures: Sample) -> Agreement:
     """Write one graph with a spec beside it, read it back and compare."""
     spec = of_ours(source.id.name, source.id.labels, source.preprocess)
     agreement = _check(source, "onnx", source.graph("onnx"), pictures, EXACT)
-    files.write(out / "model.spec.json", json.dumps(spec.model_dump(mode="json"), indent=2) + "\n")
-    files.write(out / bundle.PAGE, card.render(source.card))
-    files.write(out / bundle.GRAPH, source.graph("onnx"))  # last: where it is, all is (`check_target`)
+    text = json.dumps(spec.model_dump(mode="json"), indent=2) + "\n"
+    with (
+        files.locked(out),
+        files.together(out, bundle.GRAPH) as stage,
+    ):  # where the graph is, all is (`check_target`)
+        files.write(stage / "model.spec.json", text)
+        files.write(stage / bundle.PAGE, card.render(source.card))
+        files.write(stage / bundle.GRAPH, source.graph("onnx"))
     load_classifier(out / bundle.GRAPH)
     return agreement
 

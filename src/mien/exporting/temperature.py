@@ -158,7 +158,7 @@ def read_prior(loaded: Bundle, prior: str) -> dict[str, float]:
     try:
         table = json.loads(files.regular(Path(prior)).read_text(encoding="utf-8"))
         return {str(label): float(number) for label, number in table.items()}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise ConfigError(
             f'`prior` {prior}: expected uniform, train, or a JSON file such as {{"happy": 3, "sad": 1}} ({error})'
         ) from error

@@ -105,7 +105,7 @@ def _heads(path: Path) -> Iterator[tuple[np.ndarray, Box]]:
     try:
         with zipfile.ZipFile(path) as archive:
             boxes = json.loads(archive.read("yunet_boxes_xyxy.json"))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, RecursionError, zipfile.BadZipFile) as error:
         raise DataError(
             f"{path} holds no yunet_boxes_xyxy.json with the boxes of its heads: {error}"
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -31,17 +32,20 @@ class Written:
 
         Raises:
             ConfigError: the folder to go on with was made by another model or for another label.
-            OutputError: the folder cannot be written.
+            OutputError: the folder cannot be written, or another command writes into it.
         """
-        self.out, self._pipeline, self._label = files.make_folder(out), pipeline, label
+        self.out, self._pipeline, self._label = out, pipeline, label
         self._same = {"model": facts_of(pipeline)["model"]["sha256"], "asked": label}
         path = out / JOURNAL
-        kept = self._kept(path) if resume else []
-        self.done = {(row["source"], row["index"]) for row in kept}
-        """Images that an earlier run finished, by source and index."""
-        with files.as_output_error(path):
-            files.write(path, "".join(json.dumps(row) + "\n" for row in kept))
-            self._journal: IO[bytes] = path.open("ab", buffering=0)
+        with contextlib.ExitStack() as opened:
+            opened.enter_context(files.locked(out))
+            kept = self._kept(path) if resume else []
+            self.done = {(row["source"], row["index"]) for row in kept}
+            """Images that an earlier run finished, by source and index."""
+            with files.as_output_error(path):
+                files.write(path, "".join(json.dumps(row) + "\n" for row in kept))
+                self._journal: IO[bytes] = opened.enter_context(path.open("ab", buffering=0))
+            self._opened = opened.pop_all()
 
     def explain(self, stream: Frames) -> Iterator[Explanation]:
         """Explain what is not done, and yield each image once it is written.
@@ -82,10 +86,12 @@ class Written:
         if not path.is_file():
             return []
         rows = []
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                rows.append(json.loads(line))
-            except ValueError:
+                row = json.loads(line)
+                _ = {(row["source"], row["index"]): row.keys()}
+                rows.append(row)
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 break
         other = next(
             (row for row in rows if any(row.get(name) != value for name, value in self._same.items())), None
@@ -100,4 +106,4 @@ class Written:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._journal.close()
+        self._opened.close()

@@ -60,7 +60,7 @@ class Ledger:
             first, *records = [json.loads(line) for line in lines if line.endswith("\n")]
             self.done = {record["shard"]: record for record in records if "shard" in record}
             head = {**first}
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise ConfigError(f"{self.path} is damaged ({error}): choose another folder") from error
         if not self.done:
             return  # it ended before its first shard: nothing is lost by beginning anew

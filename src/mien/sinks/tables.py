@@ -102,22 +102,21 @@ class Table:
 
     def _from_parquet(self) -> int:
         """Go on with a table that was finished: turn it into lines again, and return how many bytes they have."""
-        import pyarrow.parquet as pq
-
         with files.replacing(self.lines) as lines:
-            for batch in pq.ParquetFile(self.path).iter_batches():
-                for row in batch.to_pylist():
-                    self._check(row)
-                    self.done.add(row["source"], row["index"])
-                    lines.write(self._encoded(row))
+            for row in _parquet_rows(self.path):
+                self._check(row)
+                self.done.add(row["source"], row["index"])
+                lines.write(self._encoded(row))
         return self.lines.stat().st_size
 
     def _check(self, row: Mapping[str, Any]) -> None:
         """Refuse a row of an earlier run that this one cannot go on with.
 
         Raises:
-            ConfigError: it was made by another model or in another way, or has other columns.
+            ConfigError: it is no row, or was made by another model or in another way, or has other columns.
         """
+        if not _is_row(row):
+            raise _no_table(self.path, "a row without source, index or error")
         if {name: row.get(name) for name in self._same} != self._same or not row.keys() <= {*self.columns}:
             raise ConfigError(
                 f"{self.path} holds results of {_told(row)}, this run has {_told(self._same)}: write to another "
@@ -189,10 +188,23 @@ def _placed_rows(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
                         raise TypeError(f"expected an object in each line, got {line[:20].strip()!r}")
                     yield row, begin
                     begin = end
-    except (ValueError, KeyError, TypeError, csv.Error) as error:
-        raise ConfigError(
-            f"{path} is no table of results ({error}): write to another file, or do not resume"
-        ) from error
+    except (ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
+        raise _no_table(path, error) from error
+
+
+def _no_table(path: Path, reason: object) -> ConfigError:
+    told = next(iter(str(reason).splitlines()), "")
+    return ConfigError(f"{path} is no table of results ({told}): write to another file, or do not resume")
+
+
+def _is_row(row: object) -> bool:
+    """Say whether a row has what tells it from the others."""
+    return (
+        isinstance(row, dict)
+        and "error" in row
+        and isinstance(row.get("source"), str)
+        and isinstance(row.get("index"), int)
+    )
 
 
 def _typed(name: str, cell: str | None) -> str | int | float | None:
@@ -226,6 +238,17 @@ def write_rows(file: IO[bytes], rows: Iterable[dict[str, Any]], columns: Iterabl
     with pq.ParquetWriter(file, schema) as writer:
         for part in _parts(rows):
             writer.write_table(pa.Table.from_pylist(part, schema))
+
+
+def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        for batch in pq.ParquetFile(path).iter_batches():
+            yield from batch.to_pylist()
+    except (pa.ArrowException, OSError, ValueError) as error:  # damaged bytes, or another type of column
+        raise _no_table(path, error) from error
 
 
 def _parts(rows: Iterable[dict[str, Any]], size: int = 10_000) -> Iterator[list[dict[str, Any]]]:

@@ -37,7 +37,12 @@ def write_search(found: Search, out: Path) -> Path:
     Raises:
         OutputError: it cannot be written.
     """
-    files.make_folder(out / "figures")
+    with files.together(out, BEST) as stage:
+        _write(found, stage)
+    return out / BEST
+
+
+def _write(found: Search, out: Path) -> None:
     rows = found.to_rows()
     header = tuple(dict.fromkeys(name for row in rows for name in row))
     files.write(
@@ -46,7 +51,6 @@ def write_search(found: Search, out: Path) -> Path:
     files.write(out / "search.json", json.dumps(found.to_dict(), indent=2) + "\n")
     write_drawings(drawings(found), out / "figures")
     files.write(out / BEST, best_toml(found))
-    return out / BEST
 
 
 def best_toml(found: Search) -> str:

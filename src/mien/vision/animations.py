@@ -98,7 +98,7 @@ def is_animated(head: bytes, place: str | bytes) -> bool:
     """Say whether a picture is an animation; `head` is its first `HEAD_BYTES` bytes."""
     kind = images.format_of(head)
     if kind == "WEBP":
-        return head[12:16] == b"VP8X" and bool(head[20] & 2)
+        return head[12:16] == b"VP8X" and len(head) > 20 and bool(head[20] & 2)
     return kind == "GIF" and Animation(place).count > 1
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 GRAPHS = {"onnx": "model.onnx", "int8": "model.int8.onnx"}
 """The forms of a model that run in a browser, and their files in the page."""
 DETECTOR_FILE = "detector.onnx"
+PAGE = "index.html"
 SCHEMA = "mien.web/1"
 
 
@@ -152,7 +153,12 @@ def write(made: dict[str, bytes], out: Path) -> None:
     Raises:
         OutputError: the folder is not empty, or cannot be written.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    left = (".lock", files.TEMPORARY)  # of a command that was killed
+    there = [path for path in out.rglob("*") if path.is_file()]
+    there = [path for path in there if not path.relative_to(out).parts[0].startswith(left)]
+    others = [path for path in there if path.relative_to(out).as_posix() not in made]
+    if (out.exists() and not out.is_dir()) or others or (out / PAGE) in there:
         raise OutputError(f"{out} is not an empty folder: choose another `out`")
-    for name, content in sorted(made.items(), key=lambda item: item[0] == "index.html"):
-        files.write(out / name, content)
+    with files.locked(out), files.together(out, PAGE) as stage:
+        for name, content in made.items():
+            files.write(stage / name, content)
