@@ -14,6 +14,7 @@ import typer
 
 from mien import __version__
 from mien.cli.command import Group
+from mien.cli.completion import answer_shells
 from mien.cli.terminal import complain
 from mien.cli.warning import print_warnings
 from mien.errors import did_you_mean
@@ -45,6 +46,7 @@ COMMANDS = {
     "Look up": {
         "doctor": "Say what is installed, what is missing for which command, and what this machine can do.",
         "models": "List the built-in models and the networks.",
+        "completion": "Print the script by which a shell completes commands and options.",
         "fetch": "Download the weights of a face detector, or the runtime of the web page.",
     },
 }
@@ -106,6 +108,7 @@ def _options(
 def main() -> None:
     """Run a command. Wrong words on the command line are one line and status 2."""
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a label may be in any script
+    answer_shells()
     print_warnings(f"mien {sys.argv[1]}" if len(sys.argv) > 1 else "mien")
     app = typer.main.get_command(_app)
     try:

@@ -1,0 +1,45 @@
+"""``mien completion``: a script that makes the Tab key complete commands and options."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from mien.cli.command import command
+
+ASKED_BY = "_MIEN_COMPLETE"
+"""The variable of the environment by which a shell asks for completions."""
+
+
+class Shell(StrEnum):
+    """Shells whose way to complete is known."""
+
+    bash = "bash"
+    zsh = "zsh"
+    fish = "fish"
+    powershell = "powershell"
+
+
+def answer_shells() -> None:
+    """Let Typer know the shells, if one of them asks; a usual command does not pay for the import."""
+    if ASKED_BY in os.environ:
+        from typer.completion import completion_init
+
+        completion_init()
+
+
+@command("mien completion bash >> ~/.bashrc", "mien completion zsh >> ~/.zshrc")
+def completion(
+    shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh, fish or powershell.")],
+) -> None:
+    """Print the script by which a shell completes commands and options."""
+    from typer.completion import get_completion_script
+
+    from mien.cli.terminal import say
+
+    script = get_completion_script(prog_name="mien", complete_var=ASKED_BY, shell=shell.value)
+    for line in script.splitlines():
+        say(line)
