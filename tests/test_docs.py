@@ -18,7 +18,7 @@ def test_marked_blocks_run(tmp_path):
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     printed = dict(part.split("\n", 1) for part in done.stdout.split("== ")[1:])
     assert set(printed) == {page.name for page in pages}
-    assert "photo.face1.png happy 0.95" in printed["ship.md"]
+    assert "photo.face1.png happy 0.97" in printed["ship.md"]
     assert "FaceDataset(1,750 images" in printed["sound.md"]
     assert "accuracy" in printed["train.md"]
 
