@@ -89,7 +89,7 @@ def serve(service: Service, say: Callable[[str], None]) -> None:
     config = uvicorn.Config(
         service.app, factory=True, workers=options.processes, backlog=BACKLOG, access_log=False, server_header=False,
         date_header=True, proxy_headers=False, log_level="warning", timeout_graceful_shutdown=options.stop_s,
-        ws="none", timeout_keep_alive=5,
+        http="httptools", ws="none", timeout_keep_alive=5,
     )  # fmt: skip
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
