@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mien import files
 from mien.detectors import bundle
 from mien.errors import ConfigError
 from mien.faces import finish
@@ -42,12 +43,14 @@ def train_detector(
         ConfigError: fewer steps than one.
         DataError: an archive cannot be used.
         TrainingError: `out` holds another run, or one that is not to be resumed.
+        OutputError: another command writes into `out`.
     """
     if plan.steps < 1:
         raise ConfigError(f"`steps` must be at least 1, got {plan.steps}")
-    network = fit(sources, out / RUN, plan, resume=resume, tell=tell)
-    tell("choosing the INT8 graph and the threshold on held-out material")
-    return write(network, sources, out, plan)
+    with files.locked(out):
+        network = fit(sources, out / RUN, plan, resume=resume, tell=tell)
+        tell("choosing the INT8 graph and the threshold on held-out material")
+        return write(network, sources, out, plan)
 
 
 def write(network: Detector, sources: Sources, out: Path, plan: Plan) -> Path:
