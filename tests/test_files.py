@@ -59,7 +59,7 @@ def test_one_command_at_a_time_changes_a_folder(tmp_path):
             pass
     with files.locked(tmp_path / "a"):
         pass
-    assert names(tmp_path / "a") == []
+    assert names(tmp_path) == []
 
 
 def test_what_killed_commands_left_goes_and_nothing_else(tmp_path):
@@ -157,3 +157,13 @@ def test_no_write_permission(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere, so it is played
     with pytest.raises(OutputError, match="Permission denied"):
         files.make_folder(tmp_path)
+
+
+def test_a_folder_that_a_refused_command_made_goes_with_its_lock(tmp_path):
+    with pytest.raises(KeyError), files.locked(tmp_path / "new"):
+        raise KeyError
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "old").mkdir()
+    with files.locked(tmp_path / "old"), files.locked(tmp_path / "filled"):
+        files.write(tmp_path / "filled" / "a", "b")
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["filled", "old"]
