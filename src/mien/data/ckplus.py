@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mien.data.groups import GROUP_COLUMN
-from mien.data.place import CERTAIN, NO, Place, Sign
+from mien.data.place import Place, Sign, beside_images
 from mien.data.reading import Reading, class_targets
 from mien.errors import DataError
 from mien.labels import CKPLUS_ORDER
@@ -24,9 +24,7 @@ _NUMBER_LIMIT_BYTES = 64
 
 def recognise(place: Place) -> Sign:
     """Say whether there are files of labels beside images."""
-    if place.kind == "file" or not place.has_pictures or not any(name.endswith(_END) for name in place.names):
-        return Sign(NO)
-    return Sign(CERTAIN)
+    return beside_images(place, _END)
 
 
 def read(place: Place, _: ReadOptions) -> Reading:

@@ -188,6 +188,12 @@ class Place:
         return kind is not None and kind != "HEIC"
 
 
+def beside_images(place: Place, end: str) -> Sign:
+    """Return a sure sign if files whose names end so lie beside images."""
+    found = place.kind != "file" and place.has_pictures and any(name.endswith(end) for name in place.names)
+    return Sign(CERTAIN if found else NO)
+
+
 def _is_tar(path: Path) -> bool:
     """Say whether a file is a tar, plain or packed by gzip, whatever its name is."""
     try:
