@@ -26,7 +26,7 @@ class Shell(StrEnum):
 def answer_shells() -> None:
     """Let Typer know the shells, if one of them asks; a usual command does not pay for the import."""
     if ASKED_BY in os.environ:
-        from typer.completion import completion_init
+        from typer.completion import completion_init  # type: ignore[attr-defined]  # Typer has no other name for it
 
         completion_init()
 
@@ -36,7 +36,7 @@ def completion(
     shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh, fish or powershell.")],
 ) -> None:
     """Print the script by which a shell completes commands and options."""
-    from typer.completion import get_completion_script
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]
 
     from mien.cli.terminal import say
 
