@@ -49,6 +49,6 @@ def test_an_unknown_word_is_refused_with_the_nearest_one():
     with pytest.raises(ConfigError) as caught:
         ReadOptions(format="parket")
     assert str(caught.value) == (
-        "unknown format 'parket': expected auto, folders, pixels, list, names, affectnet, arrays, parquet, packed; "
-        "did you mean parquet?"
+        "unknown format 'parket': expected auto, folders, pixels, list, names, affectnet, ck+, arrays, "
+        "parquet, packed; did you mean parquet?"
     )

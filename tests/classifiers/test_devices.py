@@ -24,7 +24,7 @@ REAL_SESSION = onnxruntime.InferenceSession
 class NoGpu(REAL_SESSION):
     """A runtime built for GPUs on a machine without one: it goes on with the processor, as the real one does."""
 
-    def __init__(self, graph, options, providers):
+    def __init__(self, graph, options, providers, **_):
         super().__init__(graph, options, providers=[CPU])
 
 

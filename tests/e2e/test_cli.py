@@ -116,7 +116,7 @@ def test_test_time_augmentations_of_the_help_are_those_there_are():
 
 def test_choices_are_listed_and_a_wrong_one_is_one_line():
     shown = help_of("evaluate")
-    assert "--format [auto|folders|pixels|list|names|affectnet|arrays|parquet|packed]" in shown
+    assert "--format [auto|folders|pixels|list|names|affectnet|ck+|arrays|parquet|packed]" in shown
     assert "--backend [onnx|int8|fp16|torch]" in shown
     words = ["evaluate", "default", "--data", "synthetic", "--split", "test"]
     message = (

@@ -225,8 +225,7 @@ def test_a_disk_that_fills_up_leaves_no_bundle(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputError, match="No space left on device"):
         ship.ship(tiny, "fp16", tmp_path / "half")
-    with pytest.raises(BundleError, match=r"it has no config\.json"):
-        bundle.load(tmp_path / "half")
+    assert not (tmp_path / "half").exists()
 
 
 class Hub:
@@ -262,8 +261,7 @@ def test_unlabelled_pictures_calibrate_too(tiny):
     assert ship.sample(tiny, bare, "train").truth is None
 
 
-@pytest.mark.parametrize("target", ["onnx", "fp16"])
-def test_an_export_that_was_killed_can_be_repeated(tiny, tmp_path, monkeypatch, target):
+def test_an_export_that_was_killed_can_be_repeated(tiny, tmp_path, monkeypatch):
     real, calls = files.write, []
 
     def killed(path, content):
@@ -276,13 +274,12 @@ def test_an_export_that_was_killed_can_be_repeated(tiny, tmp_path, monkeypatch, 
         patch.setattr(files, "write", killed)
         patch.setattr(bundle, "_settle", lambda *_: None)  # a killed process clears nothing away
         with pytest.raises(SystemExit):
-            ship.ship(tiny, target, tmp_path / "out")
+            ship.ship(tiny, "fp16", tmp_path / "out")
     assert len(list((tmp_path / "out").iterdir())) >= 2, "otherwise this test shows nothing"
-    ship.ship(tiny, target, tmp_path / "out")
-    where = tmp_path / "out" / ("model.onnx" if target == "onnx" else "")
-    assert load_classifier(where).logits(DATA.images[:3]).shape == (3, 7)
+    ship.ship(tiny, "fp16", tmp_path / "out")
+    assert load_classifier(tmp_path / "out").logits(DATA.images[:3]).shape == (3, 7)
     with pytest.raises(ConfigError, match="already holds a model"):
-        ship.ship(tiny, target, tmp_path / "out")
+        ship.ship(tiny, "fp16", tmp_path / "out")
 
 
 def test_export_takes_strings(tiny_bundle, tmp_path):

@@ -20,6 +20,7 @@ from mien.config import Recipe, read_recipe
 from mien.data.synthetic import draw_dataset
 from mien.errors import ConfigError, DataError, OutputError, TrainingError
 from mien.evaluation.calibration import calibrate
+from mien.evaluation.protocol import READ_BY_RUN
 from mien.exporting.temperature import without_temperature
 from mien.training import fit, loop
 from mien.training.loop import train
@@ -188,7 +189,7 @@ def test_a_holdout_chooses_and_the_test_split_is_read_once(tmp_path):
     train(recipe(*settings), tiny_data(), tmp_path / "run", device="cpu")
     card = bundle.load(tmp_path / "run").card
     assert {s.split: (s.n, s.protocol) for s in card.scores} == {
-        "test": (35, "read once; nothing was chosen on it"),
+        "test": (35, READ_BY_RUN),
         "holdout": (14, "judged after every epoch; nothing was chosen on it, the last epoch was kept"),
     }
     assert sum(card.data.counts["train"].values()) == 56
@@ -217,7 +218,7 @@ def test_val_chooses_where_there_is_one(tmp_path):
     assert judged.macro_f1 < judged.accuracy - 0.05, "after one epoch it names few classes"
     assert {score.split: score.protocol for score in card.scores} == {
         "val": "the epoch was chosen on this split; temperature and class biases were fitted to it",
-        "test": "read once; nothing was chosen on it",
+        "test": READ_BY_RUN,
     }
 
 
@@ -241,7 +242,7 @@ def test_a_trained_model_is_calibrated_on_the_images_that_judged_it(tmp_path):
     assert not np.allclose(onnx, open_graph(made.id, made.preprocess, plain).logits(data.images), atol=0.01)
     judged = {score.split: score.protocol for score in made.card.scores}
     assert judged["holdout"].endswith("; temperature and class biases were fitted to it")
-    assert judged["test"] == "read once; nothing was chosen on it"
+    assert judged["test"] == READ_BY_RUN
     assert f"fitted to {len(held)} images of `holdout`" in (folder / "README.md").read_text()
     assert f"calibrated on {len(held)} images of holdout: calibration error" in "\n".join(
         summary(made.card, [], folder, "d")
@@ -259,7 +260,7 @@ def test_what_a_recipe_does_for_rare_classes_and_what_it_was_chosen_on_is_minded
     assert made.calibration.bias == made.calibration.own_bias == ()
     judged = {score.split: score.protocol for score in made.scores}
     assert judged["holdout"].endswith("; a temperature was fitted to it")
-    assert judged["test"].startswith("read once by this run; what its options were chosen on")
+    assert judged["test"].startswith(READ_BY_RUN)
     assert (
         "these options were chosen before, on old images: dropout."
         in (tmp_path / "run" / "README.md").read_text()

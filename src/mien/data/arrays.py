@@ -139,6 +139,8 @@ def open_npy(path: Path) -> Shaped[np.ndarray, "..."]:
         DataError: pickled objects, or not such a file.
     """
     try:
+        with path.open("rb") as file:  # np.load forgets to close what begins as a zip and is none
+            np.lib.format.read_magic(file)
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # NumPy reads the header as Python, which fails in many ways
         raise DataError(_refusal(path.name, error)) from error
