@@ -259,9 +259,7 @@ def test_a_disk_that_fills_up_while_saving_leaves_no_bundle(tiny_bundle, tmp_pat
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputError, match="No space left on device"):
         bundle.save(tmp_path / "new", loaded.card, {}, base=loaded)
-    assert list((tmp_path / "new").iterdir()) == []
-    with pytest.raises(BundleError, match=r"it has no config\.json"):
-        bundle.load(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_save_then_load(tiny_bundle, tmp_path):

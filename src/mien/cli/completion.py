@@ -31,11 +31,14 @@ def answer_shells() -> None:
         completion_init()
 
 
-@command("mien completion bash >> ~/.bashrc", "mien completion zsh >> ~/.zshrc")
+@command("mien completion bash")
 def completion(
     shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh, fish or powershell.")],
 ) -> None:
-    """Print the script by which a shell completes commands and options."""
+    """Print the script by which a shell completes commands and options.
+
+    Append it to the file that the shell reads when it starts, such as ~/.bashrc or ~/.zshrc.
+    """
     from typer.completion import get_completion_script  # type: ignore[attr-defined]
 
     from mien.cli.terminal import say
