@@ -222,7 +222,8 @@ def split_place(
             return place, (f"{source}: the column {name} holds names of splits, and is read as the split",)
     return None, (
         (
-            f"{source}: the column {asked} is not read as the split: write train, val or test in one named split",
+            f"{source}: the column {asked} is not read as the split: add a column named split that holds train, val "
+            f"or test",
         )
         if asked
         else ()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _WALK_LIMIT = 300_000
 """Files looked at, around a table, for those that it names."""
 _SHOWN = 200
-"""Signs of a cell that a message shows."""
+"""Characters of a cell that a message shows."""
 
 
 @dataclass(frozen=True)
