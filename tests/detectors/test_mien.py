@@ -16,21 +16,17 @@ from mien.faces.run import MATERIAL, NOTES
 from mien.vision import images
 
 
-def graph_with(fine: dict[tuple[int, int], tuple[float, float, float, float]]):
-    """Return a fake network: answers at some cells (row, column) of the fine map of the largest image."""
+def graph_with(cells: dict[tuple[int, int], tuple[float, float, float, float]]):
+    """Return a fake network: answers at some cells (row, column) of the largest image."""
     calls = []
 
     def run(grey):
-        rows, columns = grey.shape[2] // 8, grey.shape[3] // 8
-        maps = [
-            np.full((1, 4, rows, columns), -9, np.float32),
-            np.full((1, 4, rows // 2, columns // 2), -9, np.float32),
-        ]
+        found = np.full((1, 4, grey.shape[2] // 8, grey.shape[3] // 8), -9, np.float32)
         if not calls:
-            for (v, u), answer in fine.items():
-                maps[0][0, :, v, u] = answer
+            for (v, u), answer in cells.items():
+                found[0, :, v, u] = answer
         calls.append(grey.shape[2:])
-        return maps
+        return found
 
     run.calls = calls
     return run
@@ -43,8 +39,8 @@ def test_a_cell_becomes_a_square_in_pixels_of_the_image():
     assert face.box_xyxy_px == pytest.approx((46, 8, 78, 40), abs=1e-3)
     assert face.frame_xyxy_px == face.box_xyxy_px
     assert face.score == pytest.approx(1 / (1 + np.exp(-2)), abs=1e-6)
-    # 101 x 149 to multiples of 16; a quarter is 25 x 37, with borders of 16 on both sides 57 x 69
-    assert graph.calls == [(112, 160), (64, 80)]
+    # 101 x 149 to multiples of 8; a half is 50 x 74, with borders of 16 on both sides 82 x 106; then 25 x 37
+    assert graph.calls == [(104, 152), (88, 112), (64, 72)]
 
 
 def test_large_images_are_searched_small_and_boxes_come_back():
@@ -63,7 +59,8 @@ def test_the_score_is_the_calibrated_probability_and_the_threshold_is_one_of_it(
 
 def test_searched_images_end_when_the_whole_image_could_be_one_face():
     shapes = [(grey.shape, factor, margin) for grey, factor, margin in levels(np.zeros((480, 640), np.uint8))]
-    assert shapes == [((480, 640), 1.0, 0), ((160, 192), 4.0, 16), ((64, 80), 16.0, 16)]
+    assert shapes[:2] == [((480, 640), 1.0, 0), ((272, 352), 2.0, 16)]
+    assert shapes[-1] == ((48, 56), 32.0, 16)
     assert [factor for _, factor, _ in levels(np.zeros((3, 5), np.uint8))] == [1.0]
 
 
@@ -83,12 +80,11 @@ def test_thousands_of_candidates_take_bounded_time():
     rng = np.random.default_rng(0)
 
     def busy(grey):
-        rows, columns = grey.shape[2] // 8, grey.shape[3] // 8
-        return [rng.normal(3, 1, (1, 4, rows // s, columns // s)).astype(np.float32) for s in (1, 2)]
+        return rng.normal(3, 1, (1, 4, grey.shape[2] // 8, grey.shape[3] // 8)).astype(np.float32)
 
     started = time.process_time()
     faces = Mien(busy).detect(np.zeros((640, 640, 3), np.uint8))
-    assert 0 < len(faces) <= 2 * 3 * 400
+    assert 0 < len(faces) <= 6 * 400
     assert time.process_time() - started < 2
 
 
@@ -109,7 +105,7 @@ def test_a_changed_graph_is_refused(tmp_path):
     [
         (None, "no trained detector: cannot read its detector.json"),
         ("{", "cannot be used: it: Invalid JSON"),
-        (json.dumps({"format": "mien.detector/2"}), "cannot be used: format"),
+        (json.dumps({"format": "mien.detector/1"}), "cannot be used: format"),
     ],
 )
 def test_a_folder_that_is_no_detector_says_so(tmp_path, content, message):

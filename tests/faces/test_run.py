@@ -14,7 +14,7 @@ from mien.errors import ConfigError, DataError, TrainingError
 from mien.faces import finish, run
 from mien.faces.fit import Plan, Sources, fit, learning_rate, mine, mirrored
 from mien.faces.network import Detector, loss
-from mien.faces.targets import HEADS, targets
+from mien.faces.targets import targets
 from tests.faces.test_scenes import archives, material, scene_with  # noqa: F401 - fixtures
 
 PLAN = Plan(steps=4, batch=2, chunk_steps=2, warm_up_steps=1)
@@ -29,9 +29,8 @@ def test_a_batch_in_a_mirror_has_its_answers_mirrored_and_keeps_what_is_outside(
     scene = scene_with((62, 24, 32))
     image = np.full((1, 1, 128, 128), 128, np.uint8)
     image[0, 0, 5, 7] = 200
-    batch = (image, *(targets(scene, *head)[None] for head in HEADS))
-    same = mirrored(batch, np.random.default_rng(0))
-    expected = targets(scene_with((128 - 62, 24, 32)), *HEADS[0])
+    same = mirrored((image, targets(scene)[None]), np.random.default_rng(0))
+    expected = targets(scene_with((128 - 62, 24, 32)))
     assert same[1][0] == pytest.approx(expected, abs=1e-5)
     assert same[0][0, 0, 5, 120] not in {128, 200}
     assert (same[0] != 128).sum() == 1
@@ -41,9 +40,7 @@ def test_the_loss_falls_on_one_batch():
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     images = torch.from_numpy(rng.integers(0, 255, (2, 1, 128, 128)).astype(np.float32))
-    wanted = tuple(
-        torch.from_numpy(np.stack([targets(scene_with((62, 24, 32)), *head)] * 2)) for head in HEADS
-    )
+    wanted = torch.from_numpy(np.stack([targets(scene_with((62, 24, 32)))] * 2))
     network = Detector()
     optimiser = torch.optim.AdamW(network.parameters(), 3e-3)
     values = []
@@ -59,9 +56,9 @@ def test_the_loss_falls_on_one_batch():
 def test_hard_negatives_are_places_in_the_background_itself():
     class Sees(Detector):
         def forward(self, grey):
-            maps = [torch.full((1, 4, grey.shape[2] // s, grey.shape[3] // s), -9.0) for s in (8, 16)]
-            maps[0][0, 0, 1, 2] = 9
-            return tuple(maps)
+            found = torch.full((1, 4, grey.shape[2] // 8, grey.shape[3] // 8), -9.0)
+            found[0, 0, 1, 2] = 9
+            return found
 
     (spot,) = mine(Sees(), [np.zeros((160, 240), np.uint8)], np.random.default_rng(0), 1)
     # cell (1, 2) is at x 20, y 12 of the image as it was searched
@@ -98,7 +95,7 @@ def test_a_trained_network_becomes_a_folder_that_finds_the_same(tmp_path, archiv
     assert set(graphs) == {"onnx", "int8"}
     assert facts.parameters == sum(one.numel() for one in Detector().parameters())
     assert facts.checked["largest difference of ONNX Runtime from torch"] <= finish.MAX_DIFFERENCE
-    assert json.loads((folder / "detector.json").read_text())["format"] == "mien.detector/1"
+    assert json.loads((folder / "detector.json").read_text())["format"] == "mien.detector/2"
     for kind in ("onnx", "int8", None):
         assert bundle.open_bundle(folder, kind).detect(np.zeros((50, 70, 3), np.uint8)) == []
 

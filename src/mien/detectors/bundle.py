@@ -52,7 +52,7 @@ class Facts(_Strict):
 
 
 class _Config(_Strict):
-    format: Literal["mien.detector/1"]
+    format: Literal["mien.detector/2"]
     facts: Facts
     sha256: dict[str, str]
 
@@ -65,7 +65,7 @@ def save(folder: Path, facts: Facts, graphs: Mapping[str, bytes]) -> None:
     """
     contents = {GRAPHS[kind]: graph for kind, graph in graphs.items()} | {PAGE: page(facts, graphs).encode()}
     hashes = {name: files.sha256(content) for name, content in contents.items()}
-    config = _Config(format="mien.detector/1", facts=facts, sha256=hashes)
+    config = _Config(format="mien.detector/2", facts=facts, sha256=hashes)
     text = json.dumps(config.model_dump(), indent=1, ensure_ascii=False) + "\n"
     with files.together(folder, CONFIG) as stage:
         for name, content in (contents | {CONFIG: text.encode()}).items():
@@ -121,18 +121,16 @@ def open_bundle(folder: Path, kind: str | None = None) -> Mien:
 
 
 def run_by_onnx_runtime(graph: bytes) -> Any:
-    """Return a function from grey f32 [1, 1, y, x] to the two maps of the graph, on one thread.
+    """Return a function from grey f32 [1, 1, y, x] to the map of the graph, on one thread.
 
     Raises:
         BundleError: it is no such graph.
     """
     session = open_session("of the face detector", graph, threads=1)
     names = [output.name for output in session.outputs]
-    if [one.name for one in session.inputs] != ["grey"] or names != ["fine", "coarse"]:
-        raise BundleError(
-            f"this graph finds no faces: expected grey -> fine, coarse; it answers {', '.join(names)}"
-        )
-    return lambda grey: session.runtime.run(names, {"grey": grey})
+    if [one.name for one in session.inputs] != ["grey"] or names != ["faces"]:
+        raise BundleError(f"this graph finds no faces: expected grey -> faces; it answers {', '.join(names)}")
+    return lambda grey: session.runtime.run(names, {"grey": grey})[0]
 
 
 def page(facts: Facts, graphs: Mapping[str, bytes]) -> str:

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
     from mien.results import Box
 
-    Graph = Callable[[Float32[np.ndarray, "1 1 y x"]], list[Float32[np.ndarray, "1 4 v u"]]]
+    Graph = Callable[[Float32[np.ndarray, "1 1 y x"]], Float32[np.ndarray, "1 4 v u"]]
 
-STRIDES = (8, 16)
-"""Pixels from one cell to the next in the two maps of an answer."""
-STEP = 4
-"""Each searched image is this many times smaller than the one before; one answer covers faces of 17 to 82 px."""
-LEAST_PX = 17
-"""Faces smaller than this in the searched image are not asked for."""
+STRIDE = 8
+"""Pixels from one cell to the next in the map of an answer."""
+STEP = 2
+"""Each searched image is this many times smaller than the one before; one answer covers face frames of 18 to 42 px."""
+WHOLE_PX = 38
+"""In the last of the searched images, the longest side is at most this, so that a face may fill the photo."""
 OUTSIDE = 128
 """Grey level around the image, as in training."""
 MARGIN_PX = 16
@@ -77,32 +77,29 @@ class Mien:
         self, grey: UInt8[np.ndarray, "y x"], factor: float, margin: int
     ) -> Float32[np.ndarray, "n 4"]:
         """Return probability, centre x and y, and side of what may be faces, in pixels of the whole image."""
-        found = []
-        for answer, stride in zip(self._graph(grey.astype(np.float32)[None, None]), STRIDES, strict=True):
-            logits, dx, dy, log_side = answer[0]
-            peak = logits >= cv2.dilate(logits, np.ones((3, 3), np.uint8))
-            probs = np.where(peak, self._scale.probability(logits), 0)
-            v, u = np.nonzero(probs >= self._threshold)
-            if len(v) > MOST:
-                best = np.argpartition(-probs[v, u], MOST)[:MOST]
-                v, u = v[best], u[best]
-            x, y = (u + 0.5 + dx[v, u]) * stride - margin, (v + 0.5 + dy[v, u]) * stride - margin
-            side = np.exp(np.clip(log_side[v, u], -2, 4)) * stride
-            found.append(np.stack([probs[v, u], x * factor, y * factor, side * factor], axis=1))
-        return np.concatenate(found).astype(np.float32)
+        logits, dx, dy, log_side = self._graph(grey.astype(np.float32)[None, None])[0]
+        peak = logits >= cv2.dilate(logits, np.ones((3, 3), np.uint8))
+        probs = np.where(peak, self._scale.probability(logits), 0)
+        v, u = np.nonzero(probs >= self._threshold)
+        if len(v) > MOST:
+            best = np.argpartition(-probs[v, u], MOST)[:MOST]
+            v, u = v[best], u[best]
+        x, y = (u + 0.5 + dx[v, u]) * STRIDE - margin, (v + 0.5 + dy[v, u]) * STRIDE - margin
+        side = np.exp(np.clip(log_side[v, u], -2, 4)) * STRIDE
+        return np.stack([probs[v, u], x * factor, y * factor, side * factor], axis=1).astype(np.float32)
 
 
 def levels(grey: UInt8[np.ndarray, "h w"]) -> Iterator[tuple[UInt8[np.ndarray, "y x"], float, int]]:
-    """Yield the searched images: bordered to multiples of 16, the factor back to whole pixels, width of the border.
+    """Yield the searched images: bordered to multiples of 8, the factor back to whole pixels, width of the border.
 
     They end with the one in which a face as large as the image is small enough.
     """
     factor, margin = 1.0, 0
     height, width = grey.shape
-    while factor == 1 or max(height, width) / factor * STEP > 2 * STRIDES[-1] * STEP:
+    while factor == 1 or STEP * max(height, width) / factor > WHOLE_PX:
         size = max(1, round(width / factor)), max(1, round(height / factor))
         small = grey if factor == 1 else cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-        below, beside = (margin + (-(side + 2 * margin) % 16) for side in small.shape)
+        below, beside = (margin + (-(side + 2 * margin) % STRIDE) for side in small.shape)
         bordered = cv2.copyMakeBorder(
             small, margin, below, margin, beside, cv2.BORDER_CONSTANT, value=(float(OUTSIDE),)
         )

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from mien.detectors.bundle import run_by_onnx_runtime
-from mien.detectors.mien import Mien, Scale
+from mien.detectors.mien import STEP, Mien, Scale
 from mien.detectors.shrink import iou
 from mien.errors import BundleError, needs
 from mien.faces.scenes import Scene, draw
-from mien.faces.targets import HEADS
+from mien.faces.targets import LEAST_PX, MOST_PX
 
 with needs("export"):
     import onnx
@@ -52,14 +52,14 @@ FOUND_IOU = 0.4
 
 
 def export(network: Detector) -> bytes:
-    """Return the graph ``grey`` f32 [1, 1, y, x] -> ``fine``, ``coarse``; y and x are multiples of 16."""
+    """Return the graph ``grey`` f32 [1, 1, y, x] -> ``faces``; y and x are multiples of 8."""
     size = {
-        2: 16 * torch.export.Dim("rows", min=1, max=256),
-        3: 16 * torch.export.Dim("columns", min=1, max=256),
+        2: 8 * torch.export.Dim("rows", min=1, max=512),
+        3: 8 * torch.export.Dim("columns", min=1, max=512),
     }
     with quiet():
         program = torch.onnx.export(
-            network.eval().cpu(), (torch.zeros(1, 1, 64, 96),), input_names=["grey"], output_names=["fine", "coarse"],
+            network.eval().cpu(), (torch.zeros(1, 1, 64, 96),), input_names=["grey"], output_names=["faces"],
             dynamic_shapes=(size,), dynamo=True, optimize=True, verbose=False,
         )  # fmt: skip
     assert program is not None
@@ -82,8 +82,8 @@ def check_parity(network: Detector, graph: bytes, scenes: Sequence[Scene]) -> fl
     for scene in scenes:
         grey = _grey(scene)
         with torch.no_grad():
-            expected = [answer.numpy() for answer in network(torch.from_numpy(grey))]
-        worst = max(worst, *(_moved(a, b).max() for a, b in zip(run(grey), expected, strict=True)))
+            expected = network(torch.from_numpy(grey)).numpy()
+        worst = max(worst, _moved(run(grey), expected).max())
     if not worst <= MAX_DIFFERENCE:
         raise BundleError(
             f"ONNX Runtime differs from torch by {worst:.2g} in a probability over {len(scenes)} scenes, more than "
@@ -121,8 +121,7 @@ def quantise(graph: bytes, ranges: Sequence[Scene], choosing: Sequence[Scene]) -
                     content = made.read_bytes()
                     run = run_by_onnx_runtime(content)
                     moved = np.mean([
-                        np.concatenate([_moved(a, b).ravel() for a, b in zip(run(_grey(scene)), answer, strict=True)])
-                        for scene, answer in zip(choosing, expected, strict=True)
+                        _moved(run(_grey(scene)), answer) for scene, answer in zip(choosing, expected, strict=True)
                     ])  # fmt: skip
                     if best is None or moved < best[0]:
                         best = float(moved), content
@@ -170,7 +169,7 @@ def calibrate(graph: bytes, scenes: Sequence[Scene], empty: Sequence[np.ndarray]
     chosen = float(np.clip(np.ceil(100 * (highest[0] if highest else 0) + 0.5) / 100, 0.2, 0.95))
     detector, n, n_found = Mien(raw, scale, chosen), 0, 0
     for scene in scenes:
-        boxes = [box for box in _boxes(scene.faces_xys) if HEADS[0][1] <= box[2] - box[0] <= HEADS[1][2]]
+        boxes = [box for box in _boxes(scene.faces_xys) if LEAST_PX <= box[2] - box[0] <= STEP * MOST_PX]
         faces = detector.detect(cv2.cvtColor(scene.image_u8, cv2.COLOR_GRAY2RGB))
         n += len(boxes)
         n_found += sum(any(iou(face.box_xyxy_px, box) >= FOUND_IOU for face in faces) for box in boxes)

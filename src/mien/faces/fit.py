@@ -17,11 +17,12 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mien import files
+from mien.detectors.mien import STRIDE
 from mien.errors import TrainingError
 from mien.faces.material import Material, check_material, read_backgrounds, read_material
 from mien.faces.network import Detector, loss
 from mien.faces.scenes import Spot, draw
-from mien.faces.targets import HEADS, targets
+from mien.faces.targets import targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,17 +67,17 @@ def _begin(sources: Sources) -> None:
     _material.append(read_material(sources.heads, sources.faces, sources.backgrounds))
 
 
-def _batch(seed: int, step: int, size: int, hard: list[Spot]) -> tuple[np.ndarray, ...]:
+def _batch(seed: int, step: int, size: int, hard: list[Spot]) -> tuple[np.ndarray, np.ndarray]:
     """Draw the scenes of one step and what the network should answer."""
     rng = np.random.default_rng((seed, step))
     scenes = [draw(_material[0], rng, hard) for _ in range(size)]
     images = np.stack([scene.image_u8 for scene in scenes])[:, None]
-    return images, *(np.stack([targets(scene, *head) for scene in scenes]) for head in HEADS)
+    return images, np.stack([targets(scene) for scene in scenes])
 
 
 def _batches(
     pool: ProcessPoolExecutor, plan: Plan, first: int, last: int, hard: list[Spot]
-) -> Iterator[tuple[np.ndarray, ...]]:
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the batches of the steps first..last-1, drawn ahead by the worker.
 
     Drawing costs as much as a step, so every batch is used twice: some steps later as its mirror image in other
@@ -84,7 +85,7 @@ def _batches(
     """
     waiting = deque(pool.submit(_batch, plan.seed, step, plan.batch, hard) for step in range(first, last, 2))
     rng = np.random.default_rng((plan.seed, first, 2))
-    again: deque[tuple[np.ndarray, ...]] = deque()
+    again: deque[tuple[np.ndarray, np.ndarray]] = deque()
     for _ in range(last - first):
         if waiting and len(again) <= AHEAD:
             again.append(waiting.popleft().result())
@@ -93,15 +94,14 @@ def _batches(
             yield mirrored(again.popleft(), rng)
 
 
-def mirrored(batch: tuple[np.ndarray, ...], rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+def mirrored(batch: tuple[np.ndarray, np.ndarray], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Return a batch and its answers as in a mirror, darker or brighter."""
-    images, *wanted = (array[..., ::-1].copy() for array in batch)
-    for target in wanted:
-        target[:, 2] *= -1
+    images, wanted = (array[..., ::-1].copy() for array in batch)
+    wanted[:, 2] *= -1
     gain, offset = rng.uniform(0.7, 1.2, (2, len(images), 1, 1, 1)) * np.array([1, 20]).reshape(2, 1, 1, 1, 1)
     changed = (images - 128.0) * gain + 128 + (offset - 19)
     outside = images == 128
-    return np.where(outside, 128, np.clip(changed, 0, 255)).astype(np.uint8), *wanted
+    return np.where(outside, 128, np.clip(changed, 0, 255)).astype(np.uint8), wanted
 
 
 def learning_rate(plan: Plan, step: int) -> float:
@@ -204,16 +204,15 @@ def fit(sources: Sources, out: Path, plan: Plan, *, resume: bool, tell: Callable
     return state.averaged
 
 
-def _train(state: _State, plan: Plan, batches: Iterator[tuple[np.ndarray, ...]]) -> float:
+def _train(state: _State, plan: Plan, batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> float:
     """Take a step for each batch; return the mean loss."""
     state.network.train()
     losses = []
     for step, batch in enumerate(batches, state.done):
         for group in state.optimiser.param_groups:
             group["lr"] = learning_rate(plan, step)
-        image, *wanted = (torch.from_numpy(array) for array in batch)
-        answers = state.network(image.float().contiguous(memory_format=torch.channels_last))
-        value = loss(answers, tuple(wanted))
+        image, wanted = (torch.from_numpy(array) for array in batch)
+        value = loss(state.network(image.float().contiguous(memory_format=torch.channels_last)), wanted)
         state.optimiser.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(state.network.parameters(), 5.0)
@@ -234,10 +233,9 @@ def mine(
         image, scale = backgrounds[number], float(np.exp(rng.uniform(math.log(0.5), math.log(2.2))))
         size = [max(32, round(side * scale) // 16 * 16) for side in reversed(image.shape)]
         small = torch.from_numpy(cv2.resize(image, size, interpolation=cv2.INTER_AREA))[None, None].float()
-        for answer, (stride, *_) in zip(network(small), HEADS, strict=True):
-            heat = torch.sigmoid(answer[0, 0])
-            peak = (heat == torch.nn.functional.max_pool2d(heat[None, None], 3, 1, 1)[0, 0]) & (heat > 0.1)
-            for y, x in peak.nonzero()[:4].tolist():
-                fx, fy = size[0] / image.shape[1], size[1] / image.shape[0]
-                found.append(Spot(number, (x + 0.5) * stride / fx, (y + 0.5) * stride / fy, scale))
+        heat = torch.sigmoid(network(small)[0, 0])
+        peak = (heat == torch.nn.functional.max_pool2d(heat[None, None], 3, 1, 1)[0, 0]) & (heat > 0.1)
+        for y, x in peak.nonzero()[:8].tolist():
+            fx, fy = size[0] / image.shape[1], size[1] / image.shape[0]
+            found.append(Spot(number, (x + 0.5) * STRIDE / fx, (y + 0.5) * STRIDE / fy, scale))
     return found

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from mien.faces.material import Material
 
-SIDE_PX = 128
+SIDE_PX = 96
 """Side of a scene."""
 GREY = 128
 """What lies outside a photo, in training and in use."""
@@ -52,14 +52,17 @@ class Piece(NamedTuple):
 def draw(material: Material, rng: np.random.Generator, hard: list[Spot]) -> Scene:
     """Draw one scene. All randomness is `rng`'s; `hard` holds places that the network took for faces."""
     canvas = _background(material, rng, hard)
-    portrait = rng.random() < 0.15
-    clear = portrait or rng.random() > 0.25
-    placed = _placed(rng, portrait) if clear else np.empty((0, 3), np.float32)
-    for _ in range(rng.integers(0, 3 if len(placed) else 5)):
-        if not portrait:
-            _decoy(canvas, material, rng, placed)
-    for x, y, side in placed[np.argsort(placed[:, 2])].tolist():
-        _face(canvas, material, rng, (x, y, side))
+    kind = rng.random()
+    portrait = kind < 0.12
+    if kind > 0.85:
+        placed = _collage(canvas, material, rng)
+    else:
+        placed = _placed(rng, portrait) if portrait or rng.random() > 0.25 else np.empty((0, 3), np.float32)
+        for _ in range(rng.integers(0, 3 if len(placed) else 5)):
+            if not portrait:
+                _decoy(canvas, material, rng, placed)
+        for x, y, side in placed[np.argsort(placed[:, 2])].tolist():
+            _face(canvas, material, rng, (x, y, side))
     left, top, right, bottom = 0, 0, SIDE_PX, SIDE_PX
     if portrait or rng.random() < 0.25:
         left, top, right, bottom = _visible(rng, placed[0] if portrait else None)
@@ -78,7 +81,7 @@ def _background(material: Material, rng: np.random.Generator, hard: list[Spot]) 
         x, y = spot.x + dx, spot.y + dy
     else:
         image = material.backgrounds_u8[rng.integers(len(material.backgrounds_u8))]
-        scale = float(np.exp(rng.uniform(np.log(0.5), np.log(2.5))))
+        scale = float(np.exp(rng.uniform(np.log(0.35), np.log(2.5))))
         x, y = rng.uniform(0, image.shape[1]), rng.uniform(0, image.shape[0])
     angle = rng.normal(0, 6)
     matrix = np.asarray(cv2.getRotationMatrix2D((float(x), float(y)), angle, scale), np.float64)
@@ -94,17 +97,17 @@ def _background(material: Material, rng: np.random.Generator, hard: list[Spot]) 
 def _placed(rng: np.random.Generator, portrait: bool) -> Float32[np.ndarray, "n 3"]:
     """Choose centres and sides of faces that overlap little."""
     if portrait:
-        side = rng.uniform(20, 84)
+        side = rng.uniform(15, 60)
         return np.array(
             [[SIDE_PX / 2 + rng.uniform(-9, 9), SIDE_PX / 2 + rng.uniform(-9, 9), side]], np.float32
         )
     wanted = rng.choice([1, 2, 3, 5, 8], p=[0.4, 0.25, 0.15, 0.12, 0.08])
-    common = float(np.exp(rng.uniform(np.log(14), np.log(88))))
+    common = float(np.exp(rng.uniform(np.log(15), np.log(50))))
     rows: list[tuple[float, float, float]] = []
     for _ in range(wanted):
         side = common * float(np.exp(rng.normal(0, 0.15)))
         if rng.random() < 0.35:
-            side = float(np.exp(rng.uniform(np.log(13), np.log(130))))
+            side = float(np.exp(rng.uniform(np.log(13), np.log(100))))
         for _ in range(6):
             x, y = rng.uniform(-0.1 * side, SIDE_PX + 0.1 * side, 2)
             if all(max(abs(x - a), abs(y - b)) > 0.42 * (side + c) for a, b, c in rows):
@@ -116,7 +119,7 @@ def _placed(rng: np.random.Generator, portrait: bool) -> Float32[np.ndarray, "n 
 def _visible(rng: np.random.Generator, face: np.ndarray | None) -> tuple[int, int, int, int]:
     """Choose the part of the scene that the photo shows: all around a portrait, else cut at some sides."""
     if face is None:
-        cuts = [int(rng.integers(4, 50)) if rng.random() < 0.4 else 0 for _ in range(4)]
+        cuts = [int(rng.integers(4, 40)) if rng.random() < 0.4 else 0 for _ in range(4)]
         return cuts[0], cuts[1], SIDE_PX - cuts[2], SIDE_PX - cuts[3]
     x, y, side = face
     reach = side * rng.uniform(0.42, 0.85, 4)
@@ -139,18 +142,51 @@ def _face(
 ) -> None:
     """Paste one face: a whole head, a head with another's expression, or a face with a drawn body or none."""
     kind = rng.random()
-    if kind < 0.45:
+    if kind < 0.35:
         piece = _head(material, rng, where[2])
+    elif kind < 0.6:
+        piece = _beyond(_crop(material, rng).astype(np.float32), rng)
     else:
-        if kind < 0.75:
+        if kind < 0.85:
             _body(canvas, material, rng, where)
-        piece = Piece(_crop(material, rng).astype(np.float32), _mask(rng, square=kind > 0.9))
+        piece = Piece(_crop(material, rng).astype(np.float32), _mask(rng, square=kind > 0.93))
     piece = piece._replace(grey=_lit(piece.grey, rng))
     if rng.random() < 0.25:
         _accessory(piece.grey, rng, piece.frame)
     _paste(canvas, piece, where, rng)
     if rng.random() < 0.12:
         _occlude(canvas, material, rng, where)
+
+
+def _beyond(grey: Float32[np.ndarray, "_ _"], rng: np.random.Generator) -> Piece:
+    """Go on beyond the edges of a crop as in a mirror, and fade out there, so that no edge is near the face."""
+    rim = FACE_PX // 2
+    wide = cv2.copyMakeBorder(grey, rim, rim, rim, rim, cv2.BORDER_REFLECT)
+    v, u = (np.mgrid[: 2 * FACE_PX, : 2 * FACE_PX] + 0.5) / FACE_PX - 1
+    power = rng.uniform(2, 5)
+    far = (np.abs(u) ** power + np.abs(v) ** power) ** (1 / power)
+    start = rng.uniform(0.42, 0.6)
+    alpha = np.clip(1 - (far - start) / rng.uniform(0.1, 0.38), 0, 1)
+    return Piece(wide, alpha.astype(np.float32), (float(FACE_PX), float(FACE_PX), float(FACE_PX)))
+
+
+def _collage(
+    canvas: Float32[np.ndarray, "_ _"], material: Material, rng: np.random.Generator
+) -> Float32[np.ndarray, "n 3"]:
+    """Set crops side by side, some of which are no faces; return the faces."""
+    side = float(np.exp(rng.uniform(np.log(16), np.log(46))))
+    apart, share, rows = side * rng.uniform(0.95, 1.3), rng.uniform(0.2, 0.9), []
+    full = np.ones((FACE_PX, FACE_PX), np.float32)
+    first = rng.uniform(-0.3, 0.5, 2) * side
+    for y in np.arange(first[0], SIDE_PX + side / 2, apart):
+        for x in np.arange(first[1], SIDE_PX + side / 2, apart):
+            is_face = rng.random() < share
+            grey = _crop(material, rng).astype(np.float32) if is_face else _no_face(material, rng)
+            where = (float(x), float(y), side * rng.uniform(0.9, 1.1))
+            _paste(canvas, Piece(_lit(grey, rng), full), where, rng)
+            if is_face:
+                rows.append(where)
+    return np.array(rows, np.float32).reshape(-1, 3)
 
 
 def _crop(material: Material, rng: np.random.Generator) -> UInt8[np.ndarray, "48 48"]:
@@ -199,11 +235,13 @@ def _mask(rng: np.random.Generator, *, square: bool) -> Float32[np.ndarray, "48 
 
 
 def _lit(grey: Float32[np.ndarray, "_ _"], rng: np.random.Generator) -> Float32[np.ndarray, "_ _"]:
-    """Change the light on one face: brightness curve, contrast, and a gradient from one side."""
-    if rng.random() < 0.75:
-        grey = 255 * (np.clip(grey, 0, 255) / 255) ** np.float32(np.exp(rng.normal(0, 0.35)))
-        grey = (grey - 128) * np.float32(rng.uniform(0.6, 1.2)) + 128 + np.float32(rng.normal(0, 22))
-    if rng.random() < 0.5:
+    """Change the light on one face: brightness curve, contrast, a gradient from one side, light from behind."""
+    if rng.random() < 0.6:
+        grey = 255 * (np.clip(grey, 0, 255) / 255) ** np.float32(np.exp(rng.normal(0, 0.3)))
+        grey = (grey - 128) * np.float32(rng.uniform(0.7, 1.15)) + 128 + np.float32(rng.normal(0, 18))
+    if rng.random() < 0.15:
+        grey = 255 * (np.clip(grey, 0, 255) / 255) ** np.float32(rng.uniform(1.4, 2.6))
+    if rng.random() < 0.4:
         height, width = grey.shape
         x = np.linspace(-1, 1, width, dtype=np.float32)[None] * np.float32(rng.normal(0, 28))
         y = np.linspace(-1, 1, height, dtype=np.float32)[:, None] * np.float32(rng.normal(0, 18))
@@ -267,7 +305,7 @@ def _decoy(
     faces: Float32[np.ndarray, "_ _"],
 ) -> None:
     """Paste what is no face by the same masks, so that the paste itself tells nothing."""
-    side = float(np.exp(rng.uniform(np.log(14), np.log(90))))
+    side = float(np.exp(rng.uniform(np.log(14), np.log(60))))
     x, y = rng.uniform(0, SIDE_PX, 2)
     if any(max(abs(x - a), abs(y - b)) < 0.6 * (side + c) for a, b, c in faces):
         return
@@ -317,7 +355,7 @@ def _paste(canvas: Float32[np.ndarray, "_ _"], piece: Piece, where: Place, rng: 
     """Turn and bend an image so that its frame comes to `where`, and blend it into the canvas."""
     x, y, side = where
     fx, fy, frame_side = piece.frame
-    scale, turn = side / frame_side, np.deg2rad(rng.normal(0, 11))
+    scale, turn = side / frame_side, np.deg2rad(rng.normal(0, 16))
     wide, shear = np.exp(rng.normal(0, 0.05)), rng.normal(0, 0.06)
     matrix = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     matrix = matrix @ np.array([[wide, shear], [0, 1 / wide]])
@@ -356,9 +394,9 @@ def _occlude(
 
 def _photographed(canvas: Float32[np.ndarray, "_ _"], rng: np.random.Generator) -> UInt8[np.ndarray, "s s"]:
     """Change the whole scene as cameras and files do: light, blur, noise, JPEG."""
-    if rng.random() < 0.6:
+    if rng.random() < 0.5:
         canvas = 255 * (np.clip(canvas, 0, 255) / 255) ** np.float32(np.exp(rng.normal(0, 0.3)))
-        canvas = (canvas - 128) * np.float32(rng.uniform(0.55, 1.25)) + 128 + np.float32(rng.normal(0, 15))
+        canvas = (canvas - 128) * np.float32(rng.uniform(0.6, 1.25)) + 128 + np.float32(rng.normal(0, 15))
     kind = rng.random()
     if kind < 0.25:
         canvas = cv2.GaussianBlur(canvas, (0, 0), float(rng.uniform(0.4, 1.3)))

@@ -12,7 +12,7 @@ export async function findMien(ort, session, facts, rgba) {
     const { width, height, data } = level.image;
     const input = new ort.Tensor("float32", Float32Array.from(data), [1, 1, height, width]);
     const outputs = await session.run({ grey: input });
-    ["fine", "coarse"].forEach((name, at) => found.push(...candidates(outputs[name], facts.strides[at], level, facts)));
+    found.push(...candidates(outputs.faces, level, facts));
   }
   return suppressed(found, facts).map(({ x, y, side, score }) => {
     const box = [x - side / 2, y - side / 2, x + side / 2, y + side / 2].map((value) => value * factor);
@@ -34,11 +34,11 @@ function toGrey({ width, height, channels, data }) {
   return { width, height, channels: 1, data: grey };
 }
 
-// The searched images, each `step` times smaller, in a border that makes their sides multiples of the coarse stride.
+// The searched images, each `step` times smaller, in a border that makes their sides multiples of the stride.
 function* levels(grey, facts) {
-  const coarse = facts.strides[1], longest = Math.max(grey.width, grey.height);
-  for (let factor = 1, margin = 0; factor === 1 || longest / factor > 2 * coarse; factor *= facts.step, margin = facts.margin_px) {
-    yield { image: bordered(shrunk(grey, factor), margin, coarse, facts.outside), factor, margin };
+  const longest = Math.max(grey.width, grey.height);
+  for (let factor = 1, margin = 0; factor === 1 || facts.step * longest / factor > facts.whole_px; factor *= facts.step, margin = facts.margin_px) {
+    yield { image: bordered(shrunk(grey, factor), margin, facts.stride, facts.outside), factor, margin };
   }
 }
 
@@ -50,14 +50,14 @@ function bordered({ width, height, data }, margin, multiple, level) {
 }
 
 // What may be faces in one map: cells whose logit is the highest of their neighbourhood, and probable enough.
-function candidates({ dims, data }, stride, { factor, margin }, facts) {
+function candidates({ dims, data }, { factor, margin }, facts) {
   const [, , high, wide] = dims, plane = high * wide, found = [];
   for (let v = 0; v < high; v++) {
     for (let u = 0; u < wide; u++) {
       const at = v * wide + u, score = 1 / (1 + Math.exp(-(facts.gain * data[at] + facts.bias)));
       if (!(score >= facts.score_threshold) || !isPeak(data, u, v, wide, high)) continue;
-      const place = (cell, shift) => ((cell + 0.5 + shift) * stride - margin) * factor;
-      const side = Math.exp(Math.min(4, Math.max(-2, data[3 * plane + at]))) * stride * factor;
+      const place = (cell, shift) => ((cell + 0.5 + shift) * facts.stride - margin) * factor;
+      const side = Math.exp(Math.min(4, Math.max(-2, data[3 * plane + at]))) * facts.stride * factor;
       found.push({ x: place(u, data[plane + at]), y: place(v, data[2 * plane + at]), side, score });
     }
   }
