@@ -219,6 +219,15 @@ def test_public_functions_have_an_example_that_fits(monkeypatch, tmp_path):
             assert eval(found[1], {"mien": mien}) is not None
 
 
+def test_a_path_may_be_a_string_wherever_a_person_gives_one():
+    for name in mien.__all__:
+        made = getattr(mien, name)
+        calls = [made] if inspect.isfunction(made) else [made.__init__]
+        for parameter in (one for call in calls for one in inspect.signature(call).parameters.values()):
+            if "Path" in str(parameter.annotation):
+                assert "str | Path" in str(parameter.annotation), f"mien.{name}: {parameter}"
+
+
 def test_public_names():
     assert mien.__all__ == sorted(mien.__all__)
     for name in mien.__all__:

@@ -127,7 +127,10 @@ def test_the_shipped_detector_is_small_and_another_folder_may_take_its_place(tmp
 def test_the_shipped_detector_finds_faces_where_yunet_does(shared, yunet_weights):
     """It misses the one with sunglasses."""
     image = images.read(shared / "photos" / "multi_face.jpg")
-    ours, others = open_detector("mien").detect(image), open_detector("yunet", yunet_weights).detect(image)
+    ours, others = (
+        open_detector("mien").detect(image),
+        open_detector("yunet", str(yunet_weights)).detect(image),
+    )
     assert len(ours) >= 4
     for one in ours:
         assert max(iou(one.frame_xyxy_px, other.frame_xyxy_px) for other in others) > 0.6

@@ -76,7 +76,7 @@ WHOLE_IMAGE_PX = 64
 """`auto` takes images no larger than this, on both sides, for a face already cropped."""
 
 
-def open_detector(name: str = "auto", weights: Path | None = None) -> FaceDetector:
+def open_detector(name: str = "auto", weights: str | Path | None = None) -> FaceDetector:
     """Return the detector of that name, with the given weights file or the one that `mien fetch` stored.
 
     ``mien.open_detector("haar").detect(mien.read_image("photo.jpg"))``
@@ -89,16 +89,17 @@ def open_detector(name: str = "auto", weights: Path | None = None) -> FaceDetect
         raise ConfigError(
             f"unknown detector {name!r}: expected {', '.join(DETECTORS)}{did_you_mean(name, DETECTORS)}"
         )
+    file = Path(weights) if weights else None
     if name == "auto":
-        return Auto(best_at_hand(weights), weights)
+        return Auto(best_at_hand(file), file)
     entry = CATALOG[name]
-    if weights and not (entry.weights or entry.trained):
+    if file and not (entry.weights or entry.trained):
         raise ConfigError(
             f"detector {name} takes no weights: leave out detector_weights, or use detector yunet"
         )
-    content: list[Any] = [verified(entry.weights, weights or entry.weights.cached())] if entry.weights else []
+    content: list[Any] = [verified(entry.weights, file or entry.weights.cached())] if entry.weights else []
     if entry.trained:
-        content = [weights or built_in_folder()]
+        content = [file or built_in_folder()]
     module, kind = entry.home.split(":")
     if entry.extra is None:
         detector: FaceDetector = getattr(import_module(module), kind)(*content)

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,7 +40,6 @@ from mien.vision.sampling import ALL, CAMERA, has_extra, is_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from typing import NoReturn, TypeGuard
 
     from jaxtyping import UInt8
@@ -142,7 +142,7 @@ class Frames:
             one.stop()
 
 
-def frames(source: object, *, skip: Path | None = None, clip: Clip = ALL) -> Frames:
+def frames(source: object, *, skip: str | Path | None = None, clip: Clip = ALL) -> Frames:
     """Return the frames of whatever `source` is.
 
     ``[frame.source for frame in mien.frames("photos/")]``
@@ -166,7 +166,7 @@ def frames(source: object, *, skip: Path | None = None, clip: Clip = ALL) -> Fra
     """
     if isinstance(source, Frames):
         return source
-    search = _Search(skip, clip)
+    search = _Search(Path(skip) if skip else None, clip)
     found = search.entries(source)
     if _is_many(source) and not isinstance(source, Sized):
         return Frames(found, None, search.skipped)
