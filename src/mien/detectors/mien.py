@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 STRIDE = 8
 """Pixels from one cell to the next in the map of an answer."""
 STEP = 2
-"""Each searched image is this many times smaller than the one before; one answer covers face frames of 18 to 42 px."""
+"""Each searched image is this many times smaller than the one before; one answer covers faces of 18 to 42 px."""
 WHOLE_PX = 38
 """In the last of the searched images, the longest side is at most this, so that a face may fill the photo."""
 OUTSIDE = 128
