@@ -239,7 +239,7 @@ def write_results(name: str, run: Run, options: argparse.Namespace) -> None:
     print(target / f"{name}.json", flush=True)
 
 
-def other_world(folder: Path, source: Path | None) -> dict[str, float] | None:
+def other_world(folder: Path, source: Path | None, backend: str = "onnx") -> dict[str, float] | None:
     """Return accuracy and balanced accuracy, with flip averaging, on photographs that nothing was learnt from."""
     if source is None:
         return None
@@ -249,7 +249,7 @@ def other_world(folder: Path, source: Path | None) -> dict[str, float] | None:
     from mien.classifiers import probabilities
     from mien.classifiers.combine import with_tta
 
-    classifier = load_classifier(str(folder))
+    classifier = load_classifier(str(folder), backend=backend)
     data = read_dataset(str(source), classifier.preprocess)
     named = [classifier.id.labels.index(label) for label in data.labels]
     answers = probabilities(with_tta(classifier, "flip").logits(data.images))[:, named].argmax(axis=1)

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -84,6 +89,25 @@ def test_a_resumed_run_ends_as_one_that_never_stopped(tmp_path, archives):  # no
     (tmp_path / "b" / "checkpoint.pt").write_bytes(b"damaged")
     with pytest.raises(TrainingError, match="cannot read the checkpoint"):
         fit(sources, tmp_path / "b", PLAN, resume=True, tell=told.append)
+
+
+def test_the_worker_ends_with_a_killed_run():
+    code = (
+        "import os, signal\nfrom mien.faces import fit\n"
+        "if __name__ == '__main__':\n"
+        "    print(fit.pool_of(fit.end_with_parent).submit(os.getpid).result(), flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as run:
+        worker = int(run.stdout.readline())
+    for _ in range(100):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the worker goes on without its run")
 
 
 def test_a_trained_network_becomes_a_folder_that_finds_the_same(tmp_path, archives, monkeypatch):  # noqa: F811

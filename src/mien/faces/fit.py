@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
+import os
+import threading
 import time
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 import cv2
@@ -57,12 +59,31 @@ class Sources:
     backgrounds: Path
 
 
+def pool_of(begin: Callable[..., None], *given: object) -> ProcessPoolExecutor:
+    """Return a pool of one new process."""
+    spawn = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(1, spawn, initializer=begin, initargs=given)
+
+
 AHEAD = 8
 """Batches between a batch and its mirror image."""
 _material: list[Material] = []
 
 
+def end_with_parent() -> None:
+    """End this process when the one that started it is gone, even if that was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def _begin(sources: Sources) -> None:
+    end_with_parent()
     cv2.setNumThreads(1)
     _material.append(read_material(sources.heads, sources.faces, sources.backgrounds))
 
@@ -188,7 +209,7 @@ def fit(sources: Sources, out: Path, plan: Plan, *, resume: bool, tell: Callable
         if not resume:
             raise TrainingError(f"{out} holds a run: give --resume to continue it, or choose another --out")
         state.load(path, plan)
-    with ProcessPoolExecutor(1, get_context("spawn"), initializer=_begin, initargs=(sources,)) as pool:
+    with pool_of(_begin, sources) as pool:
         while state.done < plan.steps:
             started, last = time.monotonic(), min(state.done + plan.chunk_steps, plan.steps)
             mean = _train(state, plan, _batches(pool, plan, state.done, last, state.hard))
