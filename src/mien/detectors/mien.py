@@ -16,7 +16,7 @@ from mien.results import Face
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from jaxtyping import Float32, UInt8
+    from jaxtyping import Float32, Int, UInt8
 
     from mien.results import Box
 
@@ -24,16 +24,21 @@ if TYPE_CHECKING:
 
 STRIDE = 8
 """Pixels from one cell to the next in the map of an answer."""
-STEP = 2
-"""Each searched image is this many times smaller than the one before; one answer covers faces of 18 to 42 px."""
+STEP = 2**0.5
+"""Each searched image is this many times smaller than the one before. One answer covers faces of 18 to 42 px, so a
+face is looked at in two or three of them."""
 WHOLE_PX = 38
 """In the last of the searched images, the longest side is at most this, so that a face may fill the photo."""
 OUTSIDE = 128
 """Grey level around the image, as in training."""
 MARGIN_PX = 16
 """Width of that border around all but the largest of the searched images."""
+LEAST_LOGIT = -3.0
+"""What the network answers for a candidate at least."""
 MOST = 400
 """Candidates of one map that are compared with each other, so that the time for a busy image is bounded."""
+SUPPORT_IOU, NO_SUPPORT_LOGIT = 0.4, -4.0
+"""A candidate of another searched image supports one that it overlaps by more than this; what counts if none does."""
 SAME_IOU, INSIDE = 0.35, 0.6
 """Two boxes are one face if their intersection is more than this fraction of their union, or of the smaller one."""
 
@@ -56,7 +61,7 @@ class Mien:
     """A fully convolutional network run by ONNX Runtime on one thread; one object may serve several threads."""
 
     name = "mien"
-    longest_side_px = 640
+    longest_side_px = 512
 
     def __init__(self, graph: Graph, scale: Scale = RAW, threshold: float = 0.5) -> None:
         self._graph, self._scale, self._threshold = graph, scale, threshold
@@ -67,26 +72,30 @@ class Mien:
 
     def _find(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:
         grey = cv2.cvtColor(image_rgb_u8, cv2.COLOR_RGB2GRAY)
-        rows = np.concatenate(
-            [self._candidates(small, factor, margin) for small, factor, margin in levels(grey)]
-        )
-        rows = rows[suppress(rows)]
-        return [Face(_box(row), float(row[0]), self.name, _box(row)) for row in rows]
+        searched = [self._candidates(small, factor, margin) for small, factor, margin in levels(grey)]
+        rows = np.concatenate(searched)
+        level = np.repeat(np.arange(len(searched)), [len(found) for found in searched])
+        kept = suppress(rows)
+        probs = self._scale.probability(supported(rows, level, kept))
+        return [
+            Face(_box(rows[row]), prob, self.name, _box(rows[row]))
+            for row, prob in zip(kept, probs.tolist(), strict=True)
+            if prob >= self._threshold
+        ]
 
     def _candidates(
         self, grey: UInt8[np.ndarray, "y x"], factor: float, margin: int
     ) -> Float32[np.ndarray, "n 4"]:
-        """Return probability, centre x and y, and side of what may be faces, in pixels of the whole image."""
+        """Return logit, centre x and y, and side of what may be faces, in pixels of the whole image."""
         logits, dx, dy, log_side = self._graph(grey.astype(np.float32)[None, None])[0]
         peak = logits >= cv2.dilate(logits, np.ones((3, 3), np.uint8))
-        probs = np.where(peak, self._scale.probability(logits), 0)
-        v, u = np.nonzero(probs >= self._threshold)
+        v, u = np.nonzero(peak & (logits >= LEAST_LOGIT))
         if len(v) > MOST:
-            best = np.argpartition(-probs[v, u], MOST)[:MOST]
+            best = np.argpartition(-logits[v, u], MOST)[:MOST]
             v, u = v[best], u[best]
         x, y = (u + 0.5 + dx[v, u]) * STRIDE - margin, (v + 0.5 + dy[v, u]) * STRIDE - margin
         side = np.exp(np.clip(log_side[v, u], -2, 4)) * STRIDE
-        return np.stack([probs[v, u], x * factor, y * factor, side * factor], axis=1).astype(np.float32)
+        return np.stack([logits[v, u], x * factor, y * factor, side * factor], axis=1).astype(np.float32)
 
 
 def levels(grey: UInt8[np.ndarray, "h w"]) -> Iterator[tuple[UInt8[np.ndarray, "y x"], float, int]]:
@@ -110,14 +119,8 @@ def levels(grey: UInt8[np.ndarray, "h w"]) -> Iterator[tuple[UInt8[np.ndarray, "
 def suppress(rows: Float32[np.ndarray, "n 4"]) -> list[int]:
     """Return the rows that are left if, of two that are one face, the less probable one goes; best first."""
     order = np.argsort(-rows[:, 0], kind="stable")
-    _, x, y, side = rows[order].T
-    near = [
-        np.minimum.outer(c + side / 2, c + side / 2) - np.maximum.outer(c - side / 2, c - side / 2)
-        for c in (x, y)
-    ]
-    common = np.clip(near[0], 0, None) * np.clip(near[1], 0, None)
-    area = side**2
-    union = area[:, None] + area - common
+    common, union = _shared(rows[order], rows[order])
+    area = rows[order, 3] ** 2
     same = (common > SAME_IOU * union) | (common > INSIDE * np.minimum.outer(area, area))
     alive, kept = np.ones(len(rows), bool), []
     for place in range(len(rows)):
@@ -125,6 +128,32 @@ def suppress(rows: Float32[np.ndarray, "n 4"]) -> list[int]:
             kept.append(int(order[place]))
             alive &= ~same[place]
     return kept
+
+
+def supported(
+    rows: Float32[np.ndarray, "n 4"], level: Int[np.ndarray, " n"], kept: list[int]
+) -> Float32[np.ndarray, " m"]:
+    """Return a logit for each kept row: two parts its own, one part the best of the same place in another image.
+
+    A face is seen in several of the searched images, what only looks like one often in a single one.
+    """
+    common, union = _shared(rows[kept], rows)
+    others = (common > SUPPORT_IOU * union) & (level[kept][:, None] != level)
+    support = np.where(others, rows[:, 0], NO_SUPPORT_LOGIT).max(axis=1, initial=NO_SUPPORT_LOGIT)
+    return ((2 * rows[kept, 0] + support) / 3).astype(np.float32)
+
+
+def _shared(
+    some: Float32[np.ndarray, "m 4"], others: Float32[np.ndarray, "n 4"]
+) -> tuple[Float32[np.ndarray, "m n"], Float32[np.ndarray, "m n"]]:
+    """Return the areas of intersection and union of each square with each."""
+    near = [
+        np.minimum.outer(some[:, axis] + some[:, 3] / 2, others[:, axis] + others[:, 3] / 2)
+        - np.maximum.outer(some[:, axis] - some[:, 3] / 2, others[:, axis] - others[:, 3] / 2)
+        for axis in (1, 2)
+    ]
+    common = np.clip(near[0], 0, None) * np.clip(near[1], 0, None)
+    return common, np.add.outer(some[:, 3] ** 2, others[:, 3] ** 2) - common
 
 
 def _box(row: Float32[np.ndarray, "4"]) -> Box:

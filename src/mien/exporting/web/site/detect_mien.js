@@ -8,16 +8,17 @@ export async function findMien(ort, session, facts, rgba) {
   const factor = Math.max(1, Math.max(rgba.width, rgba.height) / facts.side_px);
   const grey = toGrey(shrunk({ width: rgba.width, height: rgba.height, channels: 4, data: rgba.data }, factor));
   const found = [];
+  let number = 0;
   for (const level of levels(grey, facts)) {
     const { width, height, data } = level.image;
     const input = new ort.Tensor("float32", Float32Array.from(data), [1, 1, height, width]);
     const outputs = await session.run({ grey: input });
-    found.push(...candidates(outputs.faces, level, facts));
+    found.push(...candidates(outputs.faces, level, number++, facts));
   }
-  return suppressed(found, facts).map(({ x, y, side, score }) => {
+  return suppressed(found, facts).map(({ x, y, side, ...face }) => {
     const box = [x - side / 2, y - side / 2, x + side / 2, y + side / 2].map((value) => value * factor);
-    return { box, frame: box, score };
-  });
+    return { box, frame: box, score: probability({ x, y, side, ...face }, found, facts) };
+  }).filter(({ score }) => score >= facts.score_threshold);
 }
 
 function shrunk(image, factor) {
@@ -49,19 +50,19 @@ function bordered({ width, height, data }, margin, multiple, level) {
   return { width: wide, height: high, data: made };
 }
 
-// What may be faces in one map: cells whose logit is the highest of their neighbourhood, and probable enough.
-function candidates({ dims, data }, { factor, margin }, facts) {
+// What may be faces in one map: cells whose logit is the highest of their neighbourhood, and high enough.
+function candidates({ dims, data }, { factor, margin }, level, facts) {
   const [, , high, wide] = dims, plane = high * wide, found = [];
   for (let v = 0; v < high; v++) {
     for (let u = 0; u < wide; u++) {
-      const at = v * wide + u, score = 1 / (1 + Math.exp(-(facts.gain * data[at] + facts.bias)));
-      if (!(score >= facts.score_threshold) || !isPeak(data, u, v, wide, high)) continue;
+      const at = v * wide + u, logit = data[at];
+      if (!(logit >= facts.least_logit) || !isPeak(data, u, v, wide, high)) continue;
       const place = (cell, shift) => ((cell + 0.5 + shift) * facts.stride - margin) * factor;
       const side = Math.exp(Math.min(4, Math.max(-2, data[3 * plane + at]))) * facts.stride * factor;
-      found.push({ x: place(u, data[plane + at]), y: place(v, data[2 * plane + at]), side, score });
+      found.push({ x: place(u, data[plane + at]), y: place(v, data[2 * plane + at]), side, logit, level });
     }
   }
-  return found.sort((a, b) => b.score - a.score).slice(0, facts.most);
+  return found.sort((a, b) => b.logit - a.logit).slice(0, facts.most);
 }
 
 function isPeak(logits, u, v, wide, high) {
@@ -75,14 +76,29 @@ function isPeak(logits, u, v, wide, high) {
 
 function suppressed(found, facts) {
   const kept = [];
-  for (const face of found.sort((a, b) => b.score - a.score)) {
+  for (const face of [...found].sort((a, b) => b.logit - a.logit)) {
     if (!kept.some((other) => isSame(face, other, facts))) kept.push(face);
   }
   return kept;
 }
 
+// Two parts the logit of a face, one part the best logit of the same place in another of the searched images.
+function probability(face, found, facts) {
+  let support = facts.no_support_logit;
+  for (const other of found) {
+    const { common, union } = shared(face, other);
+    if (other.level !== face.level && common > facts.support_iou * union) support = Math.max(support, other.logit);
+  }
+  return 1 / (1 + Math.exp(-(facts.gain * (2 * face.logit + support) / 3 + facts.bias)));
+}
+
 function isSame(a, b, facts) {
+  const { common, union } = shared(a, b);
+  return common > facts.same_iou * union || common > facts.inside * Math.min(a.side, b.side) ** 2;
+}
+
+function shared(a, b) {
   const along = (axis) => Math.max(0, Math.min(a[axis] + a.side / 2, b[axis] + b.side / 2) - Math.max(a[axis] - a.side / 2, b[axis] - b.side / 2));
-  const common = along("x") * along("y"), areas = [a.side ** 2, b.side ** 2];
-  return common > facts.same_iou * (areas[0] + areas[1] - common) || common > facts.inside * Math.min(...areas);
+  const common = along("x") * along("y");
+  return { common, union: a.side ** 2 + b.side ** 2 - common };
 }

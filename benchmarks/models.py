@@ -1,0 +1,116 @@
+"""Write docs/models.md: the built-in models on FER2013, on votes of FER+, on worse pictures and on other photographs.
+
+    python benchmarks/models.py --data fer2013.zip --votes ferplus_votes.csv --other-world other_world.zip \
+        --out docs/models.md
+
+Accuracy and balanced accuracy are those of the 3,589 test images of FER2013 in this archive, the public-test images.
+On some of them the epoch and the temperature of these models were chosen, so the figures are optimistic; each
+model's card says which. *FER+* compares the answers with the emotion that most of ten annotators named, where it is
+one of the model's. *Worse pictures* is the mean accuracy over the corruptions of `mien evaluate --robustness`,
+strengths 1 to 5. *Other photographs* are 462 of five classes, from which nothing was learnt; answers among these
+classes, with flip. ECE is the calibration error. The time is the processor's for one face on one thread, batch 1,
+the median of 200 calls. Intervals are 95 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from campaign import other_world
+from machine import describe
+from mien import bundle, load_classifier, read_dataset
+from mien.classifiers import probabilities
+from mien.classifiers.combine import with_tta
+from mien.evaluation.evaluate import answers
+from mien.evaluation.robustness import robustness
+from mien.options import ReadOptions
+from mien.statistics import balanced_accuracy, calibration_error, confusion, resampled_confusion, wilson
+
+if TYPE_CHECKING:
+    from mien.classifiers import Classifier
+    from mien.statistics import Estimate
+
+MODELS = (("mien_nano", "onnx"), ("mien_nano", "int8"), ("mien_nano_base", "onnx"))
+COLUMNS = (
+    "model", "parameters", "KB", "ms a face", "accuracy", "with flip", "balanced", "ECE", "FER+", "worse pictures",
+    "other photographs: accuracy", "balanced",
+)  # fmt: skip
+
+
+def percent(value: Estimate) -> str:
+    """Return the value and its interval."""
+    return f"{value.value:.1%} ({value.low:.1%}-{value.high:.1%})"
+
+
+def milliseconds(classifier: Classifier, crop: np.ndarray) -> float:
+    """Return the median processor time of 200 calls with one crop."""
+    took = []
+    for _ in range(220):
+        started = time.process_time()
+        classifier.logits(crop)
+        took.append(1000 * (time.process_time() - started))
+    return float(np.median(took[20:]))
+
+
+def row(name: str, backend: str, options: argparse.Namespace) -> list[str]:
+    """Measure one graph of one model."""
+    card = bundle.load(name).card
+    classifier = load_classifier(name, backend=backend, threads=1)
+    data = read_dataset(options.data, classifier.preprocess, split="test")
+    rows, logits = answers(classifier, data, "test")
+    hits = logits.argmax(1) == rows.truth
+    flipped = with_tta(classifier, "flip").logits(rows.images).argmax(1) == rows.truth
+    counts = confusion(rows.truth, logits.argmax(1), len(rows.labels))
+    voted = ReadOptions(votes=str(options.votes), vote_rule="majority", labels=",".join(classifier.id.labels))
+    named, named_logits = answers(
+        classifier, read_dataset(options.data, classifier.preprocess, split="test", options=voted), "test"
+    )
+    worse = robustness(classifier, rows, float(hits.mean())).facts["mean_corrupted_accuracy"]
+    elsewhere = other_world(Path(name), options.other_world, backend)
+    assert elsewhere
+    return [
+        f"`{name}`{' INT8' if backend == 'int8' else ''}",
+        f"{card.parameters:,}",
+        f"{len(bundle.load(name).graph(backend)) / 1000:,.0f}",
+        f"{milliseconds(classifier, rows.images[:1]):.2f}",
+        percent(wilson(hits)),
+        f"{flipped.mean():.1%}",
+        percent(balanced_accuracy(resampled_confusion(counts))),
+        percent(calibration_error(probabilities(logits).max(1), hits)),
+        f"{(named_logits.argmax(1) == named.truth).mean():.1%} of {len(named):,}",
+        f"{worse:.1%}",
+        f"{elsewhere['accuracy']:.1%}",
+        f"{elsewhere['balanced_accuracy']:.1%}",
+    ]
+
+
+def main() -> None:
+    """Write the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name in ("data", "votes", "other-world"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    table = [COLUMNS, ["---"] * len(COLUMNS), *(row(*model, options) for model in MODELS)]
+    _, command, words = (__doc__ or "").strip().split("\n\n", 2)
+    lines = [line.removeprefix("    ") for line in command.splitlines()]
+    page = [
+        "# Built-in models\n", "\n".join(["```", *lines, "```"]) + "\n", words + "\n",
+        describe("mien", "onnxruntime") + "\n", "\n".join(f"| {' | '.join(cells)} |" for cells in table) + "\n",
+        "Cards: " + ", ".join(f"[{name}](../src/mien/models/{name}/README.md)" for name in dict(MODELS)) + ".\n",
+    ]  # fmt: skip
+    text = "\n".join(page)
+    print(text)
+    if options.out:
+        options.out.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
