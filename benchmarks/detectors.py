@@ -12,7 +12,7 @@ false positive. The time is the processor's, on one thread, for an image of 640x
 15 of YuNet's 130 boxes show no person but dogs, monkeys, a duck, masks and a pumpkin (`NO_PERSON`, by eye). *People*
 leaves them out. Some false positives are faces that YuNet misses.
 
-`mien` was chosen on other photos: portraits, and pictures that come with other packages. What an earlier version of it
+`mien` was chosen on other photos: portraits, and pictures that come with other packages. What an earlier version
 missed in these photos was looked at while it was made. The parameters of `haar` were chosen on these photos.
 """
 
