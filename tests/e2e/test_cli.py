@@ -229,7 +229,11 @@ def test_models_and_recipes():
     assert row["parameters"] <= 300_000
     assert {n["name"]: n["parameters"] for n in listed["networks"]}["mynet_v2"] == 625_111
     assert "default" in run("models").stdout
-    assert "mien/nano" in run("recipes").stdout
+    listed = " ".join(run("recipes").stdout.split())
+    assert "mien/nano" in listed
+    assert (
+        "on 2,278 other photos of 3 classes." in listed
+    )  # a sentence that goes over two lines of the header
     shown = run("recipes", "show", "nano").stdout
     assert 'network = "mien_nano"' in shown
     assert "# optim.momentum = 0.9" in shown

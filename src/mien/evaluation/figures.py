@@ -197,7 +197,7 @@ def reliability(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"], err
 
 
 def coverage(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> Drawing:
-    """Draw the accuracy on the surest images over their share: what abstaining on the rest buys."""
+    """Draw the accuracy on the most confident images over the fraction of images that these are."""
     confidence = probs.max(axis=1)
     order = np.argsort(-confidence, kind="stable")
     hits = (probs.argmax(axis=1) == truth)[order]
@@ -215,7 +215,7 @@ def coverage(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> Dra
         )
         axes.set_ylim(min(0.5, float(accuracy.min())), 1.01)
     half = accuracy[max(0, len(truth) // 2 - 1)]
-    alt = f"Accuracy over coverage. All images: {accuracy[-1]:.1%}; the surest half: {half:.1%}."
+    alt = f"Accuracy over coverage. All images: {accuracy[-1]:.1%}; the most confident half: {half:.1%}."
     rows = [(float(share[i]), float(accuracy[i]), float(confidence[order][i])) for i in shown]
     return Drawing(
         "coverage", "Accuracy and coverage", alt, figure, ("coverage", "accuracy", "least_confidence"), rows
