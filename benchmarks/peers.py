@@ -4,7 +4,8 @@ For each package and each Python, a new environment (`python -m venv`) gets the 
 as `pip install PACKAGE` would. Then the first call of the package's own documentation labels the sample photo, in a
 process that has no network. Needs Linux (`unshare`), `uv`, `npm`, the interpreters, and 30 GB of disk.
 
-    python benchmarks/peers.py install --work peers --pythons 3.11 3.12 3.13   # rows are kept in peers/rows.json
+    python benchmarks/peers.py install --work peers --pythons 3.11             # rows are kept in peers/rows.json
+    python benchmarks/peers.py install --work peers --pythons 3.12 3.13 --packages mien deepface hsemotion-onnx
     python benchmarks/peers.py accuracy --work peers --data fer2013.zip        # of those that bring their weights
     python benchmarks/peers.py page --work peers                               # writes the tables into docs/peers.md
 """
@@ -29,9 +30,8 @@ BEGIN, END = "<!-- printed by benchmarks/peers.py: begin -->", "<!-- end -->"
 
 HSEMOTION = """\
 import urllib.request
-import numpy, PIL.Image
 from {module}.facial_emotions import HSEmotionRecognizer
-image = numpy.asarray(PIL.Image.open(PHOTO).convert('RGB'))
+{read}
 print(HSEmotionRecognizer(model_name='enet_b0_8_best_afew').predict_emotions(image, logits=False)[0])
 """
 CALLS = {
@@ -41,12 +41,16 @@ CALLS = {
     "print(DeepFace.analyze(img_path=PHOTO, actions=['emotion'])[0]['dominant_emotion'])",
     "fer": "import cv2; from fer.fer import FER; print(FER().top_emotion(cv2.imread(PHOTO))[0])",
     "py-feat": "from feat import Detectorv2; print(Detectorv2().detect(PHOTO, data_type='image').emotions)",
-    "hsemotion": HSEMOTION.format(module="hsemotion"),
-    "hsemotion-onnx": "import PIL\n" + HSEMOTION.format(module="hsemotion_onnx"),
+    "hsemotion": HSEMOTION.format(
+        module="hsemotion", read="import numpy, PIL.Image; image = numpy.asarray(PIL.Image.open(PHOTO))"
+    ),
+    "hsemotion-onnx": HSEMOTION.format(
+        module="hsemotion_onnx", read="import cv2; image = cv2.imread(PHOTO)[..., ::-1]"
+    ),
     "ultralytics": "from ultralytics import YOLO; print(YOLO('yolo26n-cls.pt')(PHOTO)[0].probs.top1)",
 }
 """What is installed, and the first call of its documentation; PHOTO is the path of the sample photo."""
-ALSO = {"deepface": ["werkzeug"], "fer": ["setuptools<81"], "hsemotion-onnx": ["pillow"]}
+ALSO = {"deepface": ["werkzeug"], "fer": ["setuptools<81"]}
 """What the first call needs and the package does not bring; it is installed, and the call is made again."""
 BROWSER = ("@vladmandic/human", "@vladmandic/face-api")
 """Packages of npm."""
@@ -238,6 +242,9 @@ def told(row: dict) -> str:
     also = row.get("also")
     if also:
         return f"needs {' and '.join(ALSO[row['package']])} too; then: {told(also)}"
+    error = row["said"].split(":")[0].split(".")[-1]
+    if re.search("download|resolution|on the hub", row["said"], re.IGNORECASE):
+        return f"needs a download (`{error}`)"
     return f"`{row['said'][:110].replace('|', '/')}`"
 
 
