@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -40,3 +41,14 @@ def test_every_page_begins_with_what_one_types():
         ]
         assert lines[0].startswith("# "), name
         assert lines[1].startswith("```"), name
+
+
+def test_links_between_files_lead_somewhere_and_the_readme_is_short():
+    pages = [*REPOSITORY.glob("*.md"), *DOCS.rglob("*.md"), *(REPOSITORY / "src/mien/models").glob("*/*.md")]
+    lost = []
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
+            if not target.startswith(("http", "mailto:")) and not (page.parent / target).exists():
+                lost.append((page.name, target))
+    assert not lost
+    assert len((REPOSITORY / "README.md").read_text().splitlines()) <= 120
