@@ -11,8 +11,9 @@ import onnxruntime
 import pytest
 
 from mien import bundle
-from tests.e2e.test_cli import MIEN, refused, run, run_without_torch
+from tests.e2e.test_cli import MIEN
 from tests.pictures import jpeg, photo
+from tests.typed import refused, run
 
 
 def test_help():
@@ -76,7 +77,7 @@ def test_a_cuda_that_is_not_there_is_said():
     assert "Traceback" not in done.stderr
 
 
-def test_proof_and_benchmark_without_torch(tmp_path):
+def test_proof_and_benchmark_without_torch(tmp_path, run_without_torch):
     done = run_without_torch("verify", "default", "--json", tmp_path / "proof.json")
     assert done.returncode == 0, done.stderr
     assert done.stdout.rstrip().endswith(f"passed\nwrote {tmp_path / 'proof.json'}")
