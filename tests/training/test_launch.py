@@ -71,7 +71,9 @@ for how in ("given", "kept"):
     os.wait()
 """
     words = [sys.executable, "-c", program]
-    counted = subprocess.run(words, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, check=True)
+    counted = subprocess.run(
+        words, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, check=True
+    )
     given, kept = map(int, counted.stdout.split())
     assert given > 3 * kept, "small blocks may split a freed one, so a few of the 12 tensors need new pages"
 
@@ -94,7 +96,9 @@ def launched(tmp_path_factory):
 
 def ended(folder: Path) -> tuple[list[int], list[str], list[str]]:
     """Return the status of each process, and what each printed on stdout and stderr."""
-    stdout, stderr = ([(folder / f"{name}{rank}").read_text() for rank in range(2)] for name in ("stdout", "stderr"))
+    stdout, stderr = (
+        [(folder / f"{name}{rank}").read_text() for rank in range(2)] for name in ("stdout", "stderr")
+    )
     return json.loads((folder / STATUSES).read_text()), stdout, stderr
 
 

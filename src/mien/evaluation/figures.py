@@ -63,7 +63,7 @@ def rendered(drawing: Drawing, kind: str, dpi: int = 120) -> bytes:
         drawing.figure.suptitle(drawing.title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
         metadata = {"Date": None} if kind == "svg" else None
         drawing.figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
-        drawing.figure.set_layout_engine("none")  # every kind has the places that were found for the first one
+        drawing.figure.set_layout_engine("none")  # the next kind has the same places
     return buffer.getvalue()
 
 
@@ -299,7 +299,9 @@ def pictures(
         lines = max((caption.count("\n") + 1 for caption in captions), default=2)
         height = 1 + 0.15 * lines  # of a picture and its caption, in units of a place's width
         figure = Figure(figsize=(1.35 * columns, 1.35 * height * used), layout="constrained")
-        axes = figure.subplots()  # one for all pictures: matplotlib takes longer to lay out a grid than to draw it
+        axes = (
+            figure.subplots()
+        )  # one for all pictures: to lay out a grid of them takes longer than to draw it
         axes.axis("off")
         for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
             top, left = -height * (place // columns), place % columns
