@@ -299,9 +299,7 @@ def pictures(
         lines = max((caption.count("\n") + 1 for caption in captions), default=2)
         height = 1 + 0.15 * lines  # of a picture and its caption, in units of a place's width
         figure = Figure(figsize=(1.35 * columns, 1.35 * height * used), layout="constrained")
-        axes = (
-            figure.subplots()
-        )  # one for all pictures: to lay out a grid of them takes longer than to draw it
+        axes = figure.subplots()  # one for all: a grid takes longer to lay out than to draw
         axes.axis("off")
         for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
             top, left = -height * (place // columns), place % columns
