@@ -290,7 +290,7 @@ def ctrl_c():
 
 
 def test_an_interrupted_run_goes_on(tmp_path, monkeypatch, ctrl_c):
-    """Ctrl-C in the second epoch; --resume trains the rest. How a killed run goes on is tested with two machines."""
+    """Ctrl-C in the second epoch; --resume trains the rest. What is killed goes on in `training/test_launch.py`."""
     from mien.cli.train import _Teller
     from mien.training import fit, loop
 

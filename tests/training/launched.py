@@ -20,8 +20,7 @@ from torch import distributed
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from mien.config import read_recipe
-from mien.training import loop
-from mien.training.fit import fit
+from mien.training import fit, loop
 from tests.training.tiny import tiny_data
 
 PLAIN = ["network=lenet", "epochs=3", "batch_size=16", "ema.decay=0", "precision=32-true"]
@@ -31,6 +30,15 @@ NOISY = ["network=mynet_v1", "epochs=1", "batch_size=16"]
 TYPED = "train nano --data synthetic --device cpu --epochs 3 --batch-size 32 --lr 0.02 --network lenet --out"
 STATUSES = "statuses.json"
 fork = multiprocessing.get_context("fork")
+
+
+def alone(folder: Path) -> list[int | None]:
+    """Train in one process, which kills itself in the second epoch; the same again goes on."""
+    both = [fork.Process(target=one_process, args=(folder, deadly_epoch)) for deadly_epoch in (2, 0)]
+    for one in both:
+        one.start()
+        one.join(200)
+    return [one.exitcode for one in both]
 
 
 def killed(folder: Path) -> list[int | None]:
@@ -52,7 +60,7 @@ def typed(folder: Path) -> list[int | None]:
     return [statuses[rank] for rank in range(2)]
 
 
-CASES = (killed, resumed, typed)
+CASES = (alone, killed, resumed, typed)
 
 
 def two_machines(folder: Path, deadly_epoch: int) -> list[int | None]:
@@ -72,25 +80,41 @@ def two_machines(folder: Path, deadly_epoch: int) -> list[int | None]:
     return [one.exitcode for one in both]
 
 
+def one_process(folder: Path, deadly_epoch: int) -> None:
+    fit.REPORT_SECONDS, loop.CHECKPOINT_FRACTION, loop.finish = 0.0, 1.0, keep_weights
+
+    def die(step):
+        if step.epoch == deadly_epoch:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def note(row):
+        with (folder / "epochs").open("a") as file:
+            file.write(f"{row.epoch} ")
+
+    train = {"device": "cpu", "resume": True, "on_step": die, "on_epoch": note}
+    loop.train(read_recipe("nano", PLAIN), tiny_data(), folder / "run", **train)
+
+
+def keep_weights(trained, out, **_):
+    """Stand for the export, which other tests run."""
+    torch.save(trained.network.state_dict(), out / "weights.pt")
+
+
 def one_machine(folder: Path, rank: int, deadly_epoch: int) -> None:
     os.environ["RANK"] = str(rank)
     written_to(folder, rank)
-    loop.CHECKPOINT_FRACTION = 1.0
+    loop.CHECKPOINT_FRACTION, loop.finish = 1.0, keep_weights
 
     def note(row):
         if row.epoch == deadly_epoch and rank == 1:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def finish(trained, out, **_):  # in place of the export, which other tests run
-        torch.save(trained.network.state_dict(), out / "weights.pt")
-
     def judged(row, _):
         (folder / f"rank{rank}").write_text(f"{row.val_loss} {torch.initial_seed()}")
 
-    loop.finish = finish
     out = folder / f"machine{rank}"
     loop.train(read_recipe("nano", PLAIN), tiny_data(), out, device="cpu", resume=True, on_epoch=note)
-    fit(read_recipe("nano", NOISY), tiny_data(), device="cpu", on_epoch=judged)
+    fit.fit(read_recipe("nano", NOISY), tiny_data(), device="cpu", on_epoch=judged)
     distributed.destroy_process_group()
 
 

@@ -102,7 +102,21 @@ def ended(folder: Path) -> tuple[list[int], list[str], list[str]]:
     return json.loads((folder / STATUSES).read_text()), stdout, stderr
 
 
-def test_two_machines_train_as_one_process_does_and_go_on_after_one_died(launched):
+@pytest.fixture(scope="module")
+def undisturbed() -> dict[str, torch.Tensor]:
+    """Weights of the recipe that `launched.py` disturbs."""
+    return fit(read_recipe("nano", PLAIN), tiny_data(), device="cpu").network.state_dict()
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(launched, undisturbed):
+    assert json.loads((launched / "alone" / STATUSES).read_text()) == [-signal.SIGKILL, 0]
+    assert (launched / "alone" / "epochs").read_text() == "1 2 3 "
+    found = torch.load(launched / "alone" / "run" / "weights.pt")
+    for name, value in undisturbed.items():
+        torch.testing.assert_close(found[name], value, atol=1e-6, rtol=0)
+
+
+def test_two_machines_train_as_one_process_does_and_go_on_after_one_died(launched, undisturbed):
     """The folder of the run is on the first machine only."""
     statuses, _, said = ended(launched / "killed")
     assert statuses == [1, -signal.SIGKILL]
@@ -114,9 +128,8 @@ def test_two_machines_train_as_one_process_does_and_go_on_after_one_died(launche
     assert not (launched / "resumed" / "machine1").exists()
     history = (launched / "resumed" / "machine0" / "run" / "history.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in history] == ["epoch", "1", "2", "3"]
-    alone = fit(read_recipe("nano", PLAIN), tiny_data(), device="cpu").network.state_dict()
     two = torch.load(launched / "resumed" / "machine0" / "weights.pt")
-    assert max(float((alone[name] - two[name]).abs().max()) for name in alone) < 1e-5
+    assert max(float((undisturbed[name] - two[name]).abs().max()) for name in two) < 1e-5
 
     # one process judges for both, though each has BatchNorm's statistics of its own rows; dropout differs
     first, second = ((launched / "resumed" / f"rank{rank}").read_text().split() for rank in range(2))
