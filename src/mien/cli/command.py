@@ -165,6 +165,8 @@ class Group(TyperGroup):
 
 
 class _Command(TyperCommand):
+    context_class = typer.Context  # what commands declare; Typer would pass the class that it derives from
+
     def invoke(self, ctx: Any) -> Any:
         """Run; an error of the user's input or machine is one line and status 2."""
         try:
