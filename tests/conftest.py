@@ -7,7 +7,9 @@ jaxtyping; here they are made visible to the hook, which reads annotations as te
 from __future__ import annotations
 
 import builtins
+import copy
 import functools
+import itertools
 import os
 import shutil
 from pathlib import Path
@@ -69,10 +71,27 @@ def one_table_of_operators() -> None:
     ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def drawn_once() -> None:
+    """Draw the pictures of `synthetic` once for every look of them, not for every command, two seconds each."""
+    from mien.data import read
+
+    drawn = functools.cache(read.draw_dataset)
+    read.draw_dataset = lambda preprocess: copy.deepcopy(drawn(preprocess))
+
+
+@pytest.fixture(scope="session")
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return names of folders that are not there yet. Pytest's own would look through all folders of all tests."""
+    folder = tmp_path_factory.mktemp("caches")
+    return (folder / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def no_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def no_cache(caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """Point the cache of fetched weights at an empty folder, so that no test depends on the user's own."""
-    folder = tmp_path_factory.mktemp("cache")
+    folder = next(caches)
+    folder.mkdir()
     monkeypatch.setenv("MIEN_CACHE", str(folder))
     return folder
 

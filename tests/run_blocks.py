@@ -1,18 +1,15 @@
-"""Run the marked blocks of pages, each page in a folder of its own with a photo: ``run_blocks.py FOLDER PAGE...``.
-
-One process for all pages, as importing torch takes longer than most blocks.
-"""
+"""Run the marked blocks of a page, in a folder of its own with a photo."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
 import shlex
 import shutil
-import sys
 from pathlib import Path
+
+from tests import typed
 
 BLOCK = re.compile(
     r"^<!-- run(?P<option>: epochs)? -->\n```(?P<language>\w+)\n(?P<text>.*?)^```", re.M | re.S
@@ -30,18 +27,15 @@ def blocks(page: Path) -> list[tuple[str, str]]:
     ]
 
 
-def type_command(line: str) -> None:
-    """Run one command of mien in this process; another exit status than 0 is an error."""
-    from mien import cli
-
-    sys.argv = shlex.split(line, comments=True)
-    if sys.argv[0] != "mien":
+def type_command(line: str) -> str:
+    """Run one command of mien and return what it printed; another exit status than 0 is an error."""
+    name, *words = shlex.split(line, comments=True)
+    if name != "mien":
         raise ValueError(f"not a command of mien: {line}")
-    try:
-        cli.main()
-    except SystemExit as ended:
-        if ended.code:
-            raise RuntimeError(f"status {ended.code}: {line}") from ended
+    done = typed.run(*words)
+    if done.returncode:
+        raise RuntimeError(f"status {done.returncode}: {line}\n{done.stderr}")
+    return done.stdout
 
 
 def run(page: Path, folder: Path) -> str:
@@ -50,22 +44,13 @@ def run(page: Path, folder: Path) -> str:
     (folder / "holiday").mkdir(parents=True)
     for name in ("photo.jpg", "holiday/beach.jpg"):
         shutil.copy(sample, folder / name)
-    os.chdir(folder)
     names: dict[str, object] = {}
     printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        printed.reconfigure = lambda **_: None  # type: ignore[attr-defined]
+    with contextlib.chdir(folder), contextlib.redirect_stdout(printed):
         for language, text in blocks(page):
             if language == "python":
                 exec(compile(text, str(page), "exec"), names)
                 continue
             for line in text.replace("\\\n", " ").splitlines():
-                type_command(line)
+                print(type_command(line))
     return printed.getvalue()
-
-
-if __name__ == "__main__":
-    where, *pages = map(Path, sys.argv[1:])
-    for number, page in enumerate(pages):
-        print(f"== {page.name}", flush=True)
-        print(run(page, where / str(number)), flush=True)

@@ -125,7 +125,7 @@ def test_fields_of_a_later_version_are_a_warning(copy):
     edit(copy, newer)
     with pytest.warns(
         MienWarning,
-        match=r"does not know and leaves aside: signature, card\.mood, card\.preprocess\.gamma; a later",
+        match=r"does not know and ignores: signature, card\.mood, card\.preprocess\.gamma; a later",
     ):
         assert bundle.load(copy).card.preprocess == bundle.load("default").preprocess
 
@@ -241,7 +241,9 @@ def test_no_such_model(tmp_path):
     with pytest.raises(BundleError, match=r"is not a model bundle: it has no config\.json"):
         bundle.load(tmp_path)
     (tmp_path / "run").mkdir()
-    with pytest.raises(BundleError, match="holds an unfinished run, .* that began it and --resume"):
+    with pytest.raises(
+        BundleError, match="holds an unfinished training run, not a model yet: .* and --resume"
+    ):
         bundle.load(tmp_path)
     with pytest.raises(BundleError, match="no model 'aaa"):
         bundle.load("a" * 300)

@@ -175,8 +175,8 @@ def load(model: str | Path = "default") -> Bundle:
             opened.read(PAGE)
         except BundleError:
             _warn(
-                f"{folder / PAGE} was edited, or is missing: the model is used all the same, its facts are those "
-                f"of {CONFIG}; what writes this bundle again makes the page anew"
+                f"{folder / PAGE} was edited, or is missing: the model is used all the same, with the facts "
+                f"in {CONFIG}; the next command that writes this bundle makes the page again"
             )
     return opened
 
@@ -272,8 +272,8 @@ def _read_config(folder: Path) -> _Config:
             raise
         if (folder / RUN).is_dir():
             raise BundleError(
-                f"{folder} holds an unfinished run, which becomes a model when it ends: go on with it by the "
-                f"`mien train` command that began it and --resume"
+                f"{folder} holds an unfinished training run, not a model yet: finish it with the same "
+                f"`mien train` command and --resume"
             ) from error
         raise BundleError(f"{folder} is not a model bundle: it has no {CONFIG}") from error
     except ValidationError as error:
@@ -284,7 +284,7 @@ def _read_config(folder: Path) -> _Config:
         raise BundleError(f"{path} is not a mien bundle config: it is not JSON: {error}") from error
     if unknown:
         _warn(
-            f"{path} has fields that mien {__version__} does not know and leaves aside: {', '.join(unknown)}; "
+            f"{path} has fields that mien {__version__} does not know and ignores: {', '.join(unknown)}; "
             f"a later version wrote it"
         )
     return config

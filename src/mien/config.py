@@ -194,7 +194,7 @@ class Optim(_Section):
 
 
 class Loss(_Section):
-    """Cross-entropy with hard or soft targets, and its relatives for rare classes."""
+    """Cross-entropy with hard or soft targets, and its variants for rare classes."""
 
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     focal_gamma: float = Field(0.0, ge=0)

@@ -6,7 +6,7 @@
     ├── ConfigError           a recipe, an option or a name is wrong; nothing has run yet
     ├── DataError             a dataset or an array of crops is not what was asked for
     ├── ImageError            one picture cannot be read
-    ├── BundleError           a model bundle is missing, damaged, foreign or at odds with itself
+    ├── BundleError           a model bundle is missing, damaged, foreign or inconsistent
     ├── TrainingError         a run cannot go on
     ├── OutputError           a result cannot be written; nothing half-written is left behind
     ├── FetchError            a download failed or brought the wrong bytes
@@ -66,7 +66,7 @@ class ImageError(MienError):
 
 
 class BundleError(MienError):
-    """A model bundle is missing, damaged, foreign or at odds with itself."""
+    """A model bundle is missing, damaged, foreign or inconsistent."""
 
 
 class TrainingError(MienError):

@@ -113,8 +113,8 @@ class ReadOptions:
     )
     split_seed: int = option(0, "Random seed of that split.")
     group_column: str | None = option(
-        None, "Column that says which images belong together: a person, a sequence or a film. A drawn split does not "
-        "divide them.", metavar="NAME",
+        None, "Column that says which images belong together: a person, a sequence or a film. A random split "
+        "does not divide them.", metavar="NAME",
     )  # fmt: skip
     group_by: str | None = option(
         None, "The same from file names: a regular expression such as 'S[0-9]+'. What it finds (its brackets, where "

@@ -151,7 +151,7 @@ def pixel(value) -> np.ndarray:
         ),
         (
             bad(y=np.eye(3)[TRUTH] * 2),
-            r"the targets of row 0 are \[2\.0, 0\.0, 0\.0\]: expected shares that sum to one",
+            r"the targets of row 0 are \[2\.0, 0\.0, 0\.0\]: expected fractions that sum to one",
         ),
         (bad(x=PIXELS[:, :0]), r"pictures of the shape \(0, 12, 1\) have no pixels"),
         (bad(y=np.array(3)), "the labels are one value: expected one for each picture"),

@@ -124,7 +124,7 @@ def npy(array) -> bytes:
     ("members", "message"),
     [
         ({"targets": np.zeros(28, np.float32)}, "axis 1 is out of bounds"),
-        ({"targets": np.full((28, 2), np.nan, np.float32)}, "its targets are no shares"),
+        ({"targets": np.full((28, 2), np.nan, np.float32)}, "its targets are no fractions"),
         ({"targets": np.zeros((27, 2), np.float32)}, "its targets do not fit"),
         ({"split": np.arange(28)}, "its parts have different lengths"),
         ({"ids": np.array(["a"])}, "its parts have different lengths"),

@@ -12,8 +12,8 @@ from mien import bundle
 from mien.cli.command import flag_words
 from mien.data.read import opened, read_dataset
 from mien.data.reading import ReadOptions
-from tests.e2e.test_cli import refused, run, run_without_torch
 from tests.pictures import tree, write_tree
+from tests.typed import refused, run
 
 TINY = ["--set", "epochs=1", "--set", "batch_size=8", "--set", "precision=32-true", "--device", "cpu"]
 
@@ -24,7 +24,7 @@ def test_flags_are_written_back_without_folders():
     assert flag_words(options) == words
 
 
-def test_info_needs_no_torch_and_counts_real_faces(shared):
+def test_info_needs_no_torch_and_counts_real_faces(shared, run_without_torch):
     path = shared / "data" / "fer2013.zip"
     with opened(path, "train", ReadOptions(labels="angry,happy,neutral")) as reading:
         assert np.bincount(reading.targets.argmax(axis=1)).tolist() == [3995, 7215, 4965]  # task D's 16,175

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from mien.data.synthetic import draw_face
-from tests.e2e.test_cli import refused, run, run_without_torch
 from tests.pictures import png, write_tree
+from tests.typed import refused, run
 
 
-def test_every_part_of_a_report_needs_no_torch(tmp_path, tiny_bundle):
+def test_every_part_of_a_report_needs_no_torch(tmp_path, tiny_bundle, run_without_torch):
     labels = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
     names = [f"{label}{i}.png" for label in labels for i in range(3)]
     write_tree(tmp_path, {name: png(row) for row, name in enumerate(names)})
@@ -79,7 +79,7 @@ def encoded(image_rgb: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def test_calibrate_in_place_and_what_it_refuses(tmp_path, tiny_bundle):
+def test_calibrate_in_place_and_what_it_refuses(tmp_path, tiny_bundle, run_without_torch):
     import shutil
 
     copy = shutil.copytree(tiny_bundle, tmp_path / "copy")

@@ -11,8 +11,9 @@ import onnxruntime
 import pytest
 
 from mien import bundle
-from tests.e2e.test_cli import MIEN, refused, run, run_without_torch
+from tests.e2e.test_cli import MIEN
 from tests.pictures import jpeg, photo
+from tests.typed import refused, run
 
 
 def test_help():
@@ -76,7 +77,7 @@ def test_a_cuda_that_is_not_there_is_said():
     assert "Traceback" not in done.stderr
 
 
-def test_proof_and_benchmark_without_torch(tmp_path):
+def test_proof_and_benchmark_without_torch(tmp_path, run_without_torch):
     done = run_without_torch("verify", "default", "--json", tmp_path / "proof.json")
     assert done.returncode == 0, done.stderr
     assert done.stdout.rstrip().endswith(f"passed\nwrote {tmp_path / 'proof.json'}")
@@ -102,11 +103,13 @@ def test_export_then_run_then_benchmark(tiny_bundle, tmp_path):
     assert command == "mien export tiny --to fp16 --out half"
     done = run("evaluate", tmp_path / "half", "--data", "synthetic", "--split", "test", "--backend", "fp16")
     assert "350 images" in done.stdout
-    words = ["--batch", "1", "--rounds", "1", "--seconds", "0.05", "--out", tmp_path / "table"]
+    words = ["--runtimes", "torch compiled,onnx,fp16", "--batch", "1", "--rounds", "1", "--seconds", "0.05"]
+    words += ["--out", tmp_path / "table"]
     shutil.copy(tmp_path / "half" / "model.onnx", tmp_path / "alone.onnx")
     done = run("benchmark", tmp_path / "half", tmp_path / "alone.onnx", *words)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^tiny +fp16 +cpu +1 +1 ", done.stdout, re.MULTILINE)
+    for runtime in ("fp16", *(["torch compiled"] if shutil.which("g++") else [])):
+        assert re.search(rf"^tiny +{runtime} +cpu +1 +1 ", done.stdout, re.MULTILINE)
     page = (tmp_path / "table" / "benchmark.md").read_text()
     assert "| tiny | fp16 | cpu | 1 | 1 |" in page
     assert "| alone | onnx | cpu | 1 | 1 |" in page

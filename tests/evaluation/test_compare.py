@@ -320,7 +320,7 @@ def test_who_may_enter(tmp_path, tiny_members, monkeypatch):
     with pytest.raises(ConfigError, match="mien_nano and default are one model, named 2 times"):
         enter(["mien_nano", "default"])
     (tmp_path / "begun" / "run").mkdir(parents=True)
-    with pytest.raises(BundleError, match="begun holds an unfinished run, .* and --resume"):
+    with pytest.raises(BundleError, match="begun holds an unfinished training run, .* and --resume"):
         enter([str(tiny), str(tmp_path / "begun")])
 
 

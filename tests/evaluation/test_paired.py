@@ -78,7 +78,8 @@ def test_a_real_difference_is_called_one_and_chance_is_not():
     pairs = compared(truth, worse, best, other)
     assert pairs[0].meaning == (
         f"B is better than A by 10.1 points (95 % interval {-100 * pairs[0].accuracy.high:.1f} to "
-        f"{-100 * pairs[0].accuracy.low:.1f}). Chance explains this badly (p < 0.0001, corrected for 3 pairs)."
+        f"{-100 * pairs[0].accuracy.low:.1f}). Chance alone is an unlikely explanation "
+        "(p < 0.0001, corrected for 3 pairs)."
     )
     assert pairs[0].accuracy.high < 0
     assert pairs[2].meaning.startswith("No clear difference between B and C: B is ahead by 0.5 points")

@@ -88,8 +88,9 @@ def test_a_graph_is_judged_on_other_pictures_than_it_was_chosen_on(tiny_bundle, 
     assert len(set.union(*seen)) == 270
     _, facts = ship._convert(source, "int8", parts)
     assert facts["candidates"][0]["n"] == 90
-    first = data.truth[[data.images.tolist().index(one.tolist()) for one in parts.choosing[:21]]]
-    assert set(first) == set(range(7)), "of every class, though the data may be sorted by class"
+    shows = {image.tobytes(): truth for image, truth in zip(data.images, data.truth.tolist(), strict=True)}
+    first = {shows[image.tobytes()] for image in parts.choosing[:21]}
+    assert first == set(range(7)), "of every class, though the data may be sorted by class"
     assert not parts.chose
     monkeypatch.setattr(ship, "CHOOSING", 200)  # 41 would be left: too few to judge on
     parts = ship.sample(source, data, "train")

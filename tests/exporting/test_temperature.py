@@ -129,7 +129,8 @@ def test_an_ensemble_can_be_calibrated(tiny_ensemble, tmp_path):
 
 def test_what_is_refused(copy, tiny_members, tmp_path):
     with pytest.raises(
-        DataError, match="tiny was trained on 100% of the images of 'train', and is better and surer"
+        DataError,
+        match="tiny was trained on 100% of the images of 'train', so its results there are too good to",
     ):
         save_calibrated(bundle.load(copy), DATA, "train", copy)
     with pytest.raises(ConfigError, match="already holds another model"):

@@ -89,10 +89,7 @@ def test_dead_workers_lose_nothing_and_a_deadly_image_is_a_row(machines, tmp_pat
         source, tmp_path / "out", options=here(machines, shard_size=5), on_note=notes.append, detector="whole"
     )
     assert (scored.shards, scored.images, scored.faces, scored.errors) == (5, 23, 22, 1)
-    assert (
-        notes[0].startswith("a worker died; it had images image0 to image4, which are scored again")
-        or notes[0]
-    )
+    assert "a worker died; it had images image0 to image4, which are scored again" in notes
     rows, wanted = rows_of(tmp_path / "out"), one_process(23)
     assert [row["source"] for row in rows] == [row["source"] for row in wanted]
     assert [n for n in range(23) if not same(rows[n], wanted[n])] == [16]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from mien import bundle
 from mien.config import read_recipe
 from mien.errors import ConfigError
 from mien.training.fit import fit
 from mien.training.launch import Place, open_place
+from tests.training.launched import PLAIN, STATUSES
 from tests.training.tiny import tiny_data
 
 REPOSITORY = Path(__file__).parents[2]
@@ -50,103 +52,101 @@ def test_where_there_is_a_gpu_it_is_the_gpu_that_counts(gpu_has_bf16, monkeypatc
 def test_memory_that_was_freed_is_not_taken_from_the_kernel_again():
     """Pages are counted as the kernel hands them over: 4 KiB each, unless it has large ones."""
     program = """
-import resource, sys, torch
-from mien.training.fit import fit
+import os, resource, torch
 from mien.training.launch import keep_freed_memory
-if sys.argv[1] == "kept":
-    keep_freed_memory()
-for _ in range(8):
-    torch.ones(2**24).sum()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(24):
-    torch.ones(2**24).sum()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+def work(times):
+    for _ in range(times):
+        torch.ones(10_000_000).sum()
+
+for how in ("given", "kept"):
+    if os.fork() == 0:
+        if how == "kept":
+            keep_freed_memory()
+        work(4)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        work(12)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, flush=True)
+        os._exit(0)
+    os.wait()
 """
-    given, kept = (
-        int(subprocess.run([sys.executable, "-c", program, how], capture_output=True, check=True).stdout)
-        for how in ("given", "kept")
+    words = [sys.executable, "-c", program]
+    counted = subprocess.run(
+        words, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, check=True
     )
-    assert given > 3 * kept, "small blocks may split a freed one, so a few of the 24 tensors need new pages"
+    given, kept = map(int, counted.stdout.split())
+    assert given > 3 * kept, "small blocks may split a freed one, so a few of the 12 tensors need new pages"
 
 
-PROGRAM = """
-import os, signal, sys, torch
-from pathlib import Path
-from mien.config import read_recipe
-from mien.training import loop
-from mien.training.fit import fit
-from tests.training.test_launch import NOISY, PLAIN
-from tests.training.tiny import tiny_data
-
-folder, deadly_epoch, rank = Path(sys.argv[1]), int(sys.argv[2]), int(os.environ["RANK"])
-loop.CHECKPOINT_FRACTION = 1.0
-
-def note(row):
-    if row.epoch == deadly_epoch and rank == 1:
-        os.kill(os.getppid(), signal.SIGKILL)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-def finish(trained, out, **_):  # in place of the export, which other tests run
-    torch.save(trained.network.state_dict(), out / "weights.pt")
-
-def judged(row, _):
-    (folder / f"rank{rank}").write_text(f"{row.val_loss} {torch.initial_seed()}")
-
-loop.finish = finish
-recipe, out = read_recipe("nano", PLAIN), folder / f"machine{rank}"
-loop.train(recipe, tiny_data(), out, device="cpu", resume=True, on_epoch=note)
-fit(read_recipe("nano", NOISY), tiny_data(), device="cpu", on_epoch=judged)
-"""
-PLAIN = ["network=lenet", "epochs=3", "batch_size=16", "ema.decay=0", "precision=32-true"]
-"""A network without dropout and BatchNorm, which every process has of its own rows."""
-NOISY = ["network=mynet_v1", "epochs=1", "batch_size=16"]
-"""One with both."""
-
-
-def two_machines(folder: Path, deadly_epoch: int) -> tuple[list[int], str]:
-    """Run the program in two groups of processes, each the ``torchrun`` of a machine; return statuses and stderr."""
-    (folder / "program.py").write_text(PROGRAM)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory):
+    """The folder in which `launched.py` has run its cases."""
+    folder = tmp_path_factory.mktemp("launched")
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
         "GLOO_SOCKET_IFNAME": "lo",
         "PYTHONPATH": os.pathsep.join(map(str, (REPOSITORY, REPOSITORY / "src"))),
     }
-    words = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
-    words += ["--master-addr=127.0.0.1", f"--master-port={port}"]
-    program = [str(folder / "program.py"), str(folder), str(deadly_epoch)]
-    with (folder / "stderr").open("w+") as said:
-        each = [[*words, f"--node-rank={rank}", *program] for rank in range(2)]
-        groups = [subprocess.Popen(one, stderr=said, env=environment) for one in each]
-        statuses = [group.wait(timeout=500) for group in groups]
-        said.seek(0)
-        return statuses, said.read()
+    words = [sys.executable, "-m", "tests.training.launched", str(folder)]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=500)
+    assert done.returncode == 0, done.stderr
+    return folder
 
 
-def test_two_machines_train_as_one_process_does_and_go_on_after_one_died(tmp_path):
+def ended(folder: Path) -> tuple[list[int], list[str], list[str]]:
+    """Return the status of each process, and what each printed on stdout and stderr."""
+    stdout, stderr = (
+        [(folder / f"{name}{rank}").read_text() for rank in range(2)] for name in ("stdout", "stderr")
+    )
+    return json.loads((folder / STATUSES).read_text()), stdout, stderr
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> dict[str, torch.Tensor]:
+    """Weights of the recipe that `launched.py` disturbs."""
+    return fit(read_recipe("nano", PLAIN), tiny_data(), device="cpu").network.state_dict()
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(launched, undisturbed):
+    assert json.loads((launched / "alone" / STATUSES).read_text()) == [-signal.SIGKILL, 0]
+    assert (launched / "alone" / "epochs").read_text() == "1 2 3 "
+    found = torch.load(launched / "alone" / "run" / "weights.pt")
+    for name, value in undisturbed.items():
+        torch.testing.assert_close(found[name], value, atol=1e-6, rtol=0)
+
+
+def test_two_machines_train_as_one_process_does_and_go_on_after_one_died(launched, undisturbed):
     """The folder of the run is on the first machine only."""
-    statuses, said = two_machines(tmp_path, deadly_epoch=2)
+    statuses, _, said = ended(launched / "killed")
     assert statuses == [1, -signal.SIGKILL]
-    assert "TrainingError: another process of this run has ended or cannot be reached" in said
-    assert (tmp_path / "machine0" / "run" / "checkpoint.pt").exists()
-    assert not (tmp_path / "machine1").exists()
+    assert "TrainingError: another process of this run has ended or cannot be reached" in said[0]
+    assert not (launched / "killed" / "machine1").exists()
 
-    statuses, said = two_machines(tmp_path, deadly_epoch=0)
+    statuses, _, said = ended(launched / "resumed")
     assert statuses == [0, 0], said
-    assert not (tmp_path / "machine1").exists()
-    history = (tmp_path / "machine0" / "run" / "history.csv").read_text().splitlines()
+    assert not (launched / "resumed" / "machine1").exists()
+    history = (launched / "resumed" / "machine0" / "run" / "history.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in history] == ["epoch", "1", "2", "3"]
-    alone = fit(read_recipe("nano", PLAIN), tiny_data(), device="cpu").network.state_dict()
-    two = torch.load(tmp_path / "machine0" / "weights.pt")
-    assert max(float((alone[name] - two[name]).abs().max()) for name in alone) < 1e-5
+    two = torch.load(launched / "resumed" / "machine0" / "weights.pt")
+    assert max(float((undisturbed[name] - two[name]).abs().max()) for name in two) < 1e-5
 
     # one process judges for both, though each has BatchNorm's statistics of its own rows; dropout differs
-    first, second = ((tmp_path / f"rank{rank}").read_text().split() for rank in range(2))
+    first, second = ((launched / "resumed" / f"rank{rank}").read_text().split() for rank in range(2))
     assert first[0] == second[0]
     assert first[1] != second[1]
+
+
+def test_the_command_on_two_processes_trains_one_model(launched):
+    """As on two GPUs, on two CPU processes: one writes and tells, both take part."""
+    statuses, stdout, stderr = ended(launched / "typed")
+    assert statuses == [0, 0], stderr
+    assert stdout == [f"{launched / 'typed' / 'run'}\n", ""]
+    assert [said.count("epoch   3/3") for said in stderr] == [1, 0]
+    card = bundle.load(launched / "typed" / "run").card
+    assert card.training.processes == 2
+    assert card.command.startswith("torchrun --nproc-per-node=2 -m mien train nano")
+    assert card.scores[0].accuracy > 0.25  # chance: 0.14
 
 
 class Pair:

@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from mien import bundle
 from mien.card import Calibration
@@ -83,7 +82,7 @@ def test_a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one(tmp_path, monk
 def test_it_learns(tmp_path):
     """Drawn faces: ten epochs bring the validation accuracy far above chance, and the loss down."""
     rows = []
-    settings = ["epochs=10", "batch_size=32", "network=mien_nano", "ema.decay=0.9"]
+    settings = ["epochs=10", "batch_size=32", "network=lenet", "ema.decay=0.9"]
     train(recipe(*settings), tiny_data(420, 105), tmp_path / "run", device="cpu", on_epoch=rows.append)
     assert rows[-1].train_loss < rows[0].train_loss - 0.3
     assert max(row.val_accuracy for row in rows) > 0.6
@@ -104,20 +103,22 @@ def test_the_training_images_never_choose():
         recipe("train_split=test")
 
 
-def test_it_stops_early_and_keeps_the_best(tmp_path):
+def test_it_stops_early_and_keeps_the_best():
     """At a rate that is no rate, nothing gets better: the first epoch is the best, two more are waited for."""
-    rows = []
     still = ["epochs=9", "optim.peak_lr=1e-12", "ema.decay=0", "network=lenet", "optim.schedule=constant"]
-    train(
-        recipe(*still, "validation.patience_epochs=2"),
-        tiny_data(),
-        tmp_path / "run",
-        device="cpu",
-        on_epoch=rows.append,
-    )
-    assert len(rows) == 3
-    card = bundle.load(tmp_path / "run").card
-    assert (card.training.epochs, card.training.kept_epoch) == (3, 1)
+    ended = fit.fit(recipe(*still, "validation.patience_epochs=2"), tiny_data(), device="cpu")
+    assert [row.epoch for row in ended.history] == [1, 2, 3]
+    assert ended.kept.epoch == 1
+
+
+def same_rate(*settings: str) -> Recipe:
+    return recipe("network=lenet", "ema.decay=0", "optim.schedule=constant", "optim.peak_lr=0.01", *settings)
+
+
+@pytest.fixture(scope="module")
+def after_one_epoch() -> dict[str, torch.Tensor]:
+    """Weights with which a run of one epoch ends."""
+    return fit.fit(same_rate("epochs=1"), tiny_data(), device="cpu").network.state_dict()
 
 
 @pytest.mark.parametrize(
@@ -128,21 +129,18 @@ def test_it_stops_early_and_keeps_the_best(tmp_path):
         ("loss", [(0.8, 0.7, 0.7), (0.9, 0.8, 0.8), (1.0, 0.9, 0.9)]),
     ],
 )
-def test_the_weights_of_the_best_epoch_are_kept(tmp_path, monkeypatch, monitor, judged):
-    """The first of three epochs is called the best: what is saved is what a run of one epoch ends with."""
-    same = ["network=lenet", "ema.decay=0", "optim.schedule=constant", "optim.peak_lr=0.01"]
-    train(recipe(*same, "epochs=1"), tiny_data(), tmp_path / "one", device="cpu")
+def test_the_weights_of_the_best_epoch_are_kept(after_one_epoch, monkeypatch, monitor, judged):
+    """The first of three epochs is called the best: what is kept is what a run of one epoch ends with."""
     called = iter(judged)
     monkeypatch.setattr(fit._Run, "judge", lambda _: next(called))
-    settings = [*same, "epochs=3", f"validation.monitor={monitor}"]
-    train(recipe(*settings), tiny_data(), tmp_path / "three", device="cpu")
-    one, three = (load_file(tmp_path / name / bundle.WEIGHTS) for name in ("one", "three"))
-    assert all(torch.equal(three[name], one[name]) for name in one)
-    assert bundle.load(tmp_path / "three").card.training.kept_epoch == 1
+    ended = fit.fit(same_rate("epochs=3", f"validation.monitor={monitor}"), tiny_data(), device="cpu")
+    kept = ended.network.state_dict()
+    assert all(torch.equal(kept[name], after_one_epoch[name]) for name in kept)
+    assert ended.kept.epoch == 1
 
 
-def test_colour_at_256_pixels_through_to_a_bundle(tmp_path):
-    settings = ["network=timm/resnet10t", "input.channels=3", "input.size_px=256", "input.mean=[0.4,0.5,0.6]",
+def test_colour_at_another_size_through_to_a_bundle(tmp_path):
+    settings = ["network=timm/resnet10t", "input.channels=3", "input.size_px=96", "input.mean=[0.4,0.5,0.6]",
                 "input.std=[0.2,0.3,0.4]", "augment.cutmix_probability=1", "epochs=1", "batch_size=7"]  # fmt: skip
     seen = recipe(*settings)
     grey = draw_dataset(seen.input, {"train": 7, "test": 7})
@@ -152,20 +150,19 @@ def test_colour_at_256_pixels_through_to_a_bundle(tmp_path):
     ours, theirs = (
         load_classifier(tmp_path / "run", backend=name).logits(crops) for name in ("torch", "onnx")
     )
-    assert crops.shape == (5, 256, 256, 3)
+    assert crops.shape == (5, 96, 96, 3)
     np.testing.assert_allclose(ours, theirs, atol=1e-3)
     assert not np.allclose(
         theirs, load_classifier(tmp_path / "run").logits(crops[..., ::-1].copy()), atol=1e-3
     )
 
 
-def test_the_batch_size_of_validation_changes_no_figure(tmp_path):
+def test_the_batch_size_of_validation_changes_no_figure():
     figures = []
     for size in (3, 512):
-        rows = []
         settings = ["epochs=1", f"validation.batch_size={size}", "precision=32-true"]
-        train(recipe(*settings), tiny_data(), tmp_path / str(size), device="cpu", on_epoch=rows.append)
-        figures.append((rows[0].val_loss, rows[0].val_accuracy))
+        row = fit.fit(recipe(*settings), tiny_data(), device="cpu").kept
+        figures.append((row.val_loss, row.val_accuracy))
     assert figures[0] == pytest.approx(figures[1], abs=1e-6)
 
 
@@ -181,7 +178,7 @@ def test_network_options_reach_the_network_and_the_bundle(tmp_path):
 def test_a_holdout_chooses_and_the_test_split_is_read_once(tmp_path):
     settings = [
         "epochs=1",
-        "network=mien_nano",
+        "network=lenet",
         "validation.split=auto",
         "validation.keep=last",
         "validation.holdout_fraction=0.2",
@@ -200,7 +197,7 @@ def test_a_test_split_without_labels_is_left_unjudged(tmp_path):
     split, targets = data.split.copy(), data.targets.copy()
     split[105:], targets[105:] = "contest", 0
     data = replace(data, split=split, targets=targets)
-    train(recipe("epochs=1", "network=mien_nano"), data, tmp_path / "run", device="cpu")
+    train(recipe("epochs=1", "network=lenet"), data, tmp_path / "run", device="cpu")
     card = bundle.load(tmp_path / "run").card
     assert {score.split for score in card.scores} == {"test"}
     assert set(card.data.counts) == {"train", "test"}

@@ -167,7 +167,7 @@ def test_values_that_cannot_be_are_counted_and_told(tmp_path, monkeypatch, fitte
     _print(found, tmp_path, "synthetic")
     printed = capsys.readouterr().out
     assert f"{len(bad)} impossible" in printed
-    assert f"trial {bad[0].number} could not be: the loss is nan" in printed
+    assert f"trial {bad[0].number} failed: the loss is nan" in printed
     with pytest.raises(ConfigError, match="none of 2 trials came to an end: the loss is nan"):
         search(RECIPE, DATA, Space({LR: Range(0.1, 1)}, {"batch_size": 8}), tmp_path / "none", trials=2)
 

@@ -51,7 +51,7 @@ class Audit:
     source: str
     data: FaceDataset
     findings: tuple[Finding, ...]
-    """Sorted by kind, the gravest first; doubtful labels begin with the most doubtful one."""
+    """Sorted by kind, the most serious first; doubtful labels begin with the most doubtful one."""
     dropped: tuple[str, ...]
     """Why a cleaned set leaves out each row of `data` (`mien.auditing.plan.RULE`); an empty text keeps it."""
     groups: dict[str, dict[str, int]]

@@ -22,7 +22,7 @@ KINDS = {
     DOUBT: "A model finds the label improbable, and another one more probable.",
     VOTES: "The annotators' votes name another label, or no face.",
 }
-"""Every kind of finding, the gravest first, and what it means."""
+"""Every kind of finding, the most serious first, and what it means."""
 
 
 class Finding(NamedTuple):

@@ -47,7 +47,7 @@ def blank(measured: Measured) -> Bool[np.ndarray, " n"]:
 
 
 def almost_blank(measured: Measured) -> Bool[np.ndarray, " n"]:
-    """Say which images show next to nothing; blank ones are not among them."""
+    """Say which images show almost nothing; blank ones are not among them."""
     return (measured.plain >= PLAIN) & ~blank(measured)
 
 

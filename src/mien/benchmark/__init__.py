@@ -1,1 +1,1 @@
-"""The measuring wing: any model in any runtime, each row in a process of its own, timed in turn."""
+"""Benchmark: time, memory and size of any model in any runtime; each row in a process of its own, timed in turn."""

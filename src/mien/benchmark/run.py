@@ -34,7 +34,7 @@ def check_options(
     """Refuse what a command line may get wrong.
 
     Raises:
-        ConfigError: an unknown provider or runtime, or numbers that are none.
+        ConfigError: an unknown provider or runtime, or numbers below 1.
     """
     for what, names, known in (("provider", providers, PROVIDERS), ("runtime", runtimes, RUNTIMES)):
         for name in names:

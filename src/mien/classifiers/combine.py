@@ -1,4 +1,4 @@
-"""Classifiers made of classifiers: behaviour grows by wrapping."""
+"""Classifiers that wrap another one: averages over several views of an image."""
 
 from __future__ import annotations
 

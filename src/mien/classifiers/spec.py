@@ -52,7 +52,7 @@ class Spec(BaseModel):
             if not label.strip() or not label.isprintable():
                 raise ValueError(f"label {number} is {label!r}: expected a printable word")
             if label in labels[:number]:
-                raise ValueError(f"{label!r} stands there twice")
+                raise ValueError(f"{label!r} is listed twice")
         return labels
 
 

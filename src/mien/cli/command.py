@@ -150,6 +150,12 @@ class Group(TyperGroup):
             args = [self.default or "--help", *args]
         return super().parse_args(ctx, args)
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands with their whole first sentences."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, one.get_short_help_str(limit=400)) for name, one in found if one])
+
     def get_help_option(self, ctx: Any) -> Any:
         """Return `--help`; its default is a bool, as Typer would import pydantic to convert None."""
         option = super().get_help_option(ctx)
@@ -159,6 +165,8 @@ class Group(TyperGroup):
 
 
 class _Command(TyperCommand):
+    context_class = typer.Context  # what commands declare; Typer would pass the class that it derives from
+
     def invoke(self, ctx: Any) -> Any:
         """Run; an error of the user's input or machine is one line and status 2."""
         try:

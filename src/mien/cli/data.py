@@ -123,7 +123,8 @@ def _print_report(report: DatasetReport) -> None:
     print_table(("class", *splits), rows, right=True)
     say("imbalance: images of the largest class for each image of the smallest")
     for size in report.sizes[:_SIZES]:
-        say(f"{size['n']:,} images of {size['width']}x{size['height']} pixels, {size['channels']} channels")
+        colour = "grey" if size["channels"] == 1 else "colour"
+        say(f"{size['n']:,} images of {size['width']}x{size['height']} pixels, {colour}")
     if rest := report.sizes[_SIZES:]:
         sides = [side for size in rest for side in (size["width"], size["height"])]
         say(
@@ -131,7 +132,7 @@ def _print_report(report: DatasetReport) -> None:
             f"sides from {min(sides)} to {max(sides)} pixels"
         )
     if report.left_out:
-        say(f"left out, as their votes give no label: {report.left_out:,}")
+        say(f"left out, because their votes give no label: {report.left_out:,}")
     say(f"fingerprint {report.fingerprint}")
     for note in report.notes:
         say(note_line(note))

@@ -232,8 +232,8 @@ def _print_across(found: Across) -> None:
     ]  # fmt: skip
     print_table(("dataset", "images", "classes", "accuracy, %", "balanced, %"), rows, right=True)
     say()
-    say("Recall by class, %; in brackets the points moved from A (*: clearly, the 95 %")
-    say("interval leaves out zero).")
+    say("Recall by class, %; in brackets the difference from A in points (*: its 95 %")
+    say("interval does not contain 0).")
     header = ("true label", *(one.letter for one in found.datasets))
     labels = [label for label in found.model.labels if any(label in one.recall for one in found.datasets)]
     lines = [(label, *(_recall_cell(one, label, is_clear) for one in found.datasets)) for label in labels]

@@ -65,7 +65,12 @@ def export(
     command = shlex.join([*words, "--out", out.name])
     agreement = convert(model, to, out, data=data, split=split, reading=reading, page=page, command=command)
     if agreement:
-        _print(agreement, to, bundle.load(out).card if to != "onnx" else None)
+        _print(
+            agreement,
+            to,
+            bundle.load(out).card if to != "onnx" else None,
+            "images" if data else "drawn faces",
+        )
     if to == "web":
         _print_page(out)
     if push:
@@ -94,7 +99,7 @@ def _where(on: ComparedOn) -> str:
     return f" of {on.split}, {'none of them learnt by the model' if on.unlearnt else 'which the model has learnt'}"
 
 
-def _print(agreement: Agreement, to: str, card: Card | None) -> None:
+def _print(agreement: Agreement, to: str, card: Card | None, what: str) -> None:
     from mien.cli.terminal import print_table, say
 
     made = card.exports[to] if card else None
@@ -112,7 +117,7 @@ def _print(agreement: Agreement, to: str, card: Card | None) -> None:
         say(f"kept: {made.method}; {made.size_bytes:,} bytes (model.onnx: {made.onnx_size_bytes:,})")
     chose = ", which also chose the method" if made and made.compared_on.chose and candidates else ""
     where = _where(made.compared_on) if made and made.compared_on.unlearnt is not None else ""
-    say(f"compared with model.onnx on {agreement.n:,} images{where}{chose}:")
+    say(f"compared with model.onnx on {agreement.n:,} {what}{where}{chose}:")
     accuracy = "" if agreement.change is None else f", accuracy {100 * agreement.change:+.2f} points"
     say(
         f"  {agreement.equal_labels:.2%} equal labels{accuracy}, "

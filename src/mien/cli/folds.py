@@ -25,7 +25,7 @@ def fold_words(folds: int | None) -> list[str]:
 
 
 def check_alone(folds: int | None) -> None:
-    """Refuse a number of folds that is none, and several processes.
+    """Refuse fewer than two folds, and several processes.
 
     Raises:
         ConfigError: says why.

@@ -15,8 +15,18 @@ def list_recipes(json_to: Json = None) -> None:
     from mien.cli.terminal import give, print_table
     from mien.config import recipe_names, recipe_text
 
-    claims = {name: recipe_text(name).splitlines()[0].lstrip("# ") for name in recipe_names()}
+    claims = {name: _first_sentence(recipe_text(name)) for name in recipe_names()}
     give(claims, json_to, lambda: print_table(("recipe", "what it trains"), list(claims.items())))
+
+
+def _first_sentence(text: str) -> str:
+    """Return the first sentence of a recipe's header, which may go over several lines."""
+    words: list[str] = []
+    for line in text.splitlines():
+        words += line.lstrip("#").split()
+        if line.endswith(".") or line == "#":
+            break
+    return " ".join(words)
 
 
 @command("mien recipes show nano")

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 RUNS = Path("runs") / "train"
 """Where models go unless `--out` says otherwise, numbered from 001."""
 LONG_SECONDS = 60.0
-"""A run that takes longer is told so at its beginning."""
+"""A run that takes longer says so when it begins."""
 TRIAL_SECONDS = 6.0
-"""A dry run trains for so long to tell how long the whole run takes."""
+"""How long a dry run trains, to estimate the time of the whole run."""
 
 
 Score = Annotated[

@@ -151,11 +151,12 @@ def _print(found: Search, best: Path, data: str) -> None:
     if found.monitor != "loss" and 0 < found.best.value < 1:
         error = (found.best.value * (1 - found.best.value) / found.n_judged) ** 0.5
         say(
-            f"a figure here has a standard error of {100 * error:.1f} points, and the best of many reads high"
+            f"a figure here has a standard error of {100 * error:.1f} points, "
+            "and the best of many trials looks better than it is"
         )
     for trial in found.trials:
         if trial.error:
-            say(f"trial {trial.number} could not be: {trial.error}")
+            say(f"trial {trial.number} failed: {trial.error}")
     say(
         f"wrote {best} and figures; next: mien train {shlex.quote(str(best))} --data {shlex.quote(data)} --out run"
     )

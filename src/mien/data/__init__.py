@@ -1,1 +1,1 @@
-"""The data wing: anything on disk -> a `FaceDataset` of NumPy arrays. It knows neither torch nor models."""
+"""Datasets: any usual form on disk in, a `FaceDataset` of NumPy arrays out. It knows neither torch nor models."""

@@ -1,6 +1,6 @@
 """Arrays of pixels with their labels: ``.npy``, ``.npz``, numeric ``.csv``, or a folder of them.
 
-Arrays are told by name: ``x``, ``images``, ``pixels``... are pictures, ``y``, ``targets``, ``labels``... are
+Arrays are recognised by name: ``x``, ``images``, ``pixels``... are pictures, ``y``, ``targets``, ``labels``... are
 labels, and ``x_train`` belongs to ``y_train``. A file alone is pictures; ``--targets`` names its labels.
 """
 
@@ -394,7 +394,7 @@ def _shares(
         if labels is not None and wrong.any():
             raise DataError(
                 f"{path}: the targets of row {int(wrong.argmax())} are {blocks[-1][wrong.argmax()].tolist()}: "
-                f"expected shares that sum to one"
+                f"expected fractions that sum to one"
             )
     return tuple(map(str, range(k))), np.concatenate(blocks)
 

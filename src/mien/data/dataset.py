@@ -43,7 +43,7 @@ class FaceDataset:
 
     images: UInt8[np.ndarray, "n h w c"]
     targets: Float32[np.ndarray, "n k"]
-    """One row a picture, summing to one: one-hot for a label, shares for votes; zeros where there is none."""
+    """One row a picture, summing to one: one-hot for a label, fractions for votes; zeros where there is none."""
     ids: tuple[str, ...]
     split: Shaped[np.ndarray, " n"]
     """Name of each row's split."""

@@ -57,7 +57,7 @@ _PERSON = {
     "KDEF's": re.compile(r"[AB]([FM]\d{2})", re.IGNORECASE),  # the letter before it is the session
     "JAFFE's": re.compile(r"([A-Z]{2})", re.IGNORECASE),
 }
-"""Where the names say who is shown: drawn splits keep a person's images together."""
+"""Where the names say who is shown: random splits keep a person's images together."""
 _RULES: dict[str, Callable[[str], str | None]] = {"KDEF's": _kdef, "JAFFE's": _jaffe}
 
 

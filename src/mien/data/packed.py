@@ -124,7 +124,7 @@ def read_packed(path: Path) -> FaceDataset:
         if targets.shape != (len(images), len(labels)) or targets.dtype != np.float32:
             raise ValueError("its targets do not fit")
         if not ((np.abs(sums - 1) < 1e-3) | (sums == 0)).all() or (targets < 0).any():
-            raise ValueError("its targets are no shares")
+            raise ValueError("its targets are no fractions that sum to one")
         words = (split, ids, *columns.values())
         if {(part.shape, part.dtype.kind) for part in words} != {((len(images),), "U")}:
             raise ValueError("its parts have different lengths")

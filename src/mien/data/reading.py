@@ -373,7 +373,7 @@ def _grouped(reading: Reading, options: ReadOptions) -> Reading:
         if GROUP_COLUMN not in reading.columns and (pattern := suggested_pattern(reading.ids)):
             warnings.warn(
                 f"file names of {reading.source} such as {reading.ids[0].rsplit('/', 1)[-1]} look as if a person "
-                f"or a sequence had several images, which a drawn split would divide: set `group_by` to '{pattern}'",
+                f"or a sequence had several images, which a random split would divide: set `group_by` to '{pattern}'",
                 MienWarning,
                 stacklevel=2,
             )

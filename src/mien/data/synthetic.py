@@ -40,6 +40,13 @@ class _Look(NamedTuple):
     wrinkled_nose: bool = False
 
 
+_ACROSS = np.linspace(-1, 1, _CANVAS_PX)
+"""Columns of the canvas."""
+_BEND = np.linspace(-1, 1, 17)
+"""Along a mouth, corner to corner."""
+_TURN = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+_CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=1)
+
 _LOOKS = {
     "angry": _Look(-0.08, 0.03, 0.32, -0.20, -0.07, 0.09),
     "disgust": _Look(-0.16, 0.10, 0.24, -0.10, -0.05, 0.05, wrinkled_nose=True),
@@ -85,7 +92,7 @@ def draw_face(emotion: str, rng: np.random.Generator, size_px: int = 48) -> UInt
         _eye_and_brow(canvas, to_px, look, side, ink)
     _nose(canvas, to_px, look, ink)
     _mouth(canvas, to_px, look, ink)
-    light = rng.uniform(-0.25, 0.25) * np.linspace(-1, 1, _CANVAS_PX)
+    light = rng.uniform(-0.25, 0.25) * _ACROSS
     noisy = canvas * (1 + light) + rng.normal(0, rng.uniform(2, 10), canvas.shape)
     return cv2.resize(noisy.clip(0, 255).astype(np.uint8), (size_px, size_px), interpolation=cv2.INTER_AREA)
 
@@ -115,9 +122,8 @@ def _nose(canvas: np.ndarray, to_px, look: _Look, ink: int) -> None:  # type: ig
 
 
 def _mouth(canvas: np.ndarray, to_px, look: _Look, ink: int) -> None:  # type: ignore[no-untyped-def]
-    t = np.linspace(-1, 1, 17)
-    x, middle = look.mouth_half_width * t, 0.62 + look.mouth_bend * (0.5 - t**2)
-    half = look.mouth_open * np.sqrt(1 - t**2)
+    x, middle = look.mouth_half_width * _BEND, 0.62 + look.mouth_bend * (0.5 - _BEND**2)
+    half = look.mouth_open * np.sqrt(1 - _BEND**2)
     if look.mouth_open > 0.02:
         outline = np.concatenate([np.stack([x, middle - half], 1), np.stack([x, middle + half], 1)[::-1]])
         _fill(canvas, to_px(outline), ink)
@@ -125,8 +131,7 @@ def _mouth(canvas: np.ndarray, to_px, look: _Look, ink: int) -> None:  # type: i
 
 
 def _ellipse(x: float, y: float, half_width: float, half_height: float) -> np.ndarray:
-    t = np.linspace(0, 2 * np.pi, 40, endpoint=False)
-    return np.stack([x + half_width * np.cos(t), y + half_height * np.sin(t)], axis=1)
+    return _CIRCLE * (half_width, half_height) + (x, y)
 
 
 def _fill(canvas: np.ndarray, points: np.ndarray, grey: int) -> None:

@@ -315,7 +315,7 @@ class _Again:
 
 
 def is_table(name: str) -> bool:
-    """Say whether a member of an archive is a table, and not a readme or a system's own debris."""
+    """Say whether a member of an archive is a table, and not a readme or a file that the system adds."""
     parts = PurePosixPath(name)
     plain = parts.name.lower()
     return plain.endswith(SUFFIXES) and "readme" not in plain and not is_debris(parts)

@@ -1,1 +1,1 @@
-"""The judging wing: classifiers and datasets in, reports out; from arrays, so no torch is needed."""
+"""Evaluation: classifiers and datasets in, reports out. It works on arrays, so no torch is needed."""

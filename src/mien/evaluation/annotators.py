@@ -1,4 +1,4 @@
-"""A model beside the people who voted on the same pictures: do they agree, and where they do not, does it?"""
+"""A model compared with the annotators who voted on the same images: how often they agree."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ class Comparison:
     answers: Int[np.ndarray, "m n"]
     confidence: Float32[np.ndarray, "m n"]
     disputed: Int[np.ndarray, " d"]
-    """Rows on which not all answer the same: the true classes in turn, of each the surest answers first..."""
+    """Rows on which not all answer the same: the true classes in turn, of each the most confident answers first..."""
     images: UInt8[np.ndarray, "p h w c"]
     """...and the pictures of the first of them."""
     skipped: tuple[str, ...]
@@ -341,7 +341,7 @@ def _weigh(
 def _by_turns(
     rows: Int[np.ndarray, " d"], truth: Int[np.ndarray, " n"], confidence: Num[np.ndarray, " n"]
 ) -> Int[np.ndarray, " d"]:
-    """Order rows so that the classes take turns: the surest of each, then the second of each..."""
+    """Order rows so that the classes take turns: the most confident of each, then the second of each..."""
     surest = rows[np.argsort(-confidence[rows], kind="stable")]
     turns: list[int] = []
     seen: Counter[int] = Counter()

@@ -252,7 +252,7 @@ def per_class(models: Sequence[Judged], labels: Sequence[str]) -> Drawing:
 
 
 def disputed(comparison: Comparison) -> Drawing:
-    """Draw pictures on which the models disagree, those first whose answers are surest."""
+    """Draw pictures on which the models disagree, the most confident answers first."""
     captions, ids = [], []
     for row in comparison.disputed[: len(comparison.images)]:
         given: dict[int, list[str]] = {}

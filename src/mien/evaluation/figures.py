@@ -63,6 +63,7 @@ def rendered(drawing: Drawing, kind: str, dpi: int = 120) -> bytes:
         drawing.figure.suptitle(drawing.title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
         metadata = {"Date": None} if kind == "svg" else None
         drawing.figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
+        drawing.figure.set_layout_engine("none")  # the next kind has the same places
     return buffer.getvalue()
 
 
@@ -197,7 +198,7 @@ def reliability(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"], err
 
 
 def coverage(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> Drawing:
-    """Draw the accuracy on the surest images over their share: what abstaining on the rest buys."""
+    """Draw the accuracy on the most confident images over the fraction of images that these are."""
     confidence = probs.max(axis=1)
     order = np.argsort(-confidence, kind="stable")
     hits = (probs.argmax(axis=1) == truth)[order]
@@ -215,7 +216,7 @@ def coverage(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> Dra
         )
         axes.set_ylim(min(0.5, float(accuracy.min())), 1.01)
     half = accuracy[max(0, len(truth) // 2 - 1)]
-    alt = f"Accuracy over coverage. All images: {accuracy[-1]:.1%}; the surest half: {half:.1%}."
+    alt = f"Accuracy over coverage. All images: {accuracy[-1]:.1%}; the most confident half: {half:.1%}."
     rows = [(float(share[i]), float(accuracy[i]), float(confidence[order][i])) for i in shown]
     return Drawing(
         "coverage", "Accuracy and coverage", alt, figure, ("coverage", "accuracy", "least_confidence"), rows
@@ -293,18 +294,19 @@ def pictures(
 ) -> Drawing:
     """Draw a grid of pictures with what was true and what was answered."""
     with mpl.rc_context(PLOT_STYLE):
-        rows, columns = GRID
+        columns = GRID[1]
         used = max(1, -(-len(images) // columns))
         lines = max((caption.count("\n") + 1 for caption in captions), default=2)
-        size = (1.35 * columns, (1.35 + 0.2 * lines) * min(rows, used))
-        figure = Figure(figsize=size, layout="constrained")
-        for axes, place in zip(
-            np.ravel(figure.subplots(min(rows, used), columns)), range(rows * columns), strict=False
-        ):
-            axes.axis("off")
-            if place < len(images):
-                axes.imshow(images[place].squeeze(), cmap="gray", vmin=0, vmax=255)
-                axes.set_title(captions[place], fontsize=7.5)
+        height = 1 + 0.15 * lines  # of a picture and its caption, in units of a place's width
+        figure = Figure(figsize=(1.35 * columns, 1.35 * height * used), layout="constrained")
+        axes = figure.subplots()  # one for all: a grid takes longer to lay out than to draw
+        axes.axis("off")
+        for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
+            top, left = -height * (place // columns), place % columns
+            box = (left + 0.03, left + 0.97, top - height, top - height + 0.94)
+            axes.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255, extent=box)
+            axes.text(left + 0.5, box[3] + 0.04, caption, ha="center", va="bottom", fontsize=7.5)
+        axes.set(xlim=(0, columns), ylim=(-height * used, 0), aspect="equal")
     shown = "; ".join(caption.replace("\n", ", ") for caption in captions[:3])
     alt = f"{len(images)} pictures. The first: {shown}." if len(images) else "No such picture."
     return Drawing(name, title, alt, figure, ("id", "caption"), list(zip(ids, captions, strict=True)))

@@ -1,4 +1,4 @@
-"""Faces of labelled photos as a detector finds them: what reaches the classifier in use, and what never does."""
+"""Faces of labelled photos as a detector finds them: those that reach the classifier, and those that are missed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def find_faces(reading: Reading, detector: FaceDetector, preprocess: Preprocess)
     """Run a detector over every photo of a prepared reading of one split and crop what it finds.
 
     Where the reading has boxes, each labelled box takes the found one that overlaps it most, at least by
-    `MATCH_IOU`. Where it has none, a photo's label belongs to its largest face, and other faces are passers-by.
+    `MATCH_IOU`. Where it has none, a photo's label belongs to its largest face, and its other faces are ignored.
 
     Raises:
         DataError: a photo cannot be decoded.

@@ -65,7 +65,7 @@ def fit_weights(probs: Float32[np.ndarray, "m n k"], truth: Int[np.ndarray, " n"
 
     Expectation-maximisation for the shares of a mixture (Dempster et al. 1977): the likelihood is concave, so
     the fixed point is the best there is. Likelihood, not accuracy, because it is hard to fit by chance.
-    Who adds nothing gets none: below `NEGLIGIBLE` of the largest, a weight is zero.
+    A member that adds nothing gets no weight: below `NEGLIGIBLE` of the largest, a weight is zero.
     """
     given = probs[:, np.arange(len(truth)), truth].astype(np.float64).clip(min=1e-12)
     weights = np.full(len(probs), 1 / len(probs))

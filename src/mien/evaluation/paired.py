@@ -141,7 +141,7 @@ def _meaning(
     correction = f", corrected for {pairs} pairs" if pairs > 1 else ""
     chance = f"p {shown_p(p_holm)}{correction}"
     if p_holm < CHANCE:
-        return f"{better} is better than {worse} by {points}. Chance explains this badly ({chance})."
+        return f"{better} is better than {worse} by {points}. Chance alone is an unlikely explanation ({chance})."
     if not gain.value:
         return f"{first} and {second} are right equally often, on different images."
     return (

@@ -71,6 +71,6 @@ def check_unseen(model: Bundle, rows: FaceDataset, split: str) -> None:
     seen = 0.0 if keys is None else float(are_duplicates(rows.images, keys).mean())
     if seen > MOST_SEEN:
         raise DataError(
-            f"{model.id.name} was trained on {seen:.0%} of the images of {split!r}, and is better and surer there "
-            f"than elsewhere: what is chosen on them says nothing, choose a split that it has not seen"
+            f"{model.id.name} was trained on {seen:.0%} of the images of {split!r}, so its results there are too "
+            f"good to choose anything by: give a split that it was not trained on"
         )

@@ -124,6 +124,7 @@ def _meaning(
     basis = f"{runs[0]} and {runs[1]} runs, {images:,} images, p {shown_p(p_holm)}{correction}"
     if p_holm < CHANCE:
         return (
-            f"{first} is better than {second} by {points}; other runs or images explain this badly ({basis})."
+            f"{first} is better than {second} by {points}; other seeds or images alone are an unlikely explanation "
+            f"({basis})."
         )
     return f"No clear difference between {first} and {second}: {first} is ahead by {points} ({basis})."

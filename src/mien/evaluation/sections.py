@@ -143,7 +143,7 @@ def end_to_end(
             table.append((label, len(whole), gone, seen, wilson(mine) if len(mine) else None, wilson(whole)))
     text = (
         f"{n:,} labelled faces in {photos:,} photos; the detector missed {lost:,}. Of those it found, "
-        f"{hits.mean():.1%} are named rightly; with the missed ones as errors, {both.mean():.1%}. "
+        f"{hits.mean():.1%} are labelled correctly; with the missed faces counted as errors, {both.mean():.1%}. "
         f"It also found {extra:,} faces without a label, which count neither way."
     )
     header = ("faces", "labelled", "missed", "found", "accuracy of the found", "accuracy end to end")

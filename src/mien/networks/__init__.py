@@ -1,1 +1,1 @@
-"""The networks wing: builders of `torch.nn.Module`, and the catalog that names them without torch."""
+"""Networks: builders of `torch.nn.Module`, and a catalog that lists them without importing torch."""

@@ -1,4 +1,4 @@
-"""The zoo as one literal table, readable without importing torch."""
+"""All networks as one literal table, readable without importing torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Network(NamedTuple):
-    """One row of the zoo."""
+    """One network of the table."""
 
     builder: str
     """``module:function`` under `mien.networks`, called with classes, the input's `Preprocess` and options."""
@@ -84,7 +84,7 @@ NETWORKS = {
 
 
 def network(name: str) -> Network:
-    """Return a row of the zoo.
+    """Return the row of a network.
 
     Raises:
         ConfigError: there is no such network.

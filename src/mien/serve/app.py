@@ -83,7 +83,7 @@ def make_app(
 
 
 def _add_probes(app: FastAPI) -> None:
-    """Add what a supervisor asks: lives it, is it ready, how does it go."""
+    """Add what a supervisor asks: does the process live, is it ready, what did it count."""
 
     @app.get("/healthz", response_class=PlainTextResponse, tags=["operation"])
     async def healthz() -> str:

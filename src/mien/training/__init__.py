@@ -1,1 +1,1 @@
-"""The training wing: a recipe and a `FaceDataset` -> a bundle. The only wing that runs torch all day."""
+"""Training: a recipe and a `FaceDataset` in, a model bundle out. It needs torch."""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from mien import bundle
@@ -83,6 +82,8 @@ def taught_by_votes(data: FaceDataset, rows: Int[np.ndarray, " m"], share: float
         )
     votes = data.votes[rows].astype(np.float64)
     voted = votes.any(axis=1)
+    from sklearn.linear_model import LogisticRegression  # takes as long to import as half of torch
+
     shares = votes[voted] / votes[voted].sum(axis=1, keepdims=True)
     seen = np.concatenate([shares, np.sqrt(shares)], axis=1)  # roots tell one vote from none
     truth = data.truth[rows[voted]]

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from sklearn.metrics import f1_score
 from torch import nn
 from torch.nn import functional
 
@@ -24,6 +23,7 @@ from mien.errors import ConfigError, TrainingError
 from mien.evaluation.protocol import check_unseen
 from mien.history import EpochRow
 from mien.networks import catalog
+from mien.statistics import class_figures, confusion
 from mien.training.batches import Batches, epoch_seed
 from mien.training.distill import Teachers, load_teachers
 from mien.training.history import best_epoch, out_of_patience
@@ -255,7 +255,8 @@ class _Run:
         targets = batches.targets[self._judged]
         loss = functional.cross_entropy(logits, targets)
         answers, truth = logits.argmax(1).cpu().numpy(), targets.argmax(1).cpu().numpy()
-        return float(loss), float((answers == truth).mean()), float(f1_score(truth, answers, average="macro"))
+        macro_f1 = class_figures(confusion(truth, answers, targets.shape[1])).macro_f1
+        return float(loss), float((answers == truth).mean()), float(macro_f1)
 
 
 def recorded(network: nn.Module, example: torch.Tensor, place: Place) -> nn.Module:

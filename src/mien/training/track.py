@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from mien.history import EpochRow
 
 EXPERIMENT = "mien"
+MLFLOW_PARAMS = 100
+"""Most options that MLflow takes at once."""
 
 
 def check_trackers(names: Iterable[str]) -> None:
@@ -69,6 +72,7 @@ def _tensorboard(recipe: Recipe, out: Path) -> Iterator[Callable[[EpochRow], Non
 def _mlflow(recipe: Recipe, out: Path) -> Iterator[Callable[[EpochRow], None]]:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read on import
     with needs("track"):
+        from mlflow.entities import Metric
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
     logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -85,8 +89,9 @@ def _mlflow(recipe: Recipe, out: Path) -> Iterator[Callable[[EpochRow], None]]:
 
     def log(row: EpochRow) -> None:
         try:
-            for figure, value in _figures(row).items():
-                client.log_metric(run_id, figure, value, step=row.epoch)
+            now = int(1000 * time.time())
+            figures = [Metric(name, value, now, row.epoch) for name, value in _figures(row).items()]
+            client.log_batch(run_id, metrics=figures)
         except MlflowException as error:
             raise OutputError(f"MLflow at {client.tracking_uri}: {error}; --resume goes on") from error
 
@@ -100,11 +105,14 @@ def _mlflow(recipe: Recipe, out: Path) -> Iterator[Callable[[EpochRow], None]]:
 
 
 def _begin(client: MlflowClient, recipe: Recipe, out: Path) -> str:  # type: ignore[name-defined] # noqa: F821
+    from mlflow.entities import Param
+
     found = client.get_experiment_by_name(EXPERIMENT)
     experiment = found.experiment_id if found else client.create_experiment(EXPERIMENT)
     run_id: str = client.create_run(experiment, run_name=out.resolve().name).info.run_id
-    for option, value in _flat(recipe.model_dump(mode="json")):
-        client.log_param(run_id, option, value)
+    options = [Param(name, str(value)) for name, value in _flat(recipe.model_dump(mode="json"))]
+    for first in range(0, len(options), MLFLOW_PARAMS):
+        client.log_batch(run_id, params=options[first : first + MLFLOW_PARAMS])
     return run_id
 
 

@@ -1,1 +1,1 @@
-"""The seeing wing: bytes -> pixels -> faces -> crops, and drawing. It knows neither torch nor models."""
+"""Images: decoding, frames of videos and cameras, crops of faces, drawing. It knows neither torch nor models."""
