@@ -105,7 +105,7 @@ def quantise(graph: bytes, ranges: Sequence[Scene], choosing: Sequence[Scene]) -
         given.write_bytes(graph)
         quant_pre_process(given, source, skip_symbolic_shape=True)
         convolutions = [node.name for node in onnx.load(source).graph.node if node.op_type == "Conv"]
-        first_last = {convolutions[0], *(name for name in convolutions[-4:])}
+        first_last = {convolutions[0], convolutions[-1]}
         for method, options in (
             (CalibrationMethod.MinMax, {}),
             (CalibrationMethod.Percentile, {"CalibPercentile": 99.99}),

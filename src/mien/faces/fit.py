@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 class Plan:
     """The numbers of a run."""
 
-    steps: int = 6_000
-    batch: int = 32
+    steps: int = 28_000
+    batch: int = 48
     peak_lr: float = 3e-3
     weight_decay: float = 1e-3
     warm_up_steps: int = 300
