@@ -235,10 +235,10 @@ def test_a_built_in_name_never_hides_a_folder(tiny_bundle, tmp_path, monkeypatch
 
 def test_no_such_model(tmp_path):
     with pytest.raises(
-        BundleError, match=r"no model 'defautl': expected a bundle folder or one of .*mean default\?"
+        BundleError, match=r"no model 'defautl': expected a model folder or one of .*mean default\?"
     ):
         bundle.load("defautl")
-    with pytest.raises(BundleError, match=r"is not a model bundle: it has no config\.json"):
+    with pytest.raises(BundleError, match=r"is not a model folder: it has no config\.json"):
         bundle.load(tmp_path)
     (tmp_path / "run").mkdir()
     with pytest.raises(

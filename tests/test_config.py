@@ -68,7 +68,7 @@ def test_one_setting_of_the_copies_leaves_the_others():
 
 def test_an_unknown_recipe_names_its_neighbour():
     with pytest.raises(
-        ConfigError, match=r"no recipe 'nanno': expected a TOML file or one of .* did you mean"
+        ConfigError, match=r"no recipe 'nanno'; did you mean .*: expected a TOML file or a name from"
     ):
         read_recipe("nanno")
 

@@ -1,4 +1,4 @@
-"""mien: facial-expression classifiers the whole way, from a dataset on disk to faces in a photo.
+"""mien: train, measure and use facial-expression classifiers, from a dataset on disk to faces in a photo.
 
 Names are resolved on first use, so that importing the package costs nothing and needs no extra.
 """

@@ -150,7 +150,7 @@ def find(model: str | Path) -> Path:
         known = ["default", *built_in()]
         hint = did_you_mean(str(model), known)
         raise BundleError(
-            f"no model {str(model)!r}: expected a bundle folder or one of {', '.join(known)}{hint}"
+            f"no model {str(model)!r}: expected a model folder or one of {', '.join(known)}{hint}"
         )
     return folder
 
@@ -275,7 +275,7 @@ def _read_config(folder: Path) -> _Config:
                 f"{folder} holds an unfinished training run, not a model yet: finish it with the same "
                 f"`mien train` command and --resume"
             ) from error
-        raise BundleError(f"{folder} is not a model bundle: it has no {CONFIG}") from error
+        raise BundleError(f"{folder} is not a model folder: it has no {CONFIG}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -390,7 +390,7 @@ def recipe_text(name: str) -> str:
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"recipe {name} cannot be read as UTF-8 text: {error}") from error
     hint = did_you_mean(name, [n for full in recipe_names() for n in (full, full.split("/")[1])])
-    raise ConfigError(f"no recipe {name!r}: expected a TOML file or one of {', '.join(recipe_names())}{hint}")
+    raise ConfigError(f"no recipe {name!r}{hint}: expected a TOML file or a name from `mien recipes`")
 
 
 def _shipped() -> Iterator[tuple[str, Traversable]]:

@@ -58,7 +58,7 @@ def test_torch_script_is_told_from_weights(tmp_path):
 
 def test_a_folder_of_tensorflow(tmp_path):
     (tmp_path / "net").mkdir()
-    with pytest.raises(BundleError, match="is not a model bundle"):
+    with pytest.raises(BundleError, match="is not a model folder"):
         load_classifier(tmp_path / "net")
     (tmp_path / "net" / SAVED_MODEL).touch()
     with pytest.raises(BundleError, match=r"net is a TensorFlow model, .* --output net\.onnx"):

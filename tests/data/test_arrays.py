@@ -136,13 +136,13 @@ def pixel(value) -> np.ndarray:
         (bad(x=pixel(-1)), "pixel 3 of row 4 is -1: expected 0-255, or 0-1"),
         (bad(x=pixel(np.nan)), "pixel 3 of row 4 is not a number: expected 0-255"),
         (bad(x=pixel(np.inf)), "pixel 3 of row 4 is not a number"),
-        (bad(x=PIXELS.reshape(N, 144)[:, :143]), "143 values are no square picture"),
+        (bad(x=PIXELS.reshape(N, 144)[:, :143]), "143 values are no square image"),
         (
             bad(x=np.zeros((N, 12, 12, 4), np.uint8)),
-            r"expected pictures as .* got the shape \(30, 12, 12, 4\)",
+            r"expected images as .* got the shape \(30, 12, 12, 4\)",
         ),
         (bad(x=np.array(["a"] * N)), "expected pixels as numbers, got <U1"),
-        (bad(y=TRUTH[:-1]), "29 labels for 30 pictures: expected one for each"),
+        (bad(y=TRUTH[:-1]), "29 labels for 30 images: expected one for each"),
         (bad(y=TRUTH - 1), "the label of row 0 is -1: expected class numbers from 0"),
         (bad(y=TRUTH + 0.5), r"the label of row 0 is 0\.5: expected class numbers from 0"),
         (
@@ -153,9 +153,9 @@ def pixel(value) -> np.ndarray:
             bad(y=np.eye(3)[TRUTH] * 2),
             r"the targets of row 0 are \[2\.0, 0\.0, 0\.0\]: expected fractions that sum to one",
         ),
-        (bad(x=PIXELS[:, :0]), r"pictures of the shape \(0, 12, 1\) have no pixels"),
-        (bad(y=np.array(3)), "the labels are one value: expected one for each picture"),
-        (bad(y=np.eye(4)[TRUTH]), "has no pictures of the class '3'"),
+        (bad(x=PIXELS[:, :0]), r"images of the shape \(0, 12, 1\) have no pixels"),
+        (bad(y=np.array(3)), "the labels are one value: expected one for each image"),
+        (bad(y=np.eye(4)[TRUTH]), "has no images of the class '3'"),
     ],
 )
 def test_arrays_that_are_refused(tmp_path, arrays, message):
@@ -252,7 +252,7 @@ def test_names_for_the_numbers_must_be_enough(tmp_path):
 def test_arrays_whose_names_say_nothing(tmp_path):
     np.savez(tmp_path / "set.npz", a=np.arange(3), b=np.arange(4))
     with pytest.raises(
-        DataError, match=r"has no array of pictures: expected names such as x_train .* it has a, b"
+        DataError, match=r"has no array of images: expected names such as x_train .* it has a, b"
     ):
         read(tmp_path / "set.npz")
     np.savez(tmp_path / "two.npz", x=PIXELS, images=PIXELS)

@@ -78,7 +78,7 @@ def test_the_test_images_of_a_contest_have_no_label(tmp_path):
     assert not test.targets.any()
     assert any("the images of test lie in no class folder" in note for note in data.notes)
     flat_train = {f"train/{i}.png": png(i) for i in range(5)} | folders("test/{e}/{i}.png")
-    with pytest.raises(DataError, match="5 of 41 pictures lie in no class folder, first train/0.png"):
+    with pytest.raises(DataError, match="5 of 41 images lie in no class folder, first train/0.png"):
         read(write_tree(tmp_path / "other", flat_train))
 
 
@@ -116,7 +116,7 @@ def test_a_table_that_cannot_be_read_is_named(tmp_path):
 
 def test_one_class_is_said(tmp_path):
     files = {f"happy/{i}.png": png(i) for i in range(6)}
-    with pytest.raises(DataError, match="all 6 pictures lie in one folder, happy"):
+    with pytest.raises(DataError, match="all 6 images lie in one folder, happy"):
         read(write_tree(tmp_path, files))
 
 

@@ -558,7 +558,7 @@ def test_a_flat_split_beside_classes_is_no_class(tmp_path):
 
 
 def test_a_folder_beside_splits_that_is_none_is_named(tmp_path):
-    with pytest.raises(DataError, match="6 of 12 pictures lie in gallery, which is no known name of a split"):
+    with pytest.raises(DataError, match="6 of 12 images lie in gallery, which is no known name of a split"):
         read(write_tree(tmp_path, tree(splits=("train", "gallery"))))
 
 

@@ -140,7 +140,7 @@ def test_a_file_at_odds_with_itself_is_refused(pair, members, message):
 def test_a_holdout_of_a_set_with_copies_is_refused(pair):
     data = read_dataset(pair[1])
     joined = data.joined(data.images[:3], np.array([14, 15, 16]))
-    with pytest.raises(DataError, match="holds copies that a recipe made: a holdout would share pictures"):
+    with pytest.raises(DataError, match="holds copies that a recipe made: a holdout would share images"):
         joined.hold_out(0.2, 0)
 
 

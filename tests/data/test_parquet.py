@@ -109,7 +109,7 @@ def test_what_is_refused(tmp_path):
         read_dataset(tmp_path / "text.parquet")
     table = pa.table({"image": [png(), b"junk", None, png()] * 5, "label": [0, 1] * 10})
     parquet.write_table(table, tmp_path / "train.parquet")
-    with pytest.raises(DataError, match="10 corrupt of 20 pictures in .*first train/0000001: not a picture"):
+    with pytest.raises(DataError, match="10 corrupt of 20 images in .*first train/0000001: not a picture"):
         read_dataset(tmp_path / "train.parquet")
 
 

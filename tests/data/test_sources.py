@@ -64,16 +64,16 @@ def test_neither_folder_nor_zip(tmp_path):
 
 
 def test_an_empty_dataset(tmp_path):
-    with pytest.raises(DataError, match=r"no pictures in .*: expected files such as train/happy/1\.jpg"):
+    with pytest.raises(DataError, match=r"no images in .*: expected files such as train/happy/1\.jpg"):
         read_dataset(tmp_path)
-    with pytest.raises(DataError, match="no pictures in"):
+    with pytest.raises(DataError, match="no images in"):
         read_dataset(write_zip(tmp_path / "empty.zip", {"readme.txt": b""}))
 
 
 def test_a_missing_class_folder(tmp_path):
     files = tree(("happy", "sad", "fear"))
     files = {name: content for name, content in files.items() if not name.startswith("test/fear")}
-    with pytest.raises(DataError, match=r"test has no pictures of the class 'fear': every split needs every"):
+    with pytest.raises(DataError, match=r"test has no images of the class 'fear': every split needs every"):
         read_dataset(write_tree(tmp_path, files))
 
 
@@ -81,7 +81,7 @@ def test_a_corrupt_picture_in_a_zip_is_named(tmp_path):
     files = tree() | {"train/sad/broken.jpg": jpeg(photo())[:500]}
     with pytest.raises(
         DataError,
-        match=r"1 corrupt of 13 pictures in .*set\.zip, first train/sad/broken\.jpg: .*skip_corrupt=True",
+        match=r"1 corrupt of 13 images in .*set\.zip, first train/sad/broken\.jpg: .*skip_corrupt=True",
     ):
         read_dataset(write_zip(tmp_path / "set.zip", files))
 
@@ -91,9 +91,7 @@ def test_damaged_bytes_inside_a_zip_are_named(tmp_path):
     raw = bytearray(path.read_bytes())
     raw[raw.index(b"IDAT") + 40] ^= 0xFF  # the archive's own checksum no longer fits
     path.write_bytes(raw)
-    with pytest.raises(
-        DataError, match=r"1 corrupt of 12 pictures in .*first train/happy/0\.png: Bad CRC-32"
-    ):
+    with pytest.raises(DataError, match=r"1 corrupt of 12 images in .*first train/happy/0\.png: Bad CRC-32"):
         read_dataset(path)
 
 
@@ -256,7 +254,7 @@ def test_linked_folders_are_followed_and_a_ring_of_links_ends(tmp_path):
 def test_pictures_in_no_class_are_not_passed_over(tmp_path, name):
     root = write_tree(tmp_path, tree() | {name: png()})
     with pytest.raises(
-        DataError, match=f"1 of 13 pictures lie in no class folder, first {name}: expected train/<cl"
+        DataError, match=f"1 of 13 images lie in no class folder, first {name}: expected train/<cl"
     ):
         read_dataset(root)
 
@@ -266,7 +264,7 @@ def test_an_empty_class_folder(tmp_path):
     for folder in ("train/fear", "test/fear"):
         (root / folder).mkdir()
         (root / folder / "readme.txt").write_text("nothing yet")
-    with pytest.raises(DataError, match="the class folder test/fear holds no pictures: fill or remove it"):
+    with pytest.raises(DataError, match="the class folder test/fear holds no images: fill or remove it"):
         read_dataset(root)
 
 
@@ -274,7 +272,7 @@ def test_corrupt_pictures_are_counted_and_left_out_when_asked(tmp_path):
     files = tree() | {"train/sad/b1.jpg": b"junk", "train/sad/b2.jpg": jpeg(photo())[:500]}
     root = write_tree(tmp_path, files)
     with pytest.raises(
-        DataError, match=r"2 corrupt of 14 pictures in .*, first train/sad/b1\.jpg: not a picture"
+        DataError, match=r"2 corrupt of 14 images in .*, first train/sad/b1\.jpg: not a picture"
     ):
         read_dataset(root)
     data = read_dataset(root, options=ReadOptions(skip_corrupt=True))
@@ -285,13 +283,13 @@ def test_corrupt_pictures_are_counted_and_left_out_when_asked(tmp_path):
 
 def test_a_set_of_nothing_but_corrupt_pictures(tmp_path):
     root = write_tree(tmp_path, dict.fromkeys(tree(), b"junk"))
-    with pytest.raises(DataError, match="all 12 pictures in .* are corrupt"):
+    with pytest.raises(DataError, match="all 12 images in .* are corrupt"):
         read_dataset(root, options=ReadOptions(skip_corrupt=True))
 
 
 def test_a_class_whose_pictures_are_all_corrupt_is_no_class(tmp_path):
     files = tree() | {f"test/sad/{i}.png": b"junk" for i in range(3)}
-    with pytest.raises(DataError, match="test has no pictures of the class 'sad'"):
+    with pytest.raises(DataError, match="test has no images of the class 'sad'"):
         read_dataset(write_tree(tmp_path, files), options=ReadOptions(skip_corrupt=True))
 
 

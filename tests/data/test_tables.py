@@ -148,12 +148,12 @@ def changed(row: int, pixels: str) -> str:
         (changed(5, " ".join(["nan"] * 144)), r"pixel 0 of line 6 is nan: expected a whole number, 0-255"),
         (changed(5, " ".join(["0.5"] * 144)), r"pixel 0 of line 6 is 0.5: expected a whole number, 0-255"),
         (changed(5, "a b c"), r"line 6 holds something else than numbers: 'a b c'"),
-        (table(rows=[(0, np.arange(143), "Training")]), "143 values are no square picture: expected 2304 for 48x48"),
-        (table(rows=[*pixel_rows(), (7, np.zeros(144, int), "Training")]), "val has no pictures of the class '7'"),
+        (table(rows=[(0, np.arange(143), "Training")]), "143 values are no square image: expected 2304 for 48x48"),
+        (table(rows=[*pixel_rows(), (7, np.zeros(144, int), "Training")]), "val has no images of the class '7'"),
         ("\n" + table().replace("0,", "\n\n0,", 1) + "1,2\n", "line 26 has 2 cells, expected 3 as in the header"),
         (table(rows=[*pixel_rows(), (3, np.zeros(144, int), "")]), "row/0000021 has no split, others have"),
         (table(rows=[row for row in pixel_rows() if row[::2] != (1, "PublicTest")]),
-         "val has no pictures of the class 'disgust'"),
+         "val has no images of the class 'disgust'"),
         (table() + "1,2\n", "line 23 has 2 cells, expected 3 as in the header"),
         ("emotion,pixels,Usage\n", "has a header and no rows"),
         ("", "is empty: expected a table with a header"),
@@ -255,7 +255,7 @@ def test_a_list_without_labels(tmp_path):
 
 def test_a_class_number_of_many_digits(tmp_path):
     rows = [*pixel_rows(), ("9" * 5000, np.zeros(144, int), "Training")]
-    with pytest.raises(DataError, match="val has no pictures of the class '9999"):
+    with pytest.raises(DataError, match="val has no images of the class '9999"):
         read(tmp_path / "set.csv", table(rows=rows))
 
 

@@ -65,7 +65,7 @@ def test_the_official_table_goes_row_by_row(tmp_path):
     np.testing.assert_allclose(data.targets[:2], [[0, 1], [0.7, 0.3]], atol=1e-6)
 
     path.write_text("\n".join([OFFICIAL, *rows[:-1]]))
-    with pytest.raises(DataError, match="has votes for 20 pictures, .* has 21: they go row by row"):
+    with pytest.raises(DataError, match="has votes for 20 images, .* has 21: they go row by row"):
         read_dataset(tmp_path / "fer2013.csv", SMALL, options=options)
 
 
@@ -73,7 +73,7 @@ def test_votes_by_row_never_meet_pictures_of_another_order(tmp_path):
     root = write_tree(tmp_path / "set", tree(("happy", "sad"), each=2))
     path = tmp_path / "fer2013new.csv"
     path.write_text("\n".join([OFFICIAL, *["Training,a.png,10" + ",0" * 9] * 8]))
-    with pytest.raises(DataError, match="has no votes for 8 of 8 pictures, .* is it of another dataset"):
+    with pytest.raises(DataError, match="has no votes for 8 of 8 images, .* is it of another dataset"):
         read_dataset(root, options=ReadOptions(votes=str(path)))
 
 
@@ -94,7 +94,7 @@ def test_a_table_with_file_names_goes_by_name(tmp_path):
     assert survey(root, options).left_out == 1
     path.write_text("\n".join(lines[:4]))
     with pytest.raises(
-        DataError, match="has no votes for 5 of 8 pictures, first test/happy/0.png: is it of another"
+        DataError, match="has no votes for 5 of 8 images, first test/happy/0.png: is it of another"
     ):
         read_dataset(root, options=options)
 

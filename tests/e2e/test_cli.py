@@ -329,7 +329,7 @@ BAD_DATA = {
     "empty dataset": ({"notes.txt": b""}, "it holds no images"),
     "missing class folder": (
         {k: v for k, v in tree().items() if not k.startswith("test/sad")},
-        "test has no pictures of the class 'sad': every split needs every class",
+        "test has no images of the class 'sad': every split needs every class",
     ),
     "corrupt image": (tree() | {"test/sad/x.jpg": b"broken"}, ", first test/sad/x.jpg: not a picture"),
     "names that leave": (

@@ -133,7 +133,7 @@ def test_what_is_refused(tmp_path, name):
 def test_evaluate_lists_what_it_left_out(tmp_path, tiny_bundle):
     classes = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
     root = write_tree(tmp_path / "set", tree(classes, ("test",)) | {"test/sad/bad.png": b"junk"})
-    assert "1 corrupt of 22 pictures" in refused("evaluate", tiny_bundle, "--data", root, "--split", "test")
+    assert "1 corrupt of 22 images" in refused("evaluate", tiny_bundle, "--data", root, "--split", "test")
     words = ["--split", "test", "--skip-corrupt", "--tta", "flip", "--json", "-"]
     done = run("evaluate", tiny_bundle, "--data", root, *words)
     assert json.loads(done.stdout)["tta"] == "flip"

@@ -27,7 +27,7 @@ def test_help():
 EXPORT = ["export", "default", "--out", "x", "--to"]
 REFUSED = {
     "unknown target": ([*EXPORT, "int9"], "unknown --to 'int9': expected onnx, int8"),
-    "nothing to calibrate on": ([*EXPORT, "int8"], "int8 is calibrated on pictures: give"),
+    "nothing to calibrate on": ([*EXPORT, "int8"], "int8 needs images to calibrate with: give"),
     "a split of nothing": (
         [*EXPORT, "fp16", "--split", "test"], "--split test needs a dataset: give --data"
     ),

@@ -106,7 +106,7 @@ def test_pictures_without_classes(tmp_path, zipped):
     ids, read = read_rows(source, Preprocess())
     assert ids == ["a/10.png", "a/9.png", "b.png"]
     np.testing.assert_array_equal(read[2, ..., 0], cv2.imdecode(np.frombuffer(png(1), np.uint8), 0))
-    with pytest.raises(DataError, match="1 of 3 pictures lie in no class folder, first b.png"):
+    with pytest.raises(DataError, match="1 of 3 images lie in no class folder, first b.png"):
         read_dataset(source)
 
 
@@ -117,7 +117,7 @@ def test_a_single_picture(tmp_path):
 
 def test_what_is_refused(tmp_path):
     write_tree(tmp_path / "faces", {"a.png": png(1), "b.png": b"nonsense"})
-    with pytest.raises(DataError, match=r"1 corrupt of 2 pictures .*first b\.png: .*; replace them$"):
+    with pytest.raises(DataError, match=r"1 corrupt of 2 images .*first b\.png: .*; replace them$"):
         read_rows(str(tmp_path / "faces"), Preprocess())
     (tmp_path / "t.csv").write_text("path\nfaces/b.png\n")
     with pytest.raises(DataError, match=r"faces/b\.png.*; replace them$"):

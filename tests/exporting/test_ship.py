@@ -205,7 +205,7 @@ def test_eight_bits_are_tried_only_where_they_would_show(monkeypatch):
 def test_what_is_refused_before_anything_is_read(tiny, tmp_path):
     for target, has_data, message in [
         ("int4", True, r"unknown --to 'int4': expected onnx, int8, fp16, hub; did you mean int8\?"),
-        ("int8", False, "int8 is calibrated on pictures: give --data"),
+        ("int8", False, "int8 needs images to calibrate with: give --data"),
     ]:
         with pytest.raises(ConfigError, match=message):
             ship.check_target(target, tmp_path / "q", has_data=has_data)

@@ -103,7 +103,7 @@ def read(place: Place, options: ReadOptions) -> Reading:
     arrays = dict(_named_arrays(path, stack))
     if targets:
         if len(arrays) != 1:
-            raise DataError(f"`targets` goes with one array of pictures, {path} has {len(arrays)}")
+            raise DataError(f"`targets` goes with one array of images, {path} has {len(arrays)}")
         labels = dict(_named_arrays(Path(targets), stack))
         if len(labels) != 1:
             raise DataError(f"{targets} holds {len(labels)} arrays: expected one, of labels")
@@ -213,7 +213,7 @@ def _pairs(arrays: Mapping[str, np.ndarray], path: Path) -> list[_Pair]:
         group[split] = array
     if not pictures:
         raise DataError(
-            f"{path} has no array of pictures: expected names such as x_train and y_train, or images and targets; "
+            f"{path} has no array of images: expected names such as x_train and y_train, or images and targets; "
             f"it has {', '.join(arrays) or 'none'}"
         )
     return [_Pair(split, array, labels.get(split)) for split, array in pictures.items()]
@@ -322,7 +322,7 @@ def in_pixel_order(
 def _picture_shape(shape: tuple[int, ...], source: str) -> tuple[int, int, int]:
     """Return (h, w, c) of the pictures in an array of this shape."""
     if 0 in shape[1:]:
-        raise DataError(f"{source}: pictures of the shape {shape[1:]} have no pixels")
+        raise DataError(f"{source}: images of the shape {shape[1:]} have no pixels")
     if len(shape) == 2:
         return flat_shape(shape[1], source)
     if len(shape) == 3:
@@ -332,7 +332,7 @@ def _picture_shape(shape: tuple[int, ...], source: str) -> tuple[int, int, int]:
     if len(shape) == 4 and shape[1] in (1, 3):
         return (shape[2], shape[3], shape[1])
     raise DataError(
-        f"{source}: expected pictures as (n, h*w), (n, h, w) or (n, h, w, c) with c 1 or 3, got the shape {shape}"
+        f"{source}: expected images as (n, h*w), (n, h, w) or (n, h, w, c) with c 1 or 3, got the shape {shape}"
     )
 
 
@@ -353,7 +353,7 @@ def flat_shape(values: int, source: str) -> tuple[int, int, int]:
         else ""
     )
     raise DataError(
-        f"{source}: {values} values are no square picture: expected 2304 for 48x48 grey, or another h*w or "
+        f"{source}: {values} values are no square image: expected 2304 for 48x48 grey, or another h*w or "
         f"h*w*3{one_more}"
     )
 
@@ -364,9 +364,9 @@ def _targets(
     """Return classes and targets over all parts."""
     for n, labels in parts:
         if labels is not None and labels.ndim == 0:
-            raise DataError(f"{path}: the labels are one value: expected one for each picture")
+            raise DataError(f"{path}: the labels are one value: expected one for each image")
         if labels is not None and len(labels) != n:
-            raise DataError(f"{path}: {len(labels)} labels for {n} pictures: expected one for each")
+            raise DataError(f"{path}: {len(labels)} labels for {n} images: expected one for each")
     given = [labels for _, labels in parts if labels is not None]
     if not given:
         return ("0", "1"), np.zeros((sum(n for n, _ in parts), 2), np.float32)
@@ -404,7 +404,7 @@ def _names(labels: np.ndarray, path: Path) -> list[str]:
     flat = labels.reshape(len(labels), -1)
     if flat.shape[1] != 1 or flat.dtype.kind not in "buifU":
         raise DataError(
-            f"{path}: expected a class number or name for each picture, or one-hot rows; got {labels.dtype} of the "
+            f"{path}: expected a class number or name for each image, or one-hot rows; got {labels.dtype} of the "
             f"shape {labels.shape}"
         )
     if flat.dtype.kind == "U":

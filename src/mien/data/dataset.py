@@ -156,7 +156,7 @@ class FaceDataset:
         bare = rows[self.targets[rows].sum(axis=1) == 0]
         if len(bare):
             raise DataError(
-                f"{len(bare)} pictures of {self.source} have no label, first {self.ids[bare[0]]}: "
+                f"{len(bare)} images of {self.source} have no label, first {self.ids[bare[0]]}: "
                 f"training and judging need one for each"
             )
 
@@ -182,7 +182,7 @@ class FaceDataset:
         """
         if any(name.startswith(COPY) for name in self.ids):
             raise DataError(
-                f"{self.source} holds copies that a recipe made: a holdout would share pictures with the rest; "
+                f"{self.source} holds copies that a recipe made: a holdout would share images with the rest; "
                 f"hold out from the dataset without them"
             )
         moved = self.split.astype(f"<U{max(len(HOLDOUT), self.split.dtype.itemsize // 4)}")

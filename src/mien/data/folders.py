@@ -205,15 +205,15 @@ def _flaw(paths: Sequence[tuple[str, ...]], tops: Sequence[int], bare: Sequence[
         if len(stray) < len(paths) and all(len(parts) > 2 for parts in stray):
             folder = "/".join(stray[0][:-2])
             return (
-                f"{len(stray)} of {len(paths)} pictures lie in {folder}, which is no known name of a split, and "
+                f"{len(stray)} of {len(paths)} images lie in {folder}, which is no known name of a split, and "
                 f"others lie in splits: rename it to train, val or test, or take it away"
             )
         alone = {parts[:-1] for parts, _ in pairs}
         only = next(iter(alone))
         if len(alone) == 1 and only and only[-1].lower() not in _CONTAINERS and not split_name(only[-1]):
-            return f"all {len(pairs)} pictures lie in one folder, {only[-1]}: {_WAY_OUT}{hint}"
+            return f"all {len(pairs)} images lie in one folder, {only[-1]}: {_WAY_OUT}{hint}"
         return (
-            f"{len(stray)} of {len(paths)} pictures lie in no class folder, first {'/'.join(stray[0])}: "
+            f"{len(stray)} of {len(paths)} images lie in no class folder, first {'/'.join(stray[0])}: "
             f"{_WAY_OUT}{hint}"
         )
     counts = Counter(parts[top] for parts, top in pairs)
@@ -234,7 +234,7 @@ def _flaw(paths: Sequence[tuple[str, ...]], tops: Sequence[int], bare: Sequence[
     held = {tuple(name.split("/")[:-1]) for name in place.tree.files if name not in pictures}
     empty = [f for f in folders if f and f[:-1] in roots and f not in filled and f not in kept]
     empty = [f for f in empty if f[-1].lower() not in _CONTAINERS or f not in held]
-    return f"the class folder {'/'.join(empty[0])} holds no pictures: fill or remove it" if empty else ""
+    return f"the class folder {'/'.join(empty[0])} holds no images: fill or remove it" if empty else ""
 
 
 def _raf_db(paths: Sequence[tuple[str, ...]], names: list[str]) -> tuple[list[str], tuple[str, ...]]:

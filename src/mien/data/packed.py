@@ -154,7 +154,7 @@ def _mapped(archive: zipfile.ZipFile, path: Path) -> UInt8[np.ndarray, "n h w c"
         np.lib.format.read_magic(file)
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
         if info.compress_type != zipfile.ZIP_STORED or dtype != np.uint8 or len(shape) != 4:
-            raise ValueError("its pictures are not stored as bytes")
+            raise ValueError("its images are not stored as bytes")
         pixels = np.frombuffer(_private(file), np.uint8, math.prod(shape), file.tell())
         return pixels.reshape(shape)
 

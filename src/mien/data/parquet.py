@@ -146,7 +146,7 @@ def _picture(value: object) -> UInt8[np.ndarray, "h w c"]:
         return pixels_of(numbers([(1, cell)], " ", "this row"), "this row")
     if isinstance(data, list):
         return pixels_of(np.array([data]), "this row")
-    raise DataError("no bytes in this row: pictures outside the file are not followed")
+    raise DataError("no bytes in this row: images outside the file are not followed")
 
 
 def _check_one_dataset(parts: list[_Part], path: Path) -> None:

@@ -84,7 +84,7 @@ def read_pictures(path: str | Path, preprocess: Preprocess) -> FaceDataset:
     with ExitStack() as stack:
         reading, _ = open_source(path, preprocess, _DEFAULT, stack, labels=False)
         if not len(reading.ids):
-            raise DataError(f"no pictures in {path}")
+            raise DataError(f"no images in {path}")
         bare = replace(
             reading, splits=["all"] * len(reading.ids), targets=np.zeros_like(reading.targets), votes=None
         )
@@ -100,7 +100,7 @@ def opened(path: str | Path, split: str, options: ReadOptions = _DEFAULT) -> Ite
         DataError: as `read_dataset`.
     """
     if options.skip_corrupt:
-        raise ConfigError("`skip_corrupt` leaves out face pictures; photos are read whole: leave it out")
+        raise ConfigError("`skip_corrupt` leaves out face images; photos are read whole: leave it out")
     with ExitStack() as stack:
         reading = prepare(open_source(path, Preprocess(), options, stack)[0], options, split=split)
         yield part(reading, split)

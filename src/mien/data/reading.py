@@ -147,7 +147,7 @@ def prepare(
     """
     if not len(reading.ids):
         raise DataError(
-            f"no pictures in {reading.source}: expected files such as train/happy/1.jpg and test/happy/2.jpg"
+            f"no images in {reading.source}: expected files such as train/happy/1.jpg and test/happy/2.jpg"
         )
     if reading.flaw:
         raise DataError(reading.flaw)
@@ -297,11 +297,11 @@ def _check_skipped(corrupt: Mapping[str, str], reading: Reading, skip_corrupt: b
         name, reason = next(iter(corrupt.items()))
         choice = "" if skip_corrupt is None else ", or leave them out with `skip_corrupt=True`"
         raise DataError(
-            f"{len(corrupt)} corrupt of {len(reading.ids)} pictures in {reading.source}, first {name}: "
+            f"{len(corrupt)} corrupt of {len(reading.ids)} images in {reading.source}, first {name}: "
             f"{reason}; replace them{choice}"
         )
     if len(corrupt) == len(reading.ids):
-        raise DataError(f"all {len(corrupt)} pictures in {reading.source} are corrupt")
+        raise DataError(f"all {len(corrupt)} images in {reading.source} are corrupt")
 
 
 def part(reading: Reading, split: str) -> Reading:
@@ -417,7 +417,7 @@ def _divided(reading: Reading, seen: _Seen) -> list[str]:
             n_groups = len(np.unique(groups[of]))
             among = f" in {n_groups} groups" if n_groups < of.sum() else ""
             raise DataError(
-                f"{reading.source} names no splits, and {fraction:g} of the {of.sum()} pictures of {name!r}{among} "
+                f"{reading.source} names no splits, and {fraction:g} of the {of.sum()} images of {name!r}{among} "
                 f"would leave {'train' if held[of].all() else 'val'} without one: change `val_fraction`"
             )
     return np.where(held, "val", "train").tolist()
@@ -433,7 +433,7 @@ def _check_classes(reading: Reading, only: str | None = None) -> None:
         missing = [label for number, label in enumerate(reading.classes) if number not in present]
         if missing:
             raise DataError(
-                f"{reading.source}: {split} has no pictures of the class {missing[0]!r}: every split needs every "
+                f"{reading.source}: {split} has no images of the class {missing[0]!r}: every split needs every "
                 f"class; add some, or choose the others with `labels`"
             )
 

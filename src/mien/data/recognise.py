@@ -158,7 +158,7 @@ def _nearest(place: Place, signs: dict[str, Sign]) -> str:
     ):
         shown = ", ".join(place.names[:4]) or "nothing"
         return (
-            f"no pictures in {path}: expected files such as train/happy/1.jpg and test/happy/2.jpg; "
+            f"no images in {path}: expected files such as train/happy/1.jpg and test/happy/2.jpg; "
             f"it holds {shown}"
         )
     order = ("list", "pixels", "folders", "arrays", "names") if place.kind == "file" else tuple(signs)

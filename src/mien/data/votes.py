@@ -49,7 +49,7 @@ def with_votes(reading: Reading, path: Path, *, rule: str, unknown: str) -> Read
         missing = [name for name, row in zip(reading.ids, by_key, strict=True) if row < 0]
         if len(missing) > len(reading.ids) / 2:
             raise DataError(
-                f"{path} has no votes for {len(missing)} of {len(reading.ids)} pictures, first {missing[0]}: "
+                f"{path} has no votes for {len(missing)} of {len(reading.ids)} images, first {missing[0]}: "
                 f"is it of another dataset?"
             )
         counts = np.concatenate([counts, np.zeros((1, counts.shape[1]), np.float32)])[by_key]
@@ -119,7 +119,7 @@ def _check_rows(reading: Reading, table: _Table, path: Path) -> None:
     """
     if len(table.counts) != len(reading.ids):
         raise DataError(
-            f"{path} has votes for {len(table.counts)} pictures, {reading.source} has {len(reading.ids)}: "
+            f"{path} has votes for {len(table.counts)} images, {reading.source} has {len(reading.ids)}: "
             f"they go row by row and must be as many"
         )
     ours = {plain(name): column.tolist() for name, column in reading.columns.items()}

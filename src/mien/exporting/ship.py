@@ -77,7 +77,7 @@ def check_target(target: str, out: Path, *, has_data: bool) -> None:
         )
     if target == "int8" and not has_data:
         raise ConfigError(
-            "int8 is calibrated on pictures: give --data, and --split for another than the training split"
+            "int8 needs images to calibrate with: give --data (it takes the training split, or the one of --split)"
         )
     if (out / bundle.CONFIG).exists() or (out / bundle.GRAPH).exists():
         raise ConfigError(f"{out} already holds a model: choose another --out")
