@@ -57,15 +57,15 @@ from mien.training.launch import keep_freed_memory
 
 def work(times):
     for _ in range(times):
-        torch.ones(10_000_000).sum()
+        torch.ones(2**24).sum()
 
 for how in ("given", "kept"):
     if os.fork() == 0:
         if how == "kept":
             keep_freed_memory()
-        work(4)
+        work(8)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        work(12)
+        work(24)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, flush=True)
         os._exit(0)
     os.wait()
@@ -75,7 +75,7 @@ for how in ("given", "kept"):
         words, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, check=True
     )
     given, kept = map(int, counted.stdout.split())
-    assert given > 3 * kept, "small blocks may split a freed one, so a few of the 12 tensors need new pages"
+    assert given > 3 * kept, "small blocks may split a freed one, so a few of the 24 tensors need new pages"
 
 
 @pytest.fixture(scope="module")
