@@ -23,7 +23,9 @@ def detector(
     faces: Annotated[Path, _zip_option("FER2013: .jpg images under train/ and test/.")],
     backgrounds: Annotated[Path, _zip_option("Photographs without a face: .jpg images.")],
     out: Annotated[Path, out_option("Folder for the detector; the history of the run goes to its run/.")],
-    steps: Annotated[int, typer.Option(metavar="N", help="Training steps; a run may be lengthened.")] = 28_000,
+    steps: Annotated[
+        int, typer.Option(metavar="N", help="Training steps; a run may be lengthened.")
+    ] = 28_000,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of weights and scenes.")] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the interrupted run in the folder of --out.")

@@ -87,7 +87,8 @@ def read(folder: Path) -> tuple[Facts, dict[str, bytes]]:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "it"
-        raise BundleError(f"{folder / CONFIG} cannot be used: {place}: {first['msg']}") from error
+        hint = "; train the detector again with `mien detector`" if place == "format" else ""
+        raise BundleError(f"{folder / CONFIG} cannot be used: {place}: {first['msg']}{hint}") from error
     graphs = {}
     for kind, name in GRAPHS.items():
         if name not in config.sha256:
