@@ -1,4 +1,4 @@
-"""Write docs/models.md: the built-in models on FER2013, on votes of FER+, on worse pictures and on other photographs.
+r"""Write docs/models.md: the built-in models on FER2013, votes of FER+, worse pictures and other photographs.
 
     python benchmarks/models.py --data fer2013.zip --votes ferplus_votes.csv --other-world other_world.zip \
         --out docs/models.md
@@ -8,18 +8,14 @@ On some of them the epoch and the temperature of these models were chosen, so th
 model's card says which. *FER+* compares the answers with the emotion that most of ten annotators named, where it is
 one of the model's. *Worse pictures* is the mean accuracy over the corruptions of `mien evaluate --robustness`,
 strengths 1 to 5. *Other photographs* are 462 of five classes, from which nothing was learnt; answers among these
-classes, with flip. ECE is the calibration error. The time is the processor's for one face on one thread, batch 1,
-the median of 200 calls. Intervals are 95 %.
+classes, with flip. ECE is the calibration error. Intervals are 95 %.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from campaign import other_world
 from machine import describe
@@ -32,12 +28,11 @@ from mien.options import ReadOptions
 from mien.statistics import balanced_accuracy, calibration_error, confusion, resampled_confusion, wilson
 
 if TYPE_CHECKING:
-    from mien.classifiers import Classifier
     from mien.statistics import Estimate
 
 MODELS = (("mien_nano", "onnx"), ("mien_nano", "int8"), ("mien_nano_base", "onnx"))
 COLUMNS = (
-    "model", "parameters", "KB", "ms a face", "accuracy", "with flip", "balanced", "ECE", "FER+", "worse pictures",
+    "model", "parameters", "KB", "accuracy", "with flip", "balanced", "ECE", "FER+", "worse pictures",
     "other photographs: accuracy", "balanced",
 )  # fmt: skip
 
@@ -45,16 +40,6 @@ COLUMNS = (
 def percent(value: Estimate) -> str:
     """Return the value and its interval."""
     return f"{value.value:.1%} ({value.low:.1%}-{value.high:.1%})"
-
-
-def milliseconds(classifier: Classifier, crop: np.ndarray) -> float:
-    """Return the median processor time of 200 calls with one crop."""
-    took = []
-    for _ in range(220):
-        started = time.process_time()
-        classifier.logits(crop)
-        took.append(1000 * (time.process_time() - started))
-    return float(np.median(took[20:]))
 
 
 def row(name: str, backend: str, options: argparse.Namespace) -> list[str]:
@@ -77,7 +62,6 @@ def row(name: str, backend: str, options: argparse.Namespace) -> list[str]:
         f"`{name}`{' INT8' if backend == 'int8' else ''}",
         f"{card.parameters:,}",
         f"{len(bundle.load(name).graph(backend)) / 1000:,.0f}",
-        f"{milliseconds(classifier, rows.images[:1]):.2f}",
         percent(wilson(hits)),
         f"{flipped.mean():.1%}",
         percent(balanced_accuracy(resampled_confusion(counts))),
@@ -104,7 +88,8 @@ def main() -> None:
     page = [
         "# Built-in models\n", "\n".join(["```", *lines, "```"]) + "\n", words + "\n",
         describe("mien", "onnxruntime") + "\n", "\n".join(f"| {' | '.join(cells)} |" for cells in table) + "\n",
-        "Cards: " + ", ".join(f"[{name}](../src/mien/models/{name}/README.md)" for name in dict(MODELS)) + ".\n",
+        "Time for one face: [speed](performance.md). Cards: "
+        + ", ".join(f"[{name}](../src/mien/models/{name}/README.md)" for name in dict(MODELS)) + ".\n",
     ]  # fmt: skip
     text = "\n".join(page)
     print(text)
