@@ -37,6 +37,7 @@ def installation(monkeypatch):
         return found[name]
 
     monkeypatch.setattr(doctor, "version", version)
+    monkeypatch.setattr(doctor, "pip", lambda verb="install": f"pip {verb}")
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -24,7 +25,8 @@ class Installed:
 
 @pytest.fixture
 def site_packages(tmp_path, monkeypatch):
-    """Pretend that the module lies in a folder of installed packages."""
+    """Pretend that the module lies in a folder of installed packages, beside pip."""
+    monkeypatch.setattr(install, "find_spec", lambda name: name)
     monkeypatch.setattr(install, "HERE", tmp_path / "lib" / "mien" / "install.py")
 
 
@@ -57,13 +59,14 @@ def test_a_folder_that_was_installed_is_installed_again(site_packages, monkeypat
 def test_in_a_checkout_the_command_names_it(monkeypatch, tmp_path):
     (tmp_path / "pyproject.toml").write_text("")
     monkeypatch.setattr(install, "HERE", tmp_path / "src" / "mien" / "install.py")
+    monkeypatch.setattr(install, "find_spec", lambda name: name)
     assert install.install_command("train") == f"pip install -e {shlex.quote(f'{tmp_path}[train]')}"
     monkeypatch.chdir(tmp_path)
     assert install.install_command("train") == "pip install -e '.[train]'"
 
 
 def test_a_document_names_what_is_missing_without_a_folder():
-    advice = r"^nowhere is not installed: pip install .*\[report\]'$"
+    advice = r"^nowhere is not installed: .*pip install .*\[report\]'$"
     with pytest.raises(MissingExtra, match=advice) as caught, needs("report"):
         import nowhere  # noqa: F401
     assert caught.value.lack == "nowhere is not installed; it comes with the extra report"
@@ -74,4 +77,11 @@ def test_a_public_name_that_needs_torch_says_how_to_get_it(name):
     code = "import sys; sys.modules['torch'] = None\nimport mien\n"
     code += f"try:\n    mien.{name}\nexcept mien.MienError as error:\n    print(error)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("torch is not installed: pip install")
+    assert re.match("torch is not installed: .*pip install", done.stdout)
+
+
+def test_uv_is_named_where_the_environment_has_no_pip(site_packages, monkeypatch):
+    monkeypatch.setattr(install, "find_spec", lambda name: None)
+    monkeypatch.setattr(install.sys, "executable", "/a b/python")
+    assert install.pip("uninstall") == "uv pip uninstall --python '/a b/python'"
+    assert install.install_command("report").startswith("uv pip install --python '/a b/python' ")

@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from mien import __version__, files
 from mien.detectors import CATALOG, best_at_hand
 from mien.detectors.weights import cache_folder
-from mien.install import install_command
+from mien.install import install_command, pip
 from mien.machine import Processor, processor
 
 SCHEMA = "mien.doctor/1"
@@ -205,7 +205,7 @@ def _names_in(folder: Path) -> tuple[str, ...]:
 def _unfit(core: tuple[Package, ...]) -> list[str]:
     return [
         f"mien needs {one.name} {one.wanted}, but {f'{one.version} is' if one.version else 'none is'} installed: "
-        f"pip install {shlex.quote(f'{one.name}{one.wanted}')}"
+        f"{pip()} {shlex.quote(f'{one.name}{one.wanted}')}"
         for one in core
         if not one.fits
     ]
@@ -218,7 +218,7 @@ def _two_opencvs() -> list[str]:
         return []
     return [
         f"{' and '.join(there)} are installed, and each overwrites files of the other: "
-        f"pip uninstall {' '.join(there)}, then pip install opencv-python-headless"
+        f"{pip('uninstall')} {' '.join(there)}, then {pip()} opencv-python-headless"
     ]
 
 

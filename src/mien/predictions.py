@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mien import files
 from mien.errors import MissingExtra, OutputError
+from mien.install import pip
 from mien.results import FaceResult
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ def data_frame(rows: list[dict[str, Any]]) -> Any:
     try:
         import pandas  # type: ignore[import-untyped]
     except ModuleNotFoundError as error:
-        raise MissingExtra("pandas is not installed: pip install pandas") from error
+        raise MissingExtra(f"pandas is not installed: {pip()} pandas") from error
     return pandas.DataFrame(rows)
 
 

