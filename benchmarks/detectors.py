@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from machine import describe
+from machine import describe, give, opening
 from mien.classifiers import load_classifier, probabilities
 from mien.detectors import CATALOG, FaceDetector, open_detector
 from mien.detectors.bundle import open_bundle
@@ -185,13 +185,6 @@ def table(title: str, columns: list[str], lines: list[list[str]]) -> str:
     return f"## {title}\n\n{head}" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _words() -> str:
-    """Return what the page begins with: the command of this module and its explanation."""
-    _, command, words = (__doc__ or "").strip().split("\n\n", 2)
-    lines = [line.removeprefix("    ") for line in command.splitlines()]
-    return "\n".join(["```", *lines, "```", "", words])
-
-
 def main() -> None:
     """Write the page."""
     parser = argparse.ArgumentParser(
@@ -246,7 +239,7 @@ def main() -> None:
         *(f"{a}-{b} px" if b < 10_000 else f"{a} px and more" for a, b in SIZES_PX),
     ]
     page = [
-        "# Face detectors\n", _words() + "\n", describe("mien", "opencv-python-headless") + "\n",
+        "# Face detectors\n", opening(__doc__) + "\n", describe("mien", "opencv-python-headless") + "\n",
         table(f"{len(scenes)} photos", [*columns, "false positives a photo", "ms at 640x480"], lines["photos"]),
         table("Portraits, photographs without a face, clips",
               ["detector", f"recall on {len(portraits)} portraits", "false positives a portrait",
@@ -255,10 +248,7 @@ def main() -> None:
         table(f"{N_FER} test images of FER2013 set into photographs of 320x240", ["detector", "found", "accuracy"],
               lines["worth"]),
     ]  # fmt: skip
-    text = "\n".join(page)
-    print(text)
-    if options.out:
-        options.out.write_text(text, encoding="utf-8")
+    give("\n".join(page), options.out)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from campaign import other_world
-from machine import describe
+from machine import describe, give, opening
 from mien import bundle, load_classifier, read_dataset
 from mien.classifiers import probabilities
 from mien.classifiers.combine import with_tta
@@ -83,18 +83,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     table = [COLUMNS, ["---"] * len(COLUMNS), *(row(*model, options) for model in MODELS)]
-    _, command, words = (__doc__ or "").strip().split("\n\n", 2)
-    lines = [line.removeprefix("    ") for line in command.splitlines()]
     page = [
-        "# Built-in models\n", "\n".join(["```", *lines, "```"]) + "\n", words + "\n",
-        describe("mien", "onnxruntime") + "\n", "\n".join(f"| {' | '.join(cells)} |" for cells in table) + "\n",
+        "# Built-in models\n", opening(__doc__) + "\n", describe("mien", "onnxruntime") + "\n",
+        "\n".join(f"| {' | '.join(cells)} |" for cells in table) + "\n",
         "Time for one face: [speed](performance.md). Cards: "
         + ", ".join(f"[{name}](../src/mien/models/{name}/README.md)" for name in dict(MODELS)) + ".\n",
     ]  # fmt: skip
-    text = "\n".join(page)
-    print(text)
-    if options.out:
-        options.out.write_text(text, encoding="utf-8")
+    give("\n".join(page), options.out)
 
 
 if __name__ == "__main__":
