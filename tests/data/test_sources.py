@@ -222,7 +222,7 @@ def test_what_has_splits_is_not_divided(tmp_path, option):
 
 def test_a_split_that_would_be_empty(tmp_path):
     root = write_tree(tmp_path, {f"{label}/{i}.png": png(i) for label in ("happy", "sad") for i in range(3)})
-    message = r"0\.1 of the 3 pictures of 'happy' would leave val without one: change val_fraction"
+    message = r"0\.1 of the 3 images of 'happy' would leave val without one: change val_fraction"
     with pytest.raises(DataError, match=message):
         read_dataset(root)
 

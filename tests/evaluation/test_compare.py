@@ -292,7 +292,7 @@ def test_what_is_refused(tmp_path):
         judge(pair, lambda _: data(ABC, truth), "val")
     bare = data(ABC, truth)
     bare.targets[5] = 0
-    with pytest.raises(DataError, match="1 pictures of x/memory have no label, first test/5.png"):
+    with pytest.raises(DataError, match="images without a label in x/memory: 1, the first is test/5.png"):
         judge(pair, lambda _: bare, "test")
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write .*file"):

@@ -155,7 +155,7 @@ def test_what_is_refused(tmp_path):
     labels, (truth, logits) = ("x", "y", "z"), noisy(3, 41)
     unlabelled = data(labels, truth)
     unlabelled.targets[5] = 0
-    with pytest.raises(DataError, match="1 pictures of memory have no label, first test/5.png"):
+    with pytest.raises(DataError, match="images without a label in memory: 1, the first is test/5.png"):
         judge(Fixed(labels, logits), unlabelled, "test")
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write .*file"):

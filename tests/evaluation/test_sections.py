@@ -85,7 +85,10 @@ def test_missed_faces_are_errors():
     assert table["z"][:2] == (1, 1)
     assert table["z"][3] is None
     assert section.to_dict()["missed_ids"] == ["test/0.png", "test/1.png"]
-    assert "with the missed ones as errors, 50.0%. It also found 3 faces without a label" in section.text
+    assert (
+        "with the missed faces counted as errors, 50.0%. It also found 3 faces without a label"
+        in section.text
+    )
     with pytest.raises(DataError, match="found none of the labelled faces of memory: are these photos"):
         check_found(data(LABELS, [0]).take(np.array([], int)), "memory")
 

@@ -86,7 +86,7 @@ def test_what_an_ensemble_was_chosen_on_is_not_forgotten(members, tiny_ensemble,
 
 
 def test_pictures_that_a_member_learnt_choose_nothing(members, tmp_path):
-    with pytest.raises(DataError, match="tiny was trained on 100% of the images of 'train', and is better"):
+    with pytest.raises(DataError, match="tiny was trained on 100% of the images of 'train', so its results"):
         save_ensemble(members, tiny_data(), "train", tmp_path / "joined")
     assert not (tmp_path / "joined").exists()
 

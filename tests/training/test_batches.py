@@ -182,7 +182,7 @@ def test_a_picture_without_a_label_is_refused():
     targets = uneven().targets.copy()
     targets[3] = 0
     with pytest.raises(
-        DataError, match=r"1 pictures of .* have no label, first 3: training and judging need one"
+        DataError, match="images without a label in .*: 1, the first is 3; training and evaluation need"
     ):
         batches(data=replace(uneven(), targets=targets))
 

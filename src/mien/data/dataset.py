@@ -156,8 +156,8 @@ class FaceDataset:
         bare = rows[self.targets[rows].sum(axis=1) == 0]
         if len(bare):
             raise DataError(
-                f"{len(bare)} images of {self.source} have no label, first {self.ids[bare[0]]}: "
-                f"training and judging need one for each"
+                f"images without a label in {self.source}: {len(bare):,}, the first is {self.ids[bare[0]]}; "
+                f"training and evaluation need a label for each: add it, or take these images away"
             )
 
     def groups(self, rows: Int[np.ndarray, " m"]) -> Int[np.ndarray, " m"]:
