@@ -34,11 +34,11 @@ OUTSIDE = 128
 MARGIN_PX = 16
 """Width of that border around all but the largest of the searched images."""
 LEAST_LOGIT = -3.0
-"""What the network answers for a candidate at least."""
+"""Cells with a lower logit are no candidates."""
 MOST = 400
 """Candidates of one map that are compared with each other, so that the time for a busy image is bounded."""
 SUPPORT_IOU, NO_SUPPORT_LOGIT = 0.4, -4.0
-"""A candidate of another searched image supports one that it overlaps by more than this; what counts if none does."""
+"""A candidate of another searched image supports one if their IoU is higher; the logit that counts if none does."""
 SAME_IOU, INSIDE = 0.35, 0.6
 """Two boxes are one face if their intersection is more than this fraction of their union, or of the smaller one."""
 
@@ -133,9 +133,9 @@ def suppress(rows: Float32[np.ndarray, "n 4"]) -> list[int]:
 def supported(
     rows: Float32[np.ndarray, "n 4"], level: Int[np.ndarray, " n"], kept: list[int]
 ) -> Float32[np.ndarray, " m"]:
-    """Return a logit for each kept row: two parts its own, one part the best of the same place in another image.
+    """Return a logit for each kept row: two thirds its own, one third the highest at its place in another image.
 
-    A face is seen in several of the searched images, what only looks like one often in a single one.
+    A real face is found in several of the searched images; a false one often in a single image only.
     """
     common, union = _shared(rows[kept], rows)
     others = (common > SUPPORT_IOU * union) & (level[kept][:, None] != level)

@@ -17,8 +17,8 @@ def block(channels: int, out: int, stride: int = 1) -> nn.Sequential:
 class Detector(nn.Module):
     """Grey [b, 1, h, w] -> one map [b, 4, h/8, w/8]: face logit, dx, dy, log side.
 
-    Each answer depends on 79x79 pixels, which is at most twice the face in each direction: what surrounds a face in a
-    drawn scene is not what surrounds it in a photo, so the network is not shown much of it.
+    Each answer depends on 79x79 pixels, about twice the side of a large face and four times that of a small one.
+    What surrounds a face in a drawn scene differs from a photo, so the network sees little of it.
     """
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 LEAST_PX, MOST_PX = 18.0, 42.0
 """Sides of the face frames that the network answers for."""
 UNSURE = 1.35
-"""Faces that are larger by up to this factor are neither asked for nor forbidden, and so are all smaller ones."""
+"""The loss ignores faces that are larger by up to this factor, and all smaller ones."""
 
 
 def targets(scene: Scene) -> Float32[np.ndarray, "6 y x"]:

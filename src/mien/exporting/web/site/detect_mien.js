@@ -82,7 +82,7 @@ function suppressed(found, facts) {
   return kept;
 }
 
-// Two parts the logit of a face, one part the best logit of the same place in another of the searched images.
+// From two thirds of its own logit and one third of the highest at its place in another of the searched images.
 function probability(face, found, facts) {
   let support = facts.no_support_logit;
   for (const other of found) {
