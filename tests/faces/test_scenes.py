@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
 from mien.errors import DataError
+from mien.faces import scenes
 from mien.faces.material import LEVELS_PX, Material, cut_out, read_material
 from mien.faces.scenes import SIDE_PX, Scene, Spot, _seen, draw
 from mien.faces.targets import targets
@@ -86,12 +88,38 @@ def test_a_scene_depends_only_on_its_numbers(material):
 
 
 def test_many_scenes_have_faces_of_all_sizes_and_some_have_none(material):
-    scenes = [draw(material, np.random.default_rng(seed), [Spot(2, 40, 40, 1.5)]) for seed in range(150)]
-    sides = np.concatenate([scene.faces_xys[:, 2] for scene in scenes])
-    assert {scene.image_u8.shape for scene in scenes} == {(SIDE_PX, SIDE_PX)}
+    drawn = [draw(material, np.random.default_rng(seed), [Spot(2, 40, 40, 1.5)]) for seed in range(150)]
+    sides = np.concatenate([scene.faces_xys[:, 2] for scene in drawn])
+    assert {scene.image_u8.shape for scene in drawn} == {(SIDE_PX, SIDE_PX)}
     assert sides.min() < 20
     assert sides.max() > 70
-    assert 0.1 < np.mean([len(scene.faces_xys) == 0 for scene in scenes]) < 0.5
+    assert 0.1 < np.mean([len(scene.faces_xys) == 0 for scene in drawn]) < 0.5
+
+
+def test_a_collage_names_its_faces_and_not_what_is_none(material, monkeypatch):
+    monkeypatch.setattr(scenes, "_lit", lambda grey, rng: grey)
+    monkeypatch.setattr(scenes, "_no_face", lambda material, rng: np.zeros((48, 48), np.float32))
+    white = replace(material, faces_u8=np.full((1, 48, 48), 255, np.uint8))
+    for seed in range(5):
+        canvas = np.zeros((SIDE_PX, SIDE_PX), np.float32)
+        faces = scenes._collage(canvas, white, np.random.default_rng(seed))
+        named = np.zeros((SIDE_PX, SIDE_PX), bool)
+        for x, y, side in faces:
+            if 0 <= x < SIDE_PX and 0 <= y < SIDE_PX:
+                assert canvas[int(y), int(x)] == 255
+            top, left = max(0, int(y - 0.8 * side)), max(0, int(x - 0.8 * side))
+            named[top : int(y + 0.8 * side), left : int(x + 0.8 * side)] = True
+        assert len(faces)
+        assert canvas[~named].max(initial=0) < 128
+
+
+def test_a_crop_goes_on_beyond_its_edge_and_keeps_its_face(material):
+    crop = np.random.default_rng(0).uniform(0, 255, (48, 48)).astype(np.float32)
+    piece = scenes._beyond(crop, np.random.default_rng(0))
+    assert piece.frame == (48, 48, 48)
+    assert np.array_equal(piece.grey[24:72, 24:72], crop)
+    assert piece.alpha[38:58, 38:58].min() == 1
+    assert max(piece.alpha[0].max(), piece.alpha[:, -1].max()) == 0
 
 
 def test_a_face_cut_by_the_edge_is_seen_in_part_and_one_whose_centre_is_outside_is_not():
