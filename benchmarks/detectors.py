@@ -13,7 +13,8 @@ false positive. The time is the processor's, on one thread, for an image of 640x
 Some false positives are faces that YuNet misses.
 
 `mien` was chosen on other photos: portraits, and pictures that come with other packages. What an earlier version
-missed in these photos was looked at while it was made. The parameters of `haar` were chosen on these photos.
+missed in these photos was looked at while it was made, and so was the effect of three ways to join the searched
+images, so its figures here are slightly optimistic. The parameters of `haar` were chosen on these photos.
 """
 
 from __future__ import annotations
