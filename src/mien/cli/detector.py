@@ -43,4 +43,8 @@ def detector(
         from mien.faces.run import train_detector
 
     sources, plan = Sources(heads, faces, backgrounds), Plan(steps=steps, seed=seed)
-    say(str(train_detector(sources, out, plan, resume=resume, tell=complain)))
+    try:
+        say(str(train_detector(sources, out, plan, resume=resume, tell=complain)))
+    except KeyboardInterrupt:
+        complain("interrupted; the last checkpoint is kept: the same command with --resume goes on from it")
+        raise

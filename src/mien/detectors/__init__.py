@@ -53,7 +53,7 @@ CATALOG = {
         "Apache-2.0",
         "the small network in this package, always there",
         trained=True,
-        advice="it finds about 6 of 10 faces that yunet finds; `mien fetch yunet` gets yunet",
+        advice="it finds about 7 of 10 faces that yunet finds; `mien fetch yunet` gets yunet",
     ),
     "haar": Entry(
         "mien.detectors.haar:Haar",

@@ -209,7 +209,8 @@ def fit(sources: Sources, out: Path, plan: Plan, *, resume: bool, tell: Callable
         if not resume:
             raise TrainingError(f"{out} holds a run: give --resume to continue it, or choose another --out")
         state.load(path, plan)
-    with pool_of(_begin, sources) as pool:
+    pool = pool_of(_begin, sources)
+    try:
         while state.done < plan.steps:
             started, last = time.monotonic(), min(state.done + plan.chunk_steps, plan.steps)
             mean = _train(state, plan, _batches(pool, plan, state.done, last, state.hard))
@@ -222,6 +223,8 @@ def fit(sources: Sources, out: Path, plan: Plan, *, resume: bool, tell: Callable
             with (out / "history.jsonl").open("a", encoding="utf-8") as history:
                 history.write(json.dumps(row) + "\n")
             tell(f"step {last}/{plan.steps}  loss {mean:.4f}  new hard negatives {len(new)}  {seconds} s")
+    finally:
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C, scenes that nobody waits for are not drawn
     return state.averaged
 
 
