@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 AHEAD = 2
 """Shards handed to each worker, so that it never waits for the driver."""
 DEATHS = 2
-"""Workers that may die over the same images before these are scored in halves, to find the one that kills."""
+"""Workers that die over the same images before these are scored in halves, to find the one that kills."""
 MOST_FATAL = 5
 """Images that may kill their workers; with more, something else is wrong, such as too little memory."""
 CONNECT_S, STALL_S = 5.0, 120.0
@@ -172,7 +172,11 @@ class _Worker:
     actor: Any
     is_ready: bool = False
     tasks: deque[_Task] = field(default_factory=deque)
-    """Handed to it, the first one running."""
+    """Handed to it, the first one running as far as the driver knows: its last result may be on its way."""
+
+    def may_have(self, task: _Task) -> bool:
+        """Say whether to hand it a task: images over which a worker died go alone, so the next death is theirs."""
+        return not self.tasks or not (task.deaths or any(one.deaths for one in self.tasks))
 
 
 class Workers:
@@ -259,6 +263,9 @@ class Workers:
                     task = self._next(shards)
                     if task is None:
                         return
+                    if not worker.may_have(task):
+                        self._again.appendleft(task)
+                        continue
                     worker.tasks.append(task)
                     self._tasks[worker.actor.score.remote(task.part)] = (worker, task)
 
@@ -314,13 +321,12 @@ class Workers:
             return
         blamed.deaths += 1
         self.on_note(f"a worker died; it had images {blamed.part.name}, which are scored again")
-        if blamed.deaths < DEATHS:
+        if blamed.deaths < DEATHS + (len(blamed.part) == 1):  # an image on its own has two more chances
             self._again.appendleft(blamed)
         elif len(blamed.part) > 1:
             first, second = blamed.part.halves()
-            middle = blamed.offset + len(first)
-            self._again.appendleft(_Task(blamed.shard, second, middle, DEATHS - 1))
-            self._again.appendleft(_Task(blamed.shard, first, blamed.offset, DEATHS - 1))
+            for half, offset in ((second, blamed.offset + len(first)), (first, blamed.offset)):
+                self._again.appendleft(_Task(blamed.shard, half, offset, DEATHS - 1))
         else:
             self._fatal += 1
             if self._fatal > MOST_FATAL:
