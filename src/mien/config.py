@@ -266,6 +266,18 @@ class Transfer(_Section):
     """The backbone learns at this part of the head's rate."""
 
 
+class Resizing(_Section):
+    """Smaller pictures while training begins: most of it is learnt from them, in a fraction of the time.
+
+    Also called progressive resizing. Validation images, and all later training images, keep their full size.
+    """
+
+    early_size_px: int = Field(0, ge=0)
+    """Training pictures are shrunk to this side until `until_fraction`; 0: never."""
+    until_fraction: float = Field(0.6, gt=0, lt=1)
+    """Fraction of the run after which pictures have their full size."""
+
+
 class Recipe(_Section):
     """Everything that determines a training run, beside the data."""
 
@@ -286,6 +298,7 @@ class Recipe(_Section):
     hundreds of small kernels takes. Elsewhere it has no effect."""
     input: Preprocess = Preprocess()
     augment: Augment = Augment()
+    resizing: Resizing = Resizing()
     balance: Balance = Balance()
     optim: Optim = Optim()
     loss: Loss = Loss()
@@ -305,6 +318,24 @@ class Recipe(_Section):
             or self.loss.class_weights != "none"
             or self.loss.logit_adjustment_tau > 0
         )
+
+    def size_at(self, progress: float) -> int:
+        """Return the side of training pictures, in pixels, at a point of the run, `progress` in [0, 1)."""
+        early = self.resizing.early_size_px and progress < self.resizing.until_fraction
+        return self.resizing.early_size_px if early else self.input.size_px
+
+    @model_validator(mode="after")
+    def _sizes_agree(self) -> Recipe:
+        early = self.resizing.early_size_px
+        if early and early >= self.input.size_px:
+            raise ValueError(
+                f"resizing.early_size_px {early} must be less than input.size_px {self.input.size_px}"
+            )
+        if early and self.cuda_graphs:
+            raise ValueError("cuda_graphs replays pictures of one size: it excludes resizing.early_size_px")
+        if early and self.distillation.teachers:
+            raise ValueError("teachers take pictures of one size: they exclude resizing.early_size_px")
+        return self
 
     @model_validator(mode="after")
     def _splits_differ(self) -> Recipe:

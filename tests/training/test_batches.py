@@ -12,7 +12,7 @@ from mien.config import Augment, Balance, Loss, Recipe
 from mien.data.dataset import FaceDataset, one_hot
 from mien.errors import DataError
 from mien.preprocess import Preprocess
-from mien.training.batches import Batches, enlarged, epoch_seed
+from mien.training.batches import Batches, enlarged, epoch_seed, shrunk
 
 PLAIN = Preprocess(size_px=8, scale=1.0, mean=(0.0,), std=(1.0,))
 STILL = Augment(flip_probability=0.0)
@@ -65,6 +65,26 @@ def test_every_epoch_has_its_own_order_and_every_seed_too():
     assert order(batches(), 0) != order(batches(), 1)
     assert order(batches(), 0) != order(batches(seed=1), 0)
     assert epoch_seed(0, 1) != epoch_seed(1, 0)
+
+
+def test_early_pictures_are_smaller_means_of_the_whole_ones():
+    """Half of three epochs of three steps: four and a half steps, so five with small pictures."""
+    small = batches(epochs=3, resizing={"early_size_px": 4, "until_fraction": 0.5})
+    steps = [(x, y) for epoch in range(3) for x, y in small.epoch(epoch)]
+    assert [x.shape[-1] for x, _ in steps] == [4] * 5 + [8] * 4
+    for x, y in steps:
+        assert [row % 5 for row in rows_of(x)] == y.argmax(1).tolist()
+    assert small.example().shape == (6, 1, 8, 8)
+
+
+def test_a_shrunk_picture_keeps_its_mean_and_its_sides():
+    x = torch.zeros(1, 1, 48, 48)
+    x[..., :24] = 240.0
+    small = shrunk(x, 32)
+    assert small.shape == (1, 1, 32, 32)
+    torch.testing.assert_close(small[..., :15], torch.full((1, 1, 32, 15), 240.0))
+    assert small.mean().item() == pytest.approx(120, abs=1e-4)
+    assert shrunk(x, 48) is x
 
 
 OTHER_WORLDS = {"gamma_fraction": 0.5,

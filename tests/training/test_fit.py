@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from mien.config import facts_of, read_recipe
+from mien.config import Resizing, facts_of, read_recipe
 from mien.errors import ConfigError
 from mien.history import EpochRow
 from mien.networks import catalog
@@ -34,6 +34,37 @@ def test_fit_writes_nothing_never_sees_test_and_goes_on_from_a_state(tmp_path, m
     rest = fit(recipe, tiny_data(), device="cpu", state=states[0])
     for name, value in whole.network.state_dict().items():
         assert torch.equal(value, rest.network.state_dict()[name]), name
+
+
+EARLY = "resizing.early_size_px=24"
+
+
+def test_smaller_pictures_at_first_and_whole_ones_judge():
+    recipe = read_recipe("nano", ["network=mien_nano", "batch_size=16", "epochs=2", "ema.decay=0", EARLY])
+    seen = []
+    run = fit(recipe, tiny_data(), device="cpu", on_epoch=lambda row, _: seen.append(row.val_loss))
+    assert all(map(math.isfinite, seen))
+    whole = fit(recipe.model_copy(update={"resizing": Resizing()}), tiny_data(), device="cpu")
+    assert run.history[0].train_loss != whole.history[0].train_loss
+
+
+@pytest.mark.parametrize("network", ["vit", "mish_cnn"])
+def test_a_network_of_one_size_refuses_smaller_pictures(network):
+    recipe = read_recipe("nano", [f"network={network}", "batch_size=16", EARLY])
+    with pytest.raises(ConfigError, match=rf"{network} takes no pictures of 24 pixels \(.*\): set resizing"):
+        fit(recipe, tiny_data(), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        ("cuda_graphs=true", "pictures of one size"),
+        ('distillation.teachers=["a"]', "teachers take pictures of one"),
+    ],
+)
+def test_what_takes_pictures_of_one_size_excludes_smaller_ones(other, why):
+    with pytest.raises(ConfigError, match=why):
+        read_recipe("nano", [EARLY, other])
 
 
 def _copy(state: State) -> State:

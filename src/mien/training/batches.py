@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mien.data.balance import class_counts, rows_to_copy
 from mien.errors import DataError
@@ -78,7 +79,8 @@ class Batches:
         generator = torch.Generator(self.device).manual_seed(epoch_seed(recipe.seed, epoch))
         order = torch.split(self._order(generator), self._images_a_step)
         for step in range(steps):
-            changes = recipe.augment.at((epoch * steps + step) / (recipe.epochs * steps))
+            progress = (epoch * steps + step) / (recipe.epochs * steps)
+            changes = recipe.augment.at(progress)
             rows = order[step].repeat_interleave(changes.copies_per_image)
             draws = augment.draw(changes, len(rows), generator)
             targets = self.targets[rows]
@@ -95,10 +97,10 @@ class Batches:
                 both = augment.apply(changes, self.pictures(rows[needed]), draws.of(needed))
                 (x, other), (y, other_y) = both.chunk(2), targets[needed].chunk(2)
                 x, y = augment.mix(x, y, draws.mix.of(own), (other, other_y))
-            yield self.to_input(x), y
+            yield self.to_input(shrunk(x, recipe.size_at(progress))), y
 
     def example(self) -> Float32[Tensor, "b c h w"]:
-        """Return input of the shape that every step of this process has."""
+        """Return input of the shape that every step of this process has, but those with smaller pictures."""
         rows = self.rows[: self.recipe.batch_size // self.world_size]
         return self.to_input(self.pictures(rows))
 
@@ -113,6 +115,13 @@ class Batches:
     def pictures(self, rows: Int[Tensor, " b"]) -> Float32[Tensor, "b c h w"]:
         """Return these rows' pictures on the device, in 0-255."""
         return self.images[rows.to(self.images.device)].to(self.device).float()
+
+
+def shrunk(x: Float32[Tensor, "b c h w"], size_px: int) -> Float32[Tensor, "b c s s"]:
+    """Return square pictures of this side, each pixel a mean of what it covers; pictures of this side as they are."""
+    if x.shape[-1] == size_px:
+        return x
+    return functional.interpolate(x, size=(size_px, size_px), mode="bilinear", antialias=True)
 
 
 def enlarged(data: FaceDataset, recipe: Recipe, device: torch.device | None = None) -> FaceDataset:

@@ -152,6 +152,8 @@ class _Run:
         torch.manual_seed(epoch_seed(recipe.seed, _START))
         self._bare = catalog.build(recipe.network, len(data.labels), recipe.input, recipe.network_options)
         load_start(self._bare, recipe, data.labels)
+        if recipe.resizing.early_size_px:
+            self._check_takes(recipe.resizing.early_size_px)
         self.raw = copy.deepcopy(self._bare).to(place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = MovingAverage(self.raw, recipe.ema.decay) if recipe.ema.decay else None
         self.optimizer = build_optimizer(
@@ -161,6 +163,19 @@ class _Run:
         self.teachers = Teachers(teachers, recipe, data.labels).to(place.device) if teachers else None
         self.network = self._called()
         self.rate = 0.0
+
+    @torch.inference_mode()
+    def _check_takes(self, side_px: int) -> None:
+        """Refuse pictures of a size that the network cannot take."""
+        try:
+            self._bare.eval()(torch.zeros(1, self.recipe.input.channels, side_px, side_px))
+        except (RuntimeError, ValueError, AssertionError) as error:  # timm asserts
+            raise ConfigError(
+                f"{self.recipe.network} takes no pictures of {side_px} pixels ({str(error).splitlines()[0]}): "
+                "set resizing.early_size_px to 0"
+            ) from error
+        finally:
+            self._bare.train()
 
     def _called(self) -> nn.Module:
         """Return what a step calls: the network itself, compiled, recorded or shared by processes."""
