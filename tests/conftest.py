@@ -110,10 +110,10 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a real bundle, trained for two short epochs on drawn faces."""
     from mien.config import read_recipe
     from mien.training.loop import train
-    from tests.training.tiny import tiny_data
+    from tests.training.tiny import TINY, tiny_data
 
     out = tmp_path_factory.mktemp("tiny") / "tiny"
-    recipe = read_recipe("nano", TWO_EPOCHS)
+    recipe = read_recipe(TINY, TWO_EPOCHS)
     return train(
         recipe, tiny_data(), out, device="cpu", command="mien train nano --data synthetic --out tiny"
     )
@@ -124,7 +124,7 @@ def tiny_members(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """Return three bundles of two architectures, the last one with another number range."""
     from mien.config import read_recipe
     from mien.training.loop import train
-    from tests.training.tiny import tiny_data
+    from tests.training.tiny import TINY, tiny_data
 
     folder, made = tmp_path_factory.mktemp("members"), [tiny_bundle]
     settings = {
@@ -133,7 +133,7 @@ def tiny_members(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) ->
     }
     for name, own in settings.items():
         recipe = read_recipe(
-            "nano",
+            TINY,
             [*TWO_EPOCHS, *own],
         )
         made.append(train(recipe, tiny_data(), folder / name, device="cpu", command=f"mien train {name}"))

@@ -187,7 +187,9 @@ class Optim(_Section):
     @model_validator(mode="after")
     def _cycle_of_momentum(self) -> Optim:
         if self.momentum_low and self.schedule != "one_cycle":
-            raise ValueError(f"momentum_low is for the schedule one_cycle, not for {self.schedule}")
+            raise ValueError(
+                f"momentum_low is for the schedule one_cycle, not for {self.schedule}: set optim.momentum_low=0"
+            )
         if self.momentum_low > self.momentum:
             raise ValueError(f"momentum_low {self.momentum_low} must not exceed momentum {self.momentum}")
         return self

@@ -36,7 +36,7 @@ from mien.training import loop
 from mien.training.loop import train
 from mien.training.transfer import _from_disk
 from tests.pictures import png, tree
-from tests.training.tiny import tiny_data
+from tests.training.tiny import TINY, tiny_data
 
 SMALL = Preprocess(size_px=8)
 RECIPE = ["epochs=1", "batch_size=16", "precision=32-true", "validation.split=test"]
@@ -256,7 +256,7 @@ def test_names_that_look_like_formulas_train_and_are_judged(tmp_path):
     drawn = tiny_data()
     labels = ("costs $x_{$", *drawn.labels[1:])
     data = replace(drawn, source=f"{tmp_path}/{name}", labels=labels)
-    out = train(read_recipe("nano", RECIPE), data, tmp_path / name, device="cpu")
+    out = train(read_recipe(TINY, RECIPE), data, tmp_path / name, device="cpu")
     page = write_report(judge(load_classifier(out), data, "test"), tmp_path / "report $_{$")
     assert "costs $x_{$" in page.read_text()
     assert name in (out / "README.md").read_text()
@@ -267,7 +267,7 @@ def test_names_that_look_like_formulas_train_and_are_judged(tmp_path):
 
 
 def test_a_kill_between_checkpoint_and_history_loses_no_row(tmp_path, monkeypatch):
-    recipe, data = read_recipe("nano", [*RECIPE, "epochs=2"]), tiny_data()
+    recipe, data = read_recipe(TINY, [*RECIPE, "epochs=2"]), tiny_data()
 
     def killed(*_):
         raise SystemExit
@@ -281,7 +281,7 @@ def test_a_kill_between_checkpoint_and_history_loses_no_row(tmp_path, monkeypatc
 
 
 def test_two_runs_into_one_folder(tmp_path):
-    recipe = read_recipe("nano", RECIPE)
+    recipe = read_recipe(TINY, RECIPE)
     with (
         files.locked(tmp_path / "out" / "run"),
         pytest.raises(OutputError, match="another command is writing"),

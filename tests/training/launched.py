@@ -21,7 +21,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from mien.config import read_recipe
 from mien.training import fit, loop
-from tests.training.tiny import tiny_data
+from tests.training.tiny import TINY, tiny_data
 
 PLAIN = ["network=lenet", "epochs=3", "batch_size=16", "ema.decay=0", "precision=32-true"]
 """A network without dropout and BatchNorm, which every process has of its own rows."""
@@ -92,7 +92,7 @@ def one_process(folder: Path, deadly_epoch: int) -> None:
             file.write(f"{row.epoch} ")
 
     train = {"device": "cpu", "resume": True, "on_step": die, "on_epoch": note}
-    loop.train(read_recipe("nano", PLAIN), tiny_data(), folder / "run", **train)
+    loop.train(read_recipe(TINY, PLAIN), tiny_data(), folder / "run", **train)
 
 
 def keep_weights(trained, out, **_):
@@ -113,8 +113,8 @@ def one_machine(folder: Path, rank: int, deadly_epoch: int) -> None:
         (folder / f"rank{rank}").write_text(f"{row.val_loss} {torch.initial_seed()}")
 
     out = folder / f"machine{rank}"
-    loop.train(read_recipe("nano", PLAIN), tiny_data(), out, device="cpu", resume=True, on_epoch=note)
-    fit.fit(read_recipe("nano", NOISY), tiny_data(), device="cpu", on_epoch=judged)
+    loop.train(read_recipe(TINY, PLAIN), tiny_data(), out, device="cpu", resume=True, on_epoch=note)
+    fit.fit(read_recipe(TINY, NOISY), tiny_data(), device="cpu", on_epoch=judged)
     distributed.destroy_process_group()
 
 

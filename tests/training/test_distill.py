@@ -18,13 +18,13 @@ from mien.labels import FERPLUS_VOTE_ORDER
 from mien.training.batches import Batches, ToInput
 from mien.training.distill import Teachers, load_teachers, taught_by_votes
 from mien.training.loop import train
-from tests.training.tiny import tiny_data
+from tests.training.tiny import TINY, tiny_data
 
 
 def recipe(*teachers, settings=()) -> Recipe:
     names = ", ".join(f'"{name}"' for name in teachers)
     common = ["epochs=2", "batch_size=16", "precision=32-true", f"distillation.teachers=[{names}]"]
-    return read_recipe("nano", [*common, "validation.split=test", "validation.keep=best", *settings])
+    return read_recipe(TINY, [*common, "validation.split=test", "validation.keep=best", *settings])
 
 
 def test_the_mean_of_what_each_would_answer_itself(tiny_members):
@@ -140,7 +140,7 @@ def test_votes_that_say_nothing_teach_how_frequent_the_labels_are():
 def test_batches_serve_what_votes_teach_and_judge_by_the_label():
     data = voted(5)
     plan = read_recipe(
-        "nano",
+        TINY,
         ["batch_size=4", "distillation.votes_share=0.5", "input.size_px=8", "balance.sampler=weighted"],
     )
     data = replace(data, images=np.zeros((48, 8, 8, 1), np.uint8))

@@ -19,14 +19,14 @@ from mien.training.fit import State, fit, recorded
 from mien.training.history import best_epoch
 from mien.training.launch import Place
 from mien.training.summary import duration, warnings
-from tests.training.tiny import tiny_data
+from tests.training.tiny import TINY, tiny_data
 
 SMALL = ["network=lenet", "batch_size=16", "optim.peak_lr=0.01", "precision=32-true"]
 
 
 def test_fit_writes_nothing_never_sees_test_and_goes_on_from_a_state(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    recipe, states = read_recipe("nano", [*SMALL, "epochs=3", "validation.every_epochs=2"]), []
+    recipe, states = read_recipe(TINY, [*SMALL, "epochs=3", "validation.every_epochs=2"]), []
     whole = fit(recipe, tiny_data(), device="cpu", on_epoch=lambda row, state: states.append(_copy(state())))
     assert not list(tmp_path.iterdir())
     assert (whole.validation_split, whole.kept.epoch) == ("holdout", 3)
@@ -40,7 +40,7 @@ EARLY = "resizing.early_size_px=24"
 
 
 def test_smaller_pictures_at_first_and_whole_ones_judge():
-    recipe = read_recipe("nano", ["network=mien_nano", "batch_size=16", "epochs=2", "ema.decay=0", EARLY])
+    recipe = read_recipe(TINY, ["network=mien_nano", "batch_size=16", "epochs=2", "ema.decay=0", EARLY])
     seen = []
     run = fit(recipe, tiny_data(), device="cpu", on_epoch=lambda row, _: seen.append(row.val_loss))
     assert all(map(math.isfinite, seen))
@@ -50,7 +50,7 @@ def test_smaller_pictures_at_first_and_whole_ones_judge():
 
 @pytest.mark.parametrize("network", ["vit", "mish_cnn"])
 def test_a_network_of_one_size_refuses_smaller_pictures(network):
-    recipe = read_recipe("nano", [f"network={network}", "batch_size=16", EARLY])
+    recipe = read_recipe(TINY, [f"network={network}", "batch_size=16", EARLY])
     with pytest.raises(ConfigError, match=rf"{network} takes no pictures of 24 pixels \(.*\): set resizing"):
         fit(recipe, tiny_data(), device="cpu")
 
@@ -64,7 +64,7 @@ def test_a_network_of_one_size_refuses_smaller_pictures(network):
 )
 def test_what_takes_pictures_of_one_size_excludes_smaller_ones(other, why):
     with pytest.raises(ConfigError, match=why):
-        read_recipe("nano", [EARLY, other])
+        read_recipe(TINY, [EARLY, other])
 
 
 def _copy(state: State) -> State:
@@ -83,12 +83,12 @@ def test_an_epoch_that_was_not_judged_is_never_the_best():
 
 def test_a_run_of_an_older_version_goes_on_as_it_was_meant(tmp_path):
     """Then `auto` was test and the best epoch was kept; new options stand at their defaults."""
-    recipe = read_recipe("nano", ["validation.split=test", "validation.keep=best"])
+    recipe = read_recipe(TINY, ["validation.split=test", "validation.keep=best"])
     old = facts_of(recipe)
     del old["validation"]["keep"], old["validation"]["every_epochs"], old["augment"]["clip_light"]
     old["validation"]["split"] = "auto"
     assert differences(finished_recipe(old, None), facts_of(recipe)) == ""
-    now = read_recipe("nano")
+    now = read_recipe(TINY)
     assert "validation.split was test, is auto; validation.keep was best, is last" in differences(
         finished_recipe(old, None), facts_of(now)
     )
@@ -108,7 +108,7 @@ def test_a_checkpoint_of_another_form_is_one_line(tmp_path, content):
     path = tmp_path / "checkpoint.pt"
     torch.save(content, path)
     with pytest.raises(ConfigError, match=r"checkpoint\.pt is damaged: remove"):
-        Checkpoint(path, read_recipe("nano"), "x", "test").load()
+        Checkpoint(path, read_recipe(TINY), "x", "test").load()
 
 
 @pytest.mark.parametrize(
@@ -121,13 +121,13 @@ def test_a_checkpoint_of_another_form_is_one_line(tmp_path, content):
 )
 def test_other_programs_words_have_a_hint(setting, hint):
     with pytest.raises(ConfigError, match=f"did you mean {hint}"):
-        read_recipe("nano", [setting])
+        read_recipe(TINY, [setting])
 
 
 @pytest.mark.parametrize("value", ["9" * 5000, "[" * 3000])
 def test_a_value_that_cannot_be_read_is_one_line(value):
     with pytest.raises(ConfigError):
-        read_recipe("nano", [f"epochs={value}"])
+        read_recipe(TINY, [f"epochs={value}"])
 
 
 def test_flags_are_settings():

@@ -18,7 +18,7 @@ from mien.errors import ConfigError
 from mien.training.fit import fit
 from mien.training.launch import Place, open_place
 from tests.training.launched import PLAIN, STATUSES
-from tests.training.tiny import tiny_data
+from tests.training.tiny import TINY, tiny_data
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -105,7 +105,7 @@ def ended(folder: Path) -> tuple[list[int], list[str], list[str]]:
 @pytest.fixture(scope="module")
 def undisturbed() -> dict[str, torch.Tensor]:
     """Weights of the recipe that `launched.py` disturbs."""
-    return fit(read_recipe("nano", PLAIN), tiny_data(), device="cpu").network.state_dict()
+    return fit(read_recipe(TINY, PLAIN), tiny_data(), device="cpu").network.state_dict()
 
 
 def test_a_killed_run_goes_on_to_the_same_weights(launched, undisturbed):

@@ -24,7 +24,7 @@ from mien.exporting.temperature import without_temperature
 from mien.training import fit, loop
 from mien.training.loop import train
 from mien.training.summary import summary
-from tests.training.tiny import tiny_data
+from tests.training.tiny import TINY, tiny_data
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ BEST_ON_TEST = ("validation.split=test", "validation.keep=best")
 
 def recipe(*settings: str) -> Recipe:
     """A network with dropout and BatchNorm, and everything random switched on."""
-    return read_recipe("nano", ["network=mynet_v1", "epochs=4", "batch_size=16", *BEST_ON_TEST, *settings])
+    return read_recipe(TINY, ["network=mynet_v1", "epochs=4", "batch_size=16", *BEST_ON_TEST, *settings])
 
 
 def weights(out) -> bytes:

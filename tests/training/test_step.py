@@ -15,7 +15,7 @@ from mien.training.batches import Batches
 from mien.training.fit import _Run
 from mien.training.launch import open_place
 from mien.training.optim import set_step
-from tests.training.tiny import tiny_data
+from tests.training.tiny import TINY, tiny_data
 
 STEPS, MOMENTUM, DECAY, SMOOTHING, AVERAGE = 5, 0.9, 5e-4, 0.1, 0.998
 
@@ -31,7 +31,7 @@ def doubles():
 def test_the_step_equals_a_plain_loop(doubles, network):
     """Weights, BatchNorm statistics and moving average agree to 1e-12 of their size after some steps."""
     recipe = read_recipe(
-        "nano", [f"network={network}", "batch_size=23", "precision=32-true", "validation.split=test"]
+        TINY, [f"network={network}", "batch_size=23", "precision=32-true", "validation.split=test"]
     )
     assert (recipe.optim.momentum, recipe.optim.weight_decay) == (MOMENTUM, DECAY)
     assert (recipe.loss.label_smoothing, recipe.ema.decay) == (SMOOTHING, AVERAGE)

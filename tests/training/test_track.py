@@ -10,8 +10,9 @@ from mien.config import read_recipe
 from mien.errors import ConfigError, MissingExtra, OutputError
 from mien.history import EpochRow
 from mien.training.track import check_trackers, tracker
+from tests.training.tiny import TINY
 
-RECIPE = read_recipe("nano", ["epochs=2"])
+RECIPE = read_recipe(TINY, ["epochs=2"])
 ROWS = [EpochRow(1, 0.1, 1.9, 0.2, 1.8, 0.25, 0.2, 3.0), EpochRow(2, 0.05, 1.5, 0.4, 1.6, 0.35, 0.3, 3.0)]
 
 

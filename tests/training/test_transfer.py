@@ -22,14 +22,14 @@ from mien.training.finish import CHOSEN_BEFORE
 from mien.training.fit import fit
 from mien.training.loop import train
 from mien.training.transfer import freeze, head, load_start
-from tests.training.tiny import tiny_data
+from tests.training.tiny import TINY, tiny_data
 
 BACKBONE = "timm/resnet10t"
 
 
 def recipe(*settings: str) -> Recipe:
     common = ["epochs=2", "batch_size=16", "precision=32-true", "ema.decay=0"]
-    return read_recipe("nano", [*common, "validation.split=test", "validation.keep=best", *settings])
+    return read_recipe(TINY, [*common, "validation.split=test", "validation.keep=best", *settings])
 
 
 @pytest.fixture(scope="module")

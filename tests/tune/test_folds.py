@@ -20,7 +20,7 @@ from mien.evaluation.contenders import enter
 from mien.evaluation.protocol import keys_learnt
 from mien.statistics import Estimate
 from mien.tune.folds import CrossValidation, Fold, cross_validate, divided
-from tests.training.tiny import tiny_data
+from tests.training.tiny import TINY, tiny_data
 
 SETTINGS = [
     "network=lenet",
@@ -30,7 +30,7 @@ SETTINGS = [
     "precision=32-true",
     "validation.split=test",
 ]
-RECIPE, DATA, K = read_recipe("nano", SETTINGS), tiny_data(84), 2
+RECIPE, DATA, K = read_recipe(TINY, SETTINGS), tiny_data(84), 2
 
 
 @pytest.fixture(scope="module")

@@ -23,9 +23,9 @@ from mien.tune.report import write_search
 from mien.tune.search import search
 from mien.tune.space import Choice, Range, Space
 from tests.guard.test_states import check
-from tests.training.tiny import tiny_data
+from tests.training.tiny import TINY, tiny_data
 
-RECIPE = read_recipe("nano", ["epochs=4", "validation.split=test", "network=lenet", "batch_size=16"])
+RECIPE = read_recipe(TINY, ["epochs=4", "validation.split=test", "network=lenet", "batch_size=16"])
 DATA = tiny_data(140)
 LR = "optim.peak_lr"
 SPACE = Space({LR: Range(1e-4, 1.0, log=True), "batch_size": Choice((8, 16))}, {"epochs": 3})

@@ -10,8 +10,9 @@ from mien.config import checked_recipe, read_recipe
 from mien.errors import ConfigError
 from mien.tune.results import to_toml
 from mien.tune.space import Choice, Range, Space, read_space, with_values
+from tests.training.tiny import TINY
 
-RECIPE = read_recipe("nano")
+RECIPE = read_recipe(TINY)
 
 
 def write(tmp_path, text: str):
