@@ -4,17 +4,20 @@ r"""Write docs/detectors.md: faces found by each detector, false positives, time
         --clips talking_face.mp4 single_face.mp4 --fer fer2013.zip --backgrounds backgrounds.zip \
         --yunet face_detection_yunet_2023mar.onnx --bundle faces --out docs/detectors.md
 
-Every photo is brought to a longest side of 640 px. The reference boxes of photos and portraits are YuNet's own, so
-YuNet's figures flatter it. A face counts by the width of its reference box in the photo as it is stored, from 16 px.
-It is found if a box overlaps it by an IoU of .4 or more; each box finds one face, and a box that finds none is a
-false positive. The time is the processor's, on one thread, for an image of 640x480.
+Every photo is resized to a longest side of 640 px. The reference boxes of photos and portraits are YuNet's own, so
+YuNet's own figures are too good. The size of a face is the width of its reference box in the photo as it is stored;
+faces count from 16 px. A face is found if a box overlaps its reference box by an IoU (intersection over union) of .4
+or more. Each box finds one face, and a box that finds none is a false positive. The time is processor time on one
+thread, for an image of 640x480.
 
-12 of YuNet's 130 boxes show dogs, monkeys, a fox, a duck and a pumpkin (`ANIMALS`, by eye); *people* leaves them out.
+12 of YuNet's 130 boxes show dogs, monkeys, a fox, a duck and a pumpkin (`ANIMALS`, found by eye). The column *people*
+leaves them out.
 Some false positives are faces that YuNet misses.
 
-`mien` was chosen on other photos: portraits, and pictures that come with other packages. What an earlier version
-missed in these photos was looked at while it was made, and so was the effect of three ways to join the searched
-images, so its figures here are slightly optimistic. The parameters of `haar` were chosen on these photos.
+`mien` was chosen on other photos: portraits, and pictures that come with other packages. But while it was made, the
+faces that an earlier version missed in these photos were looked at, and three ways to combine the boxes of the
+searched image sizes were compared on them. So its figures here are slightly optimistic. The parameters of `haar` were
+chosen on these photos.
 """
 
 from __future__ import annotations
