@@ -55,11 +55,12 @@ class Audit:
     dropped: tuple[str, ...]
     """Why a cleaned set leaves out each row of `data` (`mien.auditing.plan.RULE`); an empty text keeps it."""
     groups: dict[str, dict[str, int]]
-    """Groups of each kind: how many, of how many images, across splits, with different labels."""
+    """For each kind of group: number of groups, of their images, of groups in several splits, and of groups with
+    different labels."""
     doubts: Doubts | None
-    """None where no model could judge the labels."""
+    """What a model says of the labels; None if no model could judge them."""
     judge: str
-    """What judged them."""
+    """Name of the model that judged the labels."""
     corrupt: tuple[Corrupt, ...]
     notes: tuple[str, ...]
     sheets: dict[str, list[Card]]
@@ -69,7 +70,7 @@ class Audit:
     divide: tuple[float, int]
     """Fraction and seed of the split val that a cleaned set draws where the source names none."""
     boxes: Num[np.ndarray, "n 4"] | None
-    """Of the faces in their photos, where the source has some."""
+    """Boxes of the faces in their photos, x0, y0, x1, y1 in pixels; None if the source gives none."""
 
     def __repr__(self) -> str:
         """Return a summary of one line."""
@@ -101,7 +102,11 @@ class Audit:
         return told(self.dropped, self.data.split, len(self.corrupt))
 
     def votes_on_doubts(self) -> dict[str, float] | None:
-        """Return how often votes name another label: of the doubtful ones, and of all that were judged."""
+        """Return the fraction of labels that votes contradict: of the doubtful labels, and of all that were judged.
+
+        ``suggested`` is the fraction of doubtful labels whose votes name the class that the model suggests. Images
+        without a majority of votes are left out; None if no doubtful label is left.
+        """
         if self.doubts is None or self.data.votes is None:
             return None
         leader = leaders(self.data)
@@ -121,7 +126,7 @@ class Audit:
         return [one._asdict() for one in self.findings]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the audit as its schema has it."""
+        """Return the audit as a dictionary for JSON, in the form that `AUDIT_SCHEMA` names."""
         judged = None
         if self.doubts is not None:
             names = self.data.labels
@@ -174,9 +179,9 @@ def audit(
         data: a dataset, or what `mien.read_dataset` can read.
         reading: how `data` is read, where it is a path. Votes stay beside the labels.
         model: judges the labels: a classifier, or what `mien.load_classifier` can load.
-        probs: probabilities of a model that has not learnt the row that it answers, such as out-of-fold ones; one
-            row for each image, columns in the order of the dataset's labels; rows of zeros are not judged. Or the
-            table ``out_of_fold.csv`` of ``mien train --folds``.
+        probs: probabilities [m, c] of a model that was not trained on the image it answers for, such as
+            out-of-fold ones: a row for each image, columns in the order of the dataset's labels. Rows of zeros are
+            not judged. Or the table ``out_of_fold.csv`` of ``mien train --folds``.
         detector: looks for a face in each image: a detector, or a name that `mien.open_detector` knows.
         preprocess: what the images of `Audit.data` are fitted to; by default to what a packed set
             has, what `model` takes, or 48-pixel grey.
@@ -212,7 +217,7 @@ def audit(
 def _loaded(
     model: Classifier | str | Path | None,
 ) -> tuple[Classifier | None, Int[np.ndarray, " m"] | None]:
-    """Return the classifier, and the keys of the images it has learnt where it keeps them."""
+    """Return the classifier, and the keys of the images it was trained on; None if it does not keep them."""
     if not isinstance(model, str | Path):
         return model, None
     classifier = load_classifier(model)

@@ -26,7 +26,7 @@ def check_target(out: Path, source: str) -> None:
     """Refuse a cleaned set that would replace its source, or that has no known ending.
 
     Raises:
-        ConfigError: says what would do.
+        ConfigError: says which names are possible.
     """
     if out.suffix.lower() not in (PACKED, LIST):
         raise ConfigError(

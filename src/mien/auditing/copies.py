@@ -1,4 +1,4 @@
-"""Images that show the same thing: exact and near duplicates, and all groups that stand on both sides of a split."""
+"""Images that belong together: exact and near duplicates, faces of one photo, and the user's groups."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Grouping:
                 yield self.name(number), rows
 
     def differ(self, values: Shaped[np.ndarray, " n"]) -> list[bool]:
-        """Say of each group whether its rows have different values; empty ones do not count."""
+        """Return for each group whether its rows have different values; empty values do not count."""
         return [len(set(values[rows].tolist()) - {""}) > 1 for rows in self.rows]
 
 
@@ -67,9 +67,9 @@ class Copies:
     named: tuple[Grouping, ...]
     """Faces of one photo, and the user's groups."""
     together: Int[np.ndarray, " n"]
-    """The same number for rows that no split may divide, for whatever reason."""
+    """Rows with the same number may not be divided by a split."""
     note: str = ""
-    """Why no near duplicates were looked for, or why they are not believed."""
+    """Why no near duplicates were looked for, or why those that were found are not used."""
 
 
 def find_copies(measured: Measured) -> Copies:
@@ -101,7 +101,7 @@ def find_copies(measured: Measured) -> Copies:
 
 
 def _with_near(exact: Int[np.ndarray, " n"], near: Int[np.ndarray, "m 2"]) -> Int[np.ndarray, " n"]:
-    """Return near groups with all exact duplicates of their rows; rows without a near one are alone."""
+    """Return groups of near duplicates, each with all exact duplicates of its rows; all other rows are alone."""
     n = len(exact)
     in_some = np.zeros(n, bool)
     in_some[near.ravel()] = True
@@ -110,12 +110,12 @@ def _with_near(exact: Int[np.ndarray, " n"], near: Int[np.ndarray, "m 2"]) -> In
 
 
 def protection(split: str) -> int:
-    """Return the place of a split among those that keep their images; 0 keeps them before all others."""
+    """Return the rank of a split in `PROTECTED`; the images of the split with the lowest rank stay."""
     return PROTECTED.index(split) if split in PROTECTED else len(PROTECTED)
 
 
 def exposed(rows: Int[np.ndarray, " m"], splits: Shaped[np.ndarray, " n"]) -> Int[np.ndarray, " _"]:
-    """Return the rows of a group that are not in the split of it that is protected most."""
+    """Return the rows of a group that a cleaned set leaves out: all but those in the split that comes first."""
     ranks = np.array([protection(split) for split in splits[rows].tolist()])
     best = splits[rows[int(ranks.argmin())]]
     return rows[splits[rows] != best]

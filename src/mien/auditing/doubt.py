@@ -1,7 +1,7 @@
 """Labels that a model doubts: confident learning (Northcutt, Jiang & Chuang 2021, doi:10.1613/jair.1.12125).
 
 It takes probabilities from a model that has not learnt the labels it judges. Such a model is not right about every
-image, so what it gives is an order in which a person should look.
+image. So the result is an order in which a person should look at the labels.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ LISTED = 0.05
 
 @dataclass(frozen=True)
 class Doubts:
-    """What a model says of the labels of a dataset. Rows that were not judged have no part in it."""
+    """What a model says of the labels of a dataset. Rows that were not judged are ignored."""
 
     judged: Bool[np.ndarray, " n"]
     probs: Float[np.ndarray, "n k"]
-    """Zeros where a row was not judged."""
+    """Probability of each class; zeros if a row was not judged."""
     given: Int[np.ndarray, " n"]
     """Class of the label."""
     suspect: Bool[np.ndarray, " n"]
@@ -54,8 +54,8 @@ class Doubts:
     def order(self) -> Int[np.ndarray, " m"]:
         """Return the judged rows, the most doubtful label first.
 
-        Ranked by the probability of the given label. Of the rankings in the paper it finds most labels that were
-        changed at random (`benchmarks/audit.py`).
+        Ranked by the probability of the given label. Of the rankings in the paper, this one finds the most
+        labels that were changed at random (`benchmarks/audit.py`).
         """
         rows = np.flatnonzero(self.judged)
         return rows[np.argsort(self.given_prob[rows], kind="stable")]

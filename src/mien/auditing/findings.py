@@ -1,4 +1,4 @@
-"""The words of an audit: the kinds of findings, and one finding."""
+"""The kinds of findings of an audit, and the record of one finding."""
 
 from __future__ import annotations
 
@@ -39,4 +39,4 @@ class Finding(NamedTuple):
     """The same for images that belong together, such as ``exact 12``; empty for a finding about one image."""
     detail: str
     to_do: str
-    """What to do: ``drop`` and ``keep`` are what a cleaned set does; ``look`` and ``check`` are left to people."""
+    """What to do. ``drop`` and ``keep``: a cleaned set does so. ``look`` and ``check``: a person must decide."""

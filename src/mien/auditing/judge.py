@@ -1,4 +1,4 @@
-"""What judges the labels of a dataset: given probabilities, a classifier, or a quick model trained in folds."""
+"""Judge the labels of a dataset by given probabilities, by a classifier, or by a quick model trained in folds."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ def judge_labels(
 ) -> tuple[Doubts | None, str, list[str]]:
     """Return what a model says of the labels, the name of the model, and what a reader must know of it.
 
-    `probs` come before `classifier`, and that before the quick model, whose folds divide none of the `groups`. Only
-    rows that have a label and show something are judged; of `probs` those that are not all zero.
+    If `probs` are given, they judge; else the `classifier`; else the quick model, whose folds divide none of the
+    `groups`. Only rows that have a label and are not blank (`shows`) are judged; of `probs`, only rows that are not
+    all zero.
 
     Raises:
         DataError: `probs` do not fit the data.

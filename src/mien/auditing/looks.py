@@ -38,7 +38,7 @@ GREY_TINT = 2.0
 SEARCH_PX = 192
 """Small images are enlarged to this side before a detector sees them."""
 SEARCH_MARGIN = 0.25
-"""And surrounded by this fraction of their side, as detectors want something around a face."""
+"""And get a margin of this fraction of their side, because detectors expect something around a face."""
 
 
 def blank(measured: Measured) -> Bool[np.ndarray, " n"]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float32, Int, UInt8
 
     Step = Callable[[str, int, int], None]
-    """Told what is being done, how many images are done, and of how many."""
+    """Called with what is being done, how many images are done, and how many there are."""
 
 ALL = "all"
 """The split of every image where the source names none."""
@@ -52,7 +52,7 @@ class Measured:
     """The images, fitted to `fitted_to`."""
     fitted_to: Preprocess
     keys: Int[np.ndarray, " n"]
-    """The same for images that are equal to the last pixel, as they are stored."""
+    """A hash of the pixels as they are stored: equal for identical images."""
     thumbs: UInt8[np.ndarray, "n 32 32"] | None
     """None where near duplicates cannot be looked for: drawn faces, or images smaller than `SMALLEST_PX`."""
     size_hw_px: Int[np.ndarray, "n 2"]
@@ -66,7 +66,7 @@ class Measured:
     """Largest difference between the colour channels of a pixel, averaged; 0 is grey."""
     corrupt: tuple[Corrupt, ...]
     names_splits: bool
-    """False where the source names no splits; all rows are then in the split ``all``."""
+    """False if the source names no splits; then all rows are in the split ``all``."""
     reading: Reading
     """Decodes the images as they are stored; row i is row i of `data`."""
 
@@ -89,7 +89,7 @@ class Measured:
 
 @dataclass
 class _Seen:
-    """What is kept of one image after the other."""
+    """The measurements of the images so far."""
 
     keys: list[int] = field(default_factory=list)
     thumbs: list[UInt8[np.ndarray, "32 32"]] = field(default_factory=list)
@@ -128,7 +128,7 @@ def measure(
         stack: closes the source; images can be decoded again until then.
         step: told of the progress.
         allocate: makes the array of the fitted images.
-        draws: a split val will be drawn where the source names none, so that the options of it have an effect.
+        draws: a split val will be drawn if the source names none, so the options for it have an effect.
 
     Raises:
         ConfigError: an option that has no effect here.

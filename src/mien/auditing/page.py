@@ -65,7 +65,7 @@ def rendered(audit: Audit) -> str:
 
 
 def sentence(audit: Audit, kind: str) -> str:
-    """Return what there is of one kind, with its numbers."""
+    """Return a sentence about the findings of one kind, with their numbers."""
     images = audit.found[kind]
     exact, near = audit.groups["exact"], audit.groups["near"]
     if kind == "leak":

@@ -25,7 +25,7 @@ RULE = {
     LEAK: "copies of images in another split: test stays, then val, then train",
     DUPLICATE: "identical images in one split, all but the first",
 }
-"""What is left out, in this order; corrupt images are no part of any set. What is only doubtful stays."""
+"""What is left out, in this order. Corrupt images are always left out; images with a doubtful label stay."""
 
 
 def drops(measured: Measured, copies: Copies) -> list[str]:

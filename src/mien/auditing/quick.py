@@ -1,7 +1,7 @@
-"""A quick model, trained in seconds, that answers each image without having seen it, its copies or its person.
+"""A quick model, trained in folds in seconds, that judges each image without having learnt it or its duplicates.
 
-Histograms of gradients (Dalal & Triggs 2005), each averaged with that of the mirror image, ridge regression on the
-labels, and a logistic regression that turns its scores into probabilities.
+Its features are histograms of oriented gradients (HOG, Dalal & Triggs 2005), averaged over image and mirror image.
+A ridge regression predicts the labels, and a logistic regression turns its scores into probabilities.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 FOLDS = 5
 FEWEST = 20
-"""Images that a class needs for the model to say anything about it."""
+"""Least number of images of a class that the model can judge."""
 SIDE_PX = 48
 RIDGE = 0.03
-"""Strength of the penalty, by the mean square of the features. 0.01 to 0.1 measured alike."""
+"""Penalty of the ridge regression, relative to the mean square of the features. 0.01 to 0.1 gave equal results."""
 _CELL_PX, _BLOCK_PX, _BINS = 8, 16, 9
 
 
@@ -53,15 +53,15 @@ def out_of_fold(
     *,
     seed: int = 0,
 ) -> Float32[np.ndarray, "n k"]:
-    """Return probabilities of each class, each row answered by a model that was fitted to the other folds.
+    """Return probabilities of each class; each row is judged by a model that was fitted to the other folds.
 
     Args:
         images: fitted crops.
         truth: class of each row.
         groups: rows with the same number stay in one fold.
-        k: number of classes; those without an image get nothing.
-        step: told of the progress.
-        seed: of the folds.
+        k: number of classes; a class without an image gets the probability 0.
+        step: called with the progress.
+        seed: seed of the folds.
     """
     features = _features(images, step)
     fold = folds(truth, groups, FOLDS, seed)

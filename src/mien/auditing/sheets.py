@@ -1,4 +1,4 @@
-"""Images to look at: for each kind of finding the worst ones, small, with what is said of them."""
+"""Small images for the page of an audit: for each kind of finding the worst ones, with their details."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _doubtful(measured: Measured, judged: Doubts, one: Callable[..., Card]) -> l
 
 
 def _group_cards(measured: Measured, groupings: Sequence[Grouping], values: np.ndarray | None) -> list[Card]:
-    """Return cards of the groups whose values differ, or of all; largest groups first, from each grouping some."""
+    """Return cards of groups whose values differ (of all if `values` is None), largest first, some of each kind."""
     data, labels = measured.data, labels_of(measured)
     cards = []
     for groups in groupings:

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from mien.data.dataset import FaceDataset
 
 STRAY = 1
-"""A label with so many votes or fewer has no support: single votes are outliers (Barsoum et al. 2016)."""
+"""A label with this many votes or fewer has no support: single votes are outliers (Barsoum et al. 2016)."""
 
 
 def leaders(data: FaceDataset) -> Int[np.ndarray, " n"]:
-    """Return for each row the class with more than half of its votes; -1: none, or it is no class of the data."""
+    """Return for each row the class with more than half of its votes; -1 if none has, or if the data lack it."""
     if data.votes is None:
         return np.full(len(data), -1)
     names = [canonical(label) for label in data.labels]
@@ -30,12 +30,12 @@ def leaders(data: FaceDataset) -> Int[np.ndarray, " n"]:
 
 
 def _clear(votes: Float32[np.ndarray, "n 10"]) -> Bool[np.ndarray, " n"]:
-    """Say where one thing has more than half of the votes."""
+    """Return True for rows in which one answer has more than half of the votes."""
     return np.asarray(votes.max(axis=1) > votes.sum(axis=1) / 2)
 
 
 def voted_otherwise(data: FaceDataset) -> Iterator[tuple[int, str, str]]:
-    """Yield (row, what most votes name, the votes) where more than half name another thing, and none the label.
+    """Yield (row, what most votes name, the votes) where more than half name something else and none the label.
 
     A single vote for the label counts as none.
     """

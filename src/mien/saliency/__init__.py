@@ -1,1 +1,1 @@
-"""Seeing why: which places of a face a classifier's answer depends on. It works for any `Classifier`."""
+"""Explanations: on which places of a face the answer of a classifier depends. Any `Classifier` will do."""

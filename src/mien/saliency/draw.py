@@ -22,7 +22,7 @@ FONT_PX, SMALL_PX = 17, 14
 GAP_PX = 18
 BARS = 4
 PALEST = 0.05
-"""A fall of 5 points has full colour where nothing changes more: smaller changes stay pale, as they mean little."""
+"""Least change of probability that has full colour: if no place changes more, small changes stay pale."""
 OPACITY = 0.75
 PAPER, INK, QUIET, TRACK = (255, 255, 255), (21, 24, 28), (90, 100, 112), (223, 227, 232)
 _TEXT_PX = 330
@@ -60,7 +60,7 @@ class _Sheet(NamedTuple):
 
     def write(self, words: str, at: tuple[int, int], *, px: int = FONT_PX, ink: RGB = INK, bold: bool = False,
               wide: int | None = None) -> None:  # fmt: skip
-        """Write one line with its baseline at `at`; what is wider than `wide` pixels is shortened."""
+        """Write one line with its baseline at `at`; text wider than `wide` pixels is shortened."""
         shown = text(words, px, wide)
         self.draw.text(at, shown.text, ink, shown.font, anchor="ls", stroke_width=0.35 if bold else 0)
 

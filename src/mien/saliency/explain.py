@@ -1,4 +1,4 @@
-"""Photos in, each face with its occlusion map out."""
+"""Explain every face of photos by an occlusion map."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "mien.explanations/1"
 NOTHING = 0.005
-"""A smaller fall of a probability is none: it would be shown as 0 points."""
+"""A smaller fall of a probability counts as none, because it would be shown as 0 points."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +43,11 @@ class ExplainedFace:
 
     @property
     def column(self) -> int:
-        """The number of the explained label."""
+        """Column of the explained label in the probabilities."""
         return list(self.face.probs).index(self.label)
 
     def sentence(self) -> str:
-        """Say in words where the label comes from."""
+        """One sentence: the label, its probability, and the place that it depends on most."""
         most, prob = self.occlusion.deepest(self.column), self.face.probs[self.label]
         if most.fall < NOTHING:
             return f"{self.label} {prob:.0%}; no hidden place lowers it"

@@ -1,8 +1,8 @@
 """Occlusion maps from arrays: hide one place of a crop after another and see how each probability changes.
 
 Zeiler & Fergus 2014 (arXiv:1311.2901) slide a grey square over the image. Here the patch has soft edges and shows the
-crop blurred, as the edges of a grey square are a pattern of their own. No gradient is needed, so any runtime,
-ensemble or wrapper can be explained.
+blurred crop, because the network would see the edges of a grey square as a pattern. No gradient is needed, so any
+runtime, ensemble or wrapper can be explained.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from mien.classifiers import Classifier, Crops
 
 PATCH = 1 / 3
-"""Side of the patch as a fraction of the crop's side; its soft edges leave half of that fully changed. Chosen by
-looking: a quarter gives specks, two fifths merge eyes and brows with the nose."""
+"""Side of the patch as a fraction of the crop's side; half of the patch is fully blurred, the rest is a soft edge.
+Chosen by eye: a quarter gives specks, two fifths merge eyes and brows with the nose."""
 PLACES = 13
 """Centres of the patch along a side, from edge to edge: every 4 pixels of 48."""
 BLUR = 1 / 8
@@ -45,7 +45,7 @@ class Deepest(NamedTuple):
 
     @property
     def where(self) -> str:
-        """The place in words, as one who looks at the picture would say."""
+        """The place in words, as seen by someone who looks at the picture."""
         row, column = (min(2, int(3 * part)) for part in (self.y, self.x))
         if row == column == 1:
             return "centre"
@@ -57,7 +57,7 @@ class Occlusion:
     """What hiding each place of one crop changes."""
 
     probs: Float32[np.ndarray, " k"]
-    """Of the crop as it is."""
+    """Probabilities for the unchanged crop."""
     falls: Float32[np.ndarray, "g g k"]
     """By how much each probability falls when the place in row g, column g is hidden; negative: it rises."""
 

@@ -1,4 +1,4 @@
-"""Explanations on disk: a picture of each image, and a line of JSON for each, written as they come."""
+"""Explanations on disk: a picture and a line of JSON for each image, written as soon as they are made."""
 
 from __future__ import annotations
 

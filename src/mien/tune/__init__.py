@@ -1,1 +1,1 @@
-"""Many runs of `training` for one answer: folds of the training images, and a search for better options."""
+"""Many training runs for one answer: cross-validation over folds, and a search for better options."""

@@ -1,7 +1,7 @@
-"""`cross_validate`: a recipe trained K times, each time without another part of the training images.
+"""`cross_validate`: a recipe trained K times, each time without another fold of the training images.
 
-So every training image is answered by a model that has not learnt it (nor a duplicate of it). The spread of the folds
-says how far a figure depends on the images. No other split is read: neither ``test`` nor ``val``.
+So every training image is judged by a model that was not trained on it (nor on a duplicate of it). The spread over
+the folds says how far a figure depends on the images. No other split is read: neither ``test`` nor ``val``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ TrainOne = Callable[[Recipe, FaceDataset, Path], object]
 
 @dataclass(frozen=True)
 class Fold:
-    """One of the runs, judged on the images that it has not learnt."""
+    """One of the runs, judged on the images of its fold, which it was not trained on."""
 
     folder: str
     n: int
@@ -53,17 +53,17 @@ class Fold:
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What all runs say together."""
+    """The figures over all runs."""
 
     data: str
     split: str
     labels: tuple[str, ...]
     folds: tuple[Fold, ...]
     accuracy: Estimate
-    """Of all images, each answered by the model that has not learnt it; Wilson's interval."""
+    """Accuracy over all images, each judged by the model that was not trained on it; with Wilson's interval."""
     macro_f1: float
     log_loss: float
-    """Of probabilities that are calibrated with what was fitted to the other folds, as is the calibration error."""
+    """Log-loss of probabilities whose calibration was fitted to the other folds; so is the calibration error."""
     calibration_error: Estimate
 
     def spread(self, figure: str = "accuracy") -> tuple[float, float]:
@@ -103,25 +103,25 @@ def cross_validate(
     command: str = "",
     train_one: TrainOne | None = None,
 ) -> CrossValidation:
-    """Train `k` models, each without another part of the training images, and join them.
+    """Train `k` models, each without another fold of the training images, and join them to an ensemble.
 
-    Images that belong together (`mien.data.groups`) are in one part; every class is spread evenly. ``out/fold1`` and
-    so on are the models, ``out_of_fold.csv`` has the probabilities of every image by the model that has not
-    learnt it, ``folds.json`` every number, and ``out/ensemble`` is the mean of the models.
+    Images that belong together (`mien.data.groups`) are in one fold; every class is spread evenly. ``out/fold1`` and
+    so on are the models. ``out_of_fold.csv`` has the probabilities of every image by the model that was not trained
+    on it, ``folds.json`` has every number, and ``out/ensemble`` is the mean of the models.
 
     Args:
-        recipe: what to train; ``validation.split`` is the held-out part, whatever it says.
+        recipe: what to train; its ``validation.split`` is ignored, because the held-out fold validates.
         data: the dataset; images of other splits than the recipe's ``train_split`` are not read.
-        out: folder of all that.
-        k: number of parts, at least two.
+        out: folder for all of this.
+        k: number of folds, at least two.
         device: as `mien.train`.
         resume: go on where an earlier call was interrupted.
-        command: what rebuilds it; the cards state it.
+        command: the command that makes the models again; the model cards state it.
         train_one: trains a recipe on a dataset into a folder; by default `mien.training.loop.train`.
 
     Raises:
-        ConfigError: fewer than two parts, or as `mien.train`.
-        DataError: a class has too few groups of images for `k` parts, or as `mien.train`.
+        ConfigError: fewer than two folds, or as `mien.train`.
+        DataError: a class has too few groups of images for `k` folds, or as `mien.train`.
         TrainingError, OutputError: as `mien.train`.
     """
     out, recipe = Path(out), fold_recipe(recipe)
@@ -161,15 +161,15 @@ def check_folds(k: int) -> int:
 
 
 def fold_recipe(recipe: Recipe) -> Recipe:
-    """Return the recipe as the folds use it: the held-out part judges every epoch, never ``test``."""
+    """Return the recipe as the folds use it: every epoch is validated on the held-out fold, never on ``test``."""
     return recipe.model_copy(update={"validation": recipe.validation.model_copy(update={"split": HOLDOUT})})
 
 
 def divided(recipe: Recipe, data: FaceDataset, k: int) -> tuple[FaceDataset, Int[np.ndarray, " n"]]:
-    """Return the training images alone, and the part of each, 0 to k - 1.
+    """Return the training images alone, and the fold of each, 0 to k - 1.
 
     Raises:
-        DataError: no such split, an image without a label, or a class in fewer groups of images than parts.
+        DataError: no such split, an image without a label, or a class in fewer groups of images than folds.
     """
     data = data.select(recipe.train_split)
     data.check_labelled(np.arange(len(data)))
@@ -193,9 +193,9 @@ def without(data: FaceDataset, recipe: Recipe, held: Any) -> FaceDataset:
 def _answers(
     places: list[Path], data: FaceDataset, part: Int[np.ndarray, " n"]
 ) -> Float32[np.ndarray, "n k"]:
-    """Return the logits of every image by the model that has not learnt it, before that model's calibration.
+    """Return the logits of every image by the model that was not trained on it, before that model's calibration.
 
-    Each model is calibrated on the very images that it answers here.
+    Calibrated logits would be too good, because each model was calibrated on the images that it judges here.
     """
     logits = np.empty((len(data), len(data.labels)), np.float32)
     for number, place in enumerate(places):
@@ -212,7 +212,7 @@ def _calibrated(
     *,
     biases: bool,
 ) -> Float[np.ndarray, "n k"]:
-    """Return logits calibrated by what was fitted to the other parts, as `training.finish` calibrates."""
+    """Return logits whose calibration was fitted to the other folds, as `training.finish` calibrates."""
     found = np.empty(logits.shape, np.float64)
     for number in np.unique(part):
         held = part == number
@@ -245,7 +245,7 @@ def _judged(
 
 
 def _table(data: FaceDataset, logits: Float[np.ndarray, "n k"], part: Int[np.ndarray, " n"]) -> str:
-    """Return one line for each training image: as a report's ``predictions.csv``, and the fold."""
+    """Return a CSV with a line for each training image: the columns of ``predictions.csv`` of a report, and the fold."""
     labels, probs = data.labels, softmax(logits, axis=1)
     rows = (
         (name, labels[true], labels[int(row.argmax())], number + 1, *row.tolist())

@@ -69,7 +69,7 @@ def best_toml(found: Search) -> str:
 
 
 def drawings(found: Search) -> list[Drawing]:
-    """Return the history, the options, and, where it is known, what each option matters."""
+    """Return the figures: the history, the options, and the importance of each option if it is known."""
     return [history(found), options(found), *([importance(found)] if found.importance else [])]
 
 

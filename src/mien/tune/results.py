@@ -23,17 +23,17 @@ class Trial:
     """One set of values, and what came of it."""
 
     number: int
-    """From 1."""
+    """Number of the trial, from 1."""
     params: Mapping[str, Any]
     value: float
-    """The monitored figure of the kept epoch, the higher the better (a loss is negative); of a trial that was ended,
-    that of its last epoch; not a number where it has none."""
+    """The monitored figure of the kept epoch; higher is better, so a loss is negative. For a trial that was ended
+    early, the figure of its last epoch; NaN if there is none."""
     is_complete: bool
     epochs: int
-    """After which it was judged last."""
+    """Number of epochs after which it was validated last."""
     seconds: float
     error: str = ""
-    """Why the values cannot be, where they cannot."""
+    """Why training with these values failed; empty if it did not."""
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> Trial:
@@ -47,7 +47,7 @@ class Trial:
 
     @property
     def state(self) -> str:
-        """``complete``, ``ended early``, or ``impossible`` where the values cannot be."""
+        """``complete``, ``ended early``, or ``impossible`` if training with these values failed."""
         return "complete" if self.is_complete else "impossible" if self.error else "ended early"
 
 
@@ -58,13 +58,13 @@ class Search:
     data: str
     split: str
     n_judged: int
-    """Images that judged every trial."""
+    """Number of images on which every trial was validated."""
     monitor: str
     space: Space
     trials: tuple[Trial, ...]
     best: Trial
     recipe: Recipe
-    """With the values of the best trial."""
+    """The recipe with the values of the best trial."""
     importance: Mapping[str, float]
     """Fraction of the variance that each option explains; empty where there are too few trials to say."""
 
@@ -77,7 +77,7 @@ class Search:
         ]  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
-        """Return every number; what is not a number is None."""
+        """Return every number as a dictionary; NaN becomes None."""
         plain = ("data", "split", "n_judged", "monitor")
         rows = [{name: _jsonable(cell) for name, cell in row.items()} for row in self.to_rows()]
         return {

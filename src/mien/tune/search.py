@@ -1,8 +1,8 @@
 """`search`: many trials of a recipe with other values of some options, and the best of them as a recipe.
 
-Optuna chooses the values (TPE, Bergstra et al. 2011) and ends trials that fall behind the median of those before at
-the same epoch. Every trial is a `fit`, judged on the hold-out of the training images or on ``val``; the test images
-are taken out before anything runs. All trials are kept in a SQLite file, from which a later call goes on.
+Optuna chooses the values (TPE, Bergstra et al. 2011) and ends trials that are worse than the median of the earlier
+ones at the same epoch. Every trial is a `fit`, validated on a hold-out of the training images or on ``val``; the test
+images are taken out before anything runs. All trials are kept in a SQLite file, from which a later call goes on.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ NAME = "mien"
 WARM_UP = 0.25
 """Fraction of the epochs before which no trial is ended."""
 _LOCK_SECONDS = 60
-"""How long a worker waits for another one that writes into the study."""
+"""How many seconds a worker waits while another one writes into the study."""
 _POLL_SECONDS = 1.0
 _OVER = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What every worker gets."""
+    """What every worker needs to make trials."""
 
     recipe: Recipe
     data: FaceDataset
@@ -63,7 +63,7 @@ class _Job:
     device: str
     seed: int
     deadline: float
-    """By `time.time`."""
+    """When no further trial begins, in seconds as `time.time` counts them."""
 
 
 def search(
@@ -83,20 +83,20 @@ def search(
     """Try values of `space` until there are `trials` of them, and return all trials.
 
     Args:
-        recipe: what is trained where the space says nothing else.
+        recipe: the options that the space does not vary.
         data: images with the splits that the recipe names; ``test`` is not used.
         space: which options vary, and how.
         out: folder of the study, ``study.db``.
         trials: number of trials, those of earlier calls included.
-        minutes: no trial is begun after so many.
-        workers: processes that train at the same time, each with its part of the processor's threads.
-        seed: of the choice of values. With one worker, the same seed makes the same trials.
+        minutes: no trial begins after this many minutes.
+        workers: processes that train at the same time; they share the processor's threads equally.
+        seed: seed for the choice of values. With one worker, the same seed makes the same trials.
         device: as `mien.train`.
         resume: go on with the study in `out`.
         on_trial: called with each trial that has ended.
 
     Raises:
-        ConfigError: an option that cannot be, a study of something else in `out`, or no trial that could end.
+        ConfigError: an option out of range, a study of something else in `out`, or no trial that was completed.
         DataError: as `mien.train`.
         OutputError: `out` cannot be written, or another command uses it.
     """
@@ -136,7 +136,7 @@ def search_recipe(recipe: Recipe) -> Recipe:
 
 
 def judged(recipe: Recipe, data: FaceDataset) -> tuple[FaceDataset, str]:
-    """Return the images that are learnt and those that judge, without any others, and the split of the latter.
+    """Return the images to train on and to validate on, without any others, and the name of the validation split.
 
     Raises:
         DataError: there is no such split.
@@ -146,7 +146,7 @@ def judged(recipe: Recipe, data: FaceDataset) -> tuple[FaceDataset, str]:
 
 
 def check_place(out: Path, *, resume: bool) -> None:
-    """Refuse a folder with a study, unless it is to go on; and to go on where there is none.
+    """Refuse a folder with a study if `resume` is not given, and one without a study if it is.
 
     Raises:
         ConfigError: says which.
@@ -184,7 +184,7 @@ def _opened(path: Path) -> Iterator[optuna.Study]:
 
 
 def _claim(study: optuna.Study, out: Path, recipe: Recipe, space: Space, data: FaceDataset) -> None:
-    """Write into a study what it is of, or hold that against what is there.
+    """Write into a new study what it searches; for an old study, check that it is the same.
 
     Raises:
         ConfigError: it was begun with something else.
@@ -201,19 +201,19 @@ def _claim(study: optuna.Study, out: Path, recipe: Recipe, space: Space, data: F
 
 
 def _end_stale(study: optuna.Study) -> None:
-    """End the trials of a call that was killed: the lock says that nobody works on them."""
+    """End the trials of a call that was killed. This call holds the lock, so no other process works on them."""
     for trial in study.get_trials(states=(TrialState.RUNNING, TrialState.WAITING), deepcopy=False):
         study.tell(trial.number, state=TrialState.FAIL)
 
 
 def _counted(number: int) -> Callable[[], bool]:
-    """Return a function that is true so many times."""
+    """Return a function that returns True `number` times, then False."""
     left = iter(range(number))
     return lambda: next(left, None) is not None
 
 
 def _work(job: _Job, ticket: Callable[[], bool], on_trial: Callable[[Trial], None]) -> None:
-    """Make trials as long as there are tickets and time."""
+    """Make trials until `ticket` returns False or the time is over."""
     warm_up = max(1, round(WARM_UP * job.recipe.epochs))
     with _opened(job.study) as study:
         study.sampler = optuna.samplers.TPESampler(seed=job.seed)
@@ -253,10 +253,10 @@ def _tried(trial: optuna.Trial, job: _Job) -> float:
 
 
 def _work_together(job: _Job, tickets: int, workers: int, on_trial: Callable[[Trial], None]) -> None:
-    """Let several processes make trials, and tell of each that has ended.
+    """Let several processes make trials, and call `on_trial` with each that has ended.
 
     Raises:
-        MienError: what a worker met.
+        MienError: the error of a worker.
         TrainingError: a worker was killed.
     """
     context = multiprocessing.get_context("spawn")
@@ -314,7 +314,7 @@ def _tell(study: optuna.Study, told: set[int], on_trial: Callable[[Trial], None]
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Optuna's own line for each trial from the user."""
+    """Switch off the line that Optuna prints for each trial."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -344,7 +344,7 @@ def _result(study: optuna.Study, recipe: Recipe, space: Space, data: FaceDataset
 
 
 def _importance(study: optuna.Study) -> dict[str, float]:
-    """Return the fraction of variance of each option (fANOVA, Hutter et al. 2014); nothing if none can be told."""
+    """Return the fraction of variance of each option (fANOVA, Hutter et al. 2014); empty if it cannot be computed."""
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     try:
         found = optuna.importance.get_param_importances(study, evaluator=evaluator)

@@ -9,7 +9,7 @@
     peak_lr = { low = 0.01, high = 0.5, log = true }   # a range: even in the logarithm
     weight_decay = { low = 0.0, high = 1e-3 }
 
-A range is of whole numbers where the option is; ``step`` makes a grid of it.
+If an option takes whole numbers, so does its range; ``step`` makes a grid of it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FIXED = {
     "validation": "all trials are judged by the same rule on the same images",
     "input": "the images are read once, for all trials",
 }
-"""What no trial may vary, and why."""
+"""Options that no trial may vary, and why."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,11 @@ def stored(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Space:
-    """Options by their path, as ``optim.peak_lr``."""
+    """The values of options, by their paths such as ``optim.peak_lr``."""
 
     options: Mapping[str, Range | Choice]
     fixed: Mapping[str, Any]
-    """Values that hold in every trial."""
+    """Values that are the same in every trial."""
 
     def base(self, recipe: Recipe) -> Recipe:
         """Return the recipe with the fixed values.
@@ -103,10 +103,10 @@ class Space:
         return with_values(recipe, self.fixed)
 
     def check(self, recipe: Recipe) -> None:
-        """Try the ends of every range and every choice, each by itself.
+        """Check the ends of every range and every choice, one value at a time.
 
         Raises:
-            ConfigError: the recipe would refuse one.
+            ConfigError: the recipe does not allow a value.
         """
         for path, values in self.options.items():
             for value in values.ends:
@@ -155,7 +155,7 @@ def read_space(path: str | Path) -> Space:
     """Read a space from a TOML file.
 
     Raises:
-        ConfigError: no such file, no TOML, nothing that varies, or a range or list that cannot be.
+        ConfigError: no such file, no TOML, nothing that varies, or a range or list that is not valid.
     """
     try:
         given = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -240,7 +240,7 @@ def _choice(values: list[Any]) -> Choice:
 
 
 def _is_whole(path: str, low: float, high: float) -> bool:
-    """Say whether an option takes whole numbers; one of a network is asked by the range itself."""
+    """Return whether an option takes whole numbers; for an option of a network, whether the ends are whole."""
     model: Any = Recipe
     for name in path.split("."):
         field = (
