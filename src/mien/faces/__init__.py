@@ -1,1 +1,1 @@
-"""Training of the face detector: drawn scenes, a small network, its graph. `fit.train_detector` is the way in."""
+"""Training of the face detector: drawn scenes, a small network, its graph. Begin with `run.train_detector`."""

@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 MAX_DIFFERENCE = 1e-3
 """Largest difference of any probability between ONNX Runtime and torch that is accepted."""
 N_SCENES = 400
-"""Held-out scenes that calibrate the score; the first of them choose the INT8 graph."""
+"""Number of held-out scenes on which the score is calibrated; the INT8 graph is chosen on the first of them."""
 N_ROUNDED = 64
-"""Scenes from which the ranges of INT8 are taken."""
+"""Number of scenes from which the value ranges of INT8 are measured."""
 FALSE_POSITIVES = 0.1
 """The threshold is the lowest with at most this many false positives a held-out photograph without a face."""
 SIDE_PX = 640
@@ -75,7 +75,7 @@ def check_parity(network: Detector, graph: bytes, scenes: Sequence[Scene]) -> fl
     """Return the largest difference of a probability between graph and network.
 
     Raises:
-        BundleError: it is over `MAX_DIFFERENCE`.
+        BundleError: the difference is over `MAX_DIFFERENCE`.
     """
     network.eval()
     run, worst = run_by_onnx_runtime(graph), 0.0
@@ -139,7 +139,7 @@ class _Scenes(CalibrationDataReader):  # type: ignore[misc]
 
 
 class Score(NamedTuple):
-    """How probabilities follow from logits, and what a face is."""
+    """From logits to probabilities, and the threshold for a face."""
 
     scale: Scale
     threshold: float
@@ -149,7 +149,7 @@ class Score(NamedTuple):
 def calibrate(graph: bytes, scenes: Sequence[Scene], empty: Sequence[np.ndarray]) -> Score:
     """Fit probabilities on held-out scenes, and choose the threshold on photographs without a face.
 
-    The probability is that of a candidate to be a face: a logistic curve through right and wrong candidates.
+    The probability that a candidate is a face: a logistic curve is fitted to right and wrong candidates.
     """
     raw, threshold = run_by_onnx_runtime(graph), 0.05
     logits, right, missed = [], [], 0
@@ -196,7 +196,7 @@ def _grey(scene: Scene) -> np.ndarray:
 
 
 def _moved(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return how far the probabilities of two answers lie apart."""
+    """Return the absolute difference between the probabilities of two answers."""
     first, second = (1 / (1 + np.exp(-np.clip(x[:, 0], -60, 60))) for x in (a, b))
     return np.asarray(np.abs(first - second))
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """The numbers of a run."""
+    """The settings of a run."""
 
     steps: int = 28_000
     batch: int = 48
@@ -42,7 +42,7 @@ class Plan:
     warm_up_steps: int = 300
     decay: float = 0.3
     """Fraction of the steps, at the end, in which the learning rate falls to zero; before, it is constant. So a run
-    may be lengthened as long as the fall has not begun."""
+    can be made longer as long as its learning rate has not begun to fall."""
     ema: float = 0.997
     seed: int = 0
     chunk_steps: int = 200
@@ -71,7 +71,7 @@ _material: list[Material] = []
 
 
 def end_with_parent() -> None:
-    """End this process when the one that started it is gone, even if that was killed."""
+    """End this process when its parent process has ended, even by a kill."""
     parent = multiprocessing.parent_process()
     assert parent
 
@@ -89,7 +89,7 @@ def _begin(sources: Sources) -> None:
 
 
 def _batch(seed: int, step: int, size: int, hard: list[Spot]) -> tuple[np.ndarray, np.ndarray]:
-    """Draw the scenes of one step and what the network should answer."""
+    """Draw the scenes of one step and their targets."""
     rng = np.random.default_rng((seed, step))
     scenes = [draw(_material[0], rng, hard) for _ in range(size)]
     images = np.stack([scene.image_u8 for scene in scenes])[:, None]
@@ -101,7 +101,7 @@ def _batches(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the batches of the steps first..last-1, drawn ahead by the worker.
 
-    Drawing costs as much as a step, so every batch is used twice: some steps later as its mirror image in other
+    Drawing takes as long as a training step. So every batch is used twice: some steps later mirrored and in other
     light.
     """
     waiting = deque(pool.submit(_batch, plan.seed, step, plan.batch, hard) for step in range(first, last, 2))
@@ -116,7 +116,7 @@ def _batches(
 
 
 def mirrored(batch: tuple[np.ndarray, np.ndarray], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return a batch and its answers as in a mirror, darker or brighter."""
+    """Return a batch and its targets mirrored, and darker or brighter."""
     images, wanted = (array[..., ::-1].copy() for array in batch)
     wanted[:, 2] *= -1
     gain, offset = rng.uniform(0.7, 1.2, (2, len(images), 1, 1, 1)) * np.array([1, 20]).reshape(2, 1, 1, 1, 1)
@@ -126,7 +126,7 @@ def mirrored(batch: tuple[np.ndarray, np.ndarray], rng: np.random.Generator) -> 
 
 
 def learning_rate(plan: Plan, step: int) -> float:
-    """Return the learning rate of a step: a short rise, constant, a straight fall at the end."""
+    """Return the learning rate of a step: a short warmup, then constant, at the end a linear fall to zero."""
     rise = (step + 1) / plan.warm_up_steps
     fall = (plan.steps - step) / (plan.decay * plan.steps)
     return plan.peak_lr * min(1.0, rise, fall)
@@ -164,12 +164,12 @@ class _State:
         """Continue from a checkpoint.
 
         Raises:
-            TrainingError: it is of a run with other settings, or cannot be read.
+            TrainingError: the checkpoint is of a run with other settings, or cannot be read.
         """
         try:
             kept = torch.load(path, weights_only=True)
             settings = kept["plan"]
-        except Exception as error:  # torch raises whatever a damaged file provokes
+        except Exception as error:  # a damaged file makes torch raise exceptions of many kinds
             raise TrainingError(
                 f"cannot read the checkpoint {path}: {error}; choose another --out"
             ) from error
@@ -199,7 +199,7 @@ def fit(sources: Sources, out: Path, plan: Plan, *, resume: bool, tell: Callable
 
     Raises:
         DataError: an archive cannot be used.
-        TrainingError: the folder holds another run, or a run and `resume` is not asked for.
+        TrainingError: the folder holds a run with other settings, or a run and `resume` is false.
     """
     grounds = read_backgrounds(sources.backgrounds, held_out=False)
     check_material(sources.heads, sources.faces)
@@ -224,7 +224,7 @@ def fit(sources: Sources, out: Path, plan: Plan, *, resume: bool, tell: Callable
                 history.write(json.dumps(row) + "\n")
             tell(f"step {last}/{plan.steps}  loss {mean:.4f}  new hard negatives {len(new)}  {seconds} s")
     finally:
-        pool.shutdown(cancel_futures=True)  # after Ctrl-C, scenes that nobody waits for are not drawn
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C, the scenes that are still planned are not drawn
     return state.averaged
 
 

@@ -1,4 +1,4 @@
-"""The material of drawn scenes: heads cut out of their ground, faces of FER2013, photographs without a face."""
+"""The material of drawn scenes: heads without their background, faces of FER2013, photographs without a face."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Head:
     """One head at one size."""
 
     rgba_u8: UInt8[np.ndarray, "h w 4"]
-    """Colour and how much of each pixel belongs to the person."""
+    """Colour, and as alpha the fraction of each pixel that belongs to the person (0 to 255)."""
     frame_xys: tuple[float, float, float]
     """Centre and side of the face frame in pixels of this image."""
 
 
 @dataclass(frozen=True)
 class Material:
-    """All that scenes are drawn from."""
+    """Everything from which scenes are drawn."""
 
     heads: list[tuple[Head, ...]]
     """For each person the head at the sizes of `LEVELS_PX`."""
@@ -47,7 +47,7 @@ class Material:
 
 
 def read_material(heads: Path, faces: Path, backgrounds: Path, *, held_out: bool = False) -> Material:
-    """Read the three archives; `held_out` takes the part that training never sees.
+    """Read the three archives; `held_out` takes the images that are never used for training.
 
     Every eighth background and every eighth head is held out; of the faces, those under `test/`.
 
@@ -62,7 +62,7 @@ def read_material(heads: Path, faces: Path, backgrounds: Path, *, held_out: bool
 
 
 def check_material(heads: Path, faces: Path) -> None:
-    """Read one head and one face, so that a wrong path stops a run before its worker starts.
+    """Read one head and one face, so that a wrong path is an error before the worker process starts.
 
     Raises:
         DataError: an archive cannot be read or lacks what is expected.
@@ -134,10 +134,10 @@ def _levels(rgb_u8: UInt8[np.ndarray, "h w 3"], box: Box) -> tuple[Head, ...]:
 
 
 def cut_out(rgb_u8: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"]:
-    """Return 255 where a person stands before a plain ground, 0 on the ground, soft between.
+    """Return a mask: 255 on the person, 0 on the plain background, values between at the edge.
 
-    The ground is a smooth surface through the pixels along the top and the upper sides. What differs little from it
-    and is joined to the top is ground.
+    The background is modelled as a smooth surface through the pixels along the top and the upper sides. Pixels that
+    differ little from it and are connected to the top are background.
     """
     height, width = rgb_u8.shape[:2]
     small = cv2.resize(rgb_u8, (180, round(180 * height / width)), interpolation=cv2.INTER_AREA)
@@ -156,7 +156,7 @@ def cut_out(rgb_u8: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"]:
 
 
 def _ground(small: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:
-    """Fit a surface of second degree to the border pixels, which show the ground."""
+    """Fit a surface of second degree to the border pixels, which show the background."""
     height, width = small.shape[:2]
     y, x = np.mgrid[:height, :width].astype(np.float32)
     x, y = x / width - 0.5, y / height - 0.5

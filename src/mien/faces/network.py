@@ -1,4 +1,4 @@
-"""The network: plain 3x3 convolutions with ReLU, so that INT8 and every runtime are quick with it."""
+"""The network: plain 3x3 convolutions with ReLU, which are fast in INT8 and in every runtime."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 SCALE = 1 / 64
-"""Grey levels become (grey - 128) / 64, so what lies outside a photo is 0, as the padding of a convolution is."""
+"""Grey levels become (grey - 128) / 64. So the grey outside a photo is 0, like the padding of a convolution."""
 
 
 def block(channels: int, out: int, stride: int = 1) -> nn.Sequential:
@@ -18,7 +18,7 @@ class Detector(nn.Module):
     """Grey [b, 1, h, w] -> one map [b, 4, h/8, w/8]: face logit, dx, dy, log side.
 
     Each answer depends on 79x79 pixels, about twice the side of a large face and four times that of a small one.
-    What surrounds a face in a drawn scene differs from a photo, so the network sees little of it.
+    The surroundings of a face differ between drawn scenes and photos, so the network should see little of them.
     """
 
     def __init__(self) -> None:

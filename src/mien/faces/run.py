@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mien.faces.network import Detector
 
 RUN = "run"
-"""The folder beside the graphs in which a run keeps its checkpoint and history."""
+"""Folder beside the graphs for the checkpoint and the history of the run."""
 MATERIAL = (
     "Heads: Face Research Lab London Set (L. DeBruine and B. Jones 2017, figshare 5047666, CC BY 4.0) and Young "
     "Adult White Faces (L. DeBruine and B. Jones 2017, figshare 4220517, CC BY 4.0); cut out, turned, changed in "

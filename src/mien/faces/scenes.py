@@ -1,4 +1,4 @@
-"""Draw training scenes: faces of known place in photographs without a face, and decoys pasted in the same way."""
+"""Draw training scenes: faces at known places in photographs without a face, and non-faces pasted the same way."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SIDE_PX = 96
 """Side of a scene."""
 GREY = 128
-"""What lies outside a photo, in training and in use."""
+"""Grey level outside a photo, in training and in use."""
 FACE_PX = 48
 Place = tuple[float, float, float]
 """Centre and side of a face frame, in pixels."""
@@ -38,11 +38,11 @@ class Scene(NamedTuple):
     faces_xys: Float32[np.ndarray, "n 3"]
     """Centre and side of each face frame, in pixels."""
     unsure_xys: Float32[np.ndarray, "n 3"]
-    """Faces of which too little is seen to ask for an answer."""
+    """Faces that are hidden so far that the loss ignores them."""
 
 
 class Piece(NamedTuple):
-    """What is pasted: grey levels, how much of each pixel is pasted (0 to 1), centre and side of its face frame."""
+    """An image to paste: grey levels, opacity of each pixel (0 to 1), centre and side of its face frame."""
 
     grey: Float32[np.ndarray, "_ _"]
     alpha: Float32[np.ndarray, "_ _"]
@@ -140,7 +140,7 @@ def _seen(faces: Float32[np.ndarray, "n 3"], visible: tuple[int, int, int, int])
 def _face(
     canvas: Float32[np.ndarray, "_ _"], material: Material, rng: np.random.Generator, where: Place
 ) -> None:
-    """Paste one face: a whole head, a head with another's expression, or a face with a drawn body or none."""
+    """Paste one face: a head, a head with the expression of a FER2013 face, or a face with or without a body."""
     kind = rng.random()
     if kind < 0.35:
         piece = _head(material, rng, where[2])
@@ -159,7 +159,7 @@ def _face(
 
 
 def _beyond(grey: Float32[np.ndarray, "_ _"], rng: np.random.Generator) -> Piece:
-    """Go on beyond the edges of a crop as in a mirror, and fade out there, so that no edge is near the face."""
+    """Extend a crop beyond its edges by reflection, and fade out there, so that no edge is near the face."""
     rim = FACE_PX // 2
     wide = cv2.copyMakeBorder(grey, rim, rim, rim, rim, cv2.BORDER_REFLECT)
     v, u = (np.mgrid[: 2 * FACE_PX, : 2 * FACE_PX] + 0.5) / FACE_PX - 1
@@ -173,7 +173,7 @@ def _beyond(grey: Float32[np.ndarray, "_ _"], rng: np.random.Generator) -> Piece
 def _collage(
     canvas: Float32[np.ndarray, "_ _"], material: Material, rng: np.random.Generator
 ) -> Float32[np.ndarray, "n 3"]:
-    """Set crops side by side, some of which are no faces; return the faces."""
+    """Paste crops side by side, some of which are not faces; return the places of the faces."""
     side = float(np.exp(rng.uniform(np.log(16), np.log(46))))
     apart, share, rows = side * rng.uniform(0.95, 1.3), rng.uniform(0.2, 0.9), []
     full = np.ones((FACE_PX, FACE_PX), np.float32)
@@ -195,7 +195,7 @@ def _crop(material: Material, rng: np.random.Generator) -> UInt8[np.ndarray, "48
 
 
 def _head(material: Material, rng: np.random.Generator, side: float) -> Piece:
-    """Return one head; its colours are mixed to grey at random, which changes skin and hair."""
+    """Return one head; random weights turn its colours into grey, which changes the shades of skin and hair."""
     sizes = material.heads[rng.integers(len(material.heads))]
     head = next((one for one in reversed(sizes) if one.frame_xys[2] >= 0.7 * side), sizes[0])
     weights = np.array([0.3, 0.59, 0.11]) * np.exp(rng.normal(0, 0.7, 3))
@@ -208,7 +208,7 @@ def _head(material: Material, rng: np.random.Generator, side: float) -> Piece:
 
 
 def _express(grey: Float32[np.ndarray, "_ _"], face: UInt8[np.ndarray, "48 48"], frame: Place) -> None:
-    """Put a face of FER2013 into a head, with the light of the head's own face."""
+    """Replace the face of a head by a face of FER2013, adapted to the light on the head."""
     x, y, side = frame
     left, top, size = round(x - side / 2), round(y - side / 2), round(side)
     part = grey[top : top + size, left : left + size]
@@ -304,7 +304,7 @@ def _decoy(
     rng: np.random.Generator,
     faces: Float32[np.ndarray, "_ _"],
 ) -> None:
-    """Paste what is no face by the same masks, so that the paste itself tells nothing."""
+    """Paste a non-face with the same masks, so that the traces of pasting are no sign of a face."""
     side = float(np.exp(rng.uniform(np.log(14), np.log(60))))
     x, y = rng.uniform(0, SIDE_PX, 2)
     if any(max(abs(x - a), abs(y - b)) < 0.6 * (side + c) for a, b, c in faces):
@@ -352,7 +352,7 @@ def _no_face(material: Material, rng: np.random.Generator) -> Float32[np.ndarray
 
 
 def _paste(canvas: Float32[np.ndarray, "_ _"], piece: Piece, where: Place, rng: np.random.Generator) -> None:
-    """Turn and bend an image so that its frame comes to `where`, and blend it into the canvas."""
+    """Rotate and warp an image so that its face frame lies at `where`, and blend it into the canvas."""
     x, y, side = where
     fx, fy, frame_side = piece.frame
     scale, turn = side / frame_side, np.deg2rad(rng.normal(0, 16))

@@ -1,4 +1,4 @@
-"""What the network should answer for a scene, cell by cell."""
+"""The targets of the network for a scene, cell by cell."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ if TYPE_CHECKING:
     from mien.faces.scenes import Scene
 
 LEAST_PX, MOST_PX = 18.0, 42.0
-"""Sides of the face frames that the network answers for."""
+"""Smallest and largest side of the face frames that the network must find."""
 UNSURE = 1.35
 """The loss ignores faces that are larger by up to this factor, and all smaller ones."""
 
 
 def targets(scene: Scene) -> Float32[np.ndarray, "6 y x"]:
-    """Return: heat, 1 where it counts, dx, dy, log side (in strides), 1 where place and size count."""
+    """Return the six maps that the loss compares with the answer of the network.
+
+    They are: heat (1 at the centre of a face, falling to 0), where heat counts (0 or 1), dx, dy and log side of the
+    face frame in strides, and where these three count (0 or 1).
+    """
     cells = scene.image_u8.shape[0] // STRIDE
     result = np.zeros((6, cells, cells), np.float32)
     result[1] = 1

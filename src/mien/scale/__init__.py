@@ -1,4 +1,4 @@
-"""Millions of images on one machine or many: planned in shards, scored by workers, resumed by a manifest.
+"""Millions of images on one machine or many, with Ray: divided into shards, scored by workers, resumable.
 
 ``mien.scale.score("s3://bucket/photos", "results")``
 """

@@ -1,7 +1,8 @@
-"""Ray: one process for each worker, on this machine or a cluster, and shards handed to them as they get free.
+"""Workers on Ray: one process for each, on this machine or a cluster; each gets a new shard when it is free.
 
-Plain actors, not Ray Data: a shard is exactly one file of results, done once, which Ray Data's writer does not
-promise after a crash; and the driver, which alone writes, needs no storage in common (docs/scale.md).
+The driver is the process of the command; it alone writes results, so no common storage is needed. The workers are
+plain actors, not Ray Data: a shard must be exactly one file of results, made once, and Ray Data's writer does not
+promise that after a crash (docs/scale.md).
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ if TYPE_CHECKING:
 AHEAD = 2
 """Shards handed to each worker, so that it never waits for the driver."""
 DEATHS = 2
-"""Workers that die over the same images before these are scored in halves, to find the one that kills."""
+"""After this many workers died on the same images, these are scored in halves, to find the image that kills."""
 MOST_FATAL = 5
-"""Images that may kill their workers; with more, something else is wrong, such as too little memory."""
+"""Most images that may kill workers; if there are more, the cause is another one, such as too little memory."""
 CONNECT_S, STALL_S = 5.0, 120.0
-"""Longest wait for the head of a cluster, and for any worker to start where none works."""
+"""Longest wait in seconds for an answer of the cluster, and for a worker to start if none works."""
 _OBJECT_STORE_BYTES = 256 * 2**20
 """Results wait here for the driver: two shards of about a megabyte for each worker."""
 _STATISTICS = "RAY_USAGE_STATS_ENABLED"
@@ -88,7 +89,7 @@ def _check_answers(address: str) -> None:
 
 @contextlib.contextmanager
 def _as_config_error(address: str | None) -> Iterator[None]:
-    """Turn what Ray raises, even an exit, into one line."""
+    """Turn any exception of Ray, even SystemExit, into a ConfigError of one line."""
     try:
         yield
     except (Exception, SystemExit) as error:
@@ -99,7 +100,7 @@ def _as_config_error(address: str | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_statistics() -> Iterator[None]:
-    """Let the processes that Ray starts inherit that they send no usage statistics."""
+    """Set, for the processes that Ray starts, that they send no usage statistics."""
     before = os.environ.get(_STATISTICS)
     os.environ[_STATISTICS] = "0"
     try:
@@ -113,7 +114,7 @@ def _without_statistics() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Ray's own lines about its start and about workers that died away from the user."""
+    """Hide the lines that Ray prints about its start and about workers that died."""
     logger = logging.getLogger("ray")
     before = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -124,9 +125,9 @@ def _quiet() -> Iterator[None]:
 
 
 def worker_class() -> type:
-    """Return the class of the workers. Ray sends its code along, so it can say what a machine lacks."""
+    """Return the class of the workers. Ray sends its code to each machine, so it can report what a machine lacks."""
 
-    @no_type_check  # in tests, a checker of shapes would wrap its methods in what cannot be sent
+    @no_type_check  # in tests, the shape checker would wrap its methods in functions that cannot be pickled
     class Worker:
         def ready(self, version: str, facts: dict[str, Any], seen: str | None, given: dict[str, Any]) -> str:
             """Load the model; return why this machine cannot work, or nothing."""
@@ -159,7 +160,7 @@ def worker_class() -> type:
 
 @dataclass(eq=False)
 class _Task:
-    """A shard, or after deaths a part of one."""
+    """A shard; after workers died on it, a part of one."""
 
     shard: Shard
     part: Shard
@@ -172,10 +173,13 @@ class _Worker:
     actor: Any
     is_ready: bool = False
     tasks: deque[_Task] = field(default_factory=deque)
-    """Handed to it, the first one running as far as the driver knows: its last result may be on its way."""
+    """Tasks that it was given. The driver takes the first one for the running one; its result may be on its way."""
 
     def may_have(self, task: _Task) -> bool:
-        """Say whether to hand it a task: images over which a worker died go alone, so the next death is theirs."""
+        """Return whether it may get this task.
+
+        A task on which a worker died must be the only one of its worker, so that another death is caused by it.
+        """
         return not self.tasks or not (task.deaths or any(one.deaths for one in self.tasks))
 
 
@@ -190,17 +194,17 @@ class Workers:
         arguments: Mapping[str, Any],
         on_note: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Say how many workers there are to be, and what they do; they start with `results`.
+        """Plan the workers; they start when `results` is called.
 
         Args:
-            options: what each of them takes.
+            options: CPU cores and GPUs of each worker.
             workers: how many; by default as many as the cluster has room for.
-            facts: of the pipeline on this machine: those of each worker must be equal.
-            arguments: of `Pipeline`.
-            on_note: told in a line of workers that died.
+            facts: facts of the pipeline on this machine; those of each worker must be equal.
+            arguments: arguments of `Pipeline`.
+            on_note: called with a line about each worker that died.
 
         Raises:
-            ConfigError: no machine of the cluster has what one worker takes.
+            ConfigError: no machine of the cluster has the CPU cores and GPUs that one worker takes.
         """
         self.facts, self.on_note = dict(facts), on_note
         resources = options.resources(str(arguments.get("device", "cpu")))
@@ -222,7 +226,7 @@ class Workers:
         self._fatal = 0
 
     def results(self, shards: Iterator[Shard], seen: str | None = None) -> Iterator[Done]:
-        """Yield the results of each shard as it is done, in any order; shards are asked for as workers get free.
+        """Yield the results of each shard as soon as it is done, in any order; shards are read as workers become free.
 
         A worker that dies is replaced, and its shards are done again. `seen` is a file that every worker must see.
 
@@ -277,7 +281,7 @@ class Workers:
         return None if shard is None else _Task(shard, shard)
 
     def _received(self, ref: Any) -> Iterator[Done]:
-        """Take what a worker gave back, or that it died."""
+        """Take the result of a worker, or note that the worker died."""
         worker, task = self._tasks.pop(ref, (None, None))
         if worker is None:
             return
@@ -298,7 +302,7 @@ class Workers:
         yield from self._whole(task, answer)
 
     def _whole(self, task: _Task, done: Done) -> Iterator[Done]:
-        """Yield the results of a shard, if this was its last part."""
+        """Yield the results of a shard if this was its last missing part."""
         if task.part is task.shard:
             yield done
             return
@@ -309,7 +313,7 @@ class Workers:
             yield joined(task.shard, [parts[offset][1] for offset in sorted(parts)], self.facts)
 
     def _died(self, worker: _Worker, error: RayError) -> Iterator[Done]:
-        """Put the shards of a dead worker back; what it worked on is blamed."""
+        """Put the shards of a dead worker back; the one that it worked on counts as the cause."""
         if worker not in self._workers:
             return
         self._workers.remove(worker)

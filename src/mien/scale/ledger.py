@@ -1,7 +1,7 @@
-"""The folder of results: a Parquet file for each shard, and a manifest that says which shards are whole.
+"""The folder of results: a Parquet file for each shard, and a manifest that says which shards are complete.
 
-A line is added to the manifest after the file of its shard is in place. So whatever stops a run, a shard is either
-in the manifest and whole, or scored again.
+A line is added to the manifest after the file of its shard is in place. So however a run ends, a shard is either
+in the manifest and complete, or it is scored again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "mien.shards/1"
 MANIFEST = "_manifest.jsonl"
-"""Readers of Parquet folders pass over names that begin so."""
+"""Readers of Parquet folders ignore names that begin with an underscore."""
 
 
 class Ledger:
@@ -36,7 +36,7 @@ class Ledger:
 
         Args:
             folder: for the results; made if needed.
-            head: how the results are made; a run that goes on must have the same.
+            head: how the results are made; a resumed run must have the same.
             resume: go on with what is there.
 
         Raises:
@@ -63,7 +63,7 @@ class Ledger:
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise ConfigError(f"{self.path} is damaged ({error}): choose another folder") from error
         if not self.done:
-            return  # it ended before its first shard: nothing is lost by beginning anew
+            return  # the run ended before its first shard, so nothing is lost if it begins again
         if not resume:
             raise ConfigError(
                 f"{self.folder} holds results of an earlier run: add `resume` to go on with it, or choose another "
@@ -78,7 +78,7 @@ class Ledger:
                 )
 
     def has(self, shard: Shard) -> bool:
-        """Say whether a shard is done.
+        """Return whether a shard is done.
 
         Raises:
             ConfigError: the shard of this number held other images: the source has changed since.
@@ -92,7 +92,7 @@ class Ledger:
         return record is not None and (self.folder / record["file"]).is_file()
 
     def add(self, done: Done) -> None:
-        """Put the file of a shard in place, then write that it is whole.
+        """Put the file of a shard in place, then add its line to the manifest.
 
         Raises:
             OutputError: one of them cannot be written, such as on a full disk; what is done stays.

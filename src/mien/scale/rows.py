@@ -1,4 +1,4 @@
-"""Images in the rows of Parquet files: which rows there are, and a stream of them, a few in memory at a time."""
+"""Images in the rows of Parquet files: they are counted first, then streamed, a few in memory at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NAMES = ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "bytes", "image_bytes", "content", "face")
-"""Columns that hold the images, the first of them that is there."""
+"""Names of columns with images; the first name that a file has is used."""
 _ROWS_AT_ONCE = 32
 
 
@@ -27,7 +27,7 @@ class Table:
     path: str
     name: str
     is_named: bool = False
-    """Whether the user named this file: then a column of images is expected."""
+    """Whether the user named this file. If so, it must have a column of images."""
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,17 @@ class Rows:
     uri: str
     path: str
     name: str
-    """What is shown of the file."""
+    """Name of the file in messages and results."""
     column: str
     groups: tuple[int, ...]
     """Numbers of the row groups in which they lie."""
     skip: int
-    """Rows before them in the first group."""
+    """Number of rows of the first group that come before them."""
     start: int
-    """Number of the first one in the file."""
+    """Number of the first row, counted in the whole file."""
     count: int
     size_bytes: int
-    """Of the whole file."""
+    """Size of the whole file."""
 
     def __len__(self) -> int:
         return self.count
@@ -58,15 +58,15 @@ class Rows:
 
     @property
     def claim(self) -> tuple[Any, ...]:
-        """What must be the same when a run goes on."""
+        """Facts that must be the same when a run is resumed."""
         return self.name, self.column, self.start, self.count, self.size_bytes
 
     def name_of(self, row: int) -> str:
-        """Return what is shown of a row: the file and the row's number in it."""
+        """Return the name of a row in messages and results: the file and the row's number in it."""
         return f"{self.name}/{self.start + row}"
 
     def frames(self) -> Iterator[Frame]:
-        """Yield each row's image, not decoded yet; where the file breaks off, the other rows are errors."""
+        """Yield each row's image, not decoded yet. If the file cannot be read to its end, the other rows are errors."""
         done = 0
         try:
             for value in self._values():
@@ -98,7 +98,7 @@ class Rows:
 def read_table(table: Table, size: int) -> list[Rows]:
     """Return the rows of a Parquet file in shards of about `size`; none if it has no column of images.
 
-    A shard ends with a row group where it can, as a part of one is read from the group's beginning.
+    If possible, a shard ends where a row group ends, because reading a part of a group starts at its beginning.
 
     Raises:
         ConfigError: it cannot be read, or the user named it and it has no column of images.
@@ -126,7 +126,7 @@ def read_table(table: Table, size: int) -> list[Rows]:
 
 
 def _holds(schema: Any, name: str) -> bool:
-    """Say whether a column has bytes, or the hubs' struct of bytes and path."""
+    """Return whether a column holds bytes, or the struct of bytes and path that model hubs use."""
     kind = str(schema.field(name).type)
     return kind in ("binary", "large_binary", "binary_view") or (
         kind.startswith("struct<") and "bytes" in kind

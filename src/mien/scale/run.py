@@ -25,18 +25,18 @@ RAY = ScaleOptions(engine="ray")
 
 @dataclass(frozen=True)
 class Scored:
-    """What is in the folder of results."""
+    """Counts of what is in the folder of results."""
 
     folder: Path
     shards: int
     images: int
     faces: int
     without: int
-    """Images that could be read and have no face."""
+    """Number of images that could be read and have no face."""
     errors: int
-    """Images that could not be read; each is a row with its error."""
+    """Number of images that could not be read; each is a row with its error."""
     done_before: int
-    """Images that an earlier run had scored."""
+    """Number of images that an earlier run had scored."""
     skipped: dict[str, int]
     """Files of the source that are neither images nor tables of images, by kind."""
 
@@ -52,12 +52,12 @@ def score(
     on_note: Callable[[str], None] = lambda _: None,
     **pipeline: Any,
 ) -> Scored:
-    """Find and name the faces of many images on the workers of a Ray cluster, into a folder of Parquet files.
+    """Find and classify the faces of many images on the workers of a Ray cluster, into a folder of Parquet files.
 
     ``mien.scale.score("s3://bucket/photos", "results", detector="yunet")``
 
-    The files have the columns of every table of mien, a row a face, and stand in the order of the source:
-    ``part-000000.parquet`` and so on. `_manifest.jsonl` says which are whole.
+    The files ``part-000000.parquet`` and so on have the columns that all tables of mien have, a row for each face,
+    and are in the order of the source. `_manifest.jsonl` says which are complete.
 
     Args:
         source: a folder, image, zip or pattern; a Parquet file with a column of encoded images, or a folder of
@@ -66,16 +66,16 @@ def score(
             these.
         out: the folder of results, on this machine.
         resume: go on with the run in `out`.
-        options: what each worker takes, and where the cluster is.
-        workers: how many; by default as many as there is room for.
-        on_images: told how many images were just done.
-        on_note: told in a line of what went wrong and was done again.
-        **pipeline: arguments of `Pipeline`; what they name must be there on every machine.
+        options: CPU cores and GPUs of each worker, and the address of the cluster.
+        workers: number of workers; by default as many as the cluster has room for.
+        on_images: called with the number of images that were just done.
+        on_note: called with a line about each fault after which something was done again.
+        **pipeline: arguments of `Pipeline`; models and files that they name must exist on every machine.
 
     Raises:
         ConfigError: no such source or cluster, a worker that lacks something or differs, `out` holds another run.
         TrainingError: no worker starts, or workers die again and again.
-        OutputError: `out` cannot be written. Whole shards stay in each case, and `resume` goes on.
+        OutputError: `out` cannot be written. In each case complete shards stay, and `resume` goes on.
         MissingExtra: the extra `scale` is not installed.
     """
     with needs("scale"):

@@ -1,7 +1,7 @@
-"""The plan: any source -> a stream of shards, each a few thousand images that one worker scores in one piece.
+"""The plan: any source becomes a stream of shards, each a few thousand images that one worker scores together.
 
-A shard pickles. It says what its images are (`digest`), so that a resumed run knows whether the plan is still the
-same. Shards are made as they are asked for: of a list of files, only the names are ever in memory.
+A shard can be pickled. Its `digest` identifies its images, so that a resumed run notices if the source has changed.
+Shards are made when they are needed: of a list of files, only the names are in memory.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 LIST_SUFFIX = ".txt"
 _FOOTERS_AT_ONCE = 8
-"""Parquet files whose footers are read ahead, as a store far away answers slowly."""
+"""Number of Parquet files whose footers are read ahead, because a remote store answers slowly."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """What one worker scores in one piece."""
+    """Images that one worker scores together; their results are one file."""
 
     number: int
     content: tuple[str | Frame, ...] | Rows
@@ -46,7 +46,7 @@ class Shard:
 
     @property
     def digest(self) -> str:
-        """A hash of which images these are; not of their pixels."""
+        """A hash of the names of these images; not of their pixels."""
         if isinstance(self.content, Rows):
             return _hash([repr(self.content.claim)])
         return _hash(one if isinstance(one, str) else f"{one.source}\0{one.index}" for one in self.content)
@@ -95,7 +95,7 @@ class Plan:
     source: object
     shard_size: int
     skip: Path | None = None
-    """The folder of results, whose files are no source."""
+    """The folder of results; its files are not read as a source."""
     skipped: Counter[str] = field(default_factory=Counter)
     """Files of folders that are neither images nor tables of images, by kind."""
 
@@ -114,7 +114,7 @@ class Plan:
             raise ConfigError(f"no images in the source: expected images or Parquet files, found {found}")
 
     def _contents(self) -> Iterator[tuple[str | Frame, ...] | Rows]:
-        """Yield full lists of images, cut where rows of a Parquet file come, and the rows."""
+        """Yield lists of images, each as long as a shard or ended by a Parquet file, and the rows of Parquet files."""
         images_of: list[str | Frame] = []
         for item in self._with_tables(self._items(self.source)):
             if isinstance(item, Rows) and images_of:
@@ -131,7 +131,7 @@ class Plan:
             yield tuple(images_of)
 
     def _with_tables(self, items: Iterator[str | Frame | Table]) -> Iterator[str | Frame | Rows]:
-        """Put the rows of each Parquet file in the place of the file; several footers are read at once."""
+        """Replace each Parquet file by its rows; several footers are read at once."""
         for item in items:
             if not isinstance(item, Table):
                 yield item
@@ -199,7 +199,7 @@ class Plan:
                 self.skipped[stored.kind] += 1
 
     def _frames(self, source: object) -> Iterator[str | Frame]:
-        """Yield what `mien.frames` makes of it: zips, patterns, images in memory."""
+        """Yield the frames of zips, patterns and images in memory, as `mien.frames` reads them."""
         found = frames(source, skip=self.skip)
         for entry in found.entries:
             if not isinstance(entry, str | Frame):
@@ -211,7 +211,7 @@ class Plan:
 
 
 def _lines(path: str) -> Iterator[str]:
-    """Yield the paths and URIs in a text file, one a line; empty lines are passed over.
+    """Yield the paths and URIs in a text file, one a line; empty lines are ignored.
 
     Raises:
         ConfigError: it cannot be read as UTF-8.
@@ -230,7 +230,7 @@ def first_of(shards: Iterator[Shard]) -> tuple[Shard | None, Iterator[Shard]]:
 
 
 def described(source: object) -> list[Any]:
-    """Return the source in words that a manifest may keep: names, no passwords, no pixels."""
+    """Return the source as a manifest stores it: names, without passwords and pixels."""
     if isinstance(source, FaceDataset):
         return [source.source]
     if isinstance(source, list | tuple):

@@ -1,6 +1,6 @@
 """Files at a URI: whatever Arrow's file systems read, such as s3://, gs://, abfs://, hdfs:// and file://.
 
-A URI may hold a password. So what is shown, stored or sent into a message is `shown(uri)`, never the URI.
+A URI may hold a password. So messages and results use `shown(uri)`, never the URI.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ class Stored(NamedTuple):
     """A file below a URI."""
 
     uri: str
-    """What was given: with the password, where there is one."""
+    """The URI as it was given, with a password if it has one."""
     path: str
     """The path inside its file system."""
     name: str
-    """What is shown of it."""
+    """Its name in messages and results."""
     kind: str
-    """As `mien.vision.listing.Listed` has it, or "parquet"."""
+    """A kind of `mien.vision.listing.Listed`, or "parquet"."""
 
 
 def is_uri(text: str) -> bool:
-    """Say whether a text is the URI of a file system."""
+    """Return whether a text is the URI of a file system."""
     return _URI.match(text) is not None
 
 
@@ -123,7 +123,7 @@ def _opened(uri: str) -> tuple[Any, str]:
 
 
 class _as_config_error:  # noqa: N801 - reads as a function, and is quicker than a generator
-    """Turn what Arrow says about a URI into one line, without the password in it."""
+    """Turn Arrow's error about a URI into a ConfigError of one line, without the password in it."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri

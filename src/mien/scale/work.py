@@ -1,6 +1,6 @@
-"""What a worker process does: score a shard, and give back a Parquet file of its results with their counts.
+"""Work of one process: score a shard, and return its results as the bytes of a Parquet file, with their counts.
 
-It knows nothing of Ray. The driver writes the file, so workers need no place in common to write to.
+This module does not use Ray. The driver writes the file, so workers need no common storage.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mien.scale.shards import Shard
 
 COUNTS = ("images", "rows", "faces", "without", "errors")
-"""What is counted of the images of a shard: `without` are those without a face."""
+"""The counts of a shard; `without` counts the images without a face."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Done:
 
     number: int
     digest: str
-    """Of the shard."""
+    """The digest of the shard."""
     parquet: bytes
     counts: dict[str, int]
 
@@ -45,9 +45,9 @@ class Scorer:
         """Open the pipeline with these arguments.
 
         Args:
-            arguments: of `Pipeline`.
-            folder: the working folder of the driver, where it is here, too: relative paths begin there.
-            threads: images worked on at once.
+            arguments: arguments of `Pipeline`.
+            folder: working folder of the driver, for relative paths; used if this machine has it, too.
+            threads: number of images that are worked on at once.
 
         Raises:
             MienError: as `Pipeline` does.
@@ -55,12 +55,14 @@ class Scorer:
         import cv2
 
         if folder and Path(folder).is_dir():
-            os.chdir(folder)  # this process is ours, and so are OpenCV's threads
+            os.chdir(
+                folder
+            )  # allowed, because no other code runs in this process; so is setting OpenCV's threads
         cv2.setNumThreads(1)
         self.pipeline, self.threads = Pipeline(**arguments), threads
 
     def refusal(self, facts: Mapping[str, Any], seen: str | None) -> str:
-        """Say why this worker must not work: other results than the driver's, or unseen files; empty: it may."""
+        """Return why this worker must not work: its results would differ, or it sees no images; empty if it may."""
         own = self.pipeline.facts
         for name in facts:
             if own.get(name) != facts[name]:

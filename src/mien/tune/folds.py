@@ -245,7 +245,7 @@ def _judged(
 
 
 def _table(data: FaceDataset, logits: Float[np.ndarray, "n k"], part: Int[np.ndarray, " n"]) -> str:
-    """Return a CSV with a line for each training image: the columns of ``predictions.csv`` of a report, and the fold."""
+    """Return a CSV with a line for each training image: the columns of a report's ``predictions.csv``, and fold."""
     labels, probs = data.labels, softmax(logits, axis=1)
     rows = (
         (name, labels[true], labels[int(row.argmax())], number + 1, *row.tolist())
