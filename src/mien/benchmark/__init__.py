@@ -1,1 +1,1 @@
-"""Benchmark: time, memory and size of any model in any runtime; each row in a process of its own, timed in turn."""
+"""Benchmark: time, memory and size of any model in any runtime; each row has its own process, rows take turns."""

@@ -1,4 +1,4 @@
-"""Accuracy against latency, one point a model and runtime."""
+"""Plot accuracy over latency, one point for each model and runtime."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FILLS = ("full", "none", "left", "top")
 
 
 def draw(measured: Benchmark) -> bytes | None:
-    """Return a PNG of the smallest batch, device and threads told in the names; None where no row has an accuracy."""
+    """Return a PNG for the smallest batch; names state device and threads. None if no row has an accuracy."""
     least = min((row.batch for row in measured.rows), default=1)
     rows = [row for row in measured.rows if row.batch == least and row.accuracy is not None]
     if not rows:

@@ -1,4 +1,4 @@
-"""A process of its own for one row of a benchmark, and the questions put to it. `worker` answers them there."""
+"""One process for each row of a benchmark: it is started and asked here, and `worker` answers in it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class RowProcess:
         self.error, self.load_s = said.get("error", ""), said.get("load_s", 0.0)
 
     def time(self, batch: int, seconds: float, *, warm: bool) -> list[float]:
-        """Return milliseconds of calls; none, and an `error`, where they failed."""
+        """Return the milliseconds of each call; if the calls fail, an empty list, and `error` is set."""
         said = self._ask({"batch": batch, "seconds": seconds, "warm": warm})
         self.peak, self.error = said.get("peak_mib", self.peak), said.get("error", self.error)
         return list(said.get("ms", ()))

@@ -1,7 +1,6 @@
-"""`benchmark`: all rows of one device and number of threads, timed in turn, a little each, several rounds.
+"""`benchmark`: time all rows of one device and number of threads, in turn, a short time each, in several rounds.
 
-What else happens on the machine then happens to all of them. The timing itself is done in processes of its own
-(`process`, `worker`).
+So other work on the machine disturbs all rows alike. Each row is timed in its own process (`process`, `worker`).
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 PROVIDERS = ("cpu", "cuda")
 ROUNDS = 5
 SECONDS = 0.3
-"""Of one row and batch in one round."""
+"""Seconds for which one row and batch size are timed in one round."""
 
 
 def check_options(
@@ -31,7 +30,7 @@ def check_options(
     batches: Sequence[int],
     runtimes: Sequence[str] = RUNTIMES,
 ) -> None:
-    """Refuse what a command line may get wrong.
+    """Check options.
 
     Raises:
         ConfigError: an unknown provider or runtime, or numbers below 1.
@@ -58,7 +57,7 @@ def benchmark(
     seconds: float = SECONDS,
     listen: Callable[[str], None] = lambda _: None,
 ) -> Benchmark:
-    """Measure every model in every runtime it has; what does not run is left out with its reason.
+    """Measure every model in every runtime that it has; rows that fail are left out and listed with the reason.
 
     Raises:
         ConfigError: `check_options`.
@@ -91,7 +90,7 @@ def benchmark(
 def _start(
     subjects: Sequence[Subject], device: str, threads: int, left_out: dict[str, str]
 ) -> list[RowProcess]:
-    """Open every row of a group, one after the other, so that none loads while another does."""
+    """Open every row of a group, one after the other, so that no two rows load at the same time."""
     workers = []
     for one in subjects:
         for runtime, size in one.sizes:

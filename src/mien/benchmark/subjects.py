@@ -1,4 +1,4 @@
-"""Which models take part in a benchmark: their runtimes, sizes and accuracies."""
+"""The models of a benchmark: their runtimes, sizes and accuracies."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ class Subject:
     sizes: tuple[tuple[str, int], ...] = ()
     """Bytes on disk by runtime."""
     left_out: tuple[tuple[str, str], ...] = ()
-    """Runtimes it has not, and why."""
+    """Runtimes that it does not have, and why."""
     accuracies: tuple[tuple[str, float], ...] = ()
-    """By runtime, from its card."""
+    """Accuracy by runtime, from its card."""
     accuracy_on: str = ""
 
 
 def subject(model: str, spec: Path | None = None) -> Subject:
-    """Return a model as a subject; it is opened once, so that what is wrong with it is said at once.
+    """Return a model as a subject; it is opened once, so that errors show before anything is timed.
 
     Raises:
-        BundleError: missing, damaged, foreign, or a graph without a spec.
+        BundleError: the model is missing, damaged or of another format, or is a graph without a spec.
         ConfigError: a wrong spec.
     """
     if model.endswith(".onnx"):
@@ -67,7 +67,7 @@ def subject(model: str, spec: Path | None = None) -> Subject:
 
 
 def _from_card(card: bundle.Card) -> tuple[dict[str, float], str]:
-    """Return accuracies by runtime as the card has them, and on what."""
+    """Return the accuracies by runtime that the card states, and the images on which they were measured."""
     plain = next((score for score in card.scores if score.tta == "none"), None)
     if plain is None:
         return {}, ""

@@ -1,4 +1,4 @@
-"""What a benchmark found: one `Timing` a row, and what they were measured with."""
+"""The result of a benchmark: a `Timing` for each row, and the machine and versions."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ class Timing:
     threads: int
     batch: int
     n: int
-    """Timed calls."""
+    """Number of timed calls."""
     p50_ms: float
-    """Of one call with the whole batch, its normalisation from pixels included."""
+    """Median time of one call with the whole batch, in ms; the normalisation of pixels is included."""
     p95_ms: float | None
-    """None of too few calls for it (`statistics.percentile`), as `p99_ms`."""
+    """None if there are too few calls (`statistics.percentile`); the same for `p99_ms`."""
     p99_ms: float | None
     faces_per_s: float
     size_bytes: int
     load_s: float
-    """From an empty process that has imported nothing of the runtime to the first answer."""
+    """Seconds from a new process, which has not imported the runtime, to the first answer."""
     peak_mib: float | None
     accuracy: float | None
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """The rows, and what they were measured with."""
+    """All rows, and the machine and versions."""
 
     machine: str
     versions: dict[str, str]
@@ -49,19 +49,19 @@ class Benchmark:
     accuracy_on: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures as their schema has them."""
+        """Return the figures as a dictionary for JSON, with the name of their schema."""
         return {"schema": SCHEMA, **asdict(self)}
 
 
 def machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Return cores in use, processor, its instructions that decide how the runtimes compare, and system."""
+    """Return one line: cores in use, processor, those of its instructions that matter for speed, and system."""
     found = processor(cpuinfo)
     known = f" ({', '.join(found.instructions)})" if found.instructions else ""
     return f"{found.cores} cores of {found.name}{known}, {platform.system()}"
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what decides speed, by name."""
+    """Return the versions of the packages that matter for speed, by name."""
     found = {"python": platform.python_version()}
     for package in ("mien", "onnxruntime", "onnxruntime-gpu", "torch", "numpy"):
         try:

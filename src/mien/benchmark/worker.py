@@ -1,7 +1,7 @@
 """One row of a benchmark in a fresh process: it opens a model, then answers requests for timings.
 
-Requests and answers are lines of JSON on stdin and stdout. A process of its own makes peak memory and load time
-honest: nothing that another row imported or freed is counted.
+Requests and answers are lines of JSON on stdin and stdout. Because each row has its own process, its peak
+memory and load time do not contain what other rows imported or freed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MOST_CALLS = 20_000
 
 
 def main() -> None:
-    """Answer the first line with how opening went, every further one with timings."""
+    """Answer the first line with the result of opening the model, every further line with timings."""
     ask, answer = sys.stdin, sys.stdout
     with contextlib.redirect_stdout(sys.stderr):  # what a runtime prints must not stand among the answers
         started = time.perf_counter()
@@ -83,7 +83,7 @@ def faces(classifier: Classifier, batch: int) -> Any:
 
 
 def timed(call: Callable[[], object], seconds: float, warm: bool) -> list[float]:
-    """Return the milliseconds of each call over so many seconds, at least one."""
+    """Return the milliseconds of each call; calls are repeated for `seconds`, at least one is made."""
     if warm:
         until, calls = time.perf_counter() + WARM_SECONDS, 0
         while calls < WARM_CALLS or time.perf_counter() < until:

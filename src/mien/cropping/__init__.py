@@ -1,7 +1,7 @@
 """Cut the faces out of photos into a dataset: the squares that prediction would classify, with their labels.
 
-A line for each photo goes to a journal as it is done, so that an interrupted run goes on. At the end the table of
-the dataset and a record of the run are made of the journal, and of the labels as the photos have them then.
+For each finished photo a line is written to a journal, so that an interrupted run can go on. At the end, the table of
+the dataset and a record of the run are made from the journal and from the labels that the photos have at that time.
 """
 
 from __future__ import annotations
@@ -52,18 +52,18 @@ def crop_photos(
 ) -> CropReport:
     """Write the faces of the photos at `path` into the folder `out`, as images and a table that names them.
 
-    `path` is whatever holds a dataset (`mien.read_dataset`), of photos in place of faces. Where it gives boxes, these
-    are cut as they are in training; another detector than ``auto`` finds the faces in them anew. `out` is
-    read as a dataset whose groups are the photos.
+    `path` is a dataset in any form (`mien.read_dataset`), of photos instead of faces. If it gives boxes, these are
+    cut as in training; with another detector than ``auto``, the faces in the boxes are found again. `out` can be
+    read as a dataset; faces of one photo are one group.
 
     Args:
-        detector: one of your own, in place of the one that `options` name.
+        detector: a detector of your own; it replaces the one that `options` name.
         begin: called with the number of photos, how many of them were done before, and whether the detector uses
-            all cores for one.
+            all cores for one photo.
         step: called after each photo.
 
     Raises:
-        ConfigError: an option that has no effect, a folder that holds something else, or another run's results.
+        ConfigError: an option that has no effect, or a folder that holds other files or the results of another run.
         DataError: no photos, no labels (unless `options.unlabelled`), soft labels, or as `mien.read_dataset`.
         OutputError: the folder cannot be written.
     """
@@ -109,7 +109,7 @@ def _check_effect(options: CropOptions, reading: ReadOptions) -> None:
 def _source(
     path: str | Path, options: CropOptions, reading: ReadOptions, stack: ExitStack
 ) -> tuple[Reading, tuple[str, ...]]:
-    """Return the photos with their labels, splits and groups, and what to tell about them."""
+    """Return the photos with their labels, splits and groups, and the lines to show about them."""
     if options.unlabelled:
         found, _ = open_source(path, Preprocess(), reading, stack, labels=False)
         found = replace(
@@ -134,7 +134,7 @@ def _source(
 
 
 def _has_photos(path: str | Path, reading: ReadOptions) -> bool:
-    """Say whether there are photos, whatever may be wrong with their labels."""
+    """Return whether there are photos, even if their labels cannot be read."""
     try:
         with ExitStack() as stack:
             return len(open_source(path, Preprocess(), reading, stack, labels=False)[0].ids) > 0
@@ -152,7 +152,7 @@ def _photos(source: Reading) -> list[Photo]:
 
 
 def _settings(path: str | Path, options: CropOptions, detector: str) -> dict[str, Any]:
-    """Return what the faces depend on: a run goes on only with the same."""
+    """Return the settings that the faces depend on; a resumed run must have the same."""
     return {
         "source": Path(path).resolve().name, "detector": detector, "several": options.several,
         "margin": options.margin, "size_px": options.size_px,

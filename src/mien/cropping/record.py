@@ -1,4 +1,4 @@
-"""What a run of cropping keeps: a journal while it works, then the table of the dataset and the report."""
+"""Files of a cropping run: a journal while it works, at the end the table of the dataset and the report."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "mien.crop/1"
 TABLE, RECORD, IMAGES, JOURNAL = "faces.csv", "crop.json", "faces", ".crop.jsonl"
-"""What lies in the output folder; the journal is hidden, as it is no part of the dataset."""
+"""Names in the output folder; the journal is hidden, because it is not part of the dataset."""
 _OURS = (
     *(
         "file",
@@ -62,15 +62,15 @@ class CropReport:
     labels: tuple[str, ...]
     """Empty where the photos have none."""
     counts: dict[str, dict[str, int]]
-    """Faces of each label in each split; a split that the source does not name is ``all``."""
+    """Number of faces of each label in each split; the split is ``all`` if the source names none."""
     left_out: dict[str, tuple[str, ...]]
-    """For each reason, the photos that gave no face, or a face fewer; of an unreadable one also what is wrong."""
+    """For each reason, the photos of which no face or one face fewer was cut; unreadable photos with their error."""
     unlabelled_faces: int
     """Faces found in photos with boxes that are in no box: they have no label, and are not cut."""
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as its schema has it."""
+        """Return the report as a dictionary for JSON, with the name of its schema."""
         return {"schema": SCHEMA, "version": __version__, **asdict(self)}
 
 
@@ -78,17 +78,19 @@ class Journal:
     """A line for each photo that is done: its faces with their files, and why it has none or fewer."""
 
     def __init__(self, out: Path, settings: dict[str, Any], stack: ExitStack, *, resume: bool) -> None:
-        """Begin it, or go on with it.
+        """Begin the journal, or go on with it.
 
         Raises:
-            ConfigError: it is of a run with other settings.
+            ConfigError: the journal is of a run with other settings.
         """
         self.out = out
         kept = self._kept(settings) if resume and (out / JOURNAL).exists() else []
         self.done = {line["photo"]: line for line in kept}
         self.number = max((face["number"] for line in kept for face in line["faces"]), default=0)
         lines = "".join(json.dumps(line) + "\n" for line in (settings, *kept))
-        files.write(out / JOURNAL, lines)  # first: by it, a run that is killed now is known again
+        files.write(
+            out / JOURNAL, lines
+        )  # before any face, so that a run that is killed early can be resumed
         files.make_folder(out / IMAGES)
         with files.as_output_error(out):
             self._file = stack.enter_context((out / JOURNAL).open("ab", buffering=0))
@@ -140,7 +142,7 @@ class Journal:
 
 
 def _stem(name: str) -> str:
-    """Return the part of a photo's name that its faces' files show: no sign that a system or a table treats apart."""
+    """Return the part of a photo's name that is used in file names, without characters special in paths or tables."""
     return (
         re.sub(r"[^\w.-]+", "-", PurePosixPath(name.replace("\\", "/")).stem)[:_STEM_CHARACTERS].strip(".")
         or "photo"
@@ -195,7 +197,7 @@ def _label(source: Reading, row: int) -> str:
 
 
 def _free(name: str) -> str:
-    """Return a name for a column of the user's that the reader does not take for one of its own."""
+    """Return the name of a column of the source, changed if the table or its reader gives this name a meaning."""
     return f"source_{name}" if name in _OURS or columns.has_meaning(name) else name
 
 

@@ -1,4 +1,4 @@
-"""The faces of one photo: decoded, found, cut; threads share it."""
+"""Cut the faces of one photo: decode it, find them, cut them. Several threads may do so at once."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from mien.options import CropOptions
 
 BOXES = "boxes"
-"""What the table names as the detector of a face whose box the source gave."""
+"""The detector that the table states for a face whose box the source gave."""
 LEAST_IOU = 0.2
-"""A face that a detector found is the one in a box of the source if the two overlap at least so much."""
+"""Least intersection over union at which a found face counts as the face in a box of the source."""
 NO_FACE, SEVERAL, UNREADABLE = "no face found", "several faces, one label", "cannot be read"
 NO_FACE_IN_BOX, OUTSIDE = "no face found in the box", "box outside the photo"
 
@@ -44,17 +44,17 @@ class Cut(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What came of a photo."""
+    """The result for a photo."""
 
     photo: Photo
     cuts: list[Cut]
     found: int
     reasons: list[str]
-    """Why it has no face, or a face fewer than it could."""
+    """Why no face was cut, or one face fewer."""
 
 
 class Work:
-    """Decodes a photo, finds its faces, cuts them; threads share it."""
+    """Decodes a photo, finds its faces and cuts them. One object may serve several threads."""
 
     def __init__(self, source: Reading, finder: Finder | None, options: CropOptions) -> None:
         self.source, self.finder, self.options = source, finder, options

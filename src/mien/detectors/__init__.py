@@ -1,4 +1,4 @@
-"""Seam 2: a face detector is anything that turns an image into faces.
+"""The protocol of face detectors, and the catalog of those that mien knows.
 
 `open_detector` opens one of the catalog by its name. A detector of your own needs only `detect`; if its boxes are not
 square around the face, it should state each face's frame (`mien.results.Face.frame_xyxy_px`).
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class FaceDetector(Protocol):
-    """An image in, faces out."""
+    """The protocol of a face detector: its method `detect` turns an image into faces."""
 
     def detect(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:
-        """Return the faces from left to right; an empty list if there are none."""
+        """Return the faces from left to right, boxes in pixels of the image; an empty list if there are none."""
 
 
 class Entry(NamedTuple):
@@ -37,13 +37,13 @@ class Entry(NamedTuple):
     about: str
     """What it is, in a few words."""
     weights: Weights | None = None
-    """The file that a user fetches or hands over; None where a package brings what is needed."""
+    """The weights file that a user must fetch or name; None if a package contains the weights."""
     extra: str | None = None
-    """The extra of this package that installs what it needs."""
+    """The extra of mien that installs what the detector needs."""
     trained: bool = False
-    """Whether a folder that `mien detector` wrote may take the place of its own weights."""
+    """Whether a folder that `mien detector` wrote may replace its weights."""
     advice: str = ""
-    """What the user loses with it, and how to get a better one."""
+    """A line about its weakness, and how to get a better detector; empty for the best ones."""
 
 
 CATALOG = {
@@ -82,7 +82,7 @@ def open_detector(name: str = "auto", weights: str | Path | None = None) -> Face
     ``mien.open_detector("haar").detect(mien.read_image("photo.jpg"))``
 
     Raises:
-        ConfigError: no such name, or its weights are missing, not wanted or not the pinned ones.
+        ConfigError: no such name, or its weights are missing, not needed or not the pinned ones.
         MissingExtra: the package that it needs is not installed.
     """
     if name not in DETECTORS:
@@ -125,7 +125,7 @@ def advice(name: str) -> str:
 
 
 class Auto:
-    """`whole` for images that are too small to hold more than a face, else another detector, whose name it has."""
+    """Uses `whole` for images up to `WHOLE_IMAGE_PX`, which can hold only one face, else the detector `name`."""
 
     def __init__(self, name: str, weights: Path | None = None) -> None:
         self.name = name

@@ -1,7 +1,7 @@
-"""A trained detector on disk: a folder with its graphs, a page, and a `detector.json` that hashes and explains them.
+"""A trained detector on disk: a folder with its graphs, a card, and `detector.json` with their hashes and the facts.
 
-It is another kind than the bundle of a classifier: it has no labels and no crops. Files are read, and held against
-their hashes, when the folder is opened; nothing is unpickled or downloaded.
+It differs from the bundle of a classifier: it has no labels and no preprocessing. When the folder is opened, its
+files are read and compared with their hashes; nothing is unpickled or downloaded.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class Facts(_Strict):
     name: str
     parameters: int
     threshold: float
-    """Candidates of a lower probability are no faces."""
+    """Candidates with a lower probability are not faces."""
     gain: float
     bias: float
     """From a logit of the network to a probability: 1 / (1 + exp(-(gain * logit + bias)))."""
     training: dict[str, float]
-    """Numbers of the run."""
+    """Settings of the training run."""
     material: tuple[str, ...]
     """What it was trained on, with authors and licences; a line each."""
     checked: dict[str, float]

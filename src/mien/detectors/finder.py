@@ -1,4 +1,4 @@
-"""`Finder`: a face detector that threads share; each borrows one, or waits for its turn."""
+"""`Finder`: a face detector for several threads; each thread borrows a detector, or waits until one is free."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Finder:
     """Finds faces for several threads at once."""
 
     def __init__(self, detector: str | FaceDetector, weights: str | Path | None = None) -> None:
-        """Open a detector of the catalog by its name; one of your own is called as it is, under a lock.
+        """Open a detector of the catalog by its name, or take one of your own, which is called under a lock.
 
         Raises:
             ConfigError: no such detector, or weights are missing.
@@ -36,7 +36,7 @@ class Finder:
             lambda: open_detector(detector, path) if isinstance(detector, str) else detector
         )
         self.one_at_a_time = own or getattr(self.detector, "one_at_a_time", False)
-        """Whether one image is searched at a time: it uses all cores, or nobody knows whether it may be shared."""
+        """Whether one image is searched at a time: the detector uses all cores, or may not be thread-safe."""
         self._turn = threading.Lock() if self.one_at_a_time else contextlib.nullcontext()
 
     @property

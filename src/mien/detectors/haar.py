@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from mien.results import Box
 
 PROFILE = FrameRule(scale=0.86, shift_x=-0.085, shift_y=0.025)
-"""From a window of the profile cascade to the one that the frontal cascade would draw around the same face: medians
-of 337 windows over the faces that `benchmarks/detectors.py` uses."""
+"""Turns a window of the profile cascade into the one that the frontal cascade would draw around the same face:
+medians of 337 windows over the faces that `benchmarks/detectors.py` uses."""
 
 
 class Pass(NamedTuple):
@@ -28,9 +28,9 @@ class Pass(NamedTuple):
 
     cascade: str
     size_step: float = 1.2
-    """Each size of window is this many times the one before."""
+    """Each window size is this many times the size before."""
     fraction: float = 1.0
-    """Size of the searched image. It differs between passes, so that each tries other sizes of face."""
+    """Size of the searched image as a fraction of the whole; each pass has another, to try other sizes of face."""
     mirrored: bool = False
     rule: FrameRule = FrameRule()
 
@@ -48,9 +48,9 @@ class Haar:
     """One pass with the frontal cascade; further passes only over an image in which it finds no face.
 
     A cascade tries square windows of many sizes and accepts several around a face, so a face is where windows agree.
-    An image without a face may be one that fills it: its borders are continued and large faces searched. Else the
-    mirrored image and the profile cascade add their windows. What one pass accepts by mistake, the others often do
-    not, so all passes together find more faces at the same number of false ones.
+    If the first pass finds none, one face may fill the image: it is extended beyond its borders and searched for
+    large faces. If that finds none either, the mirrored image and the profile cascade add their windows. Different
+    passes make different mistakes, so together they find more faces with as many false positives.
     """
 
     name = "haar"

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 STRIDE = 8
 """Pixels from one cell to the next in the map of an answer."""
 STEP = 2**0.5
-"""Each searched image is this many times smaller than the one before. One answer covers faces of 18 to 42 px, so a
-face is looked at in two or three of them."""
+"""Each searched image is this many times smaller than the one before. The network finds faces of 18 to 42 px, so
+a face can be found in two or three of them."""
 WHOLE_PX = 38
-"""In the last of the searched images, the longest side is at most this, so that a face may fill the photo."""
+"""Longest side of the smallest searched image, so that a face that fills the photo is found."""
 OUTSIDE = 128
 """Grey level around the image, as in training."""
 MARGIN_PX = 16
@@ -36,9 +36,10 @@ MARGIN_PX = 16
 LEAST_LOGIT = -3.0
 """Cells with a lower logit are no candidates."""
 MOST = 400
-"""Candidates of one map that are compared with each other, so that the time for a busy image is bounded."""
+"""Most candidates of one map that are compared with each other; this limits the time for an image."""
 SUPPORT_IOU, NO_SUPPORT_LOGIT = 0.4, -4.0
-"""A candidate of another searched image supports one if their IoU is higher; the logit that counts if none does."""
+"""A candidate is supported by one of another searched image if their IoU is higher than the first number. The second
+is the logit that counts if there is no support."""
 SAME_IOU, INSIDE = 0.35, 0.6
 """Two boxes are one face if their intersection is more than this fraction of their union, or of the smaller one."""
 
@@ -86,7 +87,7 @@ class Mien:
     def _candidates(
         self, grey: UInt8[np.ndarray, "y x"], factor: float, margin: int
     ) -> Float32[np.ndarray, "n 4"]:
-        """Return logit, centre x and y, and side of what may be faces, in pixels of the whole image."""
+        """Return logit, centre x, centre y and side of each candidate, in pixels of the whole image."""
         logits, dx, dy, log_side = self._graph(grey.astype(np.float32)[None, None])[0]
         peak = logits >= cv2.dilate(logits, np.ones((3, 3), np.uint8))
         v, u = np.nonzero(peak & (logits >= LEAST_LOGIT))
@@ -99,9 +100,9 @@ class Mien:
 
 
 def levels(grey: UInt8[np.ndarray, "h w"]) -> Iterator[tuple[UInt8[np.ndarray, "y x"], float, int]]:
-    """Yield the searched images: bordered to multiples of 8, the factor back to whole pixels, width of the border.
+    """Yield each searched image, padded to multiples of 8, its factor to pixels of the whole image, and its border.
 
-    They end with the one in which a face as large as the image is small enough.
+    The last one is so small that a face as large as the image can be found.
     """
     factor, margin = 1.0, 0
     height, width = grey.shape
@@ -117,7 +118,7 @@ def levels(grey: UInt8[np.ndarray, "h w"]) -> Iterator[tuple[UInt8[np.ndarray, "
 
 
 def suppress(rows: Float32[np.ndarray, "n 4"]) -> list[int]:
-    """Return the rows that are left if, of two that are one face, the less probable one goes; best first."""
+    """Return the rows that stay, the best first: of two rows that are one face, the less probable one is dropped."""
     order = np.argsort(-rows[:, 0], kind="stable")
     common, union = _shared(rows[order], rows[order])
     area = rows[order, 3] ** 2
@@ -146,7 +147,7 @@ def supported(
 def _shared(
     some: Float32[np.ndarray, "m 4"], others: Float32[np.ndarray, "n 4"]
 ) -> tuple[Float32[np.ndarray, "m n"], Float32[np.ndarray, "m n"]]:
-    """Return the areas of intersection and union of each square with each."""
+    """Return the areas of intersection and of union for every pair of squares."""
     near = [
         np.minimum.outer(some[:, axis] + some[:, 3] / 2, others[:, axis] + others[:, 3] / 2)
         - np.maximum.outer(some[:, axis] - some[:, 3] / 2, others[:, axis] - others[:, 3] / 2)

@@ -27,7 +27,7 @@ def search(
     longest_side_px: int,
     find: Callable[[UInt8[np.ndarray, "y x 3"]], list[Face]],
 ) -> list[Face]:
-    """Return the faces that `find` finds in the image made small, from left to right, in the image's own pixels.
+    """Return the faces that `find` finds in the shrunk image, from left to right, in pixels of the original image.
 
     `find` gets images with no side longer than `longest_side_px`. A panorama is cut into overlapping tiles first, or
     its faces would become too small.
@@ -79,7 +79,7 @@ def iou(a: Box, b: Box) -> float:
 
 
 def _whole(box: Box, axis: int, ends: tuple[float, float]) -> bool:
-    """Say whether a tile shows the box whole: not cut where the tile ends and the image goes on."""
+    """Return whether a tile shows the whole box, so the box does not touch an end of the tile inside the image."""
     return box[axis] > ends[0] and box[axis + 2] < ends[1]
 
 

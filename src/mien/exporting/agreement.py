@@ -1,7 +1,7 @@
-"""How far two runtimes of one model agree on the same images, held against what each graph promises.
+"""How far two runtimes of one model agree on the same images, compared with a limit for each kind of graph.
 
-From arrays of probabilities. Accuracies are compared image by image: both runtimes answer the same pictures, so
-the interval is that of the paired difference, a tenth of what two separate intervals would suggest.
+It works on arrays of probabilities. Accuracies are compared image by image. Both runtimes classify the same images,
+so the interval is that of the paired difference; it is about ten times narrower than two separate intervals.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Bound:
-    """What a graph promises against `model.onnx`."""
+    """Limits for the differences between a graph and `model.onnx`."""
 
     equal_labels: float
-    """Least share of images with the same first label."""
+    """Least fraction of images with the same predicted label."""
     drop: float
     """Largest loss of accuracy, as a fraction."""
     probability_difference: float | None = None
@@ -32,7 +32,7 @@ class Bound:
 
 
 EXACT = Bound(equal_labels=1.0, drop=0.0, probability_difference=1e-4)
-"""Of the same arithmetic in another runtime."""
+"""Limits for the same arithmetic in another runtime."""
 BOUNDS = {"int8": Bound(equal_labels=0.98, drop=0.003), "fp16": Bound(equal_labels=0.995, drop=0.003)}
 
 
@@ -44,16 +44,16 @@ class Agreement:
     max_probability_difference: float
     equal_labels: float
     accuracy: float | None
-    """None where images have no labels, as have the following."""
+    """None if the images have no labels; so are the following fields."""
     change: float | None
-    """Accuracy minus that of the reference..."""
+    """Accuracy minus that of the reference."""
     change_interval_95: tuple[float, float] | None
-    """...with the interval of that paired difference."""
+    """95 % interval of this paired difference."""
     per_class_change: dict[str, float] | None
     """Change of each label's recall, for labels that occur."""
 
     def breaches(self, bound: Bound) -> list[str]:
-        """Say what breaks `bound`, with the figures; nothing if it holds."""
+        """Return a text for each limit of `bound` that is broken, with the figures; an empty list if none is."""
         found = []
         if not np.isfinite(self.max_probability_difference):
             found.append("some probabilities are not numbers")
@@ -71,7 +71,7 @@ class Agreement:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the comparison as JSON has it."""
+        """Return the comparison as a dictionary for JSON."""
         return asdict(self)
 
 

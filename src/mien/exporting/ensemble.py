@@ -1,7 +1,7 @@
-"""Several bundles -> one: their graphs in one graph, which is then a model like any other.
+"""Join several bundles into one: an ensemble is one graph, which is used like any other model.
 
-The members' graphs stand side by side behind one input; each gets it in its own number range. So an ensemble
-needs no code where it is used: whatever takes a bundle takes it.
+The graphs of the members share one input; each gets it with its own scale, mean and std. So no code for ensembles is
+needed in use: whatever takes a bundle takes an ensemble.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 MAX_DIFFERENCE = 1e-4
 """Largest difference of any probability between the joined graph and its members, combined in NumPy."""
 CHECKED = 512
-"""Images on which the joined graph of folds is held against its members."""
+"""Number of images on which the joined graph of folds is compared with its members."""
 CHOSEN_IN_PART = "members or their weights were chosen on this split"
 
 
@@ -48,7 +48,7 @@ def check_members(members: Sequence[Bundle], rule: str) -> None:
     """Refuse what cannot be joined.
 
     Raises:
-        ConfigError: no such rule, fewer than two members, or members that answer or see something else.
+        ConfigError: no such rule, fewer than two members, or members with other labels or other input.
     """
     if rule not in RULES:
         raise ConfigError(f"unknown rule {rule!r}: expected {', '.join(RULES)}{did_you_mean(rule, RULES)}")
@@ -79,7 +79,7 @@ def save_ensemble(
     rule: str = "mean",
     command: str = "",
 ) -> MixtureReport:
-    """Judge the members together on `split`, join them by `rule` and write the bundle into `out`.
+    """Evaluate the members together on `split`, join them by `rule` and write the bundle into `out`.
 
     A member of weight zero is named in the card and left out of the graph.
 
@@ -131,16 +131,16 @@ def save_ensemble(
 def save_folds(
     members: Sequence[Bundle], data: FaceDataset, accuracies: Sequence[float], out: Path, *, command: str = ""
 ) -> None:
-    """Join models of which each was trained without another part of `data` by the mean of their probabilities.
+    """Join the models of cross-validation, each trained without another fold of `data`, by their mean probabilities.
 
-    All members but one have learnt any image, so nothing here can judge or calibrate them together.
+    Each image was learnt by all members but one, so no image can be used to evaluate or calibrate them together.
 
     Args:
         members: the models.
         data: the images that they were trained on.
-        accuracies: of each member on the part that it has not learnt.
+        accuracies: accuracy of each member on the fold that it was not trained on.
         out: folder of the bundle.
-        command: what rebuilds it; the card states it.
+        command: the command that makes it again; the card states it.
 
     Raises:
         ConfigError, BundleError, OutputError: as `save_ensemble`.
@@ -185,7 +185,7 @@ def join(members: Sequence[Bundle], rule: str, weights: Num[np.ndarray, " m"]) -
     first, spec = onnx.load_from_string(members[0].read(bundle.GRAPH)), members[0].preprocess
     nodes, constants, stacked = [], [], []
     for number, member in enumerate(members):
-        prefix = f"joined{number}_"  # other names than the member's own, which may be an ensemble
+        prefix = f"joined{number}_"  # a prefix that no member has: a member may be an ensemble, too
         model = onnx.load_from_string(member.read(bundle.GRAPH))
         model = onnx.compose.add_prefix(model, f"member{number}/")
         if list(model.opset_import) != list(first.opset_import):
@@ -272,6 +272,6 @@ def _facts(
 
 
 def _learnt(members: Sequence[Bundle]) -> dict[str, bytes]:
-    """Return the keys of the pictures that members learnt, as a bundle keeps them; nothing if some are unknown."""
+    """Return the keys of the images that members have learnt, as a bundle keeps them; empty if some are unknown."""
     seen = [keys for member in members if (keys := keys_learnt(member)) is not None]
     return {bundle.TRAINED_ON: to_bytes(np.concatenate(seen))} if len(seen) == len(members) else {}

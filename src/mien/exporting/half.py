@@ -1,4 +1,4 @@
-"""FP16 for GPUs: half the size; input and output stay FP32, so that whatever runs a bundle runs it."""
+"""FP16 for GPUs: half the size; input and output stay FP32, so it is used like the FP32 graph."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mien.preprocess import Preprocess
 
 KEPT = ("Softmax", "Log")
-"""Stay FP32: an ensemble ends in the logarithm of a mean of probabilities, which half precision rounds to nothing."""
+"""Operators that stay FP32: an ensemble ends in the logarithm of a mean of probabilities, which FP16 rounds to 0."""
 
 
 def halve(graph: bytes, labels: tuple[str, ...], preprocess: Preprocess) -> bytes:
@@ -39,7 +39,7 @@ def halve(graph: bytes, labels: tuple[str, ...], preprocess: Preprocess) -> byte
             )
         OnnxModel(model).topological_sort()  # the converter puts its casts last
         describe(model, labels, preprocess)
-    except Exception as error:  # the converter raises whatever an unknown operator provokes
+    except Exception as error:  # the converter raises exceptions of many kinds for unknown operators
         raise BundleError(
             f"this graph cannot be converted to FP16: {error or type(error).__name__}"
         ) from error

@@ -1,4 +1,4 @@
-"""What every graph of ours says about itself, so that it can be held against its bundle."""
+"""Labels and preprocessing, written into every graph that mien makes, so that it can be compared with its bundle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network as an ONNX graph, with its labels and preprocessing inside, proved equal to torch."""
+"""Export a network as an ONNX graph with labels and preprocessing inside, and compare it with torch."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def check_parity(
     """Return the largest difference of probabilities between the graph and the network on real crops.
 
     Raises:
-        BundleError: it is over `MAX_DIFFERENCE`.
+        BundleError: the difference is over `MAX_DIFFERENCE`.
     """
     ours = probabilities(TorchClassifier(identity, preprocess, network).logits(crops))
     theirs = probabilities(open_graph(identity, preprocess, graph).logits(crops))
@@ -81,7 +81,7 @@ def check_parity(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's own progress lines, logs and deprecation warnings from the user."""
+    """Hide the progress lines, logs and deprecation warnings of the exporter."""
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

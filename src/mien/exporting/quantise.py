@@ -1,12 +1,12 @@
-"""Static INT8: several ways of rounding tried on the same graph, the one that changes the answers least kept.
+"""Static INT8: several ways of rounding are tried on a graph; the one that changes the answers least is kept.
 
-What differs between the candidates is how ranges of activations are calibrated, whether weights keep 7 bits of
-8, and which layers stay in float. Processors without VNNI add pairs of 8-bit products in 16 bits and may saturate,
-and there 8-bit weights can answer wrongly where 7-bit ones cannot. So 8 bits are tried only where that would show:
-a graph made elsewhere must not answer wrongly here.
+The candidates differ in how the ranges of activations are calibrated, in whether weights use 7 or 8 bits, and in
+which layers stay in float. Processors without VNNI add pairs of 8-bit products in 16 bits and may saturate: 8-bit
+weights can give wrong answers there, 7-bit weights cannot. So 8 bits are tried only on such processors, where the
+comparison would show it: a graph must be right on every machine, not only on the one that made it.
 
-The graph comes from the bundle, so that what is not in torch (an ensemble, a temperature) is converted too. It
-knows graphs and pictures, not bundles on disk.
+The graph comes from the bundle, so that parts that are not in torch (an ensemble, a temperature) are converted, too.
+This module knows graphs and images, not bundles on disk.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ METHODS = {
     "percentile 99.99": (CalibrationMethod.Percentile, {"CalibPercentile": 99.99}),
     "percentile 99.999": (CalibrationMethod.Percentile, {"CalibPercentile": 99.999}),
 }
-"""How the range of an activation follows from what was seen of it."""
+"""Methods that choose the range of an activation from the values seen in calibration."""
 FIRST_ROUND, FINALISTS = 256, 4
-"""Images that every candidate answers, and how many of the best then answer all of them."""
+"""Number of images that every candidate classifies, and number of the best candidates that then classify all."""
 WEIGHED = ("Conv", "Gemm", "MatMul")
 BETWEEN = (
     "Add",
@@ -67,7 +67,8 @@ BETWEEN = (
     "Reshape",
     "Transpose",
 )
-"""Operators that may be rounded between weighed ones; before the first and after the last everything is float."""
+"""Operators that may be rounded if they lie between operators with weights; before the first and after the last of
+these, everything stays in float."""
 _BATCH = 16
 
 
@@ -78,11 +79,12 @@ class Candidate:
     method: str
     weight_bits: int
     layers: str
-    """``all``, ``inner`` (first and last weighed ones in float) or ``weighed`` (nothing between them)."""
+    """``all``, ``inner`` (the first and last operator with weights in float) or ``weighed`` (only operators with
+    weights are rounded)."""
     n: int
-    """Images that it answered."""
+    """Number of images that it classified."""
     mean_probability_difference: float
-    """Mean over images of half the sum of absolute differences: the share of probability that moved."""
+    """Mean over images of half the sum of absolute differences of the probabilities."""
     equal_labels: float
     size_bytes: int
 
@@ -181,7 +183,7 @@ def _candidates(
 
 
 class Batches(CalibrationDataReader):  # type: ignore[misc]
-    """Crops as ONNX Runtime's calibrators ask for them, a batch at a time, so that memory stays flat."""
+    """Crops for ONNX Runtime's calibrators, a batch at a time, so that memory does not grow."""
 
     def __init__(self, preprocess: Preprocess, crops: UInt8[np.ndarray, "n s s c"]) -> None:
         self._preprocess = preprocess
@@ -204,7 +206,7 @@ class Batches(CalibrationDataReader):  # type: ignore[misc]
 
 
 def weight_bits() -> tuple[int, ...]:
-    """Return 7 and 8 where this processor would saturate, so that the comparison sees it; else 7, which never do."""
+    """Return 7 and 8 if this processor can saturate, so that the comparison shows it; else 7, which never does."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
@@ -251,7 +253,7 @@ def _spans(model: onnx.ModelProto) -> dict[str, list[str]]:
 
 
 def _reached(nodes: list[onnx.NodeProto], *, forwards: bool) -> set[str]:
-    """Return the nodes that lie behind (or before) a weighed one."""
+    """Return the nodes that come after (or before) an operator with weights."""
     reached: set[str] = set()
     values: set[str] = set()
     for node in nodes if forwards else reversed(nodes):
@@ -265,7 +267,7 @@ def _reached(nodes: list[onnx.NodeProto], *, forwards: bool) -> set[str]:
 
 @contextlib.contextmanager
 def _as_bundle_error() -> Iterator[None]:
-    """Turn what the quantiser says of a graph into one line.
+    """Turn any exception of the quantiser into one line.
 
     Raises:
         BundleError: it can't be quantised.
@@ -274,7 +276,7 @@ def _as_bundle_error() -> Iterator[None]:
         yield
     except OSError:
         raise
-    except Exception as error:  # the quantiser raises whatever an unknown operator provokes
+    except Exception as error:  # the quantiser raises exceptions of many kinds for unknown operators
         raise BundleError(
             f"ONNX Runtime cannot quantise this graph: {error or type(error).__name__}: ship it with --to onnx or "
             f"--to fp16"
@@ -283,7 +285,7 @@ def _as_bundle_error() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the calibrators' own lines from the user's output."""
+    """Hide the lines that the calibrators print."""
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

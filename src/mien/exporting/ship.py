@@ -1,7 +1,7 @@
-"""A bundle in another form: one graph, a further graph beside it, or a folder for a hub.
+"""Write a bundle in another form: one graph, a bundle with a further graph, or a folder for a hub.
 
-Whatever is made is compared with `model.onnx` before a byte of it is written, on images that chose nothing and that
-the model has not learnt (where there are enough), and dropped if it is worse than its `Bound`.
+A new graph is compared with `model.onnx` before it is written, on images that were not used to choose it and that the
+model has not learnt (if there are enough). If it is worse than its `Bound`, it is not written.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ if TYPE_CHECKING:
 
 TARGETS = ("onnx", "int8", "fp16", "hub")
 CALIBRATION = 512
-"""Pictures that ranges are calibrated on, half of the split where it is small..."""
+"""Number of images that ranges are calibrated on; half of the split if it is small."""
 CHOOSING = 2048
-"""...as many others at most that candidates are ranked on..."""
+"""Most images, others than these, on which candidates are ranked."""
 JUDGING = 4096
-"""...and others again that the chosen one is held to its promise on: images of any split that the model has not
-learnt, else those left of the same split, else those it was chosen on.
-A drop of 0.3 points is 12 of 4,096 pictures, twice its standard error for a graph that changes 1 % of the labels."""
+"""Most images, others again, on which the chosen candidate is compared with its limits: images of any split that the
+model has not learnt; if there are too few, images left of the same split; else those that it was chosen on.
+A drop of 0.3 points is 12 of 4,096 images, twice its standard error for a graph that changes 1 % of the labels."""
 LEAST = 200
-"""Pictures that a split needs for all."""
+"""Least number of images of a split for calibrating, choosing and judging."""
 _DRAWN = 350
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The pictures that a conversion is made with and judged on."""
+    """The images that a conversion is made with and judged on."""
 
     source: str
     split: str
@@ -56,17 +56,17 @@ class Sample:
     choosing: UInt8[np.ndarray, "l s s c"]
     held_out: UInt8[np.ndarray, "n s s c"]
     truth: Int[np.ndarray, " n"] | None
-    """Labels of the held-out ones; None where they have none."""
+    """Labels of the held-out images; None if they have none."""
     chose: bool = False
-    """Whether they are the same ones that candidates are ranked on."""
+    """Whether the held-out images are those that candidates are ranked on."""
     judged: str = ""
-    """The split or splits that the held-out ones are of."""
+    """The split or splits of the held-out images."""
     unlearnt: bool | None = None
-    """Whether the model has learnt none of the held-out ones; None where nothing says so."""
+    """Whether the model has learnt none of the held-out images; None if this is not known."""
 
 
 def check_target(target: str, out: Path, *, has_data: bool) -> None:
-    """Refuse what can be refused before anything is read.
+    """Check the target and `out` before anything is read.
 
     Raises:
         ConfigError: no such target, no pictures to calibrate with, or `out` holds something.
@@ -89,7 +89,7 @@ def training_split(source: Bundle) -> str:
 
 
 def sample(source: Bundle, data: FaceDataset, split: str) -> Sample:
-    """Divide a split into pictures that calibrate, choose and judge, the same ones every time.
+    """Divide a split into images for calibrating, for choosing and for judging; always in the same way.
 
     Raises:
         DataError: no such split, labels the model does not know, or too few pictures.
@@ -118,7 +118,7 @@ def sample(source: Bundle, data: FaceDataset, split: str) -> Sample:
 
 
 def _all_unlearnt(source: Bundle, rows: FaceDataset) -> bool | None:
-    """Say whether the model has learnt none of the images; None where its bundle keeps no keys."""
+    """Return whether the model has learnt none of the images; None if its bundle keeps no keys."""
     keys = keys_learnt(source)
     return None if keys is None else not are_duplicates(rows.images, keys).any()
 
@@ -136,7 +136,7 @@ def _unlearnt(source: Bundle, data: FaceDataset, used: Int[np.ndarray, " m"]) ->
 
 
 def drawn_sample(source: Bundle) -> Sample:
-    """Return drawn faces to compare answers on, where no pictures are given."""
+    """Return drawn faces for the comparison, used if no images are given."""
     drawn = draw_dataset(source.preprocess, {"check": _DRAWN})
     return Sample(
         drawn.source, "check", drawn.images[:0], drawn.images[:0], drawn.images, None, judged="check"
@@ -152,12 +152,12 @@ def ship(
     split: str | None = None,
     command: str = "",
 ) -> Agreement | None:
-    """Write what `target` names into `out` and return how it agrees with `model.onnx` (nothing for ``hub``).
+    """Write what `target` names into `out` and return how it agrees with `model.onnx` (None for ``hub``).
 
     Raises:
         ConfigError: `check_target`.
         DataError: `sample`.
-        BundleError: it can't be made, or is worse than promised; nothing is written.
+        BundleError: it can't be made, or is worse than its limits; nothing is written.
         OutputError: `out` can't be written.
     """
     check_target(target, out, has_data=data is not None)

@@ -1,4 +1,4 @@
-"""Calibration in a bundle: the last steps of every graph, so that any runtime gives calibrated logits.
+"""Calibration of a bundle, stored as the last steps of every graph, so that any runtime gives calibrated logits.
 
 The steps are ``logits / temperature + bias``. A class prior is part of the bias.
 """
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 _FACTOR, _RAW = "inverse_temperature", "logits_before_temperature"
 _BIAS, _SCALED = "class_bias", "logits_before_bias"
 LEAST_PRIOR = 1e-3
-"""A class is never taken to be rarer than this: one in a thousand."""
+"""Least fraction of a class in a prior: one in a thousand."""
 _MAX_DIFFERENCE = 1e-5
 BEFORE = "; measured before the calibration"
 _EVERY = 7
-"""Of so many pictures one is answered by every graph, before and after."""
+"""Every graph classifies one of this many images before and after, as a check."""
 
 
 def calibrated(
@@ -48,8 +48,9 @@ def calibrated(
     """Return a graph that gives calibrated logits, and what was fitted.
 
     Args:
-        graph: without calibration.
-        logits: what it answers to images that it has not learnt and that may choose: never those of a test split.
+        graph: a graph without calibration.
+        logits: its logits for images that it has not learnt and that may be used to choose: never those of a test
+            split.
         truth: the number of each image's label.
         biases: fit a bias of each class, too; without, no label changes.
 
@@ -64,10 +65,10 @@ def calibrated(
 def save_calibrated(
     loaded: Bundle, data: FaceDataset, split: str, out: Path, *, biases: bool = True
 ) -> Calibration:
-    """Fit temperature and biases on `split` and write the bundle with them into `out`, which may be its own place.
+    """Fit temperature and biases on `split` and write the bundle with them into `out`, which may be its own folder.
 
-    What the bundle had before is replaced, its prior too. Its scores on `split` are measured anew; scores on other
-    images are marked as those of before.
+    An earlier calibration and prior of the bundle are replaced. Its scores on `split` are measured again; scores on
+    other images are marked as measured before the calibration.
 
     Args:
         loaded: the bundle.
@@ -94,10 +95,10 @@ def save_calibrated(
 
 
 def save_prior(loaded: Bundle, prior: dict[str, float], source: str, out: Path) -> dict[str, float]:
-    """Write the bundle with another class prior into `out`, which may be its own place; returns the prior.
+    """Write the bundle with another class prior into `out`, which may be its own folder; returns the prior.
 
-    Each class's logit moves by the logarithm of its new fraction over the one it was trained with. Temperature and
-    fitted biases stay.
+    To the logit of each class, the logarithm of (its new fraction / its fraction in training) is added. Temperature
+    and fitted biases stay.
 
     Args:
         loaded: the bundle.
@@ -106,7 +107,7 @@ def save_prior(loaded: Bundle, prior: dict[str, float], source: str, out: Path) 
         out: folder to write.
 
     Raises:
-        ConfigError: labels that do not fit, or a bundle that does not know what it was trained on.
+        ConfigError: other labels than the model's, or a bundle that does not state its training data.
         BundleError, OutputError: as `save_calibrated`.
     """
     check_place(loaded, out)
@@ -132,7 +133,7 @@ def training_prior(loaded: Bundle) -> dict[str, float]:
     """Return the fraction of each label among the images that a model was trained on.
 
     Raises:
-        ConfigError: its card does not say it.
+        ConfigError: its card does not state it.
     """
     counts = loaded.card.data.counts
     known = [counts[split] for split in loaded.card.trained_on if split in counts]
@@ -168,7 +169,7 @@ def adapted_prior(loaded: Bundle, probs: Num[np.ndarray, "n k"]) -> dict[str, fl
     """Return the class prior of unlabelled faces from the model's own probabilities for them (`estimate_prior`).
 
     Raises:
-        ConfigError: the bundle does not know what it was trained on.
+        ConfigError: the bundle does not state its training data.
         DataError: fewer faces than labels.
     """
     labels = loaded.id.labels
@@ -228,9 +229,9 @@ def _rescored(
     facts: card.Calibration,
     fitted: FaceDataset,
 ) -> tuple[card.Score, ...]:
-    """Return the scores on the images that were fitted to, measured anew; others are marked where they may differ.
+    """Return the scores, measured again on the images of the fit; other scores are marked if they may have changed.
 
-    A temperature alone changes no label; the mean of two views may then have another one all the same.
+    A temperature alone changes no label of a single view, but it can change the label of the mean of two views.
     """
     same_labels = not any(facts.bias) and not any(loaded.card.bias)
     is_here = loaded.card.data.name == facts.data
@@ -256,7 +257,7 @@ def _rescored(
 def _check(
     loaded: Bundle, name: str, graph: bytes, crops: UInt8[np.ndarray, "n s s c"], facts: card.Calibration
 ) -> None:
-    """Hold a graph's answers against those of before.
+    """Compare the answers of a graph with those before the calibration.
 
     Raises:
         BundleError: they differ by more than the calibration.
@@ -276,7 +277,7 @@ def check_place(loaded: Bundle, out: Path) -> None:
 
     Raises:
         ConfigError: `out` holds one.
-        OutputError: `out` is the place of this one, and another command has changed it.
+        OutputError: `out` is the folder of this model, and another command has changed it.
     """
     if (out / bundle.CONFIG).exists() and bundle.load(out).id.sha256 != loaded.id.sha256:
         if out.resolve() == loaded.folder.resolve():
@@ -287,7 +288,7 @@ def check_place(loaded: Bundle, out: Path) -> None:
 
 
 def with_temperature(graph: bytes, temperature: float, bias: Sequence[float] = ()) -> bytes:
-    """Return a graph whose logits are divided by a temperature and moved by a bias, instead of by those it had.
+    """Return a graph with this temperature and bias in place of those that it had.
 
     Raises:
         BundleError: nothing in it gives ``logits``.
@@ -309,7 +310,7 @@ def with_temperature(graph: bytes, temperature: float, bias: Sequence[float] = (
 def without_temperature(graph: bytes) -> bytes:
     """Return a graph as it was before `with_temperature`.
 
-    What converts graphs gets such ones: it would rename, round or merge the steps that the next one has to find.
+    Conversions start from such a graph, because they would rename, round or merge these steps.
     """
     model = onnx.load_from_string(graph)
     steps = [node for node in model.graph.node if {_FACTOR, _BIAS} & set(node.input)]

@@ -1,7 +1,7 @@
-"""Proof that a bundle's graphs, torch and the photo pipeline give the same answers to the same pictures.
+"""Check that a bundle's graphs, torch and the photo pipeline give the same answers to the same images.
 
-`model.onnx` is the reference, because it is what was judged and what ships. It decides nothing itself: each row is
-held against the `Bound` of its runtime.
+`model.onnx` is the reference, because it was evaluated and is shipped. Each row of the result is compared with the
+`Bound` of its runtime.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ SCHEMA = "mien.verification/1"
 REFERENCE = "onnx"
 DRAWN = 350
 NOT_JUDGED = Bound(equal_labels=0.0, drop=1.0)
-"""Of a graph that was fitted to photographs, on drawn faces."""
+"""No limit: for a graph that was fitted to photographs, on drawn faces."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One runtime against the reference."""
+    """One runtime compared with the reference."""
 
     runtime: str
     agreement: Agreement
     bound: Bound | None
-    """None where the pictures are not of the kind that the graph makes its promise for."""
+    """Limits of the runtime; None if they are not made for images of this kind."""
     breaches: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Verification:
-    """Every runtime of a bundle on the same pictures, and one photo by every way in."""
+    """The comparison of all runtimes on the same images, and of all ways to give a photo to the pipeline."""
 
     model: ModelId
     data: str
@@ -60,25 +60,25 @@ class Verification:
     n: int
     rows: tuple[Row, ...]
     left_out: dict[str, str]
-    """Runtimes that are not there, and why."""
+    """Runtimes that were not compared, and why."""
     inputs: dict[str, float]
-    """Largest difference of any number, from those of the photo as a file, by how it was handed over."""
+    """For each way to give the photo: the largest difference of any number from the result for the file."""
 
     @property
     def passed(self) -> bool:
-        """Whether every bound holds and the photo gives the same numbers by every way."""
+        """Whether every limit holds and the photo gives the same numbers in every form."""
         return not any(row.breaches for row in self.rows) and not any(self.inputs.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the proof as its schema has it."""
+        """Return the comparison as a dictionary for JSON, with the name of its schema."""
         return {"schema": SCHEMA, "passed": self.passed, **asdict(self), "model": self.model.to_dict()}
 
 
 def verify(model: str | Path, data: FaceDataset | None = None, split: str = "") -> Verification:
-    """Run everything that a bundle can be run by on one split, or on drawn faces and the shipped photo.
+    """Run a bundle in every runtime that it has, on one split, or on drawn faces and the shipped photo.
 
     Raises:
-        BundleError: missing, damaged or foreign, or one of its graphs is.
+        BundleError: the bundle or one of its graphs is missing, damaged or of another format.
         DataError: no such split, or labels the model does not know.
     """
     loaded = bundle.load(model)
@@ -149,7 +149,7 @@ def _runtime(
 
 
 def ways_in(pipeline: Pipeline) -> dict[str, float]:
-    """Hand the shipped photo over in every form; return how far the numbers are from those of the file."""
+    """Give the shipped photo to the pipeline in every form; return the differences from the result for the file."""
     path = str(files("mien").joinpath("assets", "sample.jpg"))
     with open(path, "rb") as file:  # noqa: PTH123 - a resource's name, not a user's path
         data = file.read()

@@ -226,7 +226,7 @@ class Workers:
         self._fatal = 0
 
     def results(self, shards: Iterator[Shard], seen: str | None = None) -> Iterator[Done]:
-        """Yield the results of each shard as soon as it is done, in any order; shards are read as workers become free.
+        """Yield the results of each shard as soon as it is done, in any order; free workers get new shards.
 
         A worker that dies is replaced, and its shards are done again. `seen` is a file that every worker must see.
 

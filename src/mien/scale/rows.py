@@ -66,7 +66,7 @@ class Rows:
         return f"{self.name}/{self.start + row}"
 
     def frames(self) -> Iterator[Frame]:
-        """Yield each row's image, not decoded yet. If the file cannot be read to its end, the other rows are errors."""
+        """Yield each row's image, not decoded yet. If the file is cut off, the other rows are errors."""
         done = 0
         try:
             for value in self._values():

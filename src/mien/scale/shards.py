@@ -114,7 +114,7 @@ class Plan:
             raise ConfigError(f"no images in the source: expected images or Parquet files, found {found}")
 
     def _contents(self) -> Iterator[tuple[str | Frame, ...] | Rows]:
-        """Yield lists of images, each as long as a shard or ended by a Parquet file, and the rows of Parquet files."""
+        """Yield lists of images, each full or ended by a Parquet file, and the rows of Parquet files."""
         images_of: list[str | Frame] = []
         for item in self._with_tables(self._items(self.source)):
             if isinstance(item, Rows) and images_of:

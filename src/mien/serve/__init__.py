@@ -1,1 +1,1 @@
-"""The HTTP service: a client of `mien.pipeline.Pipeline` that many people share. It decides nothing about faces."""
+"""The HTTP service: many clients share one `mien.pipeline.Pipeline`, which does all the work on faces."""

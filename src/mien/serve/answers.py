@@ -1,4 +1,4 @@
-"""The forms of answers: what OpenAPI shows, and how a result becomes one."""
+"""The forms of answers, as OpenAPI shows them, and the conversion of results into answers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ROW = {
 
 
 class Query(BaseModel):
-    """What may stand behind the question mark."""
+    """Parameters that may follow the question mark of an address."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -37,7 +37,7 @@ class Query(BaseModel):
 
 
 class NoQuery(BaseModel):
-    """Nothing may stand behind the question mark."""
+    """No parameters may follow the question mark of an address."""
 
     model_config = ConfigDict(extra="forbid")
 

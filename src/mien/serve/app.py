@@ -49,7 +49,7 @@ def make_app(
         ConfigError: the file of API keys cannot be used.
     """
     metrics = Metrics()
-    # Read here: the app makes its middleware only when the first request comes.
+    # Read here, so that a wrong file is an error now: middleware is made only at the first request.
     keys = read_keys(options.api_key_file) if options.api_key_file else []
 
     @asynccontextmanager
@@ -83,7 +83,7 @@ def make_app(
 
 
 def _add_probes(app: FastAPI) -> None:
-    """Add what a supervisor asks: does the process live, is it ready, what did it count."""
+    """Add the addresses for monitoring: is the process alive, is the model loaded, what was counted?"""
 
     @app.get("/healthz", response_class=PlainTextResponse, tags=["operation"])
     async def healthz() -> str:
@@ -146,7 +146,7 @@ def _engine(request: Request) -> Engine:
 
 
 async def _answer(request: Request, *, crops: bool, annotated: bool) -> Response:
-    """Read the pictures, have them worked on and answer, within the time of a request."""
+    """Read the pictures, process them and answer, within the time limit of a request."""
     engine = _engine(request)
     as_picture = JPEG in request.headers.get("accept", "") and not crops
     async with asyncio.timeout(engine.limits.timeout_s):

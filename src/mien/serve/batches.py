@@ -1,4 +1,4 @@
-"""Crops of all requests share calls of the classifier."""
+"""Batches: crops of all requests share calls of the classifier."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Job(NamedTuple):
 
 
 class Batcher:
-    """One thread that joins what several threads hand in into batches, and runs `work` on each."""
+    """One thread that joins crops from several threads into batches, and runs `work` on each batch."""
 
     def __init__(
         self,
@@ -36,11 +36,11 @@ class Batcher:
         """Start the thread.
 
         Args:
-            work: from crops to one row for each.
-            max_batch: a batch that has so many crops waits for no more; one job is never divided.
+            work: function from crops to one row of logits for each.
+            max_batch: a batch with this many crops does not wait for more; the crops of one job are never divided.
             max_wait_s: longest time that the first job of a batch waits for others.
             others: how many pictures are being served; a batch that holds all of them does not wait.
-            seen: told the crops and seconds of each batch.
+            seen: called with the number of crops and the seconds of each batch.
         """
         self._work, self._max_batch, self._max_wait_s = work, max_batch, max_wait_s
         self._others, self._seen = others, seen
@@ -49,13 +49,13 @@ class Batcher:
         self._thread.start()
 
     def submit(self, crops: UInt8[np.ndarray, "n v s s c"]) -> Future[Any]:
-        """Hand in crops; the future gives their rows, or the error of the batch."""
+        """Add crops to a batch; the future gives their rows, or the error of the batch."""
         done: Future[Any] = Future()
         self._jobs.put(_Job(crops, done))
         return done
 
     def close(self) -> None:
-        """Finish what was handed in, then end the thread."""
+        """Finish all jobs, then end the thread."""
         self._jobs.put(None)
         self._thread.join()
 
@@ -89,7 +89,7 @@ class Batcher:
         begun = time.perf_counter()
         try:
             rows = self._work(np.concatenate([job.crops for job in jobs]))
-        except Exception as error:  # whatever it is, those who wait must hear of it
+        except Exception as error:  # of any kind: those who wait for the result must get it
             for job in jobs:
                 job.done.set_exception(error)
             return

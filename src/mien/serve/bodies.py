@@ -1,4 +1,4 @@
-"""From a request to the pictures in it: multipart, the bytes of one picture, or JSON with data URIs.
+"""Read the pictures of a request: multipart, the bytes of one picture, or JSON with data URIs.
 
 A body stays in memory and is never written to disk. No address and no path in a request is ever opened.
 """
@@ -54,11 +54,11 @@ class _InMemory(MultiPartParser):
 
     @property
     def begun(self) -> int:
-        """How many files were begun; the last one may not have ended."""
+        """Number of files that have begun; the last one may not be complete."""
         return self._current_files
 
     def close(self) -> None:
-        """Let go of all files, those that never ended too."""
+        """Close all files, also incomplete ones."""
         for file in self._files_to_close_on_error:
             file.close()
 
@@ -67,9 +67,9 @@ async def pictures_of(request: Request, limits: LimitOptions, count: Callable[[i
     """Read the pictures of a request.
 
     Args:
-        request: its body has not been read.
-        limits: of the body and the number of pictures.
-        count: told the bytes as they come; it may refuse them.
+        request: a request whose body has not been read yet.
+        limits: limits of the body and the number of pictures.
+        count: called with the number of bytes of each piece of the body; may raise to refuse them.
 
     Raises:
         Problem: 413, 415 or 422 say what is wrong with the body.
@@ -156,9 +156,9 @@ def _from_uri(uri: str, number: int) -> Picture:
 
 
 def shown(name: str) -> str:
-    """Return a client's text as it may be repeated: the last part of a path, printable, of limited length.
+    """Return a client's text in a form that can be repeated: the last part of a path, printable, of limited length.
 
-    It is only ever a label; no file of that name is looked for.
+    It is only shown; no file of that name is opened.
     """
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     kept = "".join(one for one in last if not unicodedata.category(one).startswith("C"))

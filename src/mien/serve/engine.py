@@ -1,7 +1,7 @@
-"""The work behind the endpoints: threads find faces, one shared batch names them, threads draw.
+"""The work behind the endpoints: threads find faces, shared batches classify them, threads draw.
 
-Requests of all clients meet in `Batcher`. Pixels are let go as soon as crops are cut. A picture that is to be drawn
-is decoded again, so what waits in the queue is small.
+Requests of all clients share one `Batcher`. Pixels are freed as soon as crops are cut. A picture that is to be drawn
+is decoded again, so the waiting pictures need little memory.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mien.serve.options import LimitOptions
 
     Found = tuple[ImageResult, list[Face], UInt8[np.ndarray, "n v s s c"] | None]
-    """A picture or why it cannot be read, its faces, and their crops."""
+    """The result of a picture (or the error), its faces, and their crops."""
 
 
 class Engine:
@@ -59,7 +59,7 @@ class Engine:
         )
 
     def close(self) -> None:
-        """Finish what was begun and end the threads."""
+        """Finish the pictures that are worked on and end the threads."""
         self._pool.shutdown(cancel_futures=True)
         self._batcher.close()
 
@@ -71,14 +71,14 @@ class Engine:
         """Return the result of each picture, in order; one that cannot be read has its `error`.
 
         Raises:
-            Problem: 429, there is no room for them.
+            Problem: 429, the queue is full.
         """
         with self.gate.admit(len(pictures)):
             self.metrics.queue.set(self.gate.pictures)
             try:
                 groups = (
                     [pictures] if crops else [[one] for one in pictures]
-                )  # crops take too little for a thread each
+                )  # a crop takes too little time for a thread of its own
                 found = await asyncio.gather(*(self._results(group, crops) for group in groups))
                 return [result for results in found for result in results]
             finally:
@@ -125,7 +125,7 @@ class Engine:
                 self.gate.took(seconds / self._threads)
 
     def _find(self, picture: Picture, crops: bool) -> Found:
-        """Decode a picture, find its faces and cut their crops; its pixels are let go at the end."""
+        """Decode a picture, find its faces and cut their crops; its pixels are freed at the end."""
         load = partial(images.decode, picture.data, pixel_limit=self.limits.max_pixels)
         empty = ImageResult(picture.name, frame=Frame(picture.name, load=load))
         try:

@@ -1,4 +1,4 @@
-"""Who is let in: how many pictures and bytes are held at once, and when to come again.
+"""Admission of requests: how many pictures and bytes are held at once, and when a client may try again.
 
 Used by one event loop only, so nothing is locked.
 """
@@ -21,7 +21,7 @@ _BODIES = 4
 
 
 class Gate:
-    """Counts what is held; refuses with 429 what does not fit."""
+    """Counts pictures and bytes in memory; refuses requests beyond the limits with 429."""
 
     def __init__(self, pictures: int, body_bytes: int) -> None:
         self.most_pictures = pictures
@@ -31,11 +31,11 @@ class Gate:
 
     @property
     def retry_after_s(self) -> int:
-        """Seconds until the pictures that are held now will be done, as the last ones went."""
+        """Seconds until the current pictures will be done, estimated from the last ones."""
         return max(1, min(MOST_RETRY_S, math.ceil(self.pictures * self._picture_s)))
 
     def knock(self) -> None:
-        """Refuse before a byte is read where there is no room for one picture.
+        """Refuse a request before its body is read, if there is no room for one picture.
 
         Raises:
             Problem: 429.
@@ -45,7 +45,7 @@ class Gate:
 
     @contextlib.contextmanager
     def body(self) -> Iterator[Callable[[int], None]]:
-        """Give a function that counts the bytes of one body; they are given back at the end of the block."""
+        """Yield a function that counts the bytes of one body; at the end of the block they no longer count."""
         held = 0
 
         def count(more: int) -> None:
@@ -76,5 +76,5 @@ class Gate:
             self.pictures -= pictures
 
     def took(self, seconds: float) -> None:
-        """Learn how long a picture keeps the workers busy, for `retry_after_s`."""
+        """Note how many seconds a picture took, for `retry_after_s`."""
         self._picture_s += _SMOOTHING * (seconds - self._picture_s)

@@ -1,4 +1,4 @@
-"""What happens to every request before and after its endpoint: host, key, room, headers, time and counts."""
+"""Middleware for every request: checks host, API key and room in the queue; adds headers, times and counts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ HEADERS = {
     "X-Frame-Options": "DENY",
 }
 _WITH_KEY = ("/v1/", "/metrics")
-"""Beginnings of the paths that need a key. The page is the same for everybody, and probes have no key."""
+"""Beginnings of the paths that need a key. The page is public, and monitoring has no key."""
 
 
 def read_keys(path: Path) -> list[bytes]:
@@ -72,12 +72,12 @@ class Guard:
     def __init__(
         self, app: ASGIApp, *, options: ServeOptions, keys: list[bytes], state: Any, metrics: Metrics
     ) -> None:
-        """`keys` are digests, as `read_keys` returns them; without any, everybody may ask."""
+        """`keys` are digests, as `read_keys` returns them; without any, everybody may use the service."""
         self.app, self.metrics, self._state, self._keys = app, metrics, state, keys
         self._hosts = (*LOOPBACK, "testserver") if options.is_loopback else ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse, or pass the request on and note how it went."""
+        """Refuse a request, or pass it on and note its status and time."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -102,7 +102,9 @@ class Guard:
                 return
             try:
                 await self.app(scope, receive, note)
-            except Exception as error:  # here, so that this answer too has the headers and is counted
+            except (
+                Exception
+            ) as error:  # handled here, so that this answer, too, has the headers and is counted
                 if status != CLIENT_LEFT:
                     raise
                 found = translated(error)
@@ -113,7 +115,7 @@ class Guard:
             self.metrics.stage.labels("request").observe(time.perf_counter() - begun)
 
     def _check(self, scope: Scope) -> None:
-        """Refuse a request by its first lines, before its body is read.
+        """Check the headers of a request, before its body is read.
 
         Raises:
             Problem: 400, 401 or 429.
@@ -121,7 +123,7 @@ class Guard:
         headers, path = Headers(scope=scope), scope["path"]
         host = headers.get("host", "").rsplit(":", 1)[0] if "]" not in headers.get("host", "") else "::1"
         if self._hosts and host not in self._hosts:
-            # A page of a stranger whose name was pointed to this machine (DNS rebinding) ends here.
+            # Stops DNS rebinding: a foreign web page whose host name was pointed to this machine.
             raise Problem(400, "this service only answers to the name localhost")
         if self._keys and path.startswith(_WITH_KEY) and not self._has_key(headers):
             raise Problem(
@@ -137,4 +139,4 @@ class Guard:
         digest = hashlib.sha256(given.encode("utf-8", "surrogateescape")).digest()
         return (
             sum(hmac.compare_digest(digest, key) for key in self._keys) > 0
-        )  # compares with every key, always
+        )  # compares with every key, so that the time tells nothing

@@ -1,4 +1,4 @@
-"""What the service counts, in the form that Prometheus reads. Several processes share counts through files."""
+"""Counts and times of the service, in the format of Prometheus. Several processes share them through files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector
 
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""The library's own variable: a folder in which processes share their counts."""
+"""Environment variable of prometheus-client: a folder in which processes share their counts."""
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _CROPS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 

@@ -32,7 +32,7 @@ class ServeOptions:
         """Check each option.
 
         Raises:
-            ConfigError: a number out of range, or an origin that is none.
+            ConfigError: a number out of range, or a text that is not an origin.
         """
         if not 0 <= self.port <= 65_535:
             raise ConfigError(f"`port` must be from 0 to 65535, got {self.port}")

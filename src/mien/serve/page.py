@@ -1,4 +1,4 @@
-"""The page in the browser, served from memory: only names that `mien export --to web` writes exist."""
+"""Serve the page from memory. Only the file names that `mien export --to web` writes exist."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ WITHOUT = (
     "<p>To see the page that classifies in the browser: stop the service, run "
     "<code>mien fetch web-runtime</code>, and start it again.</p></html>"
 )
-"""Shown where the runtime of the page was not fetched."""
+"""The page that is shown if the runtime was not fetched."""
 
 
 def add_page(app: FastAPI, files: Callable[[], Mapping[str, bytes] | None]) -> None:
-    """Add the page's files to an app; `files` is asked once, at the first request."""
+    """Add the page's files to an app; `files` is called once, at the first request."""
     kept: dict[str, tuple[bytes, bytes, str]] = {}
 
     def prepare() -> None:

@@ -1,7 +1,7 @@
-"""Proof that Python, HTTP and a browser give the same answers to the same pictures.
+"""Check that Python, HTTP and a browser give the same answers to the same pictures.
 
-The service runs in a thread of this process, on a port of this machine, and shows the page. A browser without a
-window opens it, answers the pictures by itself, and sends its answers back.
+The service runs in a thread of this process, on a port of this machine, and serves the page. A headless browser opens
+the page, classifies the pictures by itself, and sends its answers back.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ if TYPE_CHECKING:
 
 PAGE = "exporting/web/proof"
 BOUND = Bound(equal_labels=1.0, drop=0.0, probability_difference=1e-3)
-"""What full precision promises, by every way."""
+"""Limits for full precision, for every way."""
 MOST_CROPS = 350
 BOX_PX = 0.05
-"""How far a side of a box may lie from where Python has it, in a picture without loss (PNG)."""
+"""Most pixels by which a side of a box may differ from Python's, in a picture without loss (PNG)."""
 WAIT_S = 300.0
-"""How long the browser may take."""
+"""Most seconds that the browser may take."""
 SQUARES = (
     (101.0, 53.0, 197.0, 149.0),
     (130.5, 80.5, 211.2, 161.2),
     (60.0, 40.0, 83.0, 63.0),
     (-20.0, -11.0, 80.0, 89.0),
 )
-"""Besides the faces: shrunk by a whole number and by a fraction, enlarged, beyond the corner."""
+"""Further crops, x0, y0, x1, y1 in pixels: shrunk by a whole number and by a fraction, enlarged, beyond a corner."""
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """What all ways answer."""
+    """The pictures that every way must classify."""
 
     crops: UInt8[np.ndarray, "n s s c"]
     truth: Int[np.ndarray, " n"] | None
@@ -77,15 +77,15 @@ class Seen:
     crops: Float32[np.ndarray, "n k"]
     boxes: list[Box]
     faces: Float32[np.ndarray, "m k"]
-    """Of the photo's faces, as this way found them."""
+    """Probabilities of the photo's faces, as this way found them."""
     squares: Float32[np.ndarray, "q k"] | None = None
-    """Of the squares that Python cut in the photo."""
+    """Probabilities of the squares that Python cut from the photo."""
     facts: dict[str, Any] | None = None
-    """What the browser says of itself and its times."""
+    """Facts about the browser and its times."""
 
 
 def check(runtime_folder: Path | None = None) -> None:
-    """Say at once what is missing.
+    """Check what is needed, before anything runs.
 
     Raises:
         ConfigError: no browser, or the runtime of the page is missing.
@@ -108,9 +108,9 @@ def web_rows(
     runtime_folder: Path | None = None,
     backends: Sequence[str] = ("onnx", "int8"),
 ) -> tuple[list[Row], dict[str, Any]]:
-    """Answer pictures by Python, HTTP and a browser; return a row for each comparison, and the browser's facts.
+    """Classify pictures by Python, HTTP and a browser; return a row for each comparison, and the browser's facts.
 
-    The INT8 graph, where the model has one, is held against the same graph in Python.
+    The INT8 graph, if the model has one, is compared with the same graph in Python.
 
     Raises:
         ConfigError: no browser, or the runtime of the page is missing, or the browser gave no answer.
@@ -171,7 +171,7 @@ def _by_python(pipeline: Pipeline, pictures: Pictures) -> tuple[Seen, list[Box]]
 
 
 def _ask_page(port: int) -> None:
-    """Ask for the page once: the service packs its files at the first request, which is no time of the browser's."""
+    """Request the page once, because the service compresses its files at the first request; this is not measured."""
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT_S)) as connection:
         connection.request("GET", "/")
         connection.getresponse().read()
@@ -212,7 +212,7 @@ def _by_browser(told: dict[str, Any]) -> Seen:
 
 
 class _Told:
-    """What the page sends."""
+    """The answers that the page sends."""
 
     def __init__(self) -> None:
         self._there, self._answer = threading.Event(), dict[str, Any]()
@@ -225,7 +225,7 @@ class _Told:
         """Return the answer.
 
         Raises:
-            ConfigError: the browser ended or gave none in time, or its page failed.
+            ConfigError: the browser ended or did not answer in time, or its page failed.
         """
         end = time.monotonic() + WAIT_S
         while not self._there.wait(0.2):
@@ -285,7 +285,7 @@ def _compared(
 
 
 def _moved(expected: list[Box], found: list[Box]) -> list[str]:
-    """Say whether boxes lie elsewhere."""
+    """Return a text if boxes differ by more than `BOX_PX`, else an empty list."""
     if len(expected) != len(found) or not found:
         return []
     most = float(np.abs(np.array(expected) - np.array(found)).max())

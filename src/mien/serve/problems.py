@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE = "application/problem+json"
 CLIENT_LEFT = 499
-"""Status in the metrics where the client closed the connection; nobody receives it."""
+"""Status in the metrics if the client closed the connection; nobody receives it."""
 _log = logging.getLogger("mien.serve")
 
 
@@ -52,10 +52,12 @@ def answer(status: int, detail: str, headers: Mapping[str, str] | None = None) -
 
 
 def translated(error: Exception) -> Problem:
-    """Return what is answered for an exception."""
+    """Return the answer for an exception."""
     if isinstance(error, Problem):
         return error
-    if isinstance(error, ImageError | DataError):  # they speak of the picture, never of our files
+    if isinstance(
+        error, ImageError | DataError
+    ):  # their texts are about the picture, never about files of the server
         return Problem(422, str(error))
     if isinstance(error, HTTPException):
         return Problem(error.status_code, str(error.detail), error.headers)

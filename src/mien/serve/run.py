@@ -1,4 +1,4 @@
-"""Start the server: one process, or several behind one socket. This process belongs to the server."""
+"""Start the server: one process, or several on one socket. Nothing else may run in this process."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
     from mien.serve.options import LimitOptions, ServeOptions
 
 BACKLOG = 256
-"""Connections that the system keeps waiting."""
+"""Number of connections that may wait in the system's queue."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """Everything a server process needs; it pickles, so that further processes can be started."""
+    """Everything that a server process needs; it can be pickled, so that further processes can be started."""
 
     pipeline: dict[str, Any]
     """Arguments of `Pipeline`."""
     options: ServeOptions
     limits: LimitOptions
     workers: int | None = None
-    """Pictures worked on at once by each process; None: one per core."""
+    """Number of pictures that each process works on at once; None: one per core."""
 
     def app(self) -> FastAPI:
         """Return the app of one process."""
@@ -57,11 +57,11 @@ class Service:
         if cores() > 1 and not pipeline.finds_one_at_a_time:
             import cv2
 
-            cv2.setNumThreads(1)  # this process is ours: OpenCV's own threads would compete with the workers
+            cv2.setNumThreads(1)  # OpenCV's own threads would compete with the workers
         return pipeline
 
     def page(self) -> dict[str, bytes] | None:
-        """Return the files of the page; None where its runtime was not fetched, or the model is no bundle."""
+        """Return the files of the page; None if its runtime was not fetched, or the model is not a bundle."""
         if not runtime.is_there():
             return None
         backend = self.pipeline.get("backend", "onnx")
@@ -79,10 +79,10 @@ class Service:
 
 
 def serve(service: Service, say: Callable[[str], None]) -> None:
-    """Serve until a signal to stop comes; requests that run are answered first.
+    """Serve until a signal to stop; requests that have begun are answered first.
 
     Raises:
-        ConfigError: the address is taken or not ours, or the file of keys cannot be used.
+        ConfigError: the address is in use or not of this machine, or the file of keys cannot be used.
         BundleError: the model cannot be loaded.
     """
     options = service.options
@@ -95,8 +95,8 @@ def serve(service: Service, say: Callable[[str], None]) -> None:
         stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every broken body
-    service.app()  # a wrong key file is known before the port is opened
-    name = service.open().facts["detector"]  # and so is a wrong model
+    service.app()  # so that a wrong key file is an error before the port is opened
+    name = service.open().facts["detector"]  # and a wrong model, too
     say(advice(name) if service.pipeline.get("detector") == "auto" else f"detector: {name}")
     with listening(options) as sock:
         shown = f"[{options.host}]" if ":" in options.host else options.host
@@ -114,7 +114,7 @@ def listening(options: ServeOptions) -> socket.socket:
     """Return a socket that takes connections.
 
     Raises:
-        ConfigError: the address is taken or not ours.
+        ConfigError: the address is in use or not of this machine.
     """
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)

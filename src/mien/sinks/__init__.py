@@ -1,7 +1,7 @@
-"""Where results go: tables, annotated pictures and videos, timelines, crops of faces, one JSON document.
+"""Outputs of results: tables, annotated pictures and videos, timelines, crops of faces, one JSON document.
 
-Tables are appended to as results come, so an interrupted run keeps what it did. With `resume`, what is there is read,
-and only images that are surely whole there are left out of the new run.
+Rows are appended to tables as soon as there are results, so an interrupted run keeps what it did. With `resume`, the
+existing tables are read, and images whose rows are surely complete are not processed again.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ STDOUT = "-"
 STEM_LIMIT_BYTES = 200
 """Longest stem of a file that is written: file systems allow 255 bytes for a whole name."""
 JOURNAL, DOCUMENT = "predictions.jsonl", "predictions.json"
-"""What lies in the folder of results, beside the pictures."""
+"""Names of the table and the document in the folder of results."""
 
 
 class Names:
-    """A different file name for each image, in linear time, whatever the images are called."""
+    """Gives each image a different file name, in linear time, even if images have the same name."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
         self._last: dict[str, int] = {}
 
     def take(self, source: str, index: int) -> str:
-        """Return a stem for files about this image: its own name, shortened, with a number where it is taken."""
+        """Return a stem for files about this image: its own name, shortened, with a number if it is taken."""
         own = Path(source).stem or "image"
         stem = own.encode(errors="replace")[:STEM_LIMIT_BYTES].decode(errors="ignore")
         stem = f"{stem}-{index:06}" if index else stem
@@ -91,7 +91,7 @@ class Sinks:
         `facts` are those of the pipeline and of the tracker. `stop` ends the stream when the window is closed.
 
         Raises:
-            ConfigError: nothing to go on with, or results of another model there.
+            ConfigError: no earlier run to resume, or results of another model are there.
             OutputError: a file or folder cannot be written, or another command writes into a folder.
         """
         self._outputs, self._facts = outputs, facts
@@ -105,7 +105,7 @@ class Sinks:
         if outputs.json and outputs.json != STDOUT:
             files.make_folder(
                 Path(outputs.json).parent
-            )  # hours of work must not end at a place that is not there
+            )  # checked first, so that hours of work are not lost because the folder does not exist
         with ExitStack() as opened:
             for folder in {one.resolve(): one for one in (self._pictures, self._crops) if one}.values():
                 opened.enter_context(files.locked(folder))
@@ -122,9 +122,9 @@ class Sinks:
         self._window = Window(stop) if outputs.window else None
 
     def pending(self, frames: Frames, tracker: Tracker | None = None) -> Frames:
-        """Return the frames that are not done. Each gets the name of its files, the same one in every run.
+        """Return the frames that are not done. Each gets the name of its files, the same in every run.
 
-        The results of a video's frames that are done go to the tracker, so that its tracks go on.
+        The tracker gets the results of a video's frames that are done, so that its tracks continue.
         """
 
         def undone() -> Iterator[Frame]:
@@ -151,7 +151,7 @@ class Sinks:
     def _is_kept(
         self, key: tuple[str, int], earlier: Iterator[ImageResult], tracker: Tracker | None, stem: str
     ) -> bool:
-        """Say whether a frame that is in the tables is in the annotated video, too; then go on from its result."""
+        """Return whether a frame in the tables is in the annotated video, too; if so, the tracker gets its result."""
         result = next((one for one in earlier if (one.source, one.index) == key), None)
         if result is None or result.time_s is None:
             return True
@@ -243,7 +243,7 @@ class Sinks:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
-        """Write the JSON document where the run came to its end, and close the tables."""
+        """Close the tables; write the JSON document if the run was not interrupted."""
         with ExitStack() as closing:
             closing.push(self._opened)
             if self._window:

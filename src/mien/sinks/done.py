@@ -1,4 +1,4 @@
-"""Which images an earlier run did, in little memory: a frame of a video takes eight bytes."""
+"""The images that an earlier run processed, in little memory: a frame of a video takes eight bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Done:
-    """A set of images by source and index. Frames of a video come in order, so it is quick to add them."""
+    """A set of images by source and index; adding frames in order, as those of a video, is fast."""
 
     def __init__(self) -> None:
         self._indices: dict[str, array[int]] = {}

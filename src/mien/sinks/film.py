@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class FilmOutput:
-    """Named by a stem: ``talk.faces.mp4``, ``talk.timeline.html``, ``.png`` and ``.csv``."""
+    """The files about one video: ``talk.faces.mp4``, ``talk.timeline.html``, ``.png`` and ``.csv``."""
 
     def __init__(self, stem: Path, source: str, labels: Sequence[str], outputs: Outputs) -> None:
-        """Prepare; what an earlier run left is gone on with, if the user wants that.
+        """Prepare the files; with `resume`, the video of an earlier run is continued.
 
         Raises:
             MissingExtra: PyAV, jinja2 or matplotlib is not installed.
@@ -37,7 +37,7 @@ class FilmOutput:
         self._is_changed = False
 
     def keeps(self, result: ImageResult) -> bool:
-        """Say whether a frame that is in the tables is in an earlier run's video, too, and take its result if so."""
+        """Return whether a frame in the tables is in an earlier run's video, too; if so, count its result."""
         if result.error is None:
             is_finished = self._mp4.path.exists() and not self._mp4.part.exists()
             if self._mp4.keep >= self._earlier and not is_finished:
@@ -59,7 +59,7 @@ class FilmOutput:
             self._mp4.add(picture, result.time_s)
 
     def close(self, *, whole: bool = True) -> None:
-        """Finish the files; if the run was cut short, the video stays a part and there is no timeline yet.
+        """Finish the files; if the run was interrupted, the video stays incomplete and there is no timeline yet.
 
         Raises:
             OutputError: a file cannot be written.

@@ -1,4 +1,4 @@
-"""Faces made unrecognisable, in the frames where they are found and in those around, where they may be missed."""
+"""Make faces unrecognisable, in frames where they are found and in frames around these, where they may be missed."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ if TYPE_CHECKING:
     from mien.results import Box
 
 AHEAD_S = 0.5
-"""For how long before a face is first found its place is hidden."""
+"""Seconds for which the place of a face is hidden before the face is first found."""
 AFTER_S = 1.0
-"""For how long after it was last found."""
+"""Seconds for which the place is hidden after the face was last found."""
 MARGIN = 0.3
-"""What is hidden beyond each side of a box, in sides of the box: hair, ears and chin."""
+"""Margin beyond each side of a box that is hidden, too, in sides of the box: for hair, ears and chin."""
 CELLS = 6
-"""How many colours the longer side of a hidden face keeps: too few to know or to restore a face."""
+"""Number of colours that remain along the longer side of a hidden face: too few to recognise or restore it."""
 
 
 def around(results: Iterable[ImageResult]) -> Iterator[tuple[ImageResult, list[Box]]]:
     """Yield each result with the boxes to hide in its image; those of a video come `AHEAD_S` late.
 
-    Hidden is every face of the image, and where a track was or will be: before it begins, after it ends, and in gaps.
+    The boxes are those of every face in the image, and of places where a track was or will be: before it begins,
+    after it ends, and in gaps.
     """
     waiting: deque[tuple[ImageResult, list[Box]]] = deque()
     last: dict[int, tuple[float, Box]] = {}
@@ -78,7 +79,7 @@ def _reach_back(
 def hide(
     image_rgb_u8: UInt8[np.ndarray, "h w 3"], boxes: list[Box], *, smooth: bool
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Return a copy with the boxes and a margin around them as a few large cells; `smooth` blurs the cells."""
+    """Return a copy in which the boxes, with a margin, are a few large cells; `smooth` blurs the cells."""
     canvas = np.array(image_rgb_u8, order="C")
     height, width = canvas.shape[:2]
     for left, top, right, bottom in boxes:

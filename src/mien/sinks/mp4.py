@@ -1,7 +1,7 @@
-"""An MP4 of pictures with their times and the sound of a video: H.264, which every browser plays.
+"""Write an MP4 of frames with their times, and the sound of a video: H.264, which every browser plays.
 
-A thread encodes. While the file grows, it is in pieces of about a second, so that it plays after a kill. At its end
-it becomes a plain one. A run that was cut short copies its pictures and goes on.
+A thread encodes. While the file grows, it consists of fragments of about a second, so that it plays after a kill. At
+the end it becomes an ordinary MP4. A resumed run copies the frames of the incomplete file and goes on.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
 
 PART, NEW_PART = ".part.mp4", ".new.part.mp4"
 TICKS = 90_000
-"""Units of time a second in the file."""
+"""Units of time for each second in the file."""
 WAITING = 4
-"""Pictures that wait for the encoder."""
+"""Most frames that wait for the encoder."""
 COPIED_SOUND = ("aac", "mp3", "opus", "flac")
-"""Forms of sound that browsers play in an MP4; others become AAC."""
+"""Audio codecs that browsers play in an MP4; others are converted to AAC."""
 ENCODER = {"preset": "veryfast", "crf": "21", "bf": "0", "g": "48", "rc-lookahead": "10"}
-"""No B-frames: then pictures lie in the order of time, and the file can be cut after any of them."""
+"""Options of the encoder. Without B-frames, frames are stored in order of time, so the file can be cut anywhere."""
 CONTAINER = {
     "movflags": "+hybrid_fragmented+frag_keyframe+default_base_moof",
     "frag_duration": "1000000",
     "flush_packets": "1",
-    "max_interleave_delta": "500000",  # a sound that ends early does not hold the pictures back
+    "max_interleave_delta": "500000",  # sound that ends early does not delay the frames
 }
 BT709, LIMITED = 1, 1
 
 
 def pictures_in(path: Path) -> int:
-    """Return how many pictures an MP4 holds that was cut short; 0: none, or it cannot be read."""
+    """Return the number of frames in an incomplete MP4; 0 if there are none, or it cannot be read."""
     if not path.exists():
         return 0
     import av
@@ -55,10 +55,10 @@ def pictures_in(path: Path) -> int:
 
 
 class Mp4:
-    """The file grows as ``NAME.part.mp4`` and gets its name when it is whole."""
+    """An MP4 that grows as ``NAME.part.mp4`` and gets its own name when it is complete."""
 
     def __init__(self, path: Path, source: str) -> None:
-        """Remember where; `source` is the video whose sound is taken, if it is a file.
+        """Prepare the file at `path`; `source` is the video whose sound is copied, if it is a file.
 
         Raises:
             MissingExtra: PyAV is not installed.
@@ -74,12 +74,12 @@ class Mp4:
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
         self.keep = 0
-        """Pictures to copy from an earlier run's part."""
+        """Number of frames to copy from the incomplete file of an earlier run."""
         self.begin_s: float | None = None
-        """Time of the first picture, which becomes 0."""
+        """Time of the first frame in the source; it becomes 0 in the file."""
 
     def add(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"], time_s: float) -> None:
-        """Append a picture.
+        """Append a frame; `time_s` is its time in the source.
 
         Raises:
             OutputError: the file cannot be written.
@@ -94,7 +94,7 @@ class Mp4:
         self._waiting.put((image_rgb_u8, time_s))
 
     def close(self, *, whole: bool = True) -> None:
-        """Finish the file; one that is not whole stays a part, which plays and can be gone on with.
+        """Finish the file; an incomplete one keeps the name ``NAME.part.mp4``, plays, and can be continued.
 
         Raises:
             OutputError: the file cannot be written.
@@ -114,7 +114,7 @@ class Mp4:
             ) from self._error
 
     def _run(self, resolution_wh: tuple[int, int]) -> None:
-        """Encode until there is no more; after an error, take what comes and forget it."""
+        """Encode until the last frame; after an error, take further frames and drop them."""
         try:
             self._write(resolution_wh)
         except Exception as error:
@@ -135,7 +135,7 @@ class Mp4:
             last = self._copy(out, film) if self.keep else -1
             if self.keep:
                 self.part.unlink()
-            held: tuple[np.ndarray, int] | None = None  # until the next one says how long it lasts
+            held: tuple[np.ndarray, int] | None = None  # until the next frame tells how long it lasts
             step = TICKS // 25
             while (item := self._waiting.get()) is not None:
                 ticks = max(last + 1, round((item[1] - (self.begin_s or 0.0)) * TICKS))
@@ -152,7 +152,7 @@ class Mp4:
             self._fresh.replace(self.part)
 
     def _copy(self, out: Any, film: Any) -> int:
-        """Copy the pictures of the earlier part as they are; return the time of the last one, in ticks."""
+        """Copy the frames of the earlier file without encoding; return the time of the last one, in ticks."""
         import av
 
         last, left = -1, self.keep
@@ -189,7 +189,7 @@ def _h264(out: Any, resolution_wh: tuple[int, int]) -> Any:
 
 
 def _frame(image: UInt8[np.ndarray, "h w 3"], resolution_wh: tuple[int, int], ticks: int, step: int) -> Any:
-    """Return a picture for the encoder; one of another size is fitted, an odd side repeats its last line."""
+    """Return a frame for the encoder; an image of another size is fitted, an odd side repeats its last line."""
     import av
     from av.video.reformatter import ColorRange, Colorspace
 
@@ -207,7 +207,7 @@ def _frame(image: UInt8[np.ndarray, "h w 3"], resolution_wh: tuple[int, int], ti
 
 @contextlib.contextmanager
 def _sound(out: Any, source: str, begin_s: float) -> Iterator[Any]:
-    """Yield what gives the packets of the sound up to a time; None where there is no sound."""
+    """Yield a function that gives the packets of the sound up to a time; None if there is no sound."""
     import av
 
     if not Path(source).is_file():
@@ -225,7 +225,7 @@ def _sound(out: Any, source: str, begin_s: float) -> Iterator[Any]:
 
 
 class _Copied:
-    """Sound packets as they are, counted from another beginning."""
+    """Packets of sound, copied without encoding, with their times moved."""
 
     def __init__(self, out: Any, container: Any, stream: Any, begin: float) -> None:
         self._packets, self._begin = container.demux(stream), begin
@@ -253,7 +253,7 @@ class _Copied:
 
 
 class _Encoded:
-    """Sound that browsers do not play, as AAC."""
+    """Sound that browsers do not play, encoded as AAC."""
 
     def __init__(self, out: Any, container: Any, stream: Any, begin: float) -> None:
         self._packets, self._begin = container.demux(stream), begin
@@ -263,7 +263,7 @@ class _Encoded:
         self._done_s = 0.0
 
     def __call__(self, until_s: float, *, end: bool = False) -> Iterator[Any]:
-        """Yield the packets that begin before a time, and at the `end` those that wait in the encoder."""
+        """Yield the packets that begin before a time, and with `end` also those that wait in the encoder."""
         import av
 
         while self._done_s < until_s:

@@ -26,7 +26,7 @@ _TEXTS = ("source", "error", "detector", "label", "model", "tracking")
 
 
 class Table:
-    """Rows in one file, a face each, written image by image.
+    """A file with a row for each face, written image by image.
 
     The name's ending gives the form: ``.csv``, ``.jsonl`` or ``.parquet``. Parquet cannot be appended to: its rows
     are kept as JSON lines beside it until `close` converts them.
@@ -50,7 +50,7 @@ class Table:
         self.lines = path.with_name(f"{path.name}.part.jsonl") if form == ".parquet" else path
         """The file that grows."""
         self.done = Done()
-        """Images of an earlier run; `write` passes them over."""
+        """Images of an earlier run; `write` ignores them."""
         files.make_folder(path.parent)
         with files.as_output_error(path):
             begins = self._earlier() if resume else 0
@@ -61,7 +61,7 @@ class Table:
             self._file: IO[bytes] = self.lines.open("ab", buffering=0)
 
     def write(self, result: ImageResult) -> None:
-        """Append the rows of one image, in one piece; an image that is there already is passed over.
+        """Append the rows of one image at once; an image that is there already is ignored.
 
         Raises:
             OutputError: it cannot be written.
@@ -71,7 +71,7 @@ class Table:
                 self._file.write(b"".join(self._encoded(row | self._same) for row in result.to_rows()))
 
     def close(self, *, whole: bool = True) -> None:
-        """Close the file. Parquet is made now, unless the run was cut short (`whole` is false) and may be resumed.
+        """Close the file. Parquet is made now, unless the run was interrupted (`whole` is false) and may be resumed.
 
         Raises:
             OutputError: it cannot be written.
@@ -88,7 +88,7 @@ class Table:
         self.close(whole=kind is None)
 
     def _earlier(self) -> int:
-        """Note what an earlier run did; return where its last image, which may not be whole, begins in the file."""
+        """Note the images of an earlier run; return the byte at which its last image, maybe incomplete, begins."""
         if not self.lines.exists():
             return self._from_parquet() if self.lines != self.path and self.path.exists() else 0
         begins, last = 0, None
@@ -147,7 +147,7 @@ def columns_of(facts: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _told(row: Mapping[str, Any]) -> str:
-    """Say how results were made, in words."""
+    """Return in words how results were made."""
     tracking = f", tracks ({row['tracking']})" if row.get("tracking") else ""
     return f"{row.get('model')} with {row.get('views')} views{tracking}"
 
@@ -198,7 +198,7 @@ def _no_table(path: Path, reason: object) -> ConfigError:
 
 
 def _is_row(row: object) -> bool:
-    """Say whether a row has what tells it from the others."""
+    """Return whether a row has the cells that identify it."""
     return (
         isinstance(row, dict)
         and "error" in row

@@ -1,4 +1,4 @@
-"""What each person of a video shows over time, in little memory however long it is: bins of time, and a summary."""
+"""The labels of each person in a video over time: bins of time, and a summary. Long videos need no more memory."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 FIRST_BIN_S = 0.02
 MOST_BINS = 20_000
-"""When there are more, two become one."""
+"""Most bins of time; if there are more, neighbouring bins are joined in pairs."""
 MOST_GLIMPSES = 24
-"""Places of a face that are kept for its strip."""
+"""Most places of a face that are kept for its strip of faces."""
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Person:
     last_s: float
     frames: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
-    """How long each label was shown."""
+    """Seconds for which each label was shown."""
     changes: int = 0
     longest: tuple[str, float, float] = ("", 0.0, 0.0)
     """The longest time with one label: label, from, to."""
@@ -110,7 +110,7 @@ class Timeline:
 
     @property
     def end_s(self) -> float:
-        """Where the last frame ends."""
+        """Time in seconds at which the last frame ends."""
         return (self._time_s or 0.0) + self._step_s
 
     def longest(self, most: int) -> list[Person]:
@@ -119,7 +119,7 @@ class Timeline:
         return sorted(chosen, key=lambda one: one.number)
 
     def series(self, track: int, bins: int) -> tuple[list[float], list[list[float]]]:
-        """Return the middle of so many equal times, and for each the mean probabilities; zeros: not seen."""
+        """Return the centres of `bins` equal spans of time, and the mean probabilities in each; zeros if not seen."""
         width = max(self.end_s, 1e-9) / bins
         sums = [[0.0] * (len(self.labels) + 1) for _ in range(bins)]
         for (number, place), values in self._bins.items():

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mien.sinks.timeline import Person, Timeline
 
 PEOPLE = 12
-"""Most people shown, those who are seen for longest; the table has all."""
+"""Most people shown: those who are seen longest; the table has all."""
 FACES, FACE_PX = 10, 72
 COLUMNS = 600
 """Most points of a curve."""
@@ -85,7 +85,7 @@ def rendered(source: str, timeline: Timeline, people: list[Person], *, strips: b
 
 
 def clock(seconds: float) -> str:
-    """Return a time as ``1:02:03.4``, without hours where there are none."""
+    """Return a time as ``1:02:03.4``, without hours if there are none."""
     whole, tenth = divmod(round(seconds * 10), 10)
     minutes, second = divmod(whole, 60)
     hours, minute = divmod(minutes, 60)
@@ -93,7 +93,7 @@ def clock(seconds: float) -> str:
 
 
 def _faces(source: str, person: Person) -> list[dict[str, Any]]:
-    """Return small pictures of a person, decoded once more; none where the source is no file."""
+    """Return small pictures of a person, decoded again; none if the source is not a file."""
     if not Path(source).is_file():
         return []
     import cv2

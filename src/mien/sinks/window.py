@@ -1,4 +1,4 @@
-"""A window that shows annotated frames as they come, by Python's own Tk, as OpenCV's headless build has none."""
+"""A window that shows annotated frames as they come, by Python's Tk, because headless OpenCV has no windows."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Faces followed through a video: which of them are one person, and what that person shows over time."""
+"""Tracking: which faces of a video are one person, and this person's probabilities over time."""

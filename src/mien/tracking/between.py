@@ -1,8 +1,8 @@
 """Faces in the frames between two that were searched.
 
-Where the same faces are found before and after, at nearly the same places, they lie on a straight line between.
-Where anything changed, the frames between are searched, too: so a face that comes or goes is not guessed. What this
-can miss is a face that is seen only between two searched frames.
+If the same faces are found before and after, at nearly the same places, the frames between get boxes on a straight
+line. If anything changed, the frames between are searched, too: a face that appears or vanishes is not guessed. A
+face that is seen only between two searched frames is missed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mien.vision.frames import Frame
 
 STEADY_IOU = 0.6
-"""Least overlap of a face's boxes in two searched frames between which its way is taken for straight."""
+"""Least overlap (IoU) of a face's boxes in two searched frames for a straight line between them."""
 
 
 class Found(NamedTuple):
@@ -26,7 +26,7 @@ class Found(NamedTuple):
 
     frame: Frame
     faces: list[Face] | str | None
-    """A text says why there are none to look for; None: they were not looked for yet."""
+    """The faces; a text if the frame cannot be searched, with the reason; None if it was not searched yet."""
 
 
 def marked(frames: Iterable[Frame], detect_every: int) -> Iterator[tuple[Frame, bool]]:
@@ -41,7 +41,7 @@ def marked(frames: Iterable[Frame], detect_every: int) -> Iterator[tuple[Frame, 
 def filled(
     groups: Iterable[list[Found]], search: Callable[[list[Frame]], Iterable[Found]]
 ) -> Iterator[list[Found]]:
-    """Yield the same frames in the same order, all with their faces; `search` finds those of frames."""
+    """Yield the same frames in the same order, all with their faces; `search` finds the faces of frames."""
     last: Found | None = None
     waiting: list[Frame] = []
     for group in groups:

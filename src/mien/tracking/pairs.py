@@ -1,7 +1,7 @@
-"""Which face of one frame is which face of another.
+"""Pairs of faces in two frames that are the same face.
 
-Pairs are taken one after another, the most similar first. An assignment that is best in total (SciPy's) gives another
-answer only where several faces lie over each other, and SciPy is no dependency of the using side.
+The most similar pair is taken first, then the next. The assignment with the best total (as in SciPy) differs from
+this only where several faces overlap each other, and prediction should not need SciPy.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 LEAST_IOU = 0.1
 FARTHEST = 0.7
-"""Boxes that do not overlap may belong together if their centres are this near, in sides of the larger one."""
+"""Boxes that do not overlap may be one face if their centres are at most this far apart, in sides of the larger."""
 MOST_GROWTH = 2.0
-"""How much larger or smaller a face may become between two frames."""
+"""Largest factor by which the size of a face may change between two frames."""
 
 
 def paired(before: Sequence[Box], after: Sequence[Box], *, least_iou: float = LEAST_IOU) -> dict[int, int]:
-    """Return, for places in `after`, the place in `before` of the same face. No place is used twice."""
+    """Return a dictionary from indices in `after` to the indices in `before` of the same face; none is used twice."""
     scores = [
         (score, old, new)
         for old, a in enumerate(before)
@@ -39,7 +39,7 @@ def paired(before: Sequence[Box], after: Sequence[Box], *, least_iou: float = LE
 
 
 def similarity(a: Box, b: Box, least_iou: float = LEAST_IOU) -> float | None:
-    """Return how likely two boxes are of one face; None: they are not."""
+    """Return a similarity of two boxes (higher is more likely one face), or None if they cannot be one face."""
     overlap = iou(a, b) if _side(a) and _side(b) else 0.0
     larger = max(_side(a), _side(b), 1e-9)
     apart = math.dist(centre(a), centre(b)) / larger
@@ -50,17 +50,17 @@ def similarity(a: Box, b: Box, least_iou: float = LEAST_IOU) -> float | None:
 
 
 def centre(box: Box) -> tuple[float, float]:
-    """Return the middle of a box."""
+    """Return the centre of a box, x and y in pixels."""
     return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
 
 
 def moved(box: Box, right: float, down: float) -> Box:
-    """Return a box at another place."""
+    """Return a box moved to the right and down by these pixels."""
     return box[0] + right, box[1] + down, box[2] + right, box[3] + down
 
 
 def mixed(a: Box, b: Box, part: float) -> Box:
-    """Return the box between two: `part` 0 is the first, 1 the second."""
+    """Return the box between two: 0 for `part` gives the first, 1 the second."""
     left, top, right, bottom = (x + part * (y - x) for x, y in zip(a, b, strict=True))
     return left, top, right, bottom
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mien.vision.frames import Frames
 
 SPEED_MEMORY_S = 0.2
-"""Over about how many seconds the speed of a face is averaged."""
+"""Time in seconds over which the speed of a face is averaged."""
 
 
 @dataclass
@@ -27,10 +27,10 @@ class _Track:
     """Pixels a second."""
     weight: float = 0.0
     sums: dict[str, float] = field(default_factory=dict)
-    """Of the probabilities, older ones weighing less."""
+    """Weighted sums of the probabilities; older ones have lower weights."""
 
     def at(self, time_s: float) -> Box:
-        """Return where its face should be now; it is not trusted to go on in a straight line for long."""
+        """Return the predicted box of its face; a straight motion is assumed for a short time only."""
         ahead = min(time_s - self.time_s, SPEED_MEMORY_S)
         return moved(self.box, self.speed_xy[0] * ahead, self.speed_xy[1] * ahead)
 
@@ -53,21 +53,22 @@ class _Track:
 
 
 class Tracker:
-    """Give it to `Pipeline.stream`. It serves one stream at a time; its numbers begin at 1 and are never used again.
+    """Numbers the faces of a video; give it to `Pipeline.stream`. It serves one stream at a time.
 
-    A face keeps its number while its box overlaps the place where its motion takes it, or lies near it. One that was
-    away for at most `bridge` seconds, near where it was, keeps it too. What a face looks like is not compared: who
-    comes back later, or elsewhere, is a new number, and so is everybody after a cut.
+    Numbers begin at 1 and are never used again. A face keeps its number while its box overlaps, or lies near, the
+    place that is predicted from its motion. A face that was away for at most `bridge` seconds and comes back near its
+    old place keeps it, too. Faces are not compared by their looks: someone who comes back later or elsewhere gets a
+    new number, and so does everybody after a cut.
     """
 
     def __init__(self, *, detect_every: int = 1, smooth: float = 0.5, bridge: float = 1.0) -> None:
         """Set how faces are followed.
 
         Args:
-            detect_every: faces are looked for in every Kth frame. Between two of them in which the same faces are
-                found at nearly the same places, boxes are placed on a straight line; else all frames are searched.
-            smooth: seconds after which a probability weighs 1/e in the average; 0 leaves them as they are.
-            bridge: seconds that a face may be away.
+            detect_every: K, faces are searched in every Kth frame. If two of these show the same faces at nearly the
+                same places, the frames between get boxes on a straight line; else they are searched, too.
+            smooth: seconds after which the weight of a probability in the average is 1/e; 0 does not average.
+            bridge: seconds that a face may be away and keep its number.
 
         Raises:
             ConfigError: a number out of range.
@@ -79,14 +80,14 @@ class Tracker:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """How the faces were followed, for documents and tables."""
+        """The settings of the tracker, for documents and tables."""
         told = f"detect every {self.detect_every}, smooth {self.smooth:g} s, bridge {self.bridge:g} s"
         return {"tracking": told}
 
     def update(self, result: ImageResult, uncertain_below: float = 0.0) -> ImageResult:
         """Return the result of the next frame with numbers and smoothed probabilities; the raw ones stay beside them.
 
-        The label is that of the smoothed ones. A result without a time, of a photo, is returned as it is.
+        The label is that of the smoothed probabilities. A result without a time (a photo) is returned unchanged.
         """
         if result.time_s is None or result.error is not None:
             return result
@@ -99,7 +100,7 @@ class Tracker:
         return replace(result, faces=tuple(seen))
 
     def adopt(self, result: ImageResult) -> None:
-        """Take over a result of an earlier run, so that the tracks of a resumed run go on."""
+        """Take a result of an earlier run, so that a resumed run continues its tracks."""
         if result.time_s is None or result.error is not None:
             return
         self._begin(result.source, result.time_s)
@@ -110,7 +111,7 @@ class Tracker:
                 track.see(face, result.time_s, self.smooth)
 
     def _begin(self, source: str, time_s: float) -> None:
-        """Forget the tracks that have ended: of another source, away for too long, or of a time that went back."""
+        """Forget tracks that have ended: of another source, away for too long, or of a later time than this frame."""
         if source != self._source or time_s < self._time_s:
             self._tracks = []
         self._tracks = [
@@ -144,5 +145,5 @@ class Tracker:
 
 
 def tracker_for(stream: Frames, options: TrackOptions) -> Tracker | None:
-    """Return a tracker where a stream holds videos, animations or cameras; photos need none."""
+    """Return a tracker if the stream holds videos, animations or cameras, else None: photos need no tracker."""
     return Tracker(**vars(options)) if stream.moving else None

@@ -1,6 +1,6 @@
-"""A browser of this machine, without a window: it opens a page of this machine, and the page says what it found.
+"""A headless browser on this machine: it opens a page of this machine.
 
-No driver is needed: the page sends its answer to the server that it came from.
+No browser driver is needed: the page sends its results to the server that it came from.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def find() -> str:
 
 @contextlib.contextmanager
 def opened(url: str) -> Iterator[Callable[[], bool]]:
-    """Show a page for the time of the block; the block gets a function that says whether the browser still runs.
+    """Show a page during the `with` block; yields a function that returns whether the browser still runs.
 
     Raises:
         ConfigError: no browser is installed.

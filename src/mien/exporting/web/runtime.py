@@ -1,7 +1,7 @@
-"""The runtime of the page: two files of the npm package `onnxruntime-web`, pinned, fetched by name or handed over.
+"""The runtime of the page: two files of the npm package `onnxruntime-web`, pinned, fetched or given by the user.
 
-The archive is checked against the SHA-512 that the registry publishes before anything is taken out of it, and the
-files against their own SHA-256 whenever they are used.
+The archive is compared with the SHA-512 that the registry publishes before it is unpacked, and the files with their
+own SHA-256 whenever they are used.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ FILES = (
 
 
 def folder() -> Path:
-    """Return where `fetch` puts the files."""
+    """Return the folder into which `fetch` puts the files."""
     return cache_folder() / f"onnxruntime-web-{VERSION}"
 
 
 def is_there() -> bool:
-    """Say whether the files were fetched."""
+    """Return whether the files were fetched."""
     return all((folder() / file.name).is_file() for file in FILES)
 
 
@@ -71,7 +71,7 @@ def read(place: Path | None = None) -> dict[str, bytes]:
 
 
 def fetch(url: str | None = None, *, integrity: str = INTEGRITY) -> Path:
-    """Download the archive, check it and keep the two files; the network is used because the user said so.
+    """Download the archive, check it and keep the two files. Called only when the user asks for it.
 
     Without a `url`, npm says where its registry keeps the archive.
 

@@ -27,7 +27,7 @@ SCHEMA = "mien.web/1"
 
 @dataclass(frozen=True)
 class Detector:
-    """A detector as the page runs it: its graph, and what `detect.js` must know of it."""
+    """A detector for the page: its graph, and the facts that `detect.js` needs."""
 
     graph: bytes
     facts: dict[str, Any]
@@ -90,7 +90,7 @@ def detector_for(name: str = "auto", weights: Path | None = None) -> Detector | 
         weights: YuNet's file, or a folder that `mien detector` wrote.
 
     Raises:
-        ConfigError: the file is not the pinned one, is missing, or is not wanted.
+        ConfigError: the file is not the pinned one, is missing, or is not needed.
         BundleError: the folder holds no detector.
     """
     if name == "none":
