@@ -1,1 +1,1 @@
-"""Images: decoding, frames of videos and cameras, crops of faces, drawing. It knows neither torch nor models."""
+"""Images: decoding, frames of videos and cameras, crops of faces, drawing. It uses neither torch nor models."""

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 _READERS = {"GIF": GifImagePlugin.GifImageFile, "WEBP": WebPImagePlugin.WebPImageFile}
 SUFFIXES = (".gif", ".webp")
 UNSTATED_S = 0.1
-"""How long browsers show a frame whose file says 0 or 10 ms."""
+"""Seconds for which browsers show a frame whose file states 0 or 10 ms."""
 
 
 class Animation:
-    """An animated picture, as a file or its content. It pickles."""
+    """An animated picture, as a file or its content. It can be pickled."""
 
     live = False
 
@@ -36,21 +36,21 @@ class Animation:
 
     @cached_property
     def count(self) -> int:
-        """How many frames its file holds; 1 where it is no animation or cannot be read."""
+        """Number of frames in its file; 1 if it is no animation or cannot be read."""
         with contextlib.suppress(ImageError), self._opened() as image:
             return int(getattr(image, "n_frames", 1))
         return 1
 
     @property
     def expected(self) -> int | None:
-        """About how many frames it gives."""
+        """Estimated number of frames."""
         return Sampler(self._clip).of(self.count, self.count * UNSTATED_S)
 
     def stop(self) -> None:
         """Do nothing: it ends by itself."""
 
     def __iter__(self) -> Iterator[Frame]:
-        """Yield its frames; where it is damaged, a frame with its error ends them."""
+        """Yield its frames; if it is damaged, the last frame has an error."""
         index = 0
         try:
             with self._opened() as image:
@@ -95,7 +95,7 @@ class Animation:
 
 
 def is_animated(head: bytes, place: str | bytes) -> bool:
-    """Say whether a picture is an animation; `head` is its first `HEAD_BYTES` bytes."""
+    """Return whether a picture is an animation; `head` is its first `HEAD_BYTES` bytes."""
     kind = images.format_of(head)
     if kind == "WEBP":
         return head[12:16] == b"VP8X" and len(head) > 20 and bool(head[20] & 2)
@@ -111,5 +111,5 @@ def _frame(image: Any, index: int) -> tuple[Image.Image, float]:
         return image.copy(), lasts_ms / 1000 if lasts_ms > 10 else UNSTATED_S
     except MemoryError:
         raise
-    except Exception as error:  # Pillow's readers raise whatever a damaged file provokes
+    except Exception as error:  # Pillow's readers raise exceptions of many kinds for damaged files
         raise ImageError(f"damaged or truncated picture at its frame {index}: {error}") from error

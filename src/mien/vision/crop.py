@@ -23,7 +23,7 @@ VIEWS: dict[int, tuple[float, ...]] = {
 }
 """Number of views of a face -> their zooms; every crop comes with its mirror image, except for the single view.
 
-A wider range of zooms lost accuracy and log loss on photos of another world.
+On photos of another source, a wider range of zooms had lower accuracy and higher log-loss.
 """
 DEFAULT_VIEWS = 1
 """More views gained nothing (`benchmarks/views.py --photos other_world.zip --yunet WEIGHTS`; `mien_nano`, 7 classes):
@@ -32,19 +32,19 @@ the cascade's 446 faces 66.1 %, -1.1 +- 1.1, +0.9 +- 1.1, +1.3 +- 1.2. Six views
 
 
 class FrameRule(NamedTuple):
-    """Where the face frame lies in a detector's boxes: a square around the box's shifted centre."""
+    """From a detector's box to the face frame, the square that FER2013's crops show, around a shifted centre."""
 
     side: Literal["width", "height"] = "width"
     """The side of the box that varies less between faces; the unit of the other numbers."""
     scale: float = 1.0
-    """Side of the frame."""
+    """Side of the frame, in sides of the box."""
     shift_x: float = 0.0
-    """Shift of the centre to the right."""
+    """Shift of the centre to the right, in sides of the box."""
     shift_y: float = 0.0
-    """Shift of the centre downwards."""
+    """Shift of the centre downwards, in sides of the box."""
 
     def place(self, box_xyxy_px: Box) -> Box:
-        """Return the frame of a box."""
+        """Return the frame of a box, in the same pixels."""
         left, top, right, bottom = box_xyxy_px
         base = right - left if self.side == "width" else bottom - top
         x, y = (left + right) / 2 + self.shift_x * base, (top + bottom) / 2 + self.shift_y * base

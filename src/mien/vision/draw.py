@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 RIM, RIM_OPACITY = (0, 0, 0), 100
 """A thin dark line around boxes, so that they show on light images, too."""
 SCALES = (1.0, 0.85, 0.7)
-"""Of the font, tried in this order until every label has a good place."""
+"""Factors for the font size, tried in this order until every label has a good place."""
 LEAST_FONT_PX = 7
 CAPTION_PX, LINE_PX = 11, 13
 PAPER, RULE, DARK = (245, 245, 245), (200, 200, 200), (32, 33, 36)
@@ -34,7 +34,7 @@ class Layout(NamedTuple):
 
     font_px: int
     tags: list[list[Tag]]
-    """Of each face, in its sizes."""
+    """For each face, its label in several sizes."""
     places: list[Place | None]
 
 
@@ -69,7 +69,7 @@ def annotate(
 def layout(resolution_wh: tuple[int, int], faces: Sequence[FaceResult]) -> Layout:
     """Return labels and places in the largest of three font sizes in which all labels stand beside their faces.
 
-    The font grows with the image, but slower, for a large image is shown smaller: 13 px at 640x480, 50 px at
+    The font grows with the image, but slower, because a large image is shown smaller: 13 px at 640x480, 50 px at
     4000x3000.
     """
     base = max(9.0, 0.162 * (resolution_wh[0] * resolution_wh[1]) ** 0.35)
@@ -88,7 +88,7 @@ def layout(resolution_wh: tuple[int, int], faces: Sequence[FaceResult]) -> Layou
 
 
 def _flaws(one: Place | None, sizes: int) -> int:
-    """Return how far a label is from standing beside its face with its percentage."""
+    """Return a penalty: 0 if a label stands beside its face with its percentage, more if not."""
     if one is None:
         return 10
     return (0 if one.how == "beside" else 3) + (one.size == sizes - 1)
@@ -115,7 +115,7 @@ def _outline(canvas: np.ndarray, box: Corners, colour: RGB, line: int, radius: i
 
 @lru_cache(maxsize=64)
 def _ring(bend: int, line: int, rim: int, colour: RGB) -> UInt8[np.ndarray, "n n 4"]:
-    """Return the smallest rounded box, RGBA: its middle row and column are what longer sides repeat."""
+    """Return the smallest rounded box, RGBA; its middle row and column are repeated for longer sides."""
     side = 2 * bend + 1
     image = Image.new("RGBA", (side, side), (*RIM, 0))
     dark = rounded(side, side, bend, line + 2 * rim)
@@ -137,7 +137,7 @@ def _lay(
 ) -> None:
     """Lay an image with opacity over a part of the canvas; what lies beyond the canvas is cut off.
 
-    `across` repeats its only column, `down` its only row, so often.
+    `across` and `down` say how often its only column or row is repeated.
     """
     (left, top), (high, wide) = at, rgba_u8.shape[:2]
     wide, high = across if across is not None else wide, down if down is not None else high

@@ -1,7 +1,7 @@
 """Video files, read by PyAV: each frame with the time that the file gives it, upright and in its true proportions.
 
-Frames are decoded one after another, as videos must be; turning one into RGB is left to whoever asks for its pixels,
-on another thread. The time of a frame counts from the beginning of the file as players show it.
+Frames must be decoded one after another. A frame is converted to RGB only when its pixels are used, maybe in another
+thread. The time of a frame counts from the beginning of the file as players show it.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ if TYPE_CHECKING:
     from mien.options import Clip
 
 WAIT_S = 10.0
-"""How long a network stream may be silent."""
+"""Seconds for which a network stream may send nothing."""
 UNTIMED = ("mjpeg", "mpjpeg")
-"""Forms of a stream that state no times, as cheap cameras send them: the clock of this machine gives them."""
+"""Formats of streams without times, as cheap cameras send them; the clock of this machine gives the times."""
 MISSING_S = 1.0
-"""A file that ends this much before its header says is not complete."""
+"""A file that ends this many seconds before the time in its header is not complete."""
 
 
 def without_secret(address: str) -> str:
-    """Return an address without its user, password and query: tables keep this, and tables are passed on."""
+    """Return an address without user, password and query, for tables, which people give to others."""
     parts = urlsplit(address)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 class Film:
-    """A video file, the content of one, or the address of a network stream. It pickles."""
+    """A video file, the content of one, or the address of a network stream. It can be pickled."""
 
     def __init__(self, place: str | bytes, source: str | None = None, clip: Clip = ALL) -> None:
-        """Remember where it is; it is opened when its frames are asked for.
+        """Store the place; it is opened when its frames are read.
 
         Raises:
             MissingExtra: PyAV is not installed.
@@ -63,7 +63,7 @@ class Film:
 
     @cached_property
     def expected(self) -> int | None:
-        """About how many frames it gives, by its header; None: the header does not say."""
+        """Estimated number of frames, from its header; None if the header does not state it."""
         if self.live:
             return None
         with contextlib.suppress(ImageError), self._opened() as container:
@@ -73,7 +73,7 @@ class Film:
         return 1
 
     def stop(self) -> None:
-        """End after the frame that it is at."""
+        """End after the current frame."""
         self._stopped = True
 
     def __iter__(self) -> Iterator[Frame]:
@@ -99,7 +99,7 @@ class Film:
         place = io.BytesIO(self._place) if isinstance(self._place, bytes) else self._place
         options = (
             {} if self.live else {"protocol_whitelist": "file"}
-        )  # a playlist must not open what it names
+        )  # a playlist must not open other files or addresses
         if self.live and str(place).startswith("rtsp"):
             options["rtsp_transport"] = "tcp"
         try:
@@ -116,7 +116,7 @@ class Film:
             yield container
 
     def _read(self, container: Any, stream: Any) -> Iterator[Frame]:
-        stream.thread_type = "SLICE" if self.live else "AUTO"  # frame threads hold frames back
+        stream.thread_type = "SLICE" if self.live else "AUTO"  # with threads for frames, FFmpeg delays frames
         begin = 0 if container.start_time is None else container.start_time / 1_000_000
         sampler, index, time_s = Sampler(self._clip), 0, -math.inf
         convert = partial(rgb, ratio=float(stream.sample_aspect_ratio or 1))
@@ -139,10 +139,10 @@ class Film:
         self._check_end(container, stream, index, time_s)
 
     def _check_end(self, container: Any, stream: Any, index: int, time_s: float) -> None:
-        """Refuse a file that ended before its header says.
+        """Refuse a file that ended earlier than its header says.
 
         Raises:
-            ImageError: it did, or it gave no frame.
+            ImageError: it ended too early, or it gave no frame.
         """
         name = self.source or "the video"
         if self.live:
@@ -170,7 +170,7 @@ class Film:
         return lambda frame: self._number(frame.pts)
 
     def _number(self, pts: int | None) -> int:
-        """Return how many frames come before a time stamp, by reading the packets before it without decoding."""
+        """Return the number of frames before a time stamp, by reading the packets before it without decoding."""
         if pts is None:
             return 0
         with self._opened() as container:
@@ -182,10 +182,10 @@ class Film:
             return before
 
     def _again(self, pts: int | None, index: int) -> Any:
-        """Decode one frame once more.
+        """Decode one frame again.
 
         Raises:
-            ImageError: it is not there any more.
+            ImageError: the frame does not exist any more.
         """
         import av
 
@@ -239,7 +239,7 @@ def rgb(frame: Any, ratio: float = 1.0) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def _stream_of(container: Any, source: str) -> Any:
-    """Return the video stream that FFmpeg takes for the main one.
+    """Return the main video stream, as FFmpeg chooses it.
 
     Raises:
         ImageError: there is none.
@@ -263,14 +263,14 @@ def _stream_of(container: Any, source: str) -> Any:
 
 
 def _is_cover(stream: Any) -> bool:
-    """Say whether a video stream is only the picture on the cover of a sound file."""
+    """Return whether a video stream is only the cover picture of a sound file."""
     from av.stream import Disposition
 
     return bool(stream.disposition & Disposition.attached_pic)
 
 
 def _decoded(container: Any, stream: Any) -> Iterator[Any]:
-    """Yield the frames of a stream; what is damaged is a text that says how."""
+    """Yield the frames of a stream; for a damaged packet, a text with the reason."""
     import av
 
     packets = container.demux(stream)
@@ -292,7 +292,7 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
 
 
 def _time(frame: Any, index: int, stream: Any, begin: float) -> float:
-    """Return the time of a frame; one without a time stamp is taken to come at the usual rate."""
+    """Return the time of a frame in seconds; without a time stamp, it is computed from the frame rate."""
     if frame.pts is not None:
         return float(frame.pts * frame.time_base) - begin
     rate = stream.average_rate or stream.guessed_rate or 25
@@ -304,7 +304,7 @@ def _seconds(container: Any) -> float:
 
 
 def _reason(error: Exception) -> str:
-    """Return what FFmpeg says, in one line without the name of the file, which may hold a password."""
+    """Return FFmpeg's error in one line, without the name of the file, which may hold a password."""
     words = getattr(error, "strerror", None) or str(error) or type(error).__name__
     logged = getattr(error, "log", None)
     return f"{words} ({logged[2].strip()})" if logged and logged[2].strip() else words

@@ -22,31 +22,31 @@ FOLDERS = (
     "/usr/share/fonts",
     "/usr/local/share/fonts",
 )
-"""Where Windows, macOS and Linux keep fonts; searched where fontconfig is missing."""
+"""Font folders of Windows, macOS and Linux; searched if fontconfig is missing."""
 FIRST_TRIED = (
     *("segoeui", "msyh", "yugothr", "malgun", "nirmala", "leelawui"),  # Windows: one font for each script
     *("arial unicode", "pingfang", "hiragino sans", "applesdgothicneo"),  # macOS
     *("dejavusans", "notosans-regular", "notosanscjk-regular"),  # Linux
 )
 MOST_FILES = 400
-"""Font files that are opened in search of a character."""
+"""Most font files that are opened in search of a character."""
 _SUFFIXES = {".ttf", ".ttc", ".otf"}
 _ABSENT = "\U0010ffff"
 """No font has this code point, so it is drawn as the font's mark for a missing glyph."""
 
 
 class _Source(NamedTuple):
-    """Where a font lies; without a path it is the one inside Pillow."""
+    """The path of a font; without a path it is the font inside Pillow."""
 
     path: str | None = None
     number: int = 0
-    """Of the font in a collection (.ttc)."""
+    """Number of the font in a collection (.ttc)."""
 
 
 def font_for(text: str, size_px: int) -> tuple[ImageFont.FreeTypeFont, str]:
     """Return a font and the text to draw with it.
 
-    The text is changed only where no font has a character: ``中`` is then drawn as ``U+4E2D``.
+    The text is changed only if no font has a character: ``中`` is then drawn as ``U+4E2D``.
     """
     source, missing = _choose(frozenset(text))
     shown = "".join(f" U+{ord(one):04X} " if one in missing else one for one in text)

@@ -1,6 +1,6 @@
-"""`frames`: whatever a user has becomes a stream of frames, each decoded when its pixels are first asked for.
+"""`frames`: any source becomes a stream of frames, each decoded when its pixels are first used.
 
-What cannot be read is a frame with its error, in its place. Files that are passed over are counted by kind.
+What cannot be read is a frame with its error, in its place. Files that are not pictures are counted by kind.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ PATH_LIMIT_CHARACTERS = 4096
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture, or one frame of a film; it is decoded, or found to be broken, when it is first asked.
+    """One picture, or one frame of a film; it is decoded, or found to be broken, when its pixels are first used.
 
-    It pickles unless it comes from an object that does not; decoded pixels are not pickled.
+    It can be pickled unless it comes from an object that cannot; decoded pixels are not pickled.
     """
 
     source: str = ""
@@ -65,14 +65,14 @@ class Frame:
     """The number of a film's frame; 0 for a picture."""
     time_s: float | None = None
     load: Callable[[], UInt8[np.ndarray, "h w 3"]] | None = field(default=None, repr=False)
-    """Returns the pixels or raises `ImageError`; None: `source` is read as a file."""
+    """Function that returns the pixels or raises `ImageError`; if it is None, `source` is read as a file."""
 
     @property
     def image_rgb_u8(self) -> UInt8[np.ndarray, "h w 3"]:
-        """The pixels.
+        """The pixels, RGB from 0 to 255.
 
         Raises:
-            ImageError: it cannot be read or decoded.
+            ImageError: the frame cannot be read or decoded.
         """
         pixels, error = self._decoded
         if pixels is None:
@@ -81,7 +81,7 @@ class Frame:
 
     @property
     def error(self) -> str | None:
-        """Why it cannot be read or decoded; None: it can."""
+        """Why the frame cannot be read or decoded; None if it can."""
         return self._decoded[1]
 
     @cached_property
@@ -97,14 +97,14 @@ class Frame:
 
 @dataclass(eq=False)
 class Frames:
-    """An iterable of frames, new ones on each pass, so that no pixels are kept here; an iterator allows one pass."""
+    """An iterable of frames. Each pass makes new frames, so no pixels are kept here; an iterator allows one pass."""
 
     entries: Iterable[str | Frame | Moving] = field(repr=False)
-    """Paths of files, frames that know how to load themselves, and what gives many frames."""
+    """Paths of files, frames with their own `load`, and sources of many frames such as videos."""
     total: int | None
-    """How many there are; None: not known before the end, as with videos."""
+    """Number of frames; None if it is not known before the end, as with videos."""
     skipped: dict[str, int]
-    """How many files of folders, patterns and zips were passed over, by kind (`listing.NOUNS`)."""
+    """Number of files in folders, patterns and zips that were not used, by kind (`listing.NOUNS`)."""
 
     def __iter__(self) -> Iterator[Frame]:
         for entry in self.entries:
@@ -117,7 +117,7 @@ class Frames:
 
     @property
     def moving(self) -> list[Moving]:
-        """The videos, animations, cameras and network streams; none where an iterator gives the sources."""
+        """The videos, animations, cameras and network streams; empty if an iterator gives the sources."""
         found = self.entries if isinstance(self.entries, list) else []
         return [entry for entry in found if not isinstance(entry, str | Frame)]
 
@@ -128,7 +128,7 @@ class Frames:
 
     @property
     def expected(self) -> int | None:
-        """About how many frames there are, by what videos say in their headers; None: nobody knows."""
+        """Estimated number of frames, from the headers of videos; None if it is not known."""
         if self.total is not None or not isinstance(self.entries, list):
             return self.total
         counts = [one.expected for one in self.moving]
@@ -137,13 +137,13 @@ class Frames:
         return None if len(known) < len(counts) else still + sum(known)
 
     def stop(self) -> None:
-        """End the cameras and streams after the frame that they are at. Any thread may call this."""
+        """End the cameras and streams after their current frame. Any thread may call this."""
         for one in self.moving:
             one.stop()
 
 
 def frames(source: object, *, skip: str | Path | None = None, clip: Clip = ALL) -> Frames:
-    """Return the frames of whatever `source` is.
+    """Return the frames of a source of any kind.
 
     ``[frame.source for frame in mien.frames("photos/")]``
 
@@ -151,14 +151,15 @@ def frames(source: object, *, skip: str | Path | None = None, clip: Clip = ALL) 
       ``archive.zip/inner/name.jpg``; a pattern with ``*``, ``?`` or ``**``; ``-`` for a file's content on stdin.
     - The content of a file: bytes, bytearray, memoryview, a ``data:`` URI, or a file object opened for bytes.
     - A video file, with the extra `video`; an animated GIF or WebP; a network stream, ``rtsp://...`` or
-      ``http://...``; a camera, as its number or ``camera:0``. They give a frame for each of theirs that `clip` takes.
+      ``http://...``; a camera, as its number or ``camera:0``. They give the frames that `clip` chooses.
     - Pixels: a PIL image; a NumPy array, RGB u8 [h, w, 3] or grey u8 [h, w] or [h, w, 1].
-    - A list, tuple or iterator of these. An iterator is read as the frames are asked for, and `total` is None.
+    - A list, tuple or iterator of these. An iterator is read only as far as frames are used, and `total` is None.
 
-    Whatever cannot be read, whether a broken file or an argument of a wrong kind, is a frame with its error.
-    In folders, patterns and zips, pictures are known by suffix or else by their first bytes; other files are counted
-    in `skipped`, hidden ones are not. `skip` is the folder to which results are written: those of an earlier run
-    there are counted as "result". Links to folders are followed; a folder that is reached twice is read once.
+    A source that cannot be read, be it a broken file or an argument of a wrong kind, is a frame with its error. In
+    folders, patterns and zips, pictures are recognised by suffix or else by their first bytes. Other files are
+    counted in `skipped`; hidden ones are not. `skip` is the folder to which results are written: results of an
+    earlier run there are counted as "result". Links to folders are followed; a folder that is reached twice is read
+    once.
 
     Raises:
         ConfigError: a folder, pattern or zip without pictures (from an iterator: when its turn comes).
@@ -195,7 +196,7 @@ def video(
 
 
 class _Search:
-    """What one call of `frames` shares between its sources."""
+    """State that all sources of one call of `frames` share."""
 
     def __init__(self, skip: Path | None, clip: Clip) -> None:
         self.skip, self.clip = skip, clip
@@ -253,7 +254,7 @@ class _Search:
         return self._from_zip(path) if is_zip(path) else [self._from_file_at(path, kind_of(path))]
 
     def _from_file_at(self, path: str, kind: str) -> str | Moving:
-        """Return a file by its kind: a path is a picture, or what is taken for one."""
+        """Return a video or animation to read, or the path of a picture (or of a file that is read as one)."""
         from mien.vision.animations import SUFFIXES, Animation, is_animated
 
         if kind == "video":
@@ -268,7 +269,7 @@ class _Search:
         return Film(place, source, self.clip)
 
     def _from_content(self, data: bytes, source: str) -> Frame | Moving:
-        """Return what the content of a file is."""
+        """Return the frame, video or animation that the content of a file holds."""
         from mien.vision.animations import Animation, is_animated
 
         if is_film(data[: images.HEAD_BYTES]):
@@ -303,7 +304,7 @@ class _Search:
             )
 
     def _from_pattern(self, pattern: str) -> Iterable[str | Frame | Moving]:
-        """Return what matches; a name with brackets that matches nothing is taken for a missing file."""
+        """Return the files that match; a name with brackets that matches nothing is treated as a missing file."""
         listed = list_pattern(pattern, self.skip)
         if not listed and "*" not in pattern:
             return [pattern]
@@ -329,7 +330,7 @@ class _Search:
     ) -> list[str | Frame | Moving]:
         """Keep the pictures and videos, and the folders that cannot be read as broken frames; count the rest.
 
-        Videos `inside` a zip are counted, and so are all without the extra `video`.
+        Videos `inside` a zip are counted, and without the extra `video` all videos.
 
         Raises:
             ConfigError: there is nothing to keep.
@@ -358,12 +359,12 @@ def _refuse(message: str) -> NoReturn:
 
 
 def broken(source: str, message: str, index: int = 0, time_s: float | None = None) -> Frame:
-    """Return the frame that stands in the place of what cannot be read."""
+    """Return a frame with an error, in place of a source that cannot be read."""
     return Frame(source, index, time_s, load=partial(_refuse, message))
 
 
 def _is_many(source: object) -> TypeGuard[Iterable[object]]:
-    """Say whether `source` is a list or iterator of sources; tensors and tables, which convert to arrays, are not."""
+    """Return whether `source` is a list or iterator of sources; tensors and tables, which become arrays, are not."""
     single = isinstance(source, str | bytes | bytearray | memoryview | Mapping | Image.Image | os.PathLike)
     return (
         not single
@@ -380,7 +381,7 @@ def _wrong_kind(source: object) -> str:
 
 
 def _no_path(text: str) -> str | None:
-    """Say why a text cannot be the path of a picture; None: it can."""
+    """Return why a text cannot be the path of a picture, or None if it can."""
     if not text:
         return "expected the path of a picture, got an empty text"
     if len(text) > PATH_LIMIT_CHARACTERS:

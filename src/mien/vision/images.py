@@ -3,8 +3,9 @@
 Hostile input is expected here. The first bytes choose one of the formats that Pillow reads in-process, the size is
 read from the header before a pixel is decoded, and every failure is one `ImageError`.
 
-No warning filter is changed: filters belong to the whole process, and decoding runs in threads. Instead, what makes
-Pillow warn is not called: its parser of EXIF and its own check of the size. Its warnings about odd TIFF tags remain.
+No warning filter is changed, because filters belong to the whole process and decoding runs in threads. Instead, the
+parts of Pillow that warn are not called: its EXIF parser and its check of the size. Warnings about odd TIFF tags
+remain.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ SUFFIXES = frozenset(suffix for suffix, kind in Image.EXTENSION.items() if kind 
 _FIRST_BYTES = {kind: re.compile(first, re.DOTALL) for kind, (first, _) in _READERS.items()}
 _HEIC = re.compile(rb"....ftyp(hei[cmsx]|hev[cmsx]|mif1|msf1)", re.DOTALL)
 HEAD_BYTES = 64
-"""How many of a file's first bytes `format_of` needs."""
+"""Number of a file's first bytes that `format_of` needs."""
 HEIC_HINT = (
     "HEIC is not read here, convert it to JPEG (for example: heif-convert photo.heic photo.jpg; "
     "or, on the phone, export as JPEG)"
@@ -80,7 +81,7 @@ _OTHERS = {
     b"version https://git-lfs": "a Git LFS pointer: run git lfs pull",
     b"\x93NUMPY": "a NumPy array: give it as a dataset of arrays",
 }
-"""First bytes of files that take a picture's place, and what they are."""
+"""First bytes of files that are often given instead of a picture, and what they are."""
 
 FILE_LIMIT_BYTES = 256 * 2**20
 JPEG_SIDE_LIMIT_PX = 65_500
@@ -100,7 +101,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes a picture upright, by its EXIF orientation."""
+"""The turn that makes a picture upright, by its EXIF orientation."""
 
 
 def format_of(head: bytes) -> str | None:
@@ -112,7 +113,7 @@ def format_of(head: bytes) -> str | None:
 def decode(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> UInt8[np.ndarray, "h w 3"]:
     """Decode one picture, upright by its EXIF orientation; transparency becomes white, 16 bits become 8.
 
-    Deeper pixels than 8 bits are read where their range is certain (see `_eight_bits`) and refused where it is not.
+    Pixels of more than 8 bits are read if their range is certain (see `_eight_bits`), else refused.
 
     Raises:
         ImageError: not a picture, damaged, of uncertain range, or larger than `pixel_limit` pixels.
@@ -230,13 +231,13 @@ def _decoded(data: bytes, pixel_limit: int, modes: tuple[str, ...], *, single: b
             _check_single(image)
     except (ImageError, MemoryError):
         raise
-    except Exception as error:  # Pillow's readers raise whatever a damaged file provokes
+    except Exception as error:  # Pillow's readers raise exceptions of many kinds for damaged files
         raise ImageError(f"damaged or truncated picture: {error}") from error
     return _upright(image, pixel_limit, modes)
 
 
 def _check_single(image: ImageFile) -> None:
-    """Refuse a film or several pages; a second picture of another size is a preview, and is passed over.
+    """Refuse a film or several pages; a second picture of another size is a preview, and is ignored.
 
     Raises:
         ImageError: says how many there are.

@@ -1,6 +1,6 @@
-"""What lies in a folder, behind a pattern, or in a zip: the names of the files, each with its kind.
+"""List the files of a folder, a pattern or a zip, each with its kind.
 
-Pictures are known by their suffix or else by their first bytes. Hidden files are left out. Nothing is decoded here.
+Pictures are recognised by suffix or else by their first bytes. Hidden files are left out. Nothing is decoded here.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ NOUNS = {
     "result": ("result of an earlier run", "results of an earlier run"),
     "other": ("other file", "other files"),
 }
-"""For each kind of file that is no picture: what one of them is called, and several of them."""
+"""Names of the kinds of files that are not pictures: singular and plural."""
 _SUFFIXES = {
     "video": ".3gp .asf .avi .f4v .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .vob .webm .wmv",
     "text": ".htm .html .ini .log .md .rst .toml .txt .xml .yaml .yml",
@@ -59,7 +59,7 @@ _ZIP_ERRORS = (
     *(zipfile.BadZipFile, zlib.error, EOFError, IndexError, NotImplementedError, OSError),
     *(OverflowError, RuntimeError, ValueError),
 )
-"""What `zipfile` raises for damaged files."""
+"""Exceptions that `zipfile` raises for damaged files."""
 
 
 _FILM = re.compile(
@@ -81,7 +81,7 @@ class Listed(NamedTuple):
 
 
 def counted(kinds: Mapping[str, int]) -> str:
-    """Put a count of files by kind into words, most frequent first: ``3 videos, 1 text``."""
+    """Return counts of files by kind as text, most frequent first: ``3 videos, 1 text``."""
     order = sorted(kinds.items(), key=lambda item: -item[1])
     return ", ".join(f"{number:,} {NOUNS[kind][number > 1]}" for kind, number in order if number)
 
@@ -116,7 +116,7 @@ def list_pattern(pattern: str, results: Path | None = None) -> list[Listed]:
     parts = Path(pattern).parts
     fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
     top = str(Path(*parts[:fixed]))
-    if "**" in parts:  # glob's own would follow circles of links
+    if "**" in parts:  # glob would follow circular links
         listed = list_folder(top, results)
         return [item for item in listed if _matches(Path(item.path).parts[fixed:], parts[fixed:])]
     found: dict[str, Listed] = {}
@@ -139,18 +139,18 @@ def kind_of(path: str) -> str:
 
 
 def is_film(head: bytes) -> bool:
-    """Say whether a file's first bytes are those of a video."""
+    """Return whether a file's first bytes are those of a video."""
     return _FILM.match(head) is not None
 
 
 def is_zip(path: str) -> bool:
-    """Say whether a file is a zip, by its suffix or its first bytes."""
+    """Return whether a file is a zip, by its suffix or its first bytes."""
     suffix = _suffix(path)
     return suffix == ".zip" or (suffix not in images.SUFFIXES and first_bytes(path).startswith(b"PK\3\4"))
 
 
 class Archive:
-    """A zip, opened when first read. Threads may share it; it pickles as its path."""
+    """A zip, opened when first read. Threads may share it; only its path is pickled."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -190,7 +190,7 @@ class Archive:
 
         Raises:
             ImageError: it is missing, damaged, encrypted, too large, or compressed by another method than deflate,
-                as only that one can be unpacked up to a limit.
+                the only one that can be unpacked up to a limit.
         """
         where = f"{self.path}/{name}"
         try:
@@ -233,7 +233,7 @@ def _files(place: str, names: list[str], is_result: Callable[[str], bool]) -> It
 
 
 def _result_test(place: Path, root: Path, results: Path | None) -> Callable[[str], bool]:
-    """Return a test for the names in the folder `place`: did an earlier run write this file into `results`?"""
+    """Return a function: whether an earlier run wrote a file of this name in the folder `place` into `results`."""
     if results is None:
         return lambda _: False
     out = Path(os.path.realpath(results))
@@ -244,7 +244,7 @@ def _result_test(place: Path, root: Path, results: Path | None) -> Callable[[str
 
 
 def first_bytes(path: str) -> bytes:
-    """Return the first bytes of a regular file; of others none: a pipe would be waited for."""
+    """Return the first bytes of a regular file; of others an empty text, because reading a pipe would wait."""
     try:
         if Path(path).is_file():
             with Path(path).open("rb") as file:
@@ -259,7 +259,7 @@ def _suffix(name: str) -> str:
 
 
 def kind_by(name: str, first_bytes: Callable[[], bytes]) -> str:
-    """Return a file's kind by its suffix; where that is missing, unknown or HEIC, by its first bytes."""
+    """Return a file's kind by its suffix; if that is missing, unknown or HEIC, by its first bytes."""
     suffix = _suffix(name)
     if suffix in images.SUFFIXES:
         return "image"
@@ -273,12 +273,12 @@ def kind_by(name: str, first_bytes: Callable[[], bytes]) -> str:
 
 
 def is_hidden(name: str) -> bool:
-    """Say whether a file or folder is hidden, or one that a system adds by itself."""
+    """Return whether a file or folder is hidden, or was added by the operating system."""
     return name.startswith(".") or name.lower() in ("__macosx", "thumbs.db", "desktop.ini")
 
 
 def _matches(names: tuple[str, ...], parts: tuple[str, ...]) -> bool:
-    """Say whether the parts of a path match those of a pattern."""
+    """Return whether the parts of a path match those of a pattern."""
     if not parts:
         return not names
     if parts[0] == "**":

@@ -1,4 +1,4 @@
-"""Cameras by number, and the rule for whatever goes on by itself: the newest frame is worked on, others pass by."""
+"""Cameras by number, and the rule for live sources: the newest frame is used, older ones are skipped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 SILENT_READS = 50
-"""Frames that a camera may fail to give in a row, 0.02 s apart, before it counts as gone."""
+"""Failed reads in a row, 0.02 s apart, after which a camera counts as disconnected."""
 
 
 class Camera:
@@ -36,11 +36,11 @@ class Camera:
         self.source = f"{CAMERA}{number}"
 
     def stop(self) -> None:
-        """End after the frame that it is at."""
+        """End after the current frame."""
         self._stopped = True
 
     def __iter__(self) -> Iterator[Frame]:
-        """Yield its frames until it is stopped or gone; that is a frame with its error."""
+        """Yield its frames until it is stopped; if it is disconnected, the last frame has an error."""
         self._stopped = False
         try:
             yield from newest(self._read(), lambda: self._stopped)
@@ -79,9 +79,9 @@ def _from_bgr(image_bgr_u8: cv2.typing.MatLike) -> cv2.typing.MatLike:
 
 
 def newest(items: Iterable[Item], is_stopped: Callable[[], bool]) -> Iterator[Item]:
-    """Yield items as they come, the newest when asked: those that come meanwhile pass by, so nothing lags behind.
+    """Yield the newest item each time; older items that came meanwhile are skipped, so there is no delay.
 
-    A thread reads them. An error of theirs is raised here. The items end where `is_stopped` is true.
+    A thread reads the items. An error while reading is raised here. The items end when `is_stopped` returns True.
     """
     there = threading.Condition()
     waiting: list[Item] = []

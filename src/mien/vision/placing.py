@@ -1,4 +1,4 @@
-"""Where labels go on an image: near their faces, over no face and over no other label. Only geometry."""
+"""Find places for labels on an image: near their faces, over no face and no other label. Only geometry."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Corners = tuple[int, int, int, int]
 """Left, top, right, bottom in whole pixels."""
 
 LONGEST_LINE = 10
-"""Between a label and its face, in heights of the label."""
+"""Longest line between a label and its face, in heights of the label."""
 _AT_ONCE, _LINES_TRIED = 500, 250
-"""Places that are examined together, and how many of those that are free are tried for a line to the face."""
+"""Number of places that are examined together, and number of free places that are tried for a line to the face."""
 
 
 class Place(NamedTuple):
@@ -29,9 +29,9 @@ class Place(NamedTuple):
 
     box_xyxy_px: Corners
     size: int
-    """Which of the label's sizes was used."""
+    """Index of the label's size that was used."""
     how: Literal["beside", "leader", "inside"]
-    """Beside the face; farther away with a line to it; or, for want of room, inside the face's own box."""
+    """Beside the face; farther away with a line to it; or, if there is no room, inside the face's own box."""
 
 
 class Room(NamedTuple):
@@ -39,7 +39,7 @@ class Room(NamedTuple):
 
     resolution_wh: Size
     faces: Int[np.ndarray, "n 4"]
-    """Cut to the image."""
+    """Boxes of the faces, cut to the image: left, top, right, bottom in pixels."""
     gap: int
     """Pixels between a label and whatever is next to it."""
     places: list[Place | None]
@@ -48,10 +48,10 @@ class Room(NamedTuple):
 def place(
     resolution_wh: Size, boxes_xyxy_px: Sequence[Box], sizes_wh: Sequence[Sequence[Size]], gap: int
 ) -> list[Place | None]:
-    """Return a place for the label of each face; None where the image has no room even for the smallest.
+    """Return a place for the label of each face; None if the image has no room even for the smallest size.
 
     `sizes_wh` lists, for each face, the sizes that its label may have, the best first. Every label is placed
-    in its smallest size first; then labels grow, a size at a time, where there is room.
+    in its smallest size first; then labels grow, a size at a time, if there is room.
     """
     width, height = resolution_wh
     corners = np.array([[round(side) for side in box] for box in boxes_xyxy_px], int).reshape(-1, 4)
@@ -78,7 +78,7 @@ def leader(face: Corners, label: Corners) -> tuple[tuple[int, int], tuple[int, i
 
 
 def _place_smallest(room: Room, sizes_wh: Sequence[Sequence[Size]]) -> None:
-    """Place labels beside their faces, always the one with the fewest free places next; then those without any."""
+    """Place labels beside their faces, always the label with the fewest free places next; last, those without any."""
     candidates = [_beside(room, face, sizes[-1]) for face, sizes in enumerate(sizes_wh)]
     owner = np.repeat(np.arange(len(candidates)), [len(one) for one in candidates])
     rectangles = np.concatenate([*candidates, np.empty((0, 4), int)])
@@ -100,7 +100,7 @@ def _place_smallest(room: Room, sizes_wh: Sequence[Sequence[Size]]) -> None:
 
 
 def _grown(room: Room, face: int, size: int, size_wh: Size) -> Place | None:
-    """Return a place for a larger label; None where there is no room for it."""
+    """Return a place for a larger label; None if there is no room for it."""
     candidates = _beside(room, face, size_wh)
     free = candidates[_is_free(room, candidates, face)]
     if len(free):
@@ -118,8 +118,8 @@ def _grown(room: Room, face: int, size: int, size_wh: Size) -> Place | None:
 def _beside(room: Room, face: int, size_wh: Size) -> Int[np.ndarray, "c 4"]:
     """Return the places above, below and beside a face, the best first; some may lie outside the image.
 
-    A label of several lines goes to a side first, for above it would cover hair. Places that cover the head around
-    another face's box come last.
+    A label of several lines goes to a side first, because above the face it would cover hair. Places that cover the
+    head around another face's box come last.
     """
     (wide, high), gap = size_wh, room.gap
     left, top, right, bottom = room.faces[face].tolist()
@@ -165,7 +165,7 @@ def _away(room: Room, face: int, size: int, size_wh: Size, heights: int = LONGES
 def _inside(room: Room, face: int, size: int, size_wh: Size) -> Place | None:
     """Return a place at the lower or upper edge of the face's own box, over no other label and no other face.
 
-    Only where boxes lie over each other, a part of another one may be covered.
+    Only if boxes overlap, a part of another face may be covered.
     """
     (wide, high), inset = size_wh, 2 * room.gap
     left, top, right, bottom = room.faces[face].tolist()
@@ -189,14 +189,14 @@ def _inside(room: Room, face: int, size: int, size_wh: Size) -> Place | None:
 
 
 def _is_free(room: Room, candidates: Int[np.ndarray, "c 4"], face: int = -1) -> Bool[np.ndarray, " c"]:
-    """Say which candidates lie inside the image, over no face and over no label of a face other than `face`."""
+    """Return which candidates lie inside the image, over no face and over no label of a face other than `face`."""
     within = (candidates[:, :2] >= 0) & (candidates[:, 2:] <= room.resolution_wh)
     taken = np.concatenate([room.faces, _labels(room, face)])
     return np.array(within.all(axis=1) & ~_covers(candidates, taken, room.gap))
 
 
 def _crosses(room: Room, face: int, labels: Int[np.ndarray, "c 4"]) -> Bool[np.ndarray, " c"]:
-    """Say from which labels the line to the face would run over another face or label."""
+    """Return for which labels the line to the face would cross another face or label."""
     ends = [leader(_corners(room.faces[face]), _corners(label)) for label in labels]
     start, end = np.array(ends, int).reshape(-1, 2, 1, 2).transpose(1, 0, 2, 3)
     points = (start + np.linspace(0, 1, 24)[:, None] * (end - start)).reshape(-1, 2)
@@ -210,7 +210,7 @@ def _labels(room: Room, but: int) -> Int[np.ndarray, "m 4"]:
 
 
 def _covers(candidates: np.ndarray, others: np.ndarray, gap: int) -> Bool[np.ndarray, " c"]:
-    """Say which candidates come nearer than `gap` to one of the others."""
+    """Return which candidates are nearer than `gap` pixels to one of the others."""
     if not len(candidates):
         return np.zeros(0, bool)
     hull = np.concatenate([candidates[:, :2].min(axis=0), candidates[:, 2:].max(axis=0)])
@@ -219,7 +219,7 @@ def _covers(candidates: np.ndarray, others: np.ndarray, gap: int) -> Bool[np.nda
 
 
 def _touch(a: np.ndarray, b: np.ndarray, gap: int) -> Bool[np.ndarray, "n m"]:
-    """Say which rectangles of `a` come nearer than `gap` to which of `b`."""
+    """Return for each pair of rectangles of `a` and `b` whether they are nearer than `gap` pixels."""
     left, top, right, bottom = (side[:, None] for side in a.T)
     return (
         (left < b[:, 2] + gap) & (b[:, 0] - gap < right) & (top < b[:, 3] + gap) & (b[:, 1] - gap < bottom)

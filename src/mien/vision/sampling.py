@@ -1,4 +1,4 @@
-"""Which frames of a stream are used, and what the frames of every kind of stream share."""
+"""Choose the frames of a stream that are used; the protocol of all streams; the pixels of a frame."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ TICK_SLACK = 1e-6
 
 
 def has_extra() -> bool:
-    """Say whether the extra `video` is installed."""
+    """Return whether the extra `video` is installed."""
     return find_spec("av") is not None
 
 
 def is_address(text: str) -> bool:
-    """Say whether a text is the address of a network stream."""
+    """Return whether a text is the address of a network stream."""
     scheme, colon, _ = text.partition("://")
     return bool(colon) and scheme.lower() in SCHEMES
 
@@ -41,27 +41,27 @@ class Moving(Protocol):
 
     source: str
     live: bool
-    """Whether it goes on by itself, whoever watches: a camera or a network stream."""
+    """Whether new frames come even if none is read: a camera or a network stream."""
 
     @property
     def expected(self) -> int | None:
-        """About how many frames it gives; None: nobody knows."""
+        """Estimated number of frames; None if it is not known."""
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames, from the beginning on each pass."""
 
     def stop(self) -> None:
-        """End the stream after the frame that it is at; for streams that have no end."""
+        """End the stream after its current frame; for streams that have no end."""
 
 
 class Sampler:
-    """Chooses frames of one stream; it is asked about each, in order."""
+    """Chooses frames of one stream; `takes` must be called for each frame, in order."""
 
     def __init__(self, clip: Clip) -> None:
         self._clip, self._seen, self._tick = clip, 0, -math.inf
 
     def takes(self, time_s: float) -> bool:
-        """Say whether the next frame is used."""
+        """Return whether the next frame, at this time in seconds, is used."""
         if time_s < self._clip.start:
             return False
         if self._clip.fps is not None:
@@ -73,11 +73,11 @@ class Sampler:
         return (self._seen - 1) % self._clip.every == 0
 
     def is_past(self, time_s: float) -> bool:
-        """Say whether a frame at this time, and all that follow, are beyond the end."""
+        """Return whether this time in seconds is beyond the end, so that all further frames are, too."""
         return self._clip.end is not None and time_s >= self._clip.end
 
     def of(self, frames: int, seconds: float) -> int:
-        """Return about how many of so many frames in so many seconds are used."""
+        """Return the estimated number of frames that are used, of `frames` in `seconds`."""
         clip = self._clip
         span = max(0.0, min(seconds, clip.end or math.inf) - clip.start)
         inside = frames * span / seconds if seconds > 0 else float(frames)
@@ -87,9 +87,9 @@ class Sampler:
 
 
 class Pixels:
-    """The pixels of one frame: made once from what the decoder gave, which is then let go, later decoded again.
+    """The pixels of one frame: converted once from the decoder's frame, which is then freed; later decoded again.
 
-    So a result that is kept costs no memory, and can still be drawn.
+    So a result that is kept needs no memory for pixels, and can still be drawn.
     """
 
     def __init__(
@@ -98,14 +98,14 @@ class Pixels:
         convert: Callable[..., UInt8[np.ndarray, "h w 3"]],
         again: Callable[[], object] | None = None,
     ) -> None:
-        """Keep what the decoder gave; `convert` makes RGB of it, `again` decodes the same frame once more."""
+        """Keep the decoder's frame `held`; `convert` converts it to RGB, `again` decodes the same frame again."""
         self._held, self._convert, self._again = held, convert, again
 
     def __call__(self) -> UInt8[np.ndarray, "h w 3"]:
-        """Return RGB.
+        """Return the pixels, RGB.
 
         Raises:
-            ImageError: it cannot be decoded, or it was let go and is of a camera or network stream.
+            ImageError: the frame cannot be decoded, or it was freed and is of a camera or network stream.
         """
         held, self._held = self._held, None
         if held is None:

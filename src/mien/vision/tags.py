@@ -1,4 +1,4 @@
-"""What stands near a face: its expression and probability, or three bars, painted as a small RGBA image."""
+"""Labels of faces: expression and probability, or three bars, painted as a small RGBA image."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from mien.results import FaceResult
 
 PLATE, PLATE_OPACITY = (17, 19, 23), 205
-"""Under a label: dark, so that every colour of the palette shows on it, on dark and on light images."""
+"""Background of a label: dark, so that every colour of the palette is visible, on dark and light images."""
 TRACK = (70, 73, 79)
-"""Of the part of a bar that is not filled."""
+"""Colour of the part of a bar that is not filled."""
 INK, QUIET = (255, 255, 255), (206, 209, 214)
 BARS = 3
 LONGEST_NAME = 11
-"""Width of a name in font sizes; a longer one ends in an ellipsis."""
+"""Largest width of a name, in font sizes; a longer one ends in an ellipsis."""
 BARS_FROM = 5.0
-"""Height of a face in font sizes from which on its label may have three bars."""
+"""Least height of a face, in font sizes, for a label with three bars."""
 
 
 class Text(NamedTuple):
@@ -42,7 +42,7 @@ class Row(NamedTuple):
     name: Text
     percent: Text | None
     fraction: float | None
-    """Length of the bar; None: no bar."""
+    """Length of the bar, 0 to 1; None for no bar."""
     colour: RGB
 
 
@@ -55,7 +55,7 @@ class Tag(NamedTuple):
     pad: int
     row_high: int
     bar_left: int
-    """Where the bars start; 0: one bar under the text."""
+    """Left end of the bars; 0 if there is one bar under the text."""
     bar_wide: int
 
 
@@ -88,7 +88,7 @@ def text(words: str, font_px: int, longest: float | None = None) -> Text:
 
 
 def _plain(row: Row, font_px: int) -> Tag:
-    """Name and, where it is given, percentage; a bar under both."""
+    """Name and, if it is given, percentage; a bar under both."""
     pad = max(2, round(0.4 * font_px))
     wide = row.name.wide + (row.percent.wide + pad if row.percent else 0)
     row_high = round(1.2 * font_px) + 2
