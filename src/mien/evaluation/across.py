@@ -1,8 +1,8 @@
-"""One classifier judged on several datasets: one table, and what moved from the first dataset to the others.
+"""Evaluate one classifier on several datasets: one table, and the changes from the first dataset to the others.
 
-A dataset is judged on the classes that it and the model both have. Images of a class that the model does not know
-are left out and counted. The model answers as it does in use: a label that a dataset lacks is a mistake there, as
-`mien evaluate` counts it. Beside it stands the accuracy with the answers limited to the dataset's own classes.
+Only classes that the dataset and the model both have are evaluated. Images of a class that the model does not know
+are left out and counted. The model may predict all of its labels, as in use: a label that a dataset lacks is a
+mistake there, as in `mien evaluate`. The table also has the accuracy with only the dataset's own classes allowed.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ class OnDataset:
     balanced_accuracy: Estimate
     """Mean recall of its classes."""
     shared_balanced_accuracy: Estimate | None
-    """Mean recall of the classes that every dataset has, which can be compared; None where there is none."""
+    """Mean recall of the classes that every dataset has, which can be compared; None if there are none."""
     limited_accuracy: Estimate
-    """Accuracy where only the dataset's own classes may be answered."""
+    """Accuracy if only the dataset's own classes may be predicted."""
     recall: dict[str, Estimate]
     moved: dict[str, Estimate]
-    """Recall of each class minus that on the first dataset, where both have the class."""
+    """Recall of each class minus that on the first dataset, for classes that both have."""
     left_out: dict[str, int]
-    """Images of classes that the model does not know."""
+    """Number of images of each class that the model does not know."""
     notes: tuple[str, ...]
-    """What is to be said of how it was read and judged."""
+    """Sentences about how it was read and evaluated."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return every number."""
@@ -87,7 +87,7 @@ class Across:
     datasets: tuple[OnDataset, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return every number as the schema has it."""
+        """Return every number as a dictionary for JSON, with the name of its schema."""
         return {
             "schema": ACROSS_SCHEMA,
             "model": self.model.to_dict(),
@@ -97,7 +97,7 @@ class Across:
         }
 
     def summary(self) -> list[str]:
-        """Say in sentences what moved from the first dataset to each other one."""
+        """Return sentences about the changes from the first dataset to each other one."""
         first, *others = self.datasets
         return [_moved(first, one, len(self.shared)) for one in others]
 
@@ -105,7 +105,7 @@ class Across:
 def across(
     classifier: Classifier, datasets: Sequence[tuple[FaceDataset, str]], *, tta: str = "none"
 ) -> Across:
-    """Judge a classifier on one split of each dataset.
+    """Evaluate a classifier on one split of each dataset.
 
     Raises:
         ConfigError: fewer than two datasets, or no such test-time augmentation.
@@ -167,7 +167,7 @@ def known_to(classifier: Classifier, rows: FaceDataset) -> tuple[FaceDataset, di
 
 
 def _limited(logits: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    """Return the predictions where only classes that occur in `truth` may be answered."""
+    """Return the predictions if only classes that occur in `truth` may be predicted."""
     allowed = np.zeros(logits.shape[1], bool)
     allowed[truth] = True
     return np.where(allowed, logits, -np.inf).argmax(axis=1)
@@ -199,7 +199,7 @@ def _balanced(counts: Int[np.ndarray, "k k"]) -> Estimate:
 
 
 def is_clear(moved: Estimate) -> bool:
-    """Say whether the interval of a difference leaves out zero."""
+    """Return whether the interval of a difference does not contain zero."""
     return moved.low > 0 or moved.high < 0
 
 

@@ -1,4 +1,4 @@
-"""A model compared with the annotators who voted on the same images: how often they agree."""
+"""Compare a model with the votes of annotators on the same images: how often they agree."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ BANDS = {
     "nearly all": 0.9999,
     "all": 1.0,
 }
-"""Share of the annotators who name the most voted emotion: above the band before, up to this."""
+"""Fraction of annotators who name the most voted emotion: above the band before, up to this number."""
 
 
 def annotators(probs: Num[np.ndarray, "n k"], rows: FaceDataset) -> Section:
-    """Hold a model against annotators' votes.
+    """Compare a model with annotators' votes.
 
-    Votes for anything but the model's labels (unknown, no face) are left out; single votes count. Pictures with
-    fewer than two votes left are left out.
+    Votes for other answers than the model's labels (unknown, no face) are left out; single votes count. Images with
+    fewer than two remaining votes are left out.
 
     Raises:
-        DataError: no picture has two votes for the model's labels.
+        DataError: no image has two votes for the model's labels.
     """
     assert rows.votes is not None
     votes = _in_labels(rows.votes, rows.labels)

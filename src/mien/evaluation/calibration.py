@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: a temperature, a bias of each class, another prior. From arrays only.
+"""Calibrate probabilities: a temperature, a bias of each class, another class prior. It works on arrays only.
 
 Calibrated logits are ``logits / temperature + bias`` (Guo et al. 2017, arXiv:1706.04599, call the one with a bias for
 each class vector scaling, here with one scale for all).
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int, Num
 
 RANGE = (0.05, 20.0)
-"""Where a temperature is looked for."""
+"""Lowest and highest possible temperature."""
 RIDGE = 4.0
 """Weight of the squared biases against the summed log-loss: a class with few images keeps a bias near zero."""
 _STEPS, _CLOSE = 10_000, 1e-8
@@ -31,18 +31,18 @@ _STEPS, _CLOSE = 10_000, 1e-8
 
 @dataclass(frozen=True)
 class Calibration:
-    """What is fitted to a split, and what it does for images that it was not fitted to."""
+    """The parameters fitted to a split, and figures for images that they were not fitted to."""
 
     temperature: float
     bias: tuple[float, ...]
-    """Of each class, added to the divided logits; they sum to zero. Empty: none was fitted."""
+    """Bias of each class, added to the divided logits; they sum to zero. Empty if none was fitted."""
     n: int
     log_loss: float
-    """Before, in natural units; `ece` is the calibration error and `accuracy` the fraction right."""
+    """Before the calibration, with the natural logarithm; so are `ece`, the calibration error, and `accuracy`."""
     ece: float
     accuracy: float
     log_loss_calibrated: float
-    """Each fifth of the images judged with what was fitted to the other four."""
+    """After the calibration: each fifth of the images is evaluated with parameters fitted to the other four."""
     ece_calibrated: float
     accuracy_calibrated: float
     ece_calibrated_95: tuple[float, float]
@@ -58,8 +58,8 @@ def fit(
 ) -> tuple[float, Float[np.ndarray, " k"]]:
     """Return the temperature in `RANGE` and the biases at which the truth is most likely; without `biases`, zeros.
 
-    Convex in the inverse temperature and the biases, so there is one best answer. The targets are those of one image
-    more than there are, of every class alike: of n images that are all right, the mean confidence becomes about
+    The loss is convex in the inverse temperature and the biases, so there is one best solution. One image is added
+    whose target is the same for all classes: if all of n predictions are correct, the mean confidence becomes about
     n / (n + 1), not 1 (Laplace's rule of succession).
     """
     n, k = logits.shape
@@ -86,7 +86,7 @@ def log_loss(logits: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> fl
 def calibrate(
     logits: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"], *, biases: bool = True
 ) -> Calibration:
-    """Fit temperature and biases, and say what they are worth on images they were not fitted to.
+    """Fit temperature and biases, and evaluate them on images that they were not fitted to.
 
     Without `biases` only the temperature is fitted: no image gets another label.
 

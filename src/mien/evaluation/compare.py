@@ -1,4 +1,4 @@
-"""Several models judged on the same images: who is better, by how much, at what cost, and where they differ."""
+"""Several models evaluated on the same images: which is better, by how much, at what cost, and where they differ."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ if TYPE_CHECKING:
 
 PICTURES = GRID[0] * GRID[1]
 NOISE = 1.05
-"""What a quick measurement of latency can't tell apart."""
+"""Factor below which two quickly measured latencies count as equal."""
 MANY_SEEN = 0.1
-"""Part of the pictures that a model may have learnt and still be compared without a word: duplicates are fewer."""
+"""Largest fraction of learnt images at which a model gets no caveat; duplicates are usually fewer."""
 _TIMED_CROPS = 16
 
 
 class ClassFigures(NamedTuple):
-    """How a model fares on one class; None where the class does not occur."""
+    """The figures of a model for one class; None if the class does not occur."""
 
     f1: Estimate | None
     recall: Estimate | None
@@ -55,25 +55,25 @@ class ClassFigures(NamedTuple):
 
 @dataclass(frozen=True)
 class Judged:
-    """One model of a comparison, judged."""
+    """One model of a comparison with its figures."""
 
     letter: str
-    """Stands for the model where its name is too long."""
+    """Letter that replaces the model's name if that is too long."""
     name: str
     architecture: str
     parameters: int
     latency_ms: float
-    """For one face at a time, on one thread of this machine, measured quickly."""
+    """Milliseconds for one face at a time, on one thread of this machine, measured quickly."""
     accuracy: Estimate
     macro_f1: Estimate
     per_class: dict[str, ClassFigures]
     report: EvalReport
     past: Past
     caveats: tuple[str, ...]
-    """What makes its figures look better or worse than they are."""
+    """Sentences about why its figures may be better or worse than they should be."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the model as the comparison schema has it."""
+        """Return the model as a dictionary for JSON."""
         judged = self.report.to_dict()
         per_class = {
             label: {
@@ -98,30 +98,30 @@ class Judged:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything about several models on one split: what is written, before it is written."""
+    """Everything that a comparison of models on one split contains, before it is written."""
 
     data: str
     split: str
     tta: str
     seed: int
     labels: tuple[str, ...]
-    """Of the data, then those that only models know."""
+    """The labels of the data, then those that only models know."""
     models: tuple[Judged, ...]
     pairs: tuple[Pair, ...]
     fronts: dict[str, tuple[str, ...]]
-    """For ``parameters`` and ``latency_ms``: the models that no other beats in cost and accuracy, cheapest first.
-    Latencies count as equal up to a factor of `NOISE`."""
+    """For ``parameters`` and ``latency_ms``: the models on the Pareto front, cheapest first: no other model is better
+    in cost and accuracy. Latencies count as equal up to a factor of `NOISE`."""
     ids: tuple[str, ...]
     truth: Int[np.ndarray, " n"]
     answers: Int[np.ndarray, "m n"]
     confidence: Float32[np.ndarray, "m n"]
     disputed: Int[np.ndarray, " d"]
-    """Rows on which not all answer the same: the true classes in turn, of each the most confident answers first..."""
+    """Rows for which predictions differ: the true classes in turn, the most confident predictions of each first."""
     images: UInt8[np.ndarray, "p h w c"]
-    """...and the pictures of the first of them."""
+    """The images of the first of these rows."""
     skipped: tuple[str, ...]
     recipes: Recipes = Recipes()
-    """Where several models are runs of one recipe: mean, spread and tests of the recipes."""
+    """If several models are runs of one recipe: mean, spread and tests of the recipes."""
 
     def __repr__(self) -> str:
         """Return a summary."""
@@ -143,7 +143,7 @@ class Comparison:
 
     @property
     def together(self) -> dict[str, int]:
-        """How many images all, any or none of the models get right, and on how many they give different answers."""
+        """Number of images that all, any or none of the models predict correctly, and on which predictions differ."""
         hits = self.answers == self.truth
         return {
             "all_right": int(hits.all(axis=0).sum()),
@@ -153,7 +153,7 @@ class Comparison:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Return every number as the comparison schema has it."""
+        """Return every number as a dictionary for JSON, with the name of its schema."""
         return {
             "schema": COMPARISON_SCHEMA,
             "data": Path(self.data).name,  # not the folders of this machine
@@ -180,7 +180,7 @@ def compare(
     seed: int = 0,
     reading: ReadOptions | None = None,
 ) -> Comparison:
-    """Judge two or more models on the same rows of one split.
+    """Evaluate two or more models on the same rows of one split.
 
     ``mien.compare(["default", "run1"], "fer2013.zip", "test").pairs[0].meaning``
 
@@ -190,8 +190,8 @@ def compare(
             model takes.
         split: the name of the split.
         tta: test-time augmentation, as `mien compare --tta` names it.
-        seed: of the bootstrap, which gives the intervals.
-        reading: how `data` is read, where it is a path.
+        seed: seed of the bootstrap, which gives the intervals.
+        reading: how `data` is read, if it is a path.
 
     Raises:
         BundleError: a model is missing or damaged.
@@ -217,14 +217,14 @@ def judge(
     clock: Callable[[], float] = time.perf_counter,
     announce: Callable[[str], None] = lambda _: None,
 ) -> Comparison:
-    """Judge every contender on the same rows of one split.
+    """Evaluate every contender on the same rows of one split.
 
-    `read` returns the dataset fitted to a preprocessing; it is called once for each that differs in more than
-    its number range. `announce` is told each model's name before its turn.
+    `read` returns the dataset fitted to a preprocessing; it is called once for each preprocessing with other size or
+    colour. `announce` is called with each model's name before its turn.
 
     Raises:
-        DataError: no such split, a picture without a label, labels that don't fit, or another set of rows when
-            the data is read again.
+        DataError: no such split, an image without a label, labels that do not fit, or other rows when the data are
+            read again.
         ConfigError: no such test-time augmentation.
     """
     looks: dict[str, list[int]] = {}
@@ -249,20 +249,20 @@ def judge(
 
 
 class _Answered(NamedTuple):
-    """What is kept of a model's turn."""
+    """The predictions of a model, and what is needed to time it."""
 
     report: EvalReport
     answers: Int[np.ndarray, " n"]
-    """In the model's own labels."""
+    """Predicted classes, as indices of the model's own labels."""
     confidence: Float32[np.ndarray, " n"]
     crops: UInt8[np.ndarray, "_ s s c"]
-    """A few, for timing."""
+    """A few crops for timing."""
     seen: float | None
-    """Part of the pictures that the model has learnt, where it says which it has."""
+    """Fraction of the images that the model has learnt; None if this is not known."""
 
 
 def _look(preprocess: Preprocess) -> str:
-    """Return what decides the pixels of a fitted crop: number range and crop rules do not."""
+    """Return the preprocessing facts that change the pixels of a fitted crop: not scale, mean, std and crop rules."""
     return preprocess.model_dump_json(exclude={"scale", "mean", "std", "margin"})
 
 

@@ -1,4 +1,4 @@
-"""The figures of a comparison: each a drawing, its data as a table, and a sentence that stands in for it."""
+"""The figures of a comparison: each has a drawing, its data as a table, and an alternative text."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class Series(NamedTuple):
 
     label: str
     values: Sequence[float | None]
-    """Fractions; None where nobody knows."""
+    """Fractions; None for values that are not known."""
     intervals: Sequence[tuple[float, float]] | None = None
 
 
 def draw(comparison: Comparison) -> tuple[Drawing, ...]:
-    """Draw everything; learning curves only where a model brings its history."""
+    """Draw all figures; learning curves only if a model has its history."""
     models = comparison.models
     curves = [learning_curves(models)] if any(model.past.history for model in models) else []
     return (
@@ -60,7 +60,7 @@ def draw(comparison: Comparison) -> tuple[Drawing, ...]:
 
 
 def shortened(name: str, length: int = NAME_LENGTH) -> str:
-    """Return a name with its middle left out where it is too long for a figure."""
+    """Return a name; if it is too long for a figure, its middle is left out."""
     if len(name) <= length:
         return name
     end = (length - 1) // 2
@@ -96,7 +96,7 @@ def accuracy_bars(names: Sequence[str], series: Sequence[Series]) -> Drawing:
 
 
 def learning_curves(models: Sequence[Judged]) -> Drawing:
-    """Draw training and validation accuracy over the epochs of every model that brings its history."""
+    """Draw training and validation accuracy over the epochs of every model that has its history."""
     told = [(place, model) for place, model in enumerate(models) if model.past.history]
     with styled():
         figure = Figure(figsize=(6.4, 3.3 + 0.2 * len(told)), layout="constrained")
@@ -130,7 +130,7 @@ def learning_curves(models: Sequence[Judged]) -> Drawing:
 
 
 def differences(models: Sequence[Judged], pairs: Sequence[Pair]) -> Drawing:
-    """Draw each pair's difference in accuracy and macro-F1 with its interval; zero is a tie."""
+    """Draw each pair's difference in accuracy and macro-F1 with its interval; zero means equal."""
     letters = [f"{a.letter} − {b.letter}" for a, b in combinations(models, 2)]
     places = np.arange(len(pairs))
     with styled():
@@ -148,8 +148,8 @@ def differences(models: Sequence[Judged], pairs: Sequence[Pair]) -> Drawing:
         figure.legend(nothing, names, loc="outside lower left", fontsize=8, handlelength=0)
     clear = sum(pair.accuracy.low > 0 or pair.accuracy.high < 0 for pair in pairs)
     alt = (
-        f"Difference of each pair in accuracy and macro-F1, with intervals. In accuracy {clear} of {len(pairs)} "
-        f"leave out zero, each pair by itself."
+        f"Difference of each pair in accuracy and macro-F1, with intervals. In accuracy, {clear} of "
+        f"{len(pairs)} intervals do not contain zero (not corrected for the number of pairs)."
     )
     rows = [(pair.first, pair.second, key, *getattr(pair, key))
             for pair in pairs for key in ("accuracy", "macro_f1")]  # fmt: skip
@@ -158,7 +158,7 @@ def differences(models: Sequence[Judged], pairs: Sequence[Pair]) -> Drawing:
 
 
 def agreement(models: Sequence[Judged], pairs: Sequence[Pair]) -> Drawing:
-    """Draw how often each two models answer the same, and Cohen's kappa."""
+    """Draw how often each two models predict the same label, and Cohen's kappa."""
     m = len(models)
     shares: Any = np.full((m, m), np.nan)
     with styled():
@@ -178,7 +178,7 @@ def agreement(models: Sequence[Judged], pairs: Sequence[Pair]) -> Drawing:
         axes.spines[:].set_visible(False)
     least = min(pairs, key=lambda pair: pair.agreement)
     alt = (
-        f"Share of equal answers and, below it, Cohen's kappa of each two models. They agree least: {least.first} "
+        f"Equal predictions and, below them, Cohen's kappa of each two models. They agree least: {least.first} "
         f"and {least.second}, {least.agreement:.0%}."
     )
     rows = [(pair.first, pair.second, pair.agreement, pair.kappa) for pair in pairs]
@@ -186,7 +186,7 @@ def agreement(models: Sequence[Judged], pairs: Sequence[Pair]) -> Drawing:
 
 
 def cost(models: Sequence[Judged], name: str, front: Sequence[str]) -> Drawing:
-    """Draw accuracy over one of the costs; a line joins those that no other model beats in both."""
+    """Draw accuracy over one of the costs; a line joins the models of the Pareto front."""
     axis, title = _COSTS[name]
     paid = [getattr(model, name) for model in models]
     with styled():
@@ -252,7 +252,7 @@ def per_class(models: Sequence[Judged], labels: Sequence[str]) -> Drawing:
 
 
 def disputed(comparison: Comparison) -> Drawing:
-    """Draw pictures on which the models disagree, the most confident answers first."""
+    """Draw images on which the predictions differ, the most confident first."""
     captions, ids = [], []
     for row in comparison.disputed[: len(comparison.images)]:
         given: dict[int, list[str]] = {}
@@ -286,7 +286,7 @@ def _accuracies(comparison: Comparison) -> list[Series]:
 
 
 def _bar_ends(axes: Axes, at: Any, one: Series) -> None:
-    """Write each bar's value behind it, or behind its interval."""
+    """Write each bar's value after its end, or after its interval."""
     for number, (place, value) in enumerate(zip(at, one.values, strict=True)):
         if value is None:
             continue
@@ -309,19 +309,19 @@ def _stroke(place: int) -> str:
 
 
 def _mark(place: int) -> str:
-    """Return another mark when the colours come round again."""
+    """Return the marker of a model; it changes when the colours repeat."""
     return MARKS[(place + place // len(SERIES_HEX)) % len(MARKS)]
 
 
 def _reach(measured: Sequence[Estimate]) -> Any:
-    """Return how far each interval reaches below and above its figure, in points."""
+    """Return the lengths of each interval below and above its figure, in points."""
     below = [100 * max(0.0, figure.value - figure.low) for figure in measured]
     above = [100 * max(0.0, figure.high - figure.value) for figure in measured]
     return np.array([below, above])
 
 
 def _front(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
-    """Draw the edge of what is reached: from below to the cheapest point, and on to the right of the best."""
+    """Draw the Pareto front as steps: from below to the cheapest point, and on to the right of the best."""
     low, right = axes.get_ylim()[0], axes.get_xlim()[1]
     best = sorted(points)
     steps = [(best[0][0], low), *best, (right, best[-1][1])]
@@ -332,7 +332,7 @@ def _front(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
 
 
 def _log_axis(axes: Axes, values: Sequence[float]) -> None:
-    """Set a logarithmic axis that reads as numbers, however near or far its ends are."""
+    """Set a logarithmic axis with plain numbers, for narrow and for wide ranges."""
     axes.set_xscale("log")
     low, high = min(values), max(values)
     room = max((high / low) ** 0.12, 1.15)
@@ -352,7 +352,7 @@ def _large(value: float) -> str:
 
 
 def _widest(models: Sequence[Judged], labels: Sequence[str]) -> str:
-    """Say on which class the models differ most."""
+    """Return a sentence about the class on which the models differ most."""
     spans = []
     for label in labels:
         known = [(f1.value, model.name) for model in models if (f1 := model.per_class[label].f1)]

@@ -56,7 +56,7 @@ def _write(comparison: Comparison, out: Path) -> None:
 
 
 def summary(comparison: Comparison) -> str:
-    """Return which model is best, and from which others that is a clear difference."""
+    """Return which model is best, and to which others the difference is clear."""
     best = max(comparison.models, key=lambda model: model.accuracy.value)
     beaten = [
         pair.second if pair.first == best.name else pair.first

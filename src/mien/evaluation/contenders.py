@@ -1,4 +1,4 @@
-"""Who takes part in a comparison: bundles and run folders, with what is known of how they came to be."""
+"""The models of a comparison: bundles and run folders, with what is known about how they were made."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Past:
-    """How a model was made; None where nobody wrote it down."""
+    """How a model was made; None for facts that are not recorded."""
 
     data: str | None = None
     """Name of the dataset."""
     labels_option: str | None = None
-    """The map of the data's classes that it was trained with."""
+    """The option ``--labels`` that it was trained with."""
     trained_on: tuple[str, ...] = ()
-    """Splits whose pictures it learnt..."""
+    """Splits on which it was trained."""
     chosen_on: tuple[str, ...] = ()
-    """...and on which anything of it was chosen."""
+    """Splits on which its epoch or anything else was chosen."""
     train_accuracy: float | None = None
-    """On the pictures as augmented, the mean over the kept epoch."""
+    """Training accuracy of the kept epoch, on augmented images."""
     validation_split: str | None = None
-    """Whose images chose the epoch, or an ensemble's weights."""
+    """Split on which the epoch, or an ensemble's weights, were chosen."""
     validation_accuracy: float | None = None
     history: tuple[EpochRow, ...] = ()
     seed: int | None = None
-    """Of the training run."""
+    """Seed of the training run."""
 
 
 @dataclass(frozen=True)
@@ -56,26 +56,26 @@ class Contender:
     name: str
     classifier: Classifier
     one_thread: Classifier
-    """The same model held to one processor thread, for timing."""
+    """The same model on one processor thread, for timing."""
     architecture: str
     parameters: int
     past: Past = Past()
     learnt: Int[np.ndarray, " m"] | None = None
-    """Keys of the pictures it has learnt, sorted."""
+    """Keys of the images that it has learnt, sorted; None if it does not keep them."""
     group: str = ""
-    """The recipe of which it is one of several runs: the pattern that named them, or what their folders share."""
+    """Name of the recipe of which it is one of several runs: the pattern, or the common part of their folders."""
     group_caveat: str = ""
     """Why the models of its group may not be runs of one recipe."""
 
 
 def enter(models: Sequence[str]) -> tuple[Contender, ...]:
-    """Load the models a user names; where names collide, their folders tell them apart.
+    """Load the models that a user names; models of one name are told apart by their folders.
 
     A name may be a pattern such as ``a/seed*``: all folders that it matches are runs of one recipe.
 
     Raises:
         ConfigError: fewer than two, one named twice, or a pattern that matches fewer than two.
-        BundleError: missing, damaged, foreign, or a run that has not ended.
+        BundleError: a model that is missing, damaged or of another format, or a run that has not ended.
         DataError: a run's history is damaged.
     """
     found = [(folder, group) for model in models for folder, group in _expanded(model)]
@@ -128,10 +128,10 @@ def _expanded(model: str) -> list[tuple[str, str]]:
 
 
 def _groups(models: Sequence[str], patterns: Sequence[str], cards: Sequence[Card]) -> list[str]:
-    """Return the recipe of each model that has siblings: its pattern, else what is common to their paths and ``*``.
+    """Return the recipe's name for each model with several runs: the pattern, else the common part of their paths.
 
-    A shell expands a pattern without quotes. So models that were named alone belong together, too, if their
-    options differ in the seed alone.
+    A shell expands a pattern without quotes. So models that were named one by one belong together, too, if only the
+    seed of their options differs.
     """
     alike: dict[str, list[int]] = {}
     for place, (card, pattern) in enumerate(zip(cards, patterns, strict=True)):
@@ -155,7 +155,7 @@ def _options(card: Card) -> dict[str, Any]:
 
 
 def _differences(cards: Sequence[Card]) -> str:
-    """Say in which options models that should be runs of one recipe differ, beside the seed; empty: in none."""
+    """Return in which options, other than the seed, models of one recipe differ; an empty text if in none."""
     options = [_options(card) for card in cards]
     known = {name for own in options for name in own}
     differ = sorted(name for name in known if any(own.get(name) != options[0].get(name) for own in options))
@@ -167,7 +167,7 @@ def _differences(cards: Sequence[Card]) -> str:
 
 
 def distinct_names(cards: Sequence[Card], folders: Sequence[Path]) -> list[str]:
-    """Return each model's own name; of equal ones each with as much of its folder as tells it apart."""
+    """Return each model's name; equal names get as much of the folder as is needed to tell them apart."""
     names = [card.name for card in cards]
     shipped = {bundle.find(name).resolve() for name in bundle.built_in()} & set(folders)
     shown = []
@@ -188,7 +188,7 @@ def check_labels(labels: tuple[str, ...], contenders: Sequence[Contender], sourc
     """Refuse data with a label that a model does not know.
 
     Raises:
-        DataError: says which ``--labels`` would make them fit, where there is one.
+        DataError: says which ``--labels`` would make them fit, if there is one.
     """
     for contender in contenders:
         missing = [label for label in labels if label not in contender.classifier.id.labels]
@@ -209,7 +209,7 @@ def _distinct_end(folder: Path, rivals: Sequence[Path]) -> str:
 
 
 def _fitting(labels: tuple[str, ...], contenders: Sequence[Contender]) -> str:
-    """Say what makes data and models fit: the classes all know, or the map all were trained with."""
+    """Return advice that makes data and models fit: classes that all know, or the option of their training."""
     common = [label for label in labels if all(label in one.classifier.id.labels for one in contenders)]
     if len(common) > 1:
         return f"add --labels {','.join(common)}, which all of them know"
@@ -242,6 +242,6 @@ def _past(card: Card, history: Path) -> Past:
 def _option(command: str, name: str) -> str | None:
     try:
         words = shlex.split(command)
-    except ValueError:  # whoever trains from Python may write anything there
+    except ValueError:  # a model trained from Python may have any text there
         return None
     return words[words.index(name) + 1] if name in words[:-1] else None

@@ -1,4 +1,4 @@
-"""One classifier judged on one split."""
+"""Evaluate one classifier on one split."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def evaluate(
     tta: str = "none",
     reading: ReadOptions | None = None,
 ) -> EvalReport:
-    """Judge a model on one split of `data`, the images in the order of the source.
+    """Evaluate a model on one split of `data`; results are in the order of the source.
 
     ``mien.evaluate("default", "fer2013.zip", "test").accuracy``
 
@@ -40,7 +40,7 @@ def evaluate(
         data: a dataset, or what `mien.read_dataset` can read.
         split: the name of the split.
         tta: test-time augmentation, as `mien evaluate --tta` names it.
-        reading: how `data` is read, where it is a path.
+        reading: how `data` is read, if it is a path.
 
     Raises:
         BundleError: no such model.
@@ -77,7 +77,7 @@ def report(
     split: str,
     tta: str = "none",
 ) -> EvalReport:
-    """Count hits and misses.
+    """Return the report of predictions: accuracy, macro-F1, confusion matrix and the rest.
 
     Macro-F1 and balanced accuracy average over the classes that occur in `truth` or `predicted`
     (for balanced accuracy: in `truth`), as scikit-learn does.

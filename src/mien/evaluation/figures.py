@@ -1,4 +1,4 @@
-"""The figures of a report: each a drawing, its data as a table, and a sentence that stands in for it."""
+"""The figures of a report: each has a drawing, its data as a table, and an alternative text."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ STROKES = ("-", "--", "-.", ":")
 """Lines differ in their strokes, too, for readers who see no colours."""
 CURVE_POINTS = 200
 CELL_INK = "#101418"
-"""Of text on a pale ground of its own, which stays pale in dark mode."""
+"""Colour of text on a pale background, which stays pale in dark mode."""
 GRID = (4, 6)
 """Rows and columns of a picture grid."""
 
 
 def styled() -> AbstractContextManager[None]:
-    """Give what is drawn inside the look of every figure."""
+    """Return a context in which matplotlib draws in the style of all figures."""
     return mpl.rc_context(PLOT_STYLE)
 
 
@@ -49,11 +49,11 @@ class Drawing(NamedTuple):
     name: str
     title: str
     alt: str
-    """What a reader who cannot see it should know."""
+    """Alternative text for readers who cannot see the figure."""
     figure: Figure
     header: tuple[str, ...]
     rows: list[tuple[Any, ...]]
-    """Its data."""
+    """The data of the figure, as rows."""
 
 
 def rendered(drawing: Drawing, kind: str, dpi: int = 120) -> bytes:
@@ -85,7 +85,7 @@ def inline(svg: bytes, alt: str) -> str:
 
 
 def confusion(counts: Int[np.ndarray, "k k"], labels: Sequence[str]) -> Drawing:
-    """Draw counts and row shares: rows are the truth, columns the answers."""
+    """Draw counts and fractions of each row: rows are true labels, columns predictions."""
     k = len(labels)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     with mpl.rc_context(PLOT_STYLE):
@@ -145,7 +145,7 @@ def roc(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"], labels: Seq
     curves, areas = {}, {}
     for label in _occurring(truth, len(labels)):
         if (truth == label).all():
-            continue  # no false alarm is possible
+            continue  # no false positive is possible
         false, hits, _ = roc_curve(truth == label, probs[:, label])
         curves[label], areas[label] = (false, hits), float(np.trapezoid(hits, false))
     axes, figure = _curves(
@@ -166,7 +166,7 @@ def roc(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"], labels: Seq
 
 
 def reliability(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"], error: float) -> Drawing:
-    """Draw accuracy over confidence, and how many images have which confidence."""
+    """Draw accuracy over confidence, and the number of images at each confidence."""
     confidence, hit = probs.max(axis=1), probs.argmax(axis=1) == truth
     bins = confidence_bins(confidence)
     counts = np.bincount(bins, minlength=BINS)
@@ -246,7 +246,7 @@ def bars_with_intervals(
 
 
 def strength_curves(lines: dict[str, list[float]], untouched: float, strengths: Sequence[int]) -> Drawing:
-    """Draw accuracy over the strength of each corruption; 0 is the pictures as they are."""
+    """Draw accuracy over the strength of each corruption; strength 0 is the uncorrupted images."""
     across = (0, *strengths)
     with mpl.rc_context(PLOT_STYLE):
         figure = Figure(figsize=(5.2, 4.6), layout="constrained")
@@ -292,7 +292,7 @@ def mean_maps(
 def pictures(
     name: str, title: str, images: UInt8[np.ndarray, "n h w c"], captions: Sequence[str], ids: Sequence[str]
 ) -> Drawing:
-    """Draw a grid of pictures with what was true and what was answered."""
+    """Draw a grid of images with their true and predicted labels."""
     with mpl.rc_context(PLOT_STYLE):
         columns = GRID[1]
         used = max(1, -(-len(images) // columns))
@@ -351,7 +351,7 @@ def _curve_rows(
 
 
 def _thinned(across: Num[np.ndarray, " m"], up: Num[np.ndarray, " m"]) -> Int[np.ndarray, " p"]:
-    """Return points of a curve at even distances along it: a rare class has all its steps among few thresholds."""
+    """Return points of a curve at even distances along it, because a rare class has its steps at few thresholds."""
     length = np.concatenate([[0], (np.abs(np.diff(across)) + np.abs(np.diff(up))).cumsum()])
     wanted = np.linspace(0, length[-1], CURVE_POINTS)
     return np.unique(np.searchsorted(length, wanted).clip(max=len(across) - 1))

@@ -1,4 +1,4 @@
-"""Fifths of the images, so that what is fitted to some of them is judged on the others."""
+"""Folds of the images, so that parameters fitted to four fifths are evaluated on the last one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FOLDS = 5
 
 
 def folds(truth: Int[np.ndarray, " n"]) -> Iterator[tuple[Int[np.ndarray, " f"], Int[np.ndarray, " j"]]]:
-    """Yield rows to fit to and the rows to judge on, every row judged once, each class in every fold.
+    """Yield the rows to fit to and the rows to evaluate; every row is evaluated once, each class is in every fold.
 
     Raises:
         DataError: fewer images of some class than folds.

@@ -1,4 +1,4 @@
-"""Faces of labelled photos as a detector finds them: those that reach the classifier, and those that are missed."""
+"""Labelled faces in photos: those that a detector finds, which are then classified, and those that it misses."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from mien.results import Face
 
 MATCH_IOU = 0.5
-"""Overlap, as intersection over union, from which a found box is a labelled one."""
+"""Least intersection over union at which a found box counts as a labelled one."""
 
 
 class Found(NamedTuple):
-    """The labelled faces of a split, those found apart from those missed."""
+    """The labelled faces of a split: the found ones, and the missed ones."""
 
     found: FaceDataset
     missed: FaceDataset
     photos: int
     extra: int
-    """Boxes found that no label speaks of."""
+    """Number of found boxes that have no label."""
 
 
 def find_faces(reading: Reading, detector: FaceDetector, preprocess: Preprocess) -> Found:
     """Run a detector over every photo of a prepared reading of one split and crop what it finds.
 
-    Where the reading has boxes, each labelled box takes the found one that overlaps it most, at least by
-    `MATCH_IOU`. Where it has none, a photo's label belongs to its largest face, and its other faces are ignored.
+    If the reading has boxes, each labelled box is paired with the found one that overlaps it most, at least by
+    `MATCH_IOU`. If it has none, a photo's label belongs to its largest face, and its other faces are ignored.
 
     Raises:
         DataError: a photo cannot be decoded.
@@ -90,7 +90,7 @@ def _largest(faces: Sequence[Face]) -> list[tuple[int, int]]:
 
 
 def _photos(reading: Reading) -> list[Int[np.ndarray, " r"]]:
-    """Return the rows of each photo: with boxes, one row a face, the faces of a file share its name."""
+    """Return the rows of each photo; with boxes, each face is a row, and the faces of a photo have the same name."""
     if reading.boxes is None:
         return [np.array([row]) for row in range(len(reading.ids))]
     groups: dict[str, list[int]] = {}
@@ -102,7 +102,7 @@ def _photos(reading: Reading) -> list[Int[np.ndarray, " r"]]:
 def _rgb(reading: Reading, row: int) -> UInt8[np.ndarray, "h w 3"]:
     try:
         picture = reading.picture(row)
-    except Exception as error:  # a damaged archive raises whatever its bytes provoke
+    except Exception as error:  # a damaged archive raises exceptions of many kinds
         raise DataError(f"{reading.ids[row]} of {reading.source} cannot be read: {error}") from error
     return np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else np.ascontiguousarray(picture)
 

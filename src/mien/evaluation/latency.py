@@ -1,4 +1,4 @@
-"""A quick measurement of several models' latency, in turn, so that a busy moment of the machine meets all of them."""
+"""Quickly measure the latency of several models, in turn, so that other work on the machine slows all alike."""
 
 from __future__ import annotations
 

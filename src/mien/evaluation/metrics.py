@@ -32,7 +32,7 @@ _SUM_TOLERANCE = 1e-3
 
 
 def check_probabilities(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " m"]) -> None:
-    """Refuse what are no probabilities of these images.
+    """Check that an array holds probabilities for these images.
 
     Raises:
         DataError: rows that do not sum to one, values outside [0, 1], or another number of rows than labels.
@@ -55,10 +55,10 @@ def check_probabilities(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " 
 def headline(
     probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"], *, seed: int = 0
 ) -> dict[str, Estimate]:
-    """Return every headline figure; the same images are drawn for all that need the bootstrap.
+    """Return every headline figure; all bootstrap intervals use the same resamples.
 
-    Fractions, but ``log_loss`` (natural logarithm), ``brier`` (sum over classes, 0 to 2) and ``kappa`` (-1 to 1).
-    Macro averages go over the classes that occur, as scikit-learn's do.
+    Figures are fractions, except ``log_loss`` (natural logarithm), ``brier`` (sum over classes, 0 to 2) and ``kappa``
+    (-1 to 1). Macro averages are over the classes that occur, as in scikit-learn.
 
     Raises:
         DataError: `check_probabilities`.
@@ -96,7 +96,7 @@ def _weighted_f1(counts: Num[np.ndarray, "r k k"]) -> Estimate:
 
 
 def _kappa(counts: Num[np.ndarray, "r k k"]) -> Estimate:
-    """Return Cohen's kappa; its exact interval is that of the accuracy, at the chance that the answers have."""
+    """Return Cohen's kappa; its interval is that of the accuracy, at the chance agreement of these predictions."""
     n = counts.sum(axis=(1, 2))
     right = np.trace(counts, axis1=1, axis2=2)
     chance = (counts.sum(axis=2) * counts.sum(axis=1)).sum(axis=1) / n**2
@@ -109,7 +109,7 @@ def _kappa(counts: Num[np.ndarray, "r k k"]) -> Estimate:
 
 
 def average_precisions(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> list[float | None]:
-    """Return each class's area under precision over recall, one class against the rest; None without images."""
+    """Return each class's area under its precision-recall curve, against all other classes; None without images."""
     return [
         float(average_precision_score(truth == label, probs[:, label])) if (truth == label).any() else None
         for label in range(probs.shape[1])

@@ -1,4 +1,4 @@
-"""Several classifiers judged as one: their mean, a weighted mean, a vote. From arrays of probabilities."""
+"""Evaluate several classifiers as an ensemble: mean, weighted mean, vote. It works on arrays of probabilities."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 RULES = ("mean", "weighted", "vote")
 _STEPS, _CLOSE = 1000, 1e-9
 NEGLIGIBLE = 0.001
-"""A smaller part of the largest fitted weight costs a whole model's time for nothing that could be seen."""
+"""Weights below this fraction of the largest become zero: such a model costs time and changes nothing visible."""
 TIE_BREAK = 0.01
-"""Share of the mean in a vote: it decides ties and nothing else, with fewer than a hundred members."""
+"""Weight of the mean in a vote: with fewer than a hundred members it only decides ties."""
 
 
 @dataclass(frozen=True)
 class MixtureReport:
-    """How an ensemble fares on the split it is chosen on, beside its members. Accuracies are fractions."""
+    """Accuracies of an ensemble and its members on the split on which it is chosen, as fractions."""
 
     members: tuple[float, ...]
     mean: float
     vote: float
     weighted: float
-    """With weights fitted to these very images: optimistic."""
+    """With weights fitted to the same images, so it is optimistic."""
     weighted_cross_validated: float
-    """Each fifth of the images judged with weights fitted to the other four."""
+    """Each fifth of the images is evaluated with weights fitted to the other four."""
     gain: float
-    """Of the cross-validated weights over the plain mean..."""
+    """Accuracy with cross-validated weights minus that of the plain mean."""
     gain_standard_error: float
-    """...with the standard error of that paired difference."""
+    """Standard error of this paired difference."""
     weights: tuple[float, ...]
 
     def accuracy(self, rule: str) -> float:
@@ -42,7 +42,7 @@ class MixtureReport:
         return {"mean": self.mean, "weighted": self.weighted, "vote": self.vote}[rule]
 
     def is_worse(self, rule: str) -> bool:
-        """Say whether the best member alone does better."""
+        """Return whether the best member alone is better."""
         return self.accuracy(rule) < max(self.members)
 
 
@@ -51,7 +51,7 @@ def combine(
 ) -> Num[np.ndarray, "n k"]:
     """Return an ensemble's probabilities from those of its members, by one of `RULES`.
 
-    `weights` sum to one; they are equal unless the rule is ``weighted``, and a vote's ties are decided by them.
+    `weights` sum to one; they are equal unless the rule is ``weighted``, and they decide ties of a vote.
     """
     mean = np.einsum("mnk,m->nk", probs, weights)
     if rule != "vote":
@@ -63,9 +63,9 @@ def combine(
 def fit_weights(probs: Float32[np.ndarray, "m n k"], truth: Int[np.ndarray, " n"]) -> Num[np.ndarray, " m"]:
     """Return the weights, summing to one, under which the truth is most likely.
 
-    Expectation-maximisation for the shares of a mixture (Dempster et al. 1977): the likelihood is concave, so
-    the fixed point is the best there is. Likelihood, not accuracy, because it is hard to fit by chance.
-    A member that adds nothing gets no weight: below `NEGLIGIBLE` of the largest, a weight is zero.
+    Expectation-maximisation for the weights of a mixture (Dempster et al. 1977). The log-likelihood is concave, so
+    the fixed point is its maximum. Likelihood is used instead of accuracy because it overfits less. A weight below
+    `NEGLIGIBLE` of the largest becomes zero.
     """
     given = probs[:, np.arange(len(truth)), truth].astype(np.float64).clip(min=1e-12)
     weights = np.full(len(probs), 1 / len(probs))
@@ -80,7 +80,7 @@ def fit_weights(probs: Float32[np.ndarray, "m n k"], truth: Int[np.ndarray, " n"
 
 
 def judge_mixture(probs: Float32[np.ndarray, "m n k"], truth: Int[np.ndarray, " n"]) -> MixtureReport:
-    """Judge every rule.
+    """Evaluate every rule.
 
     Raises:
         DataError: fewer images of some class than folds.

@@ -1,4 +1,4 @@
-"""Several models on the same images: which of their differences are more than chance. Arrays only."""
+"""Compare several models on the same images: which differences are more than chance. It works on arrays only."""
 
 from __future__ import annotations
 
@@ -40,22 +40,22 @@ class Pair:
     only_second: int
     both_wrong: int
     p_exact: float
-    """McNemar's test, exact: how often equally good models would differ at least this much..."""
+    """P-value of McNemar's exact test: how often equally good models would differ at least this much."""
     p_mid: float
-    """...its mid-p form, less cautious where few images decide..."""
+    """Its mid-p form, less cautious if few images decide."""
     p_holm: float
-    """...and the exact one after Holm's correction for all pairs compared."""
+    """The exact p-value after Holm's correction for all pairs that are compared."""
     accuracy: Estimate
     macro_f1: Estimate
     agreement: float
     """Fraction of images with equal predictions."""
     kappa: float | None
-    """Cohen's kappa of the answers; None where both always give the same one."""
+    """Cohen's kappa of the predictions; None if both models always predict one and the same class."""
     meaning: str
-    """In one sentence."""
+    """The result in one sentence."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the pair as the comparison schema has it."""
+        """Return the pair as a dictionary for JSON."""
         figures = {name: getattr(self, name)._asdict() for name in ("accuracy", "macro_f1")}
         return {**vars(self), **figures}
 
@@ -63,7 +63,7 @@ class Pair:
 def resample(
     truth: Int[np.ndarray, " n"], answers: Int[np.ndarray, "m n"], k: int, *, seed: int = 0
 ) -> Num[np.ndarray, "m r k k"]:
-    """Return every model's confusion matrix on the images, then on each resample: the same images for all models."""
+    """Return every model's confusion matrix on all images, then on each resample, the same for all models."""
     n, rows = len(truth), np.arange(len(truth))
     cells = np.zeros((n, len(answers), k * k))
     for model, given in enumerate(answers):
@@ -104,7 +104,7 @@ def compare_pairs(
 
 
 def pareto(costs: Sequence[float], gains: Sequence[float], *, slack: float = 1.0) -> list[int]:
-    """Return who is on the front, cheapest first: nobody costs no more and gains no less, one of them strictly.
+    """Return the indices on the Pareto front, cheapest first: no other has at most the cost and at least the gain.
 
     Costs count as equal up to the factor `slack`.
     """

@@ -1,4 +1,4 @@
-"""What may be chosen on which images, what was, and the scores that follow from it."""
+"""The protocol of scores: the images that a model has learnt, was chosen on, or may be chosen on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ READ_BY_RUN = "read once by this run; what its options were chosen on stands und
 FITTED = "; temperature and class biases were fitted to it"
 FITTED_TEMPERATURE = "; a temperature was fitted to it"
 MOST_SEEN = 0.5
-"""Largest fraction of the images that something is chosen or fitted on that a model may have learnt."""
+"""Largest fraction of learnt images in a split on which something is chosen or fitted."""
 _TTA = ("none", "flip")
 _KEPT = (
     "split",
@@ -42,7 +42,7 @@ _KEPT = (
 
 
 def scores(classifier: Classifier, data: FaceDataset, protocols: Mapping[str, str]) -> tuple[Score, ...]:
-    """Judge on these splits, without and with flip averaging; each row says by which protocol."""
+    """Evaluate on these splits, without and with flip averaging; each score states its protocol."""
     rows = []
     for split, protocol in protocols.items():
         for tta in _TTA:
@@ -52,20 +52,20 @@ def scores(classifier: Classifier, data: FaceDataset, protocols: Mapping[str, st
 
 
 def protocols(data: FaceDataset, trained: Collection[str], chosen: Mapping[str, str]) -> dict[str, str]:
-    """Return how each split that was not learnt is judged: what was `chosen` on it, or that nothing was."""
+    """Return the protocol of each split that was not trained on: what was `chosen` on it, or that nothing was."""
     return {split: chosen.get(split, READ_ONCE) for split in data.labelled_splits if split not in trained}
 
 
 def keys_learnt(model: Bundle) -> Int[np.ndarray, " m"] | None:
-    """Return the keys of the images a model has learnt, itself or through others; None if it does not keep them."""
+    """Return the keys of the images that a model, or one it came from, has learnt; None if it does not keep them."""
     return from_bytes(model.read(bundle.TRAINED_ON)) if bundle.TRAINED_ON in model.sha256 else None
 
 
 def check_unseen(model: Bundle, rows: FaceDataset, split: str) -> None:
-    """Refuse to choose or fit on images that a model has learnt; duplicates of a few do no harm.
+    """Refuse to choose or fit on images that a model has learnt; a few duplicates do no harm.
 
     Raises:
-        DataError: it has learnt most of them.
+        DataError: it has learnt more than `MOST_SEEN` of them.
     """
     keys = keys_learnt(model)
     seen = 0.0 if keys is None else float(are_duplicates(rows.images, keys).mean())

@@ -1,7 +1,7 @@
-"""Recipes compared over several runs each: mean and spread, and which differences are more than chance.
+"""Compare recipes over several runs each: mean and spread, and which differences are more than chance.
 
-A single run says little of its recipe: another seed gives another accuracy. Runs of one recipe are those that one
-pattern names (``'a/seed*'``), or whose cards state the same options but for the seed.
+A single run says little about its recipe, because another seed gives another accuracy. Models are runs of one recipe
+if one pattern names them (``'a/seed*'``), or if their cards state the same options except for the seed.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class RecipeFigures:
     name: str
     models: tuple[str, ...]
     accuracy: float
-    """Mean over the runs..."""
+    """Mean accuracy of the runs, as a fraction."""
     accuracy_sd: float
-    """...and their standard deviation, as fractions; that of the runs, not of the mean."""
+    """Standard deviation of the accuracies of the runs (not of their mean), as a fraction."""
     macro_f1: float
     macro_f1_sd: float
     caveat: str = ""
@@ -44,30 +44,30 @@ class RecipePair:
     first: str
     second: str
     accuracy: Estimate
-    """The first's mean minus the second's, with its 95 % interval."""
+    """Mean accuracy of the first recipe minus that of the second, with its 95 % interval."""
     p: float
-    """How often equally good recipes would differ at least this much..."""
+    """P-value: how often equally good recipes would differ at least this much."""
     p_holm: float
-    """...after Holm's correction for all pairs of recipes."""
+    """The p-value after Holm's correction for all pairs of recipes."""
     degrees: float
-    """Degrees of freedom of the t distribution behind both."""
+    """Degrees of freedom of the t distribution used for interval and p-value."""
     meaning: str
-    """In one sentence."""
+    """The result in one sentence."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the pair as the comparison schema has it."""
+        """Return the pair as a dictionary for JSON."""
         return {**vars(self), "accuracy": self.accuracy._asdict()}
 
 
 @dataclass(frozen=True)
 class Recipes:
-    """Several recipes on the same images; empty where no model of a comparison has a sibling."""
+    """Several recipes on the same images; empty if each model of a comparison has a recipe of its own."""
 
     groups: tuple[RecipeFigures, ...] = ()
     pairs: tuple[RecipePair, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return every number as the comparison schema has it."""
+        """Return every number as a dictionary for JSON."""
         return {
             "groups": [asdict(group) for group in self.groups],
             "pairs": [pair.to_dict() for pair in self.pairs],
@@ -84,11 +84,11 @@ def weigh_recipes(
     """Compare each recipe with each that follows it.
 
     Args:
-        groups: of each model, the name of its recipe; empty where it has no sibling.
-        names: of the models.
-        hits: whether a model is right, for each model and image.
-        macro_f1: of the models.
-        caveats: of each model, why its recipe may not be that of its siblings.
+        groups: for each model, the name of its recipe; empty if it is the only run.
+        names: names of the models.
+        hits: whether the prediction is correct, for each model and image.
+        macro_f1: macro-F1 of each model.
+        caveats: for each model, why it may not be a run of the same recipe as the others; may be empty.
     """
     members = {group: [place for place, one in enumerate(groups) if one == group]
                for group in dict.fromkeys(filter(None, groups))}  # fmt: skip

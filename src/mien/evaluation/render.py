@@ -1,4 +1,4 @@
-"""What a report is made of on disk: tables as CSV, drawings as PNG, SVG and data, a page that holds them."""
+"""Write the parts of a report: tables as CSV, drawings as PNG, SVG and data, and the page that shows them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Return CSV; fractions with six digits, texts as `csv_cell` writes them."""
+    """Return a table as CSV; fractions with six digits, texts as `csv_cell` writes them."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(map(csv_cell, header))
@@ -40,7 +40,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def spread(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> tuple[list[str], list[list[Any]]]:
-    """Give a figure with an interval three columns: itself, ``low`` and ``high``."""
+    """Return a table in which a figure with an interval has three columns: itself, ``low`` and ``high``."""
     rows = list(rows)
     wide = [any(isinstance(row[place], Estimate) for row in rows) for place in range(len(header))]
     named = [f"{name}{end}" for name, is_wide in zip(header, wide, strict=True)
@@ -54,7 +54,7 @@ def spread(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> tuple[list[s
 
 
 def shown(cell: Any) -> str:
-    """Return a cell as a reader sees it: fractions in percent, an interval behind its figure."""
+    """Return a cell as text: fractions in percent, an interval after its figure."""
     if cell is None:
         return "–"
     if isinstance(cell, Estimate):
@@ -123,7 +123,7 @@ def png_source(image: UInt8[np.ndarray, "h w c"]) -> str:
 
 
 def page(template: str, room: str = "mien.evaluation", /, **facts: Any) -> str:
-    """Return a page of a room's folder `pages` with these facts, escaped; all build on `base.html.j2` of this one."""
+    """Return a page from the folder `pages` of a room, facts escaped; all pages extend `base.html.j2` of this room."""
     loaders = [PackageLoader(name, "pages") for name in dict.fromkeys((room, "mien.evaluation"))]
     environment = Environment(loader=ChoiceLoader(loaders), autoescape=True)
     environment.filters["shown"] = shown

@@ -47,19 +47,19 @@ PICTURES = figures.GRID[0] * figures.GRID[1]
 
 @dataclass(frozen=True)
 class FullReport:
-    """Everything about one classifier on one split: what is written, before it is written."""
+    """Everything that a report of one classifier on one split contains, before it is written."""
 
     counted: EvalReport
     headline: dict[str, Estimate]
     average_precision: dict[str, float | None]
-    """By class: area under precision over recall."""
+    """For each class, the area under its precision-recall curve; None without images."""
     drawings: tuple[Drawing, ...]
     ids: tuple[str, ...]
     truth: Int[np.ndarray, " n"]
     probs: Num[np.ndarray, "n k"]
     sections: tuple[Section, ...] = ()
     galleries: dict[str, list[tuple[int, UInt8[np.ndarray, "h w c"]]]] = field(default_factory=dict)
-    """Rows and crops of the most confident mistakes and the least confident hits."""
+    """Rows and crops of the most confident mistakes and the least confident correct predictions."""
 
     @property
     def every_drawing(self) -> tuple[Drawing, ...]:
@@ -67,7 +67,7 @@ class FullReport:
         return (*self.drawings, *(drawing for section in self.sections for drawing in section.drawings))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return every number as the report schema has it."""
+        """Return every number as a dictionary for JSON, with the name of its schema."""
         document = {
             **self.counted.to_dict(),
             "data": Path(self.counted.data).name,
@@ -105,15 +105,15 @@ def judge(
     explain: bool = False,
     photos: Found | None = None,
 ) -> FullReport:
-    """Judge `classifier` on one split in every way.
+    """Evaluate `classifier` on one split, with everything that a report contains.
 
-    `trained_on` are the keys (`mien.data.duplicates`) of the images it has seen; `slice_by` names columns of the
-    data; `explain` asks for mean occlusion maps; `photos` is what a detector found, of which `data` are the faces.
-    Votes beside the data make a part of their own.
+    `trained_on` are the keys (`mien.data.duplicates`) of the images that it has learnt. `slice_by` names columns of
+    the data. `corruptions` adds accuracy on corrupted images, `explain` mean occlusion maps. `photos` is what a
+    detector found in photos; `data` are then the faces. If the data have votes, a part of the report is about them.
 
     Raises:
-        DataError: no such split, fewer images than bins, a picture without a label, or labels the classifier does
-            not know.
+        DataError: no such split, fewer images than bins, an image without a label, or labels that the classifier
+            does not know.
         ConfigError: no such test-time augmentation or column.
     """
     if photos:
@@ -216,7 +216,7 @@ def summary(counted: EvalReport) -> str:
 
 
 def warnings(counted: EvalReport) -> list[str]:
-    """Return what a reader must know before using the figures."""
+    """Return warnings that a reader must know before using the figures."""
     counts, found = np.array(counted.confusion), []
     predicted, support = counts.sum(axis=0), counts.sum(axis=1)
     names = counted.model.labels
@@ -255,7 +255,7 @@ def _gallery(report: FullReport, name: str) -> list[dict[str, Any]]:
 
 
 _AS_HTML = ("confusion", "mistakes", "uncertain_hits")
-"""Drawings that the page shows as a table or a gallery; their files are written all the same."""
+"""Drawings that the page shows as a table or a gallery; their files are written, too."""
 PAGE = "report.html"
 _NAMES = {
     "accuracy": ("accuracy", "%"),
@@ -272,7 +272,7 @@ _NAMES = {
 
 
 def _chosen_rows(rows: FaceDataset, probs: Num[np.ndarray, "n k"]) -> dict[str, Int[np.ndarray, " m"]]:
-    """Return the rows of the most confident mistakes and of the least confident hits."""
+    """Return the rows of the most confident mistakes and of the least confident correct predictions."""
     confidence, hit = probs.max(axis=1), probs.argmax(axis=1) == rows.truth
     mistakes, hits = np.flatnonzero(~hit), np.flatnonzero(hit)
     return {

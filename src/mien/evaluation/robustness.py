@@ -1,4 +1,4 @@
-"""The same pictures made worse, by kind and strength, and what that costs."""
+"""Accuracy on corrupted images, for each kind of corruption and each strength."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STRENGTHS = (1, 2, 3, 4, 5)
 
 
 def robustness(classifier: Classifier, rows: FaceDataset, accuracy: float) -> Section:
-    """Judge the classifier on every corruption at every strength; `accuracy` is that on the pictures as they are."""
+    """Evaluate the classifier on every corruption at every strength; `accuracy` is that on uncorrupted images."""
     table: list[tuple[Any, ...]] = []
     lines = {}
     for kind in CORRUPTIONS:
@@ -47,7 +47,7 @@ def robustness(classifier: Classifier, rows: FaceDataset, accuracy: float) -> Se
 
 
 def corrupt(images: UInt8[np.ndarray, "n s s c"], kind: str, strength: int) -> UInt8[np.ndarray, "n s s c"]:
-    """Return corrupted pictures; the same picture, kind and strength give the same result in any batch."""
+    """Return corrupted images; the same image, kind and strength give the same result in any batch."""
     change, amounts = CORRUPTIONS[kind]
     amount = amounts[strength - 1]
     out = np.empty_like(images)
@@ -79,7 +79,7 @@ def _jpeg(image: Picture, quality: float, _: np.random.Generator) -> Picture:
 
 
 def _covered(top: float, bottom: float) -> Callable[[Picture, float, np.random.Generator], Picture]:
-    """Return what paints a dark bar over a band of the face, as a part of its width."""
+    """Return a function that paints a dark bar over a band of the face; its strength is a fraction of the width."""
 
     def cover(image: Picture, part: float, rng: np.random.Generator) -> Picture:
         side, out = len(image), image.copy()
@@ -109,12 +109,12 @@ def _bytes(values: Any) -> Picture:
 
 CORRUPTIONS = {
     "blur": (_blur, (0.01, 0.02, 0.03, 0.045, 0.06)),  # sigma in sides of the picture
-    "noise": (_noise, (0.03, 0.06, 0.1, 0.15, 0.2)),  # sigma in parts of full white
+    "noise": (_noise, (0.03, 0.06, 0.1, 0.15, 0.2)),  # sigma as a fraction of white
     "low light": (_low_light, (0.5, 0.3, 0.15, 0.08, 0.04)),  # light that is left
     "JPEG": (_jpeg, (40, 25, 15, 10, 5)),  # quality
-    "eyes covered": (_covered(0.22, 0.46), (0.2, 0.4, 0.6, 0.8, 1.0)),  # part of the width
+    "eyes covered": (_covered(0.22, 0.46), (0.2, 0.4, 0.6, 0.8, 1.0)),  # fraction of the width
     "mouth covered": (_covered(0.64, 0.92), (0.2, 0.4, 0.6, 0.8, 1.0)),
     "small face": (_small, (0.67, 0.5, 0.375, 0.25, 0.19)),  # size it had, in sides of the crop
     "rotation": (_turned, (10, 20, 30, 45, 60)),  # degrees, either way
 }
-"""What is done, and how strongly at strengths 1 to 5."""
+"""For each corruption, its function and its parameter at the strengths 1 to 5."""

@@ -1,4 +1,4 @@
-"""Parts that a report may have: each a sentence, a table, drawings and its numbers for machines."""
+"""Optional parts of a report: each has a text, a table, drawings, and its numbers for JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FEW = 20
 """Slices with fewer images than this are shown but not compared."""
 MOST_SLICES = 50
-"""A column with more values than this names the pictures, it does not group them."""
+"""Most values of a column that divides images into groups; more would be names of single images."""
 
 
 class Section(NamedTuple):
@@ -35,7 +35,7 @@ class Section(NamedTuple):
     rows: list[tuple[Any, ...]]
     """Cells are words, counts (int), fractions (float), fractions with their interval (`Estimate`) or None."""
     facts: dict[str, Any]
-    """The numbers beyond the table."""
+    """Numbers that are not in the table."""
     drawings: tuple[Drawing, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -103,10 +103,10 @@ def slices(probs: Num[np.ndarray, "n k"], rows: FaceDataset, column: str) -> Sec
 def check_columns(
     wanted: Sequence[str], columns: Mapping[str, Shaped[np.ndarray, " n"]], source: str
 ) -> None:
-    """Refuse columns to slice by that are not there, or that name the pictures.
+    """Refuse columns that do not exist, or that have too many values to group images.
 
     Raises:
-        ConfigError: no such column, or nearly every picture has a value of its own.
+        ConfigError: no such column, or a column with more than `MOST_SLICES` values.
     """
     for name in wanted:
         if name not in columns:

@@ -1,4 +1,4 @@
-"""A contest's submission: one answer for every row, in the order of the input."""
+"""The submission for a contest: one label for every row, in the order of the input."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ if TYPE_CHECKING:
 def read_rows(
     source: str, preprocess: Preprocess, id_column: str = "Id"
 ) -> tuple[list[str], UInt8[np.ndarray, "n s s c"]]:
-    """Return the id and the crop of every row, in the order of the source, whatever labels or splits it names.
+    """Return the id and the crop of every row, in the order of the source; its labels and splits are ignored.
 
-    A table that has a column `id_column` (in any case) says the ids; else pictures go by their paths, and the rows
-    of arrays and tables count from 0. A folder or zip of pictures needs no classes; they are faces, sorted by path.
+    Ids are in the column `id_column` of a table (in upper or lower case). Else the id of a picture is its path, and
+    rows of arrays and tables are counted from 0. A folder or zip of pictures needs no classes; each picture is a
+    face, and they are sorted by path.
 
     Raises:
-        DataError: nothing that can be read there, or a picture that cannot be.
+        DataError: the source or one of its pictures cannot be read.
     """
     data = read_pictures(source, preprocess)
     if (given := data.columns.get(id_column.lower())) is not None:
@@ -50,12 +51,12 @@ def write_submission(
     columns: tuple[str, str] = ("Id", "Category"),
     numbers: bool = False,
 ) -> list[str]:
-    """Classify every row and write the CSV; returns the answers.
+    """Classify every row and write the CSV; returns the labels.
 
-    With `numbers` a label is written as its place among the model's labels, counted from 0.
+    With `numbers` a label is written as its index in the model's labels, counted from 0.
 
     Raises:
-        ConfigError: the columns have one name.
+        ConfigError: both columns have the same name.
         OutputError: `path` cannot be written.
     """
     if columns[0] == columns[1]:

@@ -1,4 +1,4 @@
-"""Which places of a face a classifier's answers depend on: the mean occlusion map of each class."""
+"""The mean occlusion map of each class: on which places of a face the predictions depend."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mien.data.dataset import FaceDataset
 
 EACH = 20
-"""Images of a class that are explained, spread evenly over its correct predictions in the order of the source."""
+"""Most images of a class that are explained, chosen evenly from its correct predictions in source order."""
 
 
 def mean_maps(classifier: Classifier, rows: FaceDataset, probs: Num[np.ndarray, "n k"]) -> Section:
