@@ -1,1 +1,1 @@
-"""Datasets: any usual form on disk in, a `FaceDataset` of NumPy arrays out. It knows neither torch nor models."""
+"""Datasets: any usual form on disk becomes a `FaceDataset` of NumPy arrays. It uses neither torch nor models."""

@@ -23,7 +23,7 @@ _END = "_exp.npy"
 
 
 def recognise(place: Place) -> Sign:
-    """Say whether there are annotations beside images."""
+    """Return a sure sign if annotations lie beside images."""
     return beside_images(place, _END)
 
 
@@ -31,7 +31,7 @@ def read(place: Place, _: ReadOptions) -> Reading:
     """Read the images and their annotations; the folders above name the splits (``train_set``, ``val_set``).
 
     Raises:
-        DataError: an image without annotation, or one that is no class number of AffectNet's.
+        DataError: an image without annotation, or an annotation that is no class number of AffectNet.
     """
     source, tree, pictures = str(place.path), place.tree, place.pictures
     labels, splits = [], []
@@ -59,5 +59,7 @@ def _name(content: bytes, name: str, source: str) -> str:
     try:
         number = int(np.load(io.BytesIO(content), allow_pickle=False).reshape(-1)[0])
         return AFFECTNET_ORDER[number] if number >= 0 else ""
-    except Exception as error:  # NumPy reads the header as Python, which fails in many ways
+    except (
+        Exception
+    ) as error:  # NumPy parses the header as Python code, which raises exceptions of many kinds
         raise DataError(f"{source}: {name} holds no class number of AffectNet's, 0-10 ({error})") from error

@@ -1,4 +1,4 @@
-"""Probabilities that models gave to the images of a dataset, read back from a table."""
+"""Read probabilities of images from a table that mien wrote."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def read_out_of_fold(path: str | Path, data: FaceDataset) -> Float32[np.ndarray, "n k"]:
     """Return the probabilities in an ``out_of_fold.csv`` (``mien train --folds``) for the rows of a dataset.
 
-    Images and labels are in the order of `data`. Rows that were in no fold, such as those of ``test``, are zeros.
+    Images and labels are in the order of `data`. Rows of images in no fold, such as those of ``test``, are zeros.
 
     Raises:
         DataError: no such table, another set of labels, or images that `data` does not have.

@@ -1,6 +1,6 @@
-"""Files below a folder or in an archive, read without unpacking; hostile archives are refused.
+"""Files below a folder or in an archive, read without unpacking it to disk; hostile archives are refused.
 
-A header may lie, so bytes are counted while they are unpacked.
+Sizes in a header may be wrong, so bytes are counted while they are unpacked.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 MEMBER_LIMIT_BYTES = 64 * 2**20
 BOMB_RATIO, BOMB_BYTES = 100, 16 * 2**20
-"""What an archive unpacks to more than this times its size, and to more than this, is refused."""
+"""An archive is refused if it unpacks to more than this many times its size and to more than this many bytes."""
 DAMAGED = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError),
     *(NotImplementedError, UnicodeDecodeError, struct.error),
 )
-"""What the libraries raise where an archive is damaged."""
+"""Exceptions that the libraries raise for damaged archives."""
 PACKED_BYTES_PER_MEMBER = 16
-"""Least that a member of a tar takes when packed: more members than that are made to fill the memory."""
+"""Least packed size of a member of a tar. An archive with more members than its size allows is an attack."""
 _METHODS = {zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "LZMA", 9: "Deflate64", 93: "Zstandard", 95: "xz"}
 _DEBRIS = frozenset(
     (
@@ -54,9 +54,9 @@ class Tree(NamedTuple):
     source: str
     files: dict[str, Callable[[], IO[bytes]]]
     folders: list[tuple[str, ...]]
-    """All folders that are known, those without files too."""
+    """All known folders, also those without files."""
     debris: int
-    """Pictures of systems and photo programs (thumbnails), which were passed over."""
+    """Number of pictures of operating systems and photo programs (thumbnails), which are ignored."""
 
     def read(self, name: str) -> bytes:
         """Return the content of one file.
@@ -78,7 +78,7 @@ def folder_tree(root: Path) -> Tree:
     debris = 0
     for place, below, listed in os.walk(root, followlinks=True):
         real = os.path.realpath(place)
-        if real in seen:  # a link to a folder above, or a second way to the same one
+        if real in seen:  # a link to a folder above, or another path to the same folder
             below.clear()
             continue
         seen.add(real)
@@ -122,7 +122,7 @@ def tar_tree(path: Path, stack: ExitStack) -> Tree:
     """Return the files in a tar, which is unpacked into a nameless file on disk if it is compressed.
 
     Raises:
-        DataError: a name that leaves its folder, or more bytes or members than an honest archive has.
+        DataError: a name that leaves its folder, or more bytes or members than the size of the archive allows.
     """
     spool: IO[bytes] = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
     stream = stack.enter_context(unpacked(path))
@@ -147,7 +147,7 @@ def members(archive: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
     """Yield the members of a tar without keeping them.
 
     Raises:
-        DataError: more of them than the archive's size can hold honestly.
+        DataError: more members than the archive's size allows.
     """
     limit = max(10_000, path.stat().st_size // PACKED_BYTES_PER_MEMBER)
     number = 0
@@ -160,7 +160,7 @@ def members(archive: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
 
 
 def regular(path: Path) -> Path:
-    """Return the path of a file or folder.
+    """Return a path if it is a file or folder.
 
     Raises:
         DataError: it is a pipe or a device, which may never end.
@@ -187,7 +187,7 @@ def unpacked(path: Path, file: IO[bytes] | None = None) -> IO[bytes]:
 
 
 class _Counted(io.RawIOBase):
-    """An unpacked stream that stops at its budget."""
+    """An unpacked stream that raises an error beyond its limit of bytes."""
 
     def __init__(self, stream: IO[bytes], below: IO[bytes], path: Path) -> None:
         self.stream, self.below, self.path = stream, below, path
@@ -215,14 +215,14 @@ class _Counted(io.RawIOBase):
 
 
 def check_member(info: zipfile.ZipInfo, path: Path, *, limit_bytes: int = MEMBER_LIMIT_BYTES) -> str:
-    """Return the name of a zip's member; refuse one that no honest archive has.
+    """Return the name of a zip's member; refuse members that ordinary archives do not have.
 
     Raises:
         DataError: a name that leaves its folder, encryption, a size out of proportion, a method that
-            cannot be unpacked within a budget.
+            cannot be unpacked up to a limit.
     """
     name = check_name(_name_of(info, path), path)
-    if info.compress_size > path.stat().st_size:  # zipfile would set so much memory aside
+    if info.compress_size > path.stat().st_size:  # zipfile would allocate that much memory
         raise DataError(
             f"{path} is damaged: {name} takes {info.compress_size:,} bytes of it, more than it has; download or "
             f"copy it again"
@@ -257,18 +257,18 @@ def check_name(name: str, path: Path) -> str:
 
 
 def has_picture_suffix(name: str) -> bool:
-    """Say whether a name ends as those of pictures do that can be read here."""
+    """Return whether a name has the ending of a picture format that can be read."""
     return PurePosixPath(name).suffix.lower() in images.SUFFIXES
 
 
 def is_picture(name: str) -> bool:
-    """Say whether a file's name is that of a picture, and not of a system's own."""
+    """Return whether a file's name is that of a picture, and not of a file of the operating system."""
     parts = PurePosixPath(name.replace("\\", "/"))
     return has_picture_suffix(parts.name) and not is_debris(parts)
 
 
 def is_debris(parts: PurePosixPath) -> bool:
-    """Say whether a file or folder belongs to a system or a photo program, as those that macOS adds to archives."""
+    """Return whether a file or folder belongs to an operating system or photo program, as macOS adds to archives."""
     return any(map(_is_debris_name, parts.parts))
 
 
@@ -278,7 +278,7 @@ def _is_debris_name(name: str) -> bool:
 
 
 def _name_of(info: zipfile.ZipInfo, path: Path) -> str:
-    """Return a member's name. Many programs write UTF-8 without the mark that says so."""
+    """Return a member's name. Many programs write UTF-8 without the flag for it."""
     name = info.filename
     if info.flag_bits & 0x800 or name.isascii():
         return name
@@ -286,7 +286,7 @@ def _name_of(info: zipfile.ZipInfo, path: Path) -> str:
         return name.encode("cp437").decode("utf-8")
     except UnicodeError:
         folder = name.replace("\\", "/").rpartition("/")[0]
-        if folder.isascii():  # no class depends on it
+        if folder.isascii():  # the name is not a class, so it does not matter
             return name
         raise DataError(
             f"{path} holds the folder {folder!r}, whose name is in an unknown encoding: unpack it and give the folder"
@@ -307,6 +307,6 @@ def _open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
 
 
 def _open_slice(file: IO[bytes], turn: threading.Lock, start: int, size: int) -> IO[bytes]:
-    with turn:  # threads share the file and its place
+    with turn:  # threads share the file and its position
         file.seek(start)
         return io.BytesIO(file.read(size))

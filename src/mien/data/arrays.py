@@ -1,7 +1,8 @@
 """Arrays of pixels with their labels: ``.npy``, ``.npz``, numeric ``.csv``, or a folder of them.
 
-Arrays are recognised by name: ``x``, ``images``, ``pixels``... are pictures, ``y``, ``targets``, ``labels``... are
-labels, and ``x_train`` belongs to ``y_train``. A file alone is pictures; ``--targets`` names its labels.
+Arrays are recognised by name: ``x``, ``images``, ``pixels`` and so on are images; ``y``, ``targets``, ``labels`` and
+so on are labels; ``x_train`` belongs to ``y_train``. A single file holds images; the option `targets` names the file
+of its labels.
 """
 
 from __future__ import annotations
@@ -36,14 +37,14 @@ _LABELS = frozenset(("y", "targets", "target", "labels", "label", "emotions", "e
 _CHECKED_VALUES = 2**22
 MEMBER_LIMIT_BYTES = 2**40
 _CLEAR = 1.15
-"""How many times rougher the wrong order of colour values must be."""
+"""Factor by which neighbouring values must differ more in the wrong order of colour values."""
 USES = frozenset(("targets",))
 _SAMPLE = 64
 _PLANES = "flat colour rows are read as planes: all reds, then greens, then blues"
 
 
 def recognise(place: Place) -> Sign:
-    """Say how surely a place holds arrays: a file, a zip of ``.npy`` members, a folder, a table of numbers."""
+    """Return how sure it is that a place holds arrays: a file, a zip of ``.npy``, a folder, a table of numbers."""
     if place.kind == "folder":
         files = [file.name for file in place.path.iterdir() if file.is_file()]
         arrays = [name for name in files if name.endswith((".npy", ".npz"))]
@@ -77,7 +78,7 @@ def _of_numbers(place: Place) -> Sign:
 
 
 def is_number(cell: str) -> bool:
-    """Say whether a cell holds a number."""
+    """Return whether a cell holds a number."""
     try:
         float(cell)
     except ValueError:
@@ -94,10 +95,10 @@ class _Pair(NamedTuple):
 
 
 def read(place: Place, options: ReadOptions) -> Reading:
-    """Read arrays; those in ``.npy`` files stay on disk until a picture is asked for.
+    """Read arrays; those in ``.npy`` files stay on disk until an image is used.
 
     Raises:
-        DataError: no array of pictures, shapes or values that are no pictures, labels that do not fit.
+        DataError: no array of images, shapes or values that images do not have, labels that do not fit.
     """
     path, targets, stack = place.path, options.targets, place.stack
     arrays = dict(_named_arrays(path, stack))
@@ -126,20 +127,20 @@ def read(place: Place, options: ReadOptions) -> Reading:
 
 
 def are_named(files: list[str]) -> bool:
-    """Say whether files have the names of pictures or labels, such as ``x_train.csv``."""
+    """Return whether files have names of image or label arrays, such as ``x_train.csv``."""
     return any(
         (_PICTURES | _LABELS) & set(Path(name).stem.lower().replace("-", "_").split("_")) for name in files
     )
 
 
 def open_npy(path: Path) -> Shaped[np.ndarray, "..."]:
-    """Map a ``.npy`` file.
+    """Memory-map a ``.npy`` file.
 
     Raises:
         DataError: pickled objects, or not such a file.
     """
     try:
-        with path.open("rb") as file:  # np.load forgets to close what begins as a zip and is none
+        with path.open("rb") as file:  # np.load leaves a file open that begins like a zip and is none
             np.lib.format.read_magic(file)
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # NumPy reads the header as Python, which fails in many ways
@@ -166,7 +167,7 @@ def _named_arrays(path: Path, stack: ExitStack) -> Iterable[tuple[str, Shaped[np
 
 
 def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Shaped[np.ndarray, "..."]:
-    """Read one array of a ``.npz``, after holding its claimed shape against the bytes that are there."""
+    """Read one array of a ``.npz``, after comparing the shape in its header with its number of bytes."""
     name = f"{path.name}:{info.filename}"
     try:
         with archive.open(info) as stream:
@@ -182,7 +183,7 @@ def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> 
         with archive.open(info) as stream:
             array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
             return array
-    except Exception as error:  # as above, and whatever unpacking raises
+    except Exception as error:  # as above, and the exceptions of unpacking
         raise DataError(_refusal(name, error)) from error
 
 
@@ -220,13 +221,13 @@ def _pairs(arrays: Mapping[str, np.ndarray], path: Path) -> list[_Pair]:
 
 
 class _Pictures:
-    """An array seen as pictures: shape and range are checked once, a picture is converted when asked for."""
+    """An array of images: shape and range are checked once, an image is converted when it is used."""
 
     def __init__(self, array: Shaped[np.ndarray, "n ..."], source: str) -> None:
-        """Check it.
+        """Check the shape and the values.
 
         Raises:
-            DataError: a shape or a value that no picture has.
+            DataError: a shape or a value that no image has.
         """
         if array.dtype.kind not in "buif":
             raise DataError(f"{source}: expected pixels as numbers, got {array.dtype}")
@@ -249,7 +250,7 @@ class _Pictures:
         return pixels.reshape(self.shape)
 
     def _check_range(self, source: str) -> float:
-        """Return what brings the values to 0-255."""
+        """Return the factor that brings the values to 0-255."""
         if self.array.dtype == np.uint8:
             if (np.asarray(self.array[:64]) > 1).any() or np.max(self.array, initial=0) != 1:
                 return 1.0
@@ -275,12 +276,12 @@ class _Pictures:
 def _is_planar(
     array: Shaped[np.ndarray, "n ..."], shape: tuple[int, int, int], unit: float, source: str
 ) -> tuple[bool, str]:
-    """Say whether flat colour rows hold all reds first, then greens, then blues, and what to tell about it.
+    """Return whether flat colour rows hold all reds first, then greens, then blues, and a note about it.
 
     Both orders are tried on some rows. In the right one, neighbours differ less.
 
     Raises:
-        DataError: the two cannot be told apart.
+        DataError: the order is not clear.
     """
     if array.ndim != 2 or shape[2] != 3 or not len(array):
         return False, ""
@@ -308,10 +309,10 @@ def _is_planar(
 def in_pixel_order(
     flat: UInt8[np.ndarray, "n d"], shape: tuple[int, int, int], source: str
 ) -> tuple[Callable[[int], UInt8[np.ndarray, "h w c"]], tuple[str, ...]]:
-    """Return what gives one image of flat rows, and what to tell about it.
+    """Return a function from a row number to the image of a flat row, and notes about it.
 
     Raises:
-        DataError: colour rows whose order cannot be told.
+        DataError: colour rows whose order is not clear.
     """
     planar, note = _is_planar(flat, shape, 1.0, source)
     if planar:
@@ -337,10 +338,10 @@ def _picture_shape(shape: tuple[int, ...], source: str) -> tuple[int, int, int]:
 
 
 def flat_shape(values: int, source: str) -> tuple[int, int, int]:
-    """Return (h, w, c) of a square picture of so many values in a row.
+    """Return (h, w, c) of a square image with this number of values.
 
     Raises:
-        DataError: no square grey or colour picture has so many.
+        DataError: no square grey or colour image has this number of values.
     """
     for channels in (1, 3):
         side = math.isqrt(values // channels)
@@ -361,7 +362,7 @@ def flat_shape(values: int, source: str) -> tuple[int, int, int]:
 def _targets(
     parts: list[tuple[int, np.ndarray | None]], path: Path
 ) -> tuple[tuple[str, ...], Float32[np.ndarray, "n k"]]:
-    """Return classes and targets over all parts."""
+    """Return the classes and targets of all arrays of labels."""
     for n, labels in parts:
         if labels is not None and labels.ndim == 0:
             raise DataError(f"{path}: the labels are one value: expected one for each image")

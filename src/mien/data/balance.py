@@ -1,4 +1,4 @@
-"""Rare classes: how much each counts, how often it is drawn, which images get copies. Counting only, in NumPy."""
+"""Rare classes: weights in the loss, numbers of copies. It only counts, in NumPy."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def class_counts(truth: Int[np.ndarray, " n"], k: int) -> Int[np.ndarray, " k"]:
 def class_weights(
     counts: Int[np.ndarray, " k"], rule: str, effective_beta: float = 0.999
 ) -> Float32[np.ndarray, " k"]:
-    """Return the weight of each class in the loss, one on the average over the images; an absent class has none.
+    """Return the weight of each class in the loss; the mean over the images is one, a class without images has 0.
 
-    ``inverse_frequency`` counts every class alike; ``effective_number`` counts an image less, the more the class
-    has of them (Cui et al. 2019, arXiv:1901.05555); ``none`` counts every image alike.
+    With ``inverse_frequency`` every class counts equally. With ``effective_number`` an image counts less, the more
+    images its class has (Cui et al. 2019, arXiv:1901.05555). With ``none`` every image counts equally.
     """
     size = {
         "none": np.ones(len(counts)),
@@ -40,9 +40,9 @@ def imbalance_ratio(counts: Int[np.ndarray, " k"]) -> float:
 def rows_to_copy(
     truth: Int[np.ndarray, " n"], k: int, ratio: float, rng: np.random.Generator
 ) -> Int[np.ndarray, " m"]:
-    """Return, for every copy that enlarges the classes to `ratio` of the largest, the row it is made from.
+    """Return the row to copy, for every copy that enlarges the classes to `ratio` of the largest class.
 
-    The images of a class are copied equally often, give or take one.
+    The numbers of copies of two images of a class differ by one at most.
     """
     counts = class_counts(truth, k)
     wanted = np.ceil(ratio * counts.max()).astype(int)

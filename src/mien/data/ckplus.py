@@ -1,4 +1,4 @@
-"""CK+ as its authors give it: sequences of images, and a file ``*_emotion.txt`` for the last image of some."""
+"""CK+ as its authors distribute it: sequences of images; some have ``*_emotion.txt`` for their last image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NUMBER_LIMIT_BYTES = 64
 
 
 def recognise(place: Place) -> Sign:
-    """Say whether there are files of labels beside images."""
+    """Return a sure sign if files of labels lie beside images."""
     return beside_images(place, _END)
 
 
@@ -31,7 +31,7 @@ def read(place: Place, _: ReadOptions) -> Reading:
     """Read the images that have a label; a person's images are a group.
 
     Raises:
-        DataError: a label without its image, or one that is no class number of CK+.
+        DataError: a label without its image, or a label that is no class number of CK+.
     """
     source, tree = str(place.path), place.tree
     by_stem = {PurePosixPath(name).stem: name for name in place.pictures}

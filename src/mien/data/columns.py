@@ -1,4 +1,4 @@
-"""What the columns of tables are called, and which is which: image, label, split, box, one column per class.
+"""Recognise the columns of tables by name: image, label, split, box, one column per class.
 
 Names are compared without case, blanks and punctuation: ``Image Path`` is ``image_path``.
 """
@@ -118,7 +118,7 @@ _BOX_WORDS = (
     "bb",
     "b",
 )
-"""What may stand before each of these names: ``face_x``, ``bbox_width``."""
+"""Words that may come before each of these names: ``face_x``, ``bbox_width``."""
 _LOOKS_LIKE_BOX = re.compile(
     r"(face|bb|b)?(ounding)?_?(box|rect|roi)|(face)?(x|y)(min|max|tl|br|[012])?|[xy]c(enter)?"
 )
@@ -135,12 +135,12 @@ class Box(NamedTuple):
 
 
 def plain(name: str) -> str:
-    """Return a column's name as it is compared."""
+    """Return a column's name in the form in which names are compared."""
     return re.sub(r"[\W_]+", "", name.lower())
 
 
 def is_index(name: str) -> bool:
-    """Say whether a column without a name of its own only numbers the rows, as pandas writes it."""
+    """Return whether a column has no name and only numbers the rows, as pandas writes it."""
     return plain(name) in ("", "index") or name.lower().startswith("unnamed:")
 
 
@@ -168,9 +168,9 @@ def named(header: Sequence[str], option: str, value: str, source: str) -> int:
 def label_place(
     header: Sequence[str], options: ReadOptions, source: str, rows: Sequence[Sequence[str]] = ()
 ) -> tuple[int | None, tuple[str, ...]]:
-    """Return the place of the label, and what to tell about it: as the user names it, or by its name.
+    """Return the place of the label column, and notes about it: as the user names it, or by its name.
 
-    Where several columns have a label's name, one that holds an expression goes before one that holds none.
+    If several columns have a label's name, one that holds expressions is preferred.
     """
     if options.label_column:
         return named(header, "label_column", options.label_column, source), ()
@@ -191,7 +191,7 @@ def label_place(
 
 
 def label_places(header: Sequence[str]) -> list[int]:
-    """Return the places of columns with a label's name, the likeliest first; else the one whose last word is such."""
+    """Return the places of columns with a label's name, the likeliest first; else one that ends in such a name."""
     names = [plain(name) for name in header]
     if places := [names.index(name) for name in LABEL if name in names]:
         return places
@@ -204,7 +204,7 @@ def label_places(header: Sequence[str]) -> list[int]:
 def split_place(
     header: Sequence[str], options: ReadOptions, source: str, rows: Sequence[Sequence[str]] = ()
 ) -> tuple[int | None, tuple[str, ...]]:
-    """Return the place of the split, and what to tell: as the user names it, by its name, or by what it holds."""
+    """Return the place of the split column, and notes: as the user names it, by its name, or by its cells."""
     if options.split_column:
         return named(header, "split_column", options.split_column, source), ()
     if (place := find(header, SPLIT)) is not None:
@@ -259,7 +259,7 @@ def box_of(header: Sequence[str], options: ReadOptions, source: str) -> Box | No
 
 
 def has_meaning(name: str) -> bool:
-    """Say whether a column of this name, alone or with others, is taken for a label, an image, a split or a box."""
+    """Return whether a column of this name, alone or with others, is read as label, image, split or box."""
     parts = {part for four in (*_CORNERS, *_SIZES) for part in four}
     short = plain(name)
     boxed = any(short.removeprefix(word) in parts for word in ("", *_BOX_WORDS) if short.startswith(word))
@@ -295,7 +295,7 @@ _FLAGS = _SET | {"0", "0.0", "false", ""}
 def one_hot_places(header: Sequence[str], rows: Sequence[Sequence[str]], free: Sequence[int]) -> list[int]:
     """Return the columns that are one per class: only 0 and 1 (or false and true), and several of them.
 
-    Where some of them are known emotions, the others (such as ``occluded``) are none of the classes.
+    If some of them are known emotions, the others (such as ``occluded``) are not classes.
     """
     flags = [
         place
@@ -367,7 +367,7 @@ def boxes_of(
 def other_columns(
     header: Sequence[str], rows: Sequence[Sequence[str]], used: Sequence[int]
 ) -> dict[str, np.ndarray]:
-    """Return what else a table says of each row, by the column's name; a column that numbers the rows is left out."""
+    """Return the other columns of a table by name; a column that numbers the rows is left out."""
     return {
         name: np.array([row[place] for row in rows], str)
         for place, name in enumerate(header)

@@ -1,4 +1,4 @@
-"""`FaceDataset`: pictures of faces with targets, as plain arrays, every row tagged with its split."""
+"""`FaceDataset`: images of faces with targets, as NumPy arrays; every row has the name of its split."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 HOLDOUT = "holdout"
 DRAWN = "synthetic"
-"""Source of the drawn faces: each is drawn anew, so that no two are near duplicates."""
+"""Source name of the drawn faces. Each face is drawn at random, so no two are near duplicates."""
 COPY = "copy/"
-"""Begins the id of a changed copy of another row."""
+"""First letters of the id of a changed copy of another row."""
 _HASHED_ROWS = 4096
 
 
@@ -32,7 +32,7 @@ class Sample(NamedTuple):
 
     image: UInt8[np.ndarray, "h w c"]
     label: str | None
-    """None where the source gives none."""
+    """The label; None if the source gives none."""
     id: str
     split: str
 
@@ -43,21 +43,21 @@ class FaceDataset:
 
     images: UInt8[np.ndarray, "n h w c"]
     targets: Float32[np.ndarray, "n k"]
-    """One row a picture, summing to one: one-hot for a label, fractions for votes; zeros where there is none."""
+    """A row for each image, which sums to one: one-hot for a label, fractions for votes; zeros if it has no label."""
     ids: tuple[str, ...]
     split: Shaped[np.ndarray, " n"]
     """Name of each row's split."""
     labels: tuple[str, ...]
     source: str = ""
-    """Where it came from, for messages and provenance."""
+    """Name of its source, for messages and provenance."""
     skipped: tuple[str, ...] = ()
-    """Corrupt pictures that were left out because the user said so."""
+    """Corrupt images that were left out at the user's request."""
     votes: Float32[np.ndarray, "n 10"] | None = None
-    """What annotators voted for, in the order of `mien.labels.FERPLUS_VOTE_ORDER`, where the user gave votes."""
+    """Annotators' votes in the order of `mien.labels.FERPLUS_VOTE_ORDER`; None if the user gave none."""
     columns: Mapping[str, Shaped[np.ndarray, " n"]] = field(default_factory=dict)
-    """What else the source says of each picture, as text: to report by."""
+    """Further columns of the source, as text; reports can be sliced by them."""
     notes: tuple[str, ...] = ()
-    """What the user should be told of how the source was read, or what was left out; one sentence each."""
+    """Notes for the user about how the source was read, or what was left out; one sentence each."""
 
     def __repr__(self) -> str:
         """Return a summary of one line."""
@@ -66,7 +66,7 @@ class FaceDataset:
         return f"FaceDataset({len(self):,} images {shape}; {splits}; labels {', '.join(self.labels)})"
 
     def __eq__(self, other: object) -> bool:
-        """Say whether another dataset has the same images, targets, votes, splits and labels."""
+        """Return whether another dataset has the same images, targets, votes, splits and labels."""
         if not isinstance(other, FaceDataset):
             return NotImplemented
         return self is other or (len(self) == len(other) and self.fingerprint() == other.fingerprint())
@@ -117,7 +117,7 @@ class FaceDataset:
         return np.flatnonzero(self.split == split)
 
     def select(self, split: str) -> FaceDataset:
-        """Return the rows of one split; where they stand together, without copying a picture.
+        """Return the rows of one split; if they are next to each other, no image is copied.
 
         Raises:
             DataError: there is no such split.
@@ -136,7 +136,7 @@ class FaceDataset:
         )  # fmt: skip
 
     def joined(self, images: UInt8[np.ndarray, "m h w c"], copied: Int[np.ndarray, " m"]) -> FaceDataset:
-        """Return this dataset with changed copies of some of its rows behind it."""
+        """Return this dataset with changed copies of some of its rows appended."""
         return replace(
             self,
             images=np.concatenate([self.images, images]),
@@ -171,11 +171,11 @@ class FaceDataset:
         )
 
     def hold_out(self, fraction: float, seed: int, *, split: str = "train") -> FaceDataset:
-        """Move a fraction of each class of `split` into the split ``holdout``: whole groups (`groups`), never a part.
+        """Move a fraction of each class of `split` into the split ``holdout``: only whole groups (`groups`).
 
         The held-out rows have the same rate of duplicates as the rest. They depend on the seed and on the rows of
-        their own class: with fewer classes, the same rows of the others are held out, up to a few whose groups
-        have images of several classes.
+        their own class. With fewer classes, the same rows of the remaining classes are held out, except for a few
+        whose groups have images of several classes.
 
         Raises:
             DataError: no such split, nothing would be held out, or the dataset holds augmented copies.
@@ -196,7 +196,7 @@ class FaceDataset:
         return replace(self, split=moved)
 
     def relabel(self, labels: Sequence[str]) -> FaceDataset:
-        """Express the targets in a model's label set.
+        """Return the dataset with targets in the order of a model's labels.
 
         Raises:
             DataError: a label of the data is unknown to the model.
@@ -210,7 +210,9 @@ class FaceDataset:
     def fingerprint(self) -> str:
         """Return a SHA-256 over pixels, targets, votes, splits and labels: equal data, equal fingerprint."""
         digest = hashlib.sha256(repr((self.labels, self.images.shape, self.split.tolist())).encode())
-        for start in range(0, len(self), _HASHED_ROWS):  # a set larger than memory passes through
+        for start in range(
+            0, len(self), _HASHED_ROWS
+        ):  # in parts, so that a dataset larger than memory can be hashed
             digest.update(np.ascontiguousarray(self.images[start : start + _HASHED_ROWS]).data)
         digest.update(np.ascontiguousarray(self.targets).data)
         if self.votes is not None:

@@ -1,7 +1,7 @@
-"""Exact duplicates: images that are the same to the last pixel. A model keeps keys of those it was trained on.
+"""Exact duplicates: images whose pixels are all equal. A model keeps keys of the images that it was trained on.
 
-A key is 40 bits of a SHA-256: 28,709 of them are 144 KB, and the chance that any of 3,589 other pictures is
-taken for one of them is one in ten thousand.
+A key is 40 bits of a SHA-256: 28,709 keys are 144 KB, and the chance that any of 3,589 other images has one of these
+keys is one in ten thousand.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def picture_keys(images: Iterable[UInt8[np.ndarray, "h w c"]]) -> Int[np.ndarray
 
 
 def to_bytes(keys: Int[np.ndarray, " n"]) -> bytes:
-    """Return a set of keys as a file keeps it."""
+    """Return a set of keys as bytes for a file."""
     return b"".join(int(key).to_bytes(_BYTES) for key in np.unique(keys))
 
 
@@ -39,5 +39,5 @@ def from_bytes(content: bytes) -> Int[np.ndarray, " m"]:
 def are_duplicates(
     images: UInt8[np.ndarray, "n h w c"], keys: Int[np.ndarray, " m"]
 ) -> Bool[np.ndarray, " n"]:
-    """Say of each fitted picture whether its key is in the set."""
+    """Return for each fitted image whether its key is in the set."""
     return np.isin(picture_keys(images), keys)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mien.data.archives import Tree
 
 _WALK_LIMIT = 300_000
-"""Files looked at, around a table, for those that it names."""
+"""Most files around a table that are searched for those that it names."""
 _SHOWN = 200
 """Characters of a cell that a message shows."""
 
@@ -43,7 +43,7 @@ class Index:
             self.by_name[picture.rpartition("/")[2].lower()].append(picture)
 
     def find(self, cell: str, folder: str) -> list[str]:
-        """Return the images that a cell may mean, the best ones only."""
+        """Return the images that a cell may mean; only those that fit best."""
         given = cell.replace("\\", "/").removeprefix("./").strip("/")
         for path in (f"{folder}/{given}" if folder else given, given):
             if path in self.pictures:
@@ -103,7 +103,7 @@ def _common_start(path: str, folder: str) -> int:
 
 
 class Finder:
-    """Finds the files that a table on disk names: beside it, in the usual folders, then anywhere around it."""
+    """Finds the files that a table on disk names: beside it, in the usual folders, then in all folders around it."""
 
     def __init__(self, table: Path) -> None:
         folder, above = table.parent, table.parent.parent

@@ -21,7 +21,7 @@ USES: frozenset[str] = frozenset()
 _CONTAINERS = frozenset(
     (*("images", "image", "imgs", "img", "pictures", "photos", "faces", "labels", "annotations", "data"),)
 )
-"""Folders that name what lies in them, not a class."""
+"""Names of folders that hold images or labels of all classes, so they are not class names."""
 _HINTS = {
     "_annotations.coco.json": "COCO's boxes lie beside: export class folders or a CSV instead",
     "_darknet.labels": "Darknet's boxes lie beside: export class folders or a CSV instead",
@@ -32,7 +32,7 @@ _HINTS = {
     ".ods": "a spreadsheet lies beside: save it as CSV",
     ".json": "a JSON file lies beside: write its labels as CSV or as JSON lines (.jsonl)",
 }
-"""Names or endings of files that say what a dataset was exported for, and what to do."""
+"""Names or endings of files that show the format of an export, and advice for each."""
 _RAF_NAME = re.compile(r"(train|test)_\d{5}(_aligned)?\.\w+")
 _WAY_OUT = (
     "expected train/<class>/* and test/<class>/*, or only <class>/*; where a table holds the labels, give it, with "
@@ -42,7 +42,7 @@ _SHOWN = 4
 
 
 def recognise(place: Place) -> Sign:
-    """Say how surely a place holds class folders."""
+    """Return how sure it is that a place holds class folders."""
     if place.kind == "file" or (place.kind == "tar" and not place.has_pictures):
         return Sign(MAYBE) if place.kind == "file" and place.pictures else Sign(NO)
     if not place.pictures:
@@ -58,8 +58,8 @@ def recognise(place: Place) -> Sign:
 def read(place: Place, _: ReadOptions | None) -> Reading:
     """Read the class folders; the deepest folders with a split's name are the splits.
 
-    Images beside the classes, a class folder without any, and folders that are splits or containers and no classes
-    are a flaw of the reading.
+    The `flaw` of the reading says so if images lie beside the class folders, if a class folder is empty, or if
+    folders are splits or containers and not classes.
     """
     tree, source = place.tree, str(place.path)
     paths, swapped = _splits_first([tuple(name.split("/")) for name in place.pictures])
@@ -104,7 +104,7 @@ def _id(parts: tuple[str, ...], depth: int | None, top: int, named: bool) -> tup
 
 
 def _splits_first(paths: list[tuple[str, ...]]) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
-    """Put the split before the class where the folders are ``<class>/<split>/*``, and say so."""
+    """Put the split before the class if the folders are ``<class>/<split>/*``, and return a note about it."""
     if not paths or not all(len(parts) > 2 and split_name(parts[-2]) for parts in paths):
         return paths, ()
     if not expressions(without_numbers([*{parts[-3] for parts in paths}])):
@@ -116,8 +116,8 @@ def _splits_first(paths: list[tuple[str, ...]]) -> tuple[list[tuple[str, ...]], 
 def _split_folders(paths: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
     """Return the folders that are splits, and their names.
 
-    A name is one by itself (``Training``, ``FER2013Valid``), or beside others that differ from it in that word alone
-    (``faces_train``, ``faces_test``).
+    A name is a split by itself (``Training``, ``FER2013Valid``), or together with others that differ only in that
+    word (``faces_train``, ``faces_test``).
     """
     beside: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)
     for parts in paths:
@@ -144,7 +144,7 @@ def _split_depth(parts: tuple[str, ...], splits: dict[tuple[str, ...], str]) -> 
 
 
 def _below_containers(paths: Sequence[tuple[str, ...]], tops: list[int]) -> list[int]:
-    """Go down where the only folder, for all images, is one such as ``images`` that has folders below."""
+    """Go down a folder if all images are in one folder such as ``images`` that has folders below."""
     while (
         paths
         and all(0 <= top < len(parts) - 2 for parts, top in zip(paths, tops, strict=True))
@@ -155,14 +155,14 @@ def _below_containers(paths: Sequence[tuple[str, ...]], tops: list[int]) -> list
 
 
 def _in_flat_test(parts: tuple[str, ...]) -> bool:
-    """Say whether an image lies directly in a folder ``test``, as in a contest that keeps its answers."""
+    """Return whether an image lies directly in a folder ``test``, as in contests that keep their labels secret."""
     return len(parts) > 1 and split_name(parts[-2]) == "test"
 
 
 def _at_expressions(
     paths: Sequence[tuple[str, ...]], tops: list[int], bare: Sequence[bool], *, named: bool
 ) -> tuple[list[int], tuple[str, ...]]:
-    """Go down one folder where expressions lie below folders that are none, as in ``S01/happy``, and say so."""
+    """Go down one folder if expressions lie below folders that are none, as in ``S01/happy``, and return a note."""
     below: defaultdict[tuple[str, ...], dict[str, None]] = defaultdict(dict)
     above: defaultdict[tuple[str, ...], dict[str, None]] = defaultdict(dict)
     for parts, top, flat in zip(paths, tops, bare, strict=True):
@@ -197,7 +197,7 @@ def _hint(place: Place) -> str:
 
 
 def _flaw(paths: Sequence[tuple[str, ...]], tops: Sequence[int], bare: Sequence[bool], place: Place) -> str:
-    """Say why these folders are no classes; empty: they are."""
+    """Return why these folders are not classes; an empty text if they are."""
     hint, folders = _hint(place), place.tree.folders
     pairs = [(parts, top) for parts, top, flat in zip(paths, tops, bare, strict=True) if not flat]
     stray = [parts for parts, top in pairs if top < 0 or len(parts) < top + 2]
@@ -238,7 +238,7 @@ def _flaw(paths: Sequence[tuple[str, ...]], tops: Sequence[int], bare: Sequence[
 
 
 def _raf_db(paths: Sequence[tuple[str, ...]], names: list[str]) -> tuple[list[str], tuple[str, ...]]:
-    """Name the classes of RAF-DB, whose files say that they are RAF-DB's."""
+    """Return the class names of RAF-DB, if the names of the files show that they are RAF-DB's."""
     if not names or not set(names) <= set("1234567") or not all(_RAF_NAME.fullmatch(p[-1]) for p in paths):
         return names, ()
     meaning = ", ".join(f"{number} {name}" for number, name in enumerate(RAF_DB_ORDER, start=1))
@@ -246,7 +246,7 @@ def _raf_db(paths: Sequence[tuple[str, ...]], names: list[str]) -> tuple[list[st
 
 
 def _shared_depth(paths: Sequence[tuple[str, ...]]) -> int:
-    """Return how many folders all images have above them in common."""
+    """Return the number of folders that the paths of all images have in common."""
     first = paths[0][:-1] if paths else ()
     shared = len(first)
     for parts in paths:

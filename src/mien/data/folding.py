@@ -1,4 +1,4 @@
-"""Write a dataset as K splits for cross-validation: in each, another part of the images is ``val``."""
+"""Write a dataset as K folds for cross-validation: in each, another fraction of the images is ``val``."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ class Folds:
     source: str
     labels: tuple[str, ...]
     files: tuple[str, ...]
-    """One for each fold."""
+    """Names of the files, one for each fold."""
     counts: tuple[dict[str, dict[str, int]], ...]
-    """For each fold: the images of each label in each split."""
+    """For each fold: number of images of each label in each split."""
     n_groups: int
-    """Groups that were kept together, of the divided images; an image alone is one."""
+    """Number of groups of the divided images; an image that belongs to no other is a group, too."""
     n_divided: int
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the folds as their schema has them."""
+        """Return the folds as a dictionary for JSON, with the name of its schema."""
         return {
             "schema": FOLDS_SCHEMA,
             "source": self.source,
@@ -75,25 +75,25 @@ def write_folds(
     as_lists: bool = False,
     step: Callable[[int], None] = lambda _: None,
 ) -> Folds:
-    """Divide the training images into `k` parts and write `k` datasets, each with another part as its split ``val``.
+    """Divide the training images into `k` folds and write `k` datasets, each with another fold as its split ``val``.
 
-    Images that belong together (`mien.data.groups`) are in one part, and every class is spread evenly. A split
-    ``val`` of the source is divided with ``train``; other splits are the same in all. ``folds.csv`` says which
-    image is in which part.
+    Images that belong together (`mien.data.groups`) are in one fold, and every class is spread evenly. A split
+    ``val`` of the source is divided with ``train``; other splits are the same in all. ``folds.csv`` states the fold
+    of each image.
 
     Args:
-        path: any dataset.
+        path: a dataset in any form.
         out: the folder for ``fold_1.npz`` and so on, or ``fold_1.csv``.
-        k: number of parts.
-        preprocess: what the images are fitted to, by default what a packed set has, or 48-pixel grey; lists leave
-            them as they are.
+        k: number of folds.
+        preprocess: what the images are fitted to; by default what a packed set has, or 48-pixel grey. Lists do not
+            change the images.
         options: how the source is read; `split_seed` is the seed of the division.
-        as_lists: write tables that name the files, in place of packed sets.
-        step: told how many were written.
+        as_lists: write tables that name the files, instead of packed sets.
+        step: called with the number of folds written so far.
 
     Raises:
-        ConfigError: fewer than two parts, or an option that has no effect.
-        DataError: as `read_dataset`; or a class has fewer groups than there are parts.
+        ConfigError: fewer than two folds, or an option that has no effect.
+        DataError: as `read_dataset`; or a class has fewer groups than there are folds.
         OutputError: the folder cannot be written.
     """
     if k < 2:
@@ -128,7 +128,7 @@ def write_folds(
 def _decoded(
     path: str | Path, out: Path, preprocess: Preprocess | None, options: ReadOptions
 ) -> tuple[FaceDataset, Float32[np.ndarray, "n 4"] | None, tuple[str, ...]]:
-    """Return the dataset, its boxes if there are some, and what the user should be told."""
+    """Return the dataset, its boxes (None if it has none), and notes for the user."""
     options = replace(options, split_seed=_DEFAULT.split_seed)
     with ExitStack() as stack:
         opened, finished = open_source(path, Preprocess(), options, stack)
@@ -152,10 +152,10 @@ def _decoded(
 def _parts(
     data: FaceDataset, rows: Int[np.ndarray, " m"], k: int, seed: int
 ) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]:
-    """Return the part and the group of each of these rows.
+    """Return the fold and the group of each of these rows.
 
     Raises:
-        DataError: some class would be missing in a part.
+        DataError: a class would be missing in a fold.
     """
     groups = data.groups(rows)
     truth = np.where(data.targets[rows].any(axis=1), data.truth[rows], -1)
@@ -184,7 +184,7 @@ def _counts(data: FaceDataset) -> dict[str, dict[str, int]]:
 def _table(
     data: FaceDataset, rows: Int[np.ndarray, " m"], part: Int[np.ndarray, " m"], groups: Int[np.ndarray, " m"]
 ) -> str:
-    """Return which image is in which part; an image that is not divided has none."""
+    """Return a CSV with the fold of each image; an image that is not divided has none."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("image", "label", "split", "group", "fold"))

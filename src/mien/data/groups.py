@@ -1,11 +1,11 @@
 """Images that belong together: exact duplicates, near duplicates, faces of one photo, one person or sequence.
 
-A split that divides such a group leaks: the held-out part then shows what was trained on. All functions here
+A split that divides such a group leaks: held-out images then resemble training images. All functions here
 return *groups*: one number per row, the same for rows that belong together (the number of their first row).
 
-Near duplicates are found in two steps. The first compares 63 low frequencies of each thumbnail with those of the
-images that are likely near (an index of about sqrt(n) cells, so n images cost n * sqrt(n), not n * n). The second
-moves one thumbnail over the other and correlates their fine detail. Both steps also try the mirror image.
+Near duplicates are found in two steps. The first compares 63 low frequencies of each thumbnail with those of
+likely candidates (an index of about sqrt(n) cells; the time grows with n * sqrt(n), not n * n). The second
+shifts one thumbnail over the other and correlates their fine detail. Both steps also try the mirror image.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ SIDE_PX = 32
 SMALLEST_PX = 16
 """Images smaller than this show too little to tell near duplicates from similar faces."""
 SAME_DETAIL = 0.9
-"""Thumbnails whose fine detail correlates at least so much are near duplicates. On FER2013 correlations fall into two
-heaps with a gap around 0.87; of 64 pairs drawn from 0.900 to 0.925, where errors are likeliest, all were the same
-photograph."""
+"""Thumbnails whose fine detail has at least this correlation are near duplicates. On FER2013 the correlations form
+two clusters with a gap around 0.87; all of 64 pairs drawn from 0.900 to 0.925, where errors are likeliest, showed
+the same photograph."""
 _SAME_SHAPE = 0.75
-"""Pairs below this correlation of low frequencies are not looked at further."""
+"""Pairs with a lower correlation of low frequencies are not compared further."""
 _FREQUENCIES = 8
 _PROBES, _CANDIDATES = 4, 8
 _SHIFT_PX = 4
 """Largest shift that is tried, in pixels of a thumbnail."""
 _FLAT = 2.0
-"""Thumbnails whose standard deviation is below this show nothing, and are compared with nothing."""
+"""Thumbnails with a lower standard deviation show nothing, and are not compared."""
 FEW_ROWS = 50
-"""A group of near duplicates no larger than this is believed, however few images there are."""
+"""A group of near duplicates up to this size is used, even if the dataset is small (see `too_alike`)."""
 _CHUNK_ROWS = 4096
 
 
 def thumbnail(image: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "32 32"]:
-    """Return the grey 32-pixel square that near duplicates are found by."""
+    """Return the grey 32-pixel square that is used to find near duplicates."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.shape[2] == 3 else image[..., 0]
     return cv2.resize(grey, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
 
@@ -96,13 +96,13 @@ def together(
 ) -> Int[np.ndarray, " n"]:
     """Return the groups that no split may divide: exact and near duplicates, one photo, one group of the user's.
 
-    Images that are all alike, such as drawings or frames of one film, are all near duplicates of each other. Where
-    these would join more than a twentieth of all rows, they are not used, and a warning says so.
+    Similar images, such as drawings or frames of one film, are all near duplicates of each other. If near duplicates
+    would join more than a twentieth of all rows, they are not used, and a warning says so.
 
     Args:
-        keys: the same for exact duplicates (`mien.data.duplicates.picture_keys`).
-        thumbs: `thumbnails` of the images; None looks for no near duplicates.
-        columns: of the dataset; `PHOTO_COLUMN` and `GROUP_COLUMN` are looked at.
+        keys: `mien.data.duplicates.picture_keys`, equal for exact duplicates.
+        thumbs: `thumbnails` of the images; with None, near duplicates are not looked for.
+        columns: columns of the dataset; `PHOTO_COLUMN` and `GROUP_COLUMN` are used.
     """
     named = [equal_values(columns[name]) for name in (PHOTO_COLUMN, GROUP_COLUMN) if name in columns]
     sure = joined(len(keys), equal_values(keys), *named)
@@ -121,7 +121,7 @@ def together(
 
 
 def too_alike(near: Int[np.ndarray, "m 2"], n: int) -> str:
-    """Say that near pairs join too many of `n` rows to be believed; an empty text where they do not."""
+    """Return a text if near pairs join too many of `n` rows to be right; else an empty text."""
     most = int(np.bincount(joined(n, near), minlength=1).max())
     if most <= max(FEW_ROWS, n / 20):
         return ""
@@ -131,7 +131,8 @@ def too_alike(near: Int[np.ndarray, "m 2"], n: int) -> str:
 def near_pairs(thumbs: UInt8[np.ndarray, "n 32 32"]) -> Int[np.ndarray, "m 2"]:
     """Return the pairs of rows that are near duplicates: the lower row first, each pair once.
 
-    Found in spite of JPEG, another size, light or contrast, a mirror, a shift to 6 % of the side, a zoom of 5 %.
+    They are found after JPEG compression, resizing, changes of light or contrast, mirroring, a shift of up to 6 % of
+    the side, or a zoom of 5 %.
     Each row is compared with its eight most similar ones, which is enough to join a larger group.
     """
     rows = np.flatnonzero(thumbs.std(axis=(1, 2)) >= _FLAT)
@@ -149,7 +150,7 @@ def near_pairs(thumbs: UInt8[np.ndarray, "n 32 32"]) -> Int[np.ndarray, "m 2"]:
 
 
 def by_pattern(names: Sequence[str], pattern: str, source: str) -> Shaped[np.ndarray, " n"]:
-    """Return the part of each name that a regular expression finds: its groups in brackets, else all of the match.
+    """Return the text that a regular expression matches in each name: in its brackets if it has some, else all.
 
     Raises:
         ConfigError: a name has no such part.
@@ -173,7 +174,7 @@ _SUBJECT = re.compile(r"(?:^|[/_-])([A-Za-z]{0,8}\d{2,4})(?=[_-])")
 def suggested_pattern(names: Sequence[str]) -> str:
     """Return a pattern for `group_by` if file names look like those of persons or sequences, else an empty text.
 
-    They do if what stands before the last number repeats: ``S010_004_00000017.png``, ``S010_004_00000018.png``.
+    They do if the text before the last number repeats: ``S010_004_00000017.png``, ``S010_004_00000018.png``.
     A plain running number (``im1.png``, ``Training_123.jpg``) has the same beginning everywhere and is no sign.
     """
     stems = [name.rsplit("/", 1)[-1].rsplit(".", 1)[0] for name in names]
@@ -186,7 +187,7 @@ def suggested_pattern(names: Sequence[str]) -> str:
 
 
 class _Detail:
-    """Compares the fine detail of two thumbnails; that of each is made once, when it is first asked for."""
+    """Compares the fine detail of two thumbnails; the detail of each is computed once, when it is first used."""
 
     def __init__(self, thumbs: UInt8[np.ndarray, "n 32 32"]) -> None:
         self._thumbs = thumbs
@@ -210,7 +211,7 @@ class _Detail:
 def _shapes(thumbs: UInt8[np.ndarray, "n 32 32"]) -> Float32[np.ndarray, "n 63"]:
     """Return the low frequencies of each thumbnail without its mean, as vectors of length one.
 
-    A frequency counts in proportion to its height, as natural images hold less of the higher ones.
+    A frequency is weighted in proportion to its value, because natural images have less energy at high frequencies.
     """
     height = np.sqrt(np.add.outer(np.arange(_FREQUENCIES) ** 2, np.arange(_FREQUENCIES) ** 2))
     shapes = np.stack(

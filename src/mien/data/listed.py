@@ -33,18 +33,18 @@ def write_list(
     with_splits: bool = True,
     place: Path | None = None,
 ) -> None:
-    """Write a table that reads as the same images, as they lie in their files; paths are relative to the table.
+    """Write a table that names the same images, unchanged in their files; paths are relative to the table.
 
     Args:
         out: the table, a CSV.
         data: a folder of images or a list of some, as it was read.
-        boxes: of the faces in their photos (x0, y0, x1, y1 in pixels), where the source has some.
+        boxes: boxes of the faces in their photos (x0, y0, x1, y1 in pixels), if the source has some.
         with_splits: whether the splits are written.
-        place: the folder that the table will lie in, where that is another one than that of `out`.
+        place: the folder of the table in the end, if it is not the folder of `out`.
 
     Raises:
-        DataError: the images are no files on disk, or one has several labels.
-        OutputError: it cannot be written.
+        DataError: the images are not files on disk, or one has several labels.
+        OutputError: the table cannot be written.
     """
     root = Path(data.source)
     root = root if root.is_dir() else root.parent

@@ -38,17 +38,17 @@ _TABLE_LIMIT = 200
 _TRIED_ROWS = 20
 _SHOWN_CELL = 60
 _ENCODED = ("data:image", "iVBORw0KGgo", "/9j/")
-"""How images begin as base64 text: PNG and JPEG."""
+"""Beginnings of images as base64 text: PNG and JPEG."""
 _EXPW = ("file", "face", "top", "left", "right", "bottom", "confidence", "label")
 
 
 @dataclass
 class _Rows:
-    """What one table says, a row each."""
+    """The rows of one table."""
 
     name: str
     folder: str
-    """Of the table, below the root of the tree."""
+    """Folder of the table, relative to the root of the tree."""
     lines: list[int]
     files: list[str]
     labels: list[str]
@@ -62,7 +62,7 @@ class _Rows:
 
 
 def recognise(place: Place) -> Sign:
-    """Say how surely a place is such a table, or has such tables beside its images."""
+    """Return how sure it is that a place is such a table, or has such tables beside its images."""
     if place.kind == "file":
         return _recognised_file(place)
     if not place.has_pictures:
@@ -120,12 +120,12 @@ def _labelled(place: Place, table: str) -> bool:
 def read(place: Place, options: ReadOptions) -> Reading:
     """Read a table that names image files and their labels, or the tables beside the images of a tree.
 
-    Files are looked for beside the table, then in the folders around it. Where there are columns of a box, each
-    row is a face in it, and a file may have several rows. A table in the folder of a split, or with a split in its
-    name, gives its rows that split where it has no column for it.
+    Files are looked for beside the table, then in the folders around it. If there are columns of a box, each row is
+    the face in it, and a file may have several rows. If a table has no column for the split, the split is taken from
+    its folder or its name.
 
     Raises:
-        DataError: no column for the path, a file that is nowhere or in several places, or a box that is none.
+        DataError: no column for the path, a file that is missing or in several places, or a box that is not valid.
     """
     source = str(place.path)
     tables, find = _tables_and_finder(place)
@@ -180,7 +180,7 @@ def _tables_and_finder(place: Place) -> tuple[list[str | None], Callable[[str, s
 
 
 def _notes(place: Place, parts: Sequence[_Rows], found: Sequence[Found]) -> list[str]:
-    """Return what was decided and left out, a line each."""
+    """Return notes about what was decided and left out, a line each."""
     notes = [note for part in parts for note in part.notes]
     if place.kind == "file":
         return notes
@@ -297,10 +297,10 @@ def _votes(
 
 
 def _title(name: str, cells: Sequence[Sequence[str]]) -> tuple[list[str], tuple[str, ...]]:
-    """Return the header that a table without one should have: its columns are told by what they hold.
+    """Return a header for a table without one; its columns are recognised by their cells.
 
     Raises:
-        DataError: they cannot be told.
+        DataError: the columns cannot be recognised.
     """
     width = len(cells[0]) if cells else 0
     file = next((place for place in range(width) if has_picture_suffix(cells[0][place])), 0)
@@ -343,7 +343,7 @@ def _title(name: str, cells: Sequence[Sequence[str]]) -> tuple[list[str], tuple[
 def _file_place(
     header: Sequence[str], rows: Sequence[Sequence[str]], options: ReadOptions | None = None, source: str = ""
 ) -> int | None:
-    """Return the column that names the images: as the user says, by its name, or by names of images in it."""
+    """Return the column that names the images: named by the user, or recognised by its name or its cells."""
     if options and options.image_column:
         return columns.named(header, "image_column", options.image_column, source)
     if not header:
@@ -360,7 +360,7 @@ def _file_place(
 
 
 def _without_votes_beside(parts: list[_Rows]) -> list[_Rows]:
-    """Leave out a table of votes over everything where other tables name the same images."""
+    """Leave out a table of votes if other tables name the same images."""
     if len(parts) < 2:
         return parts
     votes = [part for part in parts if part.votes is not None and not part.has_labels and not part.folder]
@@ -383,7 +383,7 @@ def _check_apart(parts: Sequence[_Rows], names: Sequence[str], source: str) -> N
 
 
 def _splits(parts: Sequence[_Rows], names: Sequence[str]) -> list[str]:
-    """Return the splits: of the column, else of the folder of the table or its name, else of the image's folder."""
+    """Return the split of each row: from a column, else from the table's folder or name, else the image's folder."""
     splits, start = [], 0
     for part in parts:
         here = names[start : start + len(part.files)]
@@ -475,7 +475,7 @@ def _begin(source: Path | Member) -> tuple[list[str], list[list[str]]]:
 
 
 def agree(place: Place) -> bool:
-    """Say whether the tables and the class folders of a tree give each image the same class."""
+    """Return whether the tables and the class folders of a tree give each image the same class."""
     from mien.options import ReadOptions
 
     listed, stored = read(place, ReadOptions()), folders.read(place, None)

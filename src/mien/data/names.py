@@ -1,4 +1,4 @@
-"""Images whose file names say the expression: KDEF and JAFFE as they ship, others where the user asks for it."""
+"""Images whose file names contain the expression: KDEF and JAFFE, and others if the user asks for it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _jaffe(name: str) -> str | None:
 
 
 def _word(name: str) -> str | None:
-    """Return the one emotion that a name's words speak of."""
+    """Return the one emotion that is a word of a name; None if there is none, or several."""
     stem = name.rpartition(".")[0]
     found = {canonical(word) for word in _WORD.findall(stem)} & set(EMOTIONS_8)
     return found.pop() if len(found) == 1 else None
@@ -57,12 +57,12 @@ _PERSON = {
     "KDEF's": re.compile(r"[AB]([FM]\d{2})", re.IGNORECASE),  # the letter before it is the session
     "JAFFE's": re.compile(r"([A-Z]{2})", re.IGNORECASE),
 }
-"""Where the names say who is shown: random splits keep a person's images together."""
+"""Patterns for the person in the names of files; random splits keep a person's images together."""
 _RULES: dict[str, Callable[[str], str | None]] = {"KDEF's": _kdef, "JAFFE's": _jaffe}
 
 
 def recognise(place: Place) -> Sign:
-    """Say how surely every image has a name of KDEF's or JAFFE's kind."""
+    """Return how sure it is that every image has a name of KDEF's or JAFFE's kind."""
     if place.kind == "file" or not place.has_pictures:
         return Sign(NO)
     names = [picture.rpartition("/")[2] for picture in place.pictures]

@@ -1,4 +1,4 @@
-"""Class numbers of lists whose names or columns say whose numbers they are."""
+"""Recognise the meaning of class numbers in lists by the names of files or columns."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _NUMBERINGS = (
 def named_numbers(
     labels: Sequence[str], files: Sequence[str], columns: Collection[str]
 ) -> tuple[list[str], tuple[str, ...]]:
-    """Return the labels, by name where they are numbers of a known numbering, and what to tell about it."""
+    """Return the labels, as names if they are numbers of a known numbering, and notes about it."""
     labels = whole_numbers(labels)
     found = {label for label in labels if label}
     if not found or not all(label.isdecimal() for label in found):

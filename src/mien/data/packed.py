@@ -1,7 +1,7 @@
-"""A dataset as one file that is mapped, not read: a set larger than memory trains from it.
+"""A dataset as one file that is memory-mapped, so a dataset larger than memory can be used for training.
 
-The file is an ordinary ``.npz`` (`numpy.load` opens it) whose members are stored, not compressed, so the
-pictures can be mapped where they lie.
+The file is an ordinary ``.npz`` (`numpy.load` opens it). Its members are not compressed, so that the images can be
+mapped directly from the file.
 """
 
 from __future__ import annotations
@@ -76,12 +76,12 @@ def write_packed(out: Path, dataset: FaceDataset) -> None:
 
 
 def scratch(folder: Path) -> Callable[[tuple[int, int, int, int]], UInt8[np.ndarray, "n h w c"]]:
-    """Return what makes an array on disk, in a nameless file that is gone when the array is."""
+    """Return a function that makes an array on disk, in a file without a name, which is deleted with the array."""
 
     def allocate(shape: tuple[int, int, int, int]) -> UInt8[np.ndarray, "n h w c"]:
         files.make_folder(folder)
         with files.as_output_error(folder), tempfile.TemporaryFile(dir=folder) as file:
-            if hasattr(os, "posix_fallocate"):  # a full disk shows now, not as a crash in the middle
+            if hasattr(os, "posix_fallocate"):  # so that a full disk is an error now, not a crash later
                 os.posix_fallocate(file.fileno(), 0, max(1, math.prod(shape)))
             return np.memmap(file, np.uint8, "w+", shape=shape)
 
@@ -89,7 +89,7 @@ def scratch(folder: Path) -> Callable[[tuple[int, int, int, int]], UInt8[np.ndar
 
 
 def recognise(place: Place) -> Sign:
-    """Say whether a zip is a packed dataset."""
+    """Return a sure sign if a zip is a packed dataset."""
     return Sign(CERTAIN if place.kind == "zip" and META in place.names else NO)
 
 
@@ -137,12 +137,12 @@ def read_packed(path: Path) -> FaceDataset:
         )
     except DataError:
         raise
-    except Exception as error:  # whatever the bytes of a damaged file provoke
+    except Exception as error:  # a damaged file raises exceptions of many kinds
         raise DataError(f"{path} is a damaged packed dataset ({error}): convert it again") from error
 
 
 def _mapped(archive: zipfile.ZipFile, path: Path) -> UInt8[np.ndarray, "n h w c"]:
-    """Map the pictures where they lie in the file."""
+    """Memory-map the images in the file."""
     info = archive.getinfo("images.npy")
     with path.open("rb") as file:
         file.seek(
@@ -160,9 +160,9 @@ def _mapped(archive: zipfile.ZipFile, path: Path) -> UInt8[np.ndarray, "n h w c"
 
 
 def _private(file: IO[bytes]) -> mmap.mmap:
-    """Map a file copy-on-write: torch wants arrays it may write to, and the file stays as it is.
+    """Memory-map a file copy-on-write: torch needs writable arrays, and the file must not change.
 
-    Linux would set memory aside for all copies, and so refuse a file larger than memory, unless told not to.
+    By default Linux reserves memory for all copies, and so refuses a file larger than memory; this is switched off.
     """
     if sys.platform != "linux":
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)

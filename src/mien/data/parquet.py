@@ -1,7 +1,7 @@
-"""Parquet files with a picture and a label in each row, as the model hubs keep datasets.
+"""Parquet files with an image and a label in each row, as model hubs store datasets.
 
-The picture is bytes, or the hub's struct of bytes and path; the label is a name or a number, whose names the
-hub leaves in the file's metadata. The split is a column, or the file's name.
+The image is bytes, or the hub's struct of bytes and path. The label is a name or a number; the hub stores the names
+of numbers in the metadata of the file. The split is a column, or part of the file's name.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 _IMAGE = ("image", "img", "picture", "pixels", "pixel", "jpg", "png", "bytes", "data", "face", "imagebytes")
 _ROWS_AT_ONCE = 16
 _BYTES_PER_ROW, _FEW_ROWS = 16, 10_000
-"""Least that an image of its own takes: a file that claims more rows than that, and many, is refused."""
+"""Least bytes for each row, and number of rows from which this is checked: a file with more rows is refused."""
 
 
 def read_parquet(path: Path, options: ReadOptions = ReadOptions()) -> Reading:  # noqa: B008 - frozen
     """Read a file, or every ``*.parquet`` below a folder. A few rows are in memory at a time.
 
-    Each file's class numbers are read by its own class names.
+    The class numbers of each file get the class names in the same file.
 
     Raises:
         DataError: damaged, several datasets in one folder, or without a column of pictures and one of labels.
@@ -77,7 +77,7 @@ def read_parquet(path: Path, options: ReadOptions = ReadOptions()) -> Reading:  
 
 
 class _Part:
-    """One file: labels read at once, pictures a few rows at a time, in order."""
+    """One file: all labels are read at once, images a few rows at a time, in order."""
 
     def __init__(self, path: Path, options: ReadOptions) -> None:
         self.path = path
@@ -120,7 +120,7 @@ class _Part:
         self.batches: Iterator[pa.RecordBatch] | None = None
 
     def value(self, row: int) -> object:
-        """Return the encoded picture of a row; rows are best asked for in order."""
+        """Return the encoded image of a row; reading rows in order is fastest."""
         if self.batches is None or row < self.start:
             self.batches, self.start, self.values = self._begin(), 0, ()
         while row >= self.start + len(self.values):
@@ -137,7 +137,7 @@ class _Part:
 
 
 def _picture(value: object) -> UInt8[np.ndarray, "h w c"]:
-    """Decode what a cell holds: encoded bytes, the hub's struct, pixels as lists, or as text."""
+    """Decode a cell: encoded bytes, the hub's struct, pixels as lists, or pixels as text."""
     data = value.get("bytes") if isinstance(value, dict) else value
     if isinstance(data, bytes):
         return images.decode_dataset_image(data)
@@ -183,7 +183,7 @@ def _image_column(names: list[str], options: ReadOptions, path: Path) -> str:
 
 
 def _holds_many(field: pa.Field) -> bool:
-    """Say whether a cell holds several values, or bytes, and so neither a class nor a split."""
+    """Return whether cells hold several values, or bytes, so that they are neither classes nor splits."""
     kind = field.type
     return pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 

@@ -1,4 +1,4 @@
-"""Recognises Parquet without the library that reads it."""
+"""Recognise Parquet files without importing the library that reads them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ USES = frozenset(("label_column", "image_column", "split_column"))
 
 
 def recognise(place: Place) -> Sign:
-    """Say whether a place is a Parquet file, or a folder with some."""
+    """Return a sure sign if a place is a Parquet file, or a folder with some."""
     if place.kind == "folder":
         return Sign(CERTAIN if any(name.endswith(".parquet") for name in place.names) else NO)
     return Sign(CERTAIN if place.head.startswith(b"PAR1") else NO)

@@ -1,4 +1,4 @@
-"""Tables whose rows are images: all pixels in one cell (``fer2013.csv`` and its kin), or a column for each pixel."""
+"""Tables whose rows are images: all pixels in one cell (as in ``fer2013.csv``), or a column for each pixel."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _BETWEEN = re.compile(r"[\s,;\[\]()]+")
 
 
 def recognise(place: Place) -> Sign:
-    """Say how surely a place is such a table: a file, or an archive with one and without pictures."""
+    """Return how sure it is that a place is such a table: a file, or an archive with one and without pictures."""
     if place.kind == "folder" or (place.kind in ("zip", "tar") and place.has_pictures):
         return Sign(NO)
     if place.kind == "zip" and not any(
@@ -49,8 +49,7 @@ def recognise(place: Place) -> Sign:
 def read(place: Place, options: ReadOptions) -> Reading:
     """Read ``emotion,pixels,Usage`` in any order; a contest's test file has no emotion, others no usage.
 
-    Class numbers mean what they mean in ``fer2013.csv`` if all seven occur there and no other; else they stay
-    numbers.
+    Class numbers are read as in ``fer2013.csv`` if all of 0 to 6 occur and no other; else they stay numbers.
 
     Raises:
         DataError: a row of another length, or a pixel that is no whole number up to 255.
@@ -107,7 +106,7 @@ def read(place: Place, options: ReadOptions) -> Reading:
 
 
 def pixel_places(header: Sequence[str], options: ReadOptions | None = None, source: str = "") -> list[int]:
-    """Return the columns that hold pixels; a table of nothing but such columns is an array with a title."""
+    """Return the columns that hold pixels; a table with only such columns is an array with a header."""
     if options and options.image_column:
         return [columns.named(header, "image_column", options.image_column, source)]
     if (one := columns.find(header, _PIXELS)) is not None:
@@ -117,7 +116,7 @@ def pixel_places(header: Sequence[str], options: ReadOptions | None = None, sour
 
 
 def _unnamed(header: Sequence[str], label: int | None, source: str) -> str:
-    """Say why a table has no labels although it has a column that could hold them."""
+    """Return why a table has no labels although it has a column that could hold them."""
     rest = [
         name for name in header if not columns.is_index(name) and columns.plain(name) not in columns.SPLIT
     ]
@@ -134,7 +133,7 @@ def _unnamed(header: Sequence[str], label: int | None, source: str) -> str:
 
 
 def _meant(names: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
-    """Return names for class numbers that can only be FER2013's, and what to tell about numbers."""
+    """Return the labels, with names for class numbers that can only be FER2013's, and notes about numbers."""
     names = whole_numbers(names)
     found = {name for name in names if name}
     if not found or not all(name.isdecimal() for name in found):

@@ -1,4 +1,4 @@
-"""`Place`: a path that may hold a dataset, and what a first look at it shows, for every form to judge."""
+"""`Place`: a path that may hold a dataset, and the facts by which the forms of datasets are recognised."""
 
 from __future__ import annotations
 
@@ -64,30 +64,30 @@ _BINARIES = (
 )
 _OTHERS = ("doc", "docx", "xls", "xlsx", "ini", "db", "cfg", "toml", "pt", "pth", "onnx", "mp4", "avi", "mov")
 _NEVER_PICTURES = frozenset(f".{ending}" for ending in (*_TEXTS, *_BINARIES, *_OTHERS))
-"""Files whose first bytes need no look."""
+"""Endings of files that are never pictures, so their first bytes need not be read."""
 _LOOKED_AT = 2000
-"""Members of a compressed tar that are named before it is unpacked."""
+"""Most members of a compressed tar whose names are read before it is unpacked."""
 
 
 class Sign(NamedTuple):
-    """How sure a form is that it can read a place."""
+    """How sure it is that a form can read a place."""
 
     sure: int
     """`NO`, `MAYBE`, `LIKELY` or `CERTAIN`."""
     against: str = ""
-    """What speaks against it: what is missing, and which option or column would mend it."""
+    """Why not: what is missing, and which option or column would help."""
 
 
 @dataclass
 class Place:
-    """A file or folder, looked at once."""
+    """A file or folder; each fact about it is read once."""
 
     path: Path
     stack: ExitStack
-    """Closes what is opened here."""
+    """Context that closes files and archives opened here."""
 
     def __post_init__(self) -> None:
-        """Refuse what may never end.
+        """Refuse files that may never end.
 
         Raises:
             DataError: it is a pipe or a device.
@@ -96,7 +96,7 @@ class Place:
 
     @cached_property
     def kind(self) -> str:
-        """Say what it is by its first bytes: ``folder``, ``zip``, ``tar`` (also packed by gzip) or ``file``."""
+        """Return its kind by its first bytes: ``folder``, ``zip``, ``tar`` (also packed by gzip) or ``file``."""
         if self.path.is_dir():
             return "folder"
         if zipfile.is_zipfile(self.path):
@@ -138,17 +138,17 @@ class Place:
 
     @cached_property
     def has_pictures(self) -> bool:
-        """Say whether there are files with a picture's name; a compressed tar is not unpacked for that."""
+        """Return whether there are files with a picture's name; a compressed tar is not unpacked for this."""
         return any(has_picture_suffix(name) and not is_debris(PurePosixPath(name)) for name in self.names)
 
     @cached_property
     def pictures(self) -> list[str]:
-        """Return the pictures: by their ending or, where it says nothing, by their first bytes."""
+        """Return the pictures, recognised by their ending or, if it is unknown, by their first bytes."""
         return [name for name in self.tree.files if has_picture_suffix(name) or self._begins_as_picture(name)]
 
     @cached_property
     def tables(self) -> list[str]:
-        """Return the files that may be tables; text files that belong to one picture each are none."""
+        """Return the files that may be tables, without text files that belong to one picture each."""
         stems = {PurePosixPath(name).stem for name in self.pictures}
         return [
             name
@@ -159,7 +159,7 @@ class Place:
         ]
 
     def passed_over(self, read: set[str]) -> tuple[str, ...]:
-        """Say in one line per reason what is left out: what is here and neither a picture nor in `read`."""
+        """Return a line for each reason why files are left out: files that are neither pictures nor in `read`."""
         kinds: Counter[str] = Counter()
         heic = 0
         for name in self.tree.files:
@@ -189,13 +189,13 @@ class Place:
 
 
 def beside_images(place: Place, end: str) -> Sign:
-    """Return a sure sign if files whose names end so lie beside images."""
+    """Return a sure sign if files with this ending lie beside images."""
     found = place.kind != "file" and place.has_pictures and any(name.endswith(end) for name in place.names)
     return Sign(CERTAIN if found else NO)
 
 
 def _is_tar(path: Path) -> bool:
-    """Say whether a file is a tar, plain or packed by gzip, whatever its name is."""
+    """Return whether a file is a tar, plain or packed by gzip; its name does not matter."""
     try:
         with unpacked(path) as stream:
             return stream.read(262)[257:] == b"ustar"

@@ -1,4 +1,4 @@
-"""`read_dataset`: whatever is on disk -> `FaceDataset`. The form is recognised from the content."""
+"""`read_dataset`: read a dataset of any form into a `FaceDataset`. The form is recognised by the content."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _DEFAULT = ReadOptions()
 ALL = "all"
-"""As the name of a split: every image of the dataset."""
+"""Name of a split that means every image of the dataset."""
 
 
 def read_dataset(
@@ -37,12 +37,13 @@ def read_dataset(
     split: str | None = None,
     options: ReadOptions = _DEFAULT,
 ) -> FaceDataset:
-    """Read a dataset, each picture fitted to `preprocess` (48-pixel grey by default).
+    """Read a dataset, each image fitted to `preprocess` (48-pixel grey by default).
 
     ``mien.read_dataset("synthetic", split="test").labels``
 
     `path` is a folder or a file in any form that docs/data.md lists, or ``synthetic``. With `split` only the
-    pictures of that split are decoded. A packed file of that size is mapped, everything else is read into memory.
+    images of that split are decoded. A packed file of the wanted size is memory-mapped; any other form is read into
+    memory.
 
     Raises:
         DataError: nothing there, an unknown form, no such split or label, a split that lacks a class, corrupt
@@ -60,7 +61,7 @@ def read_dataset(
 def read_split(
     path: str | Path, preprocess: Preprocess, split: str, options: ReadOptions = _DEFAULT
 ) -> FaceDataset:
-    """Read one split; `all` takes every image, as one split of this name, where the dataset has no such split.
+    """Read one split; ``all`` takes every image, as one split of this name, if the dataset has no such split.
 
     Raises:
         DataError: as `read_dataset`.
@@ -76,7 +77,7 @@ def read_split(
 
 
 def read_pictures(path: str | Path, preprocess: Preprocess) -> FaceDataset:
-    """Read every picture in the source's own order, to be answered: its labels and splits are not looked at.
+    """Read every image in the source's own order, for prediction: labels and splits are ignored.
 
     Raises:
         DataError: nothing there, an unknown form, no pictures, or a corrupt one.
@@ -93,10 +94,10 @@ def read_pictures(path: str | Path, preprocess: Preprocess) -> FaceDataset:
 
 @contextlib.contextmanager
 def opened(path: str | Path, split: str, options: ReadOptions = _DEFAULT) -> Iterator[Reading]:
-    """Open one split of a dataset whose pictures are decoded as they are, one at a time, when asked for.
+    """Open one split of a dataset; its images are decoded unchanged, one at a time, when they are used.
 
     Raises:
-        ConfigError: corrupt ones are to be left out, which shows only later.
+        ConfigError: `skip_corrupt` is given, but corrupt images are found only later.
         DataError: as `read_dataset`.
     """
     if options.skip_corrupt:
@@ -114,7 +115,7 @@ def convert(
     *,
     change: Callable[[FaceDataset], FaceDataset] = lambda dataset: dataset,
 ) -> FaceDataset:
-    """Write a dataset as one packed file, with pictures on disk while they are decoded; returns it, mapped.
+    """Write a dataset as one packed file, with images on disk while they are decoded; returns it, memory-mapped.
 
     `change` is applied before anything is written.
 
@@ -139,7 +140,7 @@ def convert(
 def open_source(
     path: str | Path, preprocess: Preprocess, options: ReadOptions, stack: ExitStack, *, labels: bool = True
 ) -> tuple[Reading, FaceDataset | None]:
-    """Return what is there as a reading, and as a dataset where it already is one.
+    """Return the source as a reading, and as a dataset if it is one already (else None).
 
     Raises:
         ConfigError: an option that has no effect on this form.
@@ -197,7 +198,7 @@ def _is_as_wanted(dataset: FaceDataset, preprocess: Preprocess, options: ReadOpt
 
 
 def fitted_to(dataset: FaceDataset | None) -> Preprocess:
-    """Return what a finished dataset is fitted to already; 48-pixel grey where there is none, or it is not square."""
+    """Return the preprocessing of a finished dataset; 48-pixel grey if there is none, or it is not square."""
     if dataset is None:
         return Preprocess()
     h, w, channels = dataset.images.shape[1:]
@@ -206,5 +207,5 @@ def fitted_to(dataset: FaceDataset | None) -> Preprocess:
 
 
 def in_memory(shape: tuple[int, int, int, int]) -> np.ndarray:
-    """Return memory for decoded pictures."""
+    """Return an array in memory for decoded images."""
     return np.empty(shape, np.uint8)

@@ -1,7 +1,7 @@
-"""`Reading`: what a reader found on disk, and the one way from there to a `FaceDataset`.
+"""`Reading`: the rows that a reader found on disk, and the functions that turn them into a `FaceDataset`.
 
-Readers only find rows: a name, a split and a target each, and a function that decodes one picture. What
-follows is the same for all of them: choosing labels, splitting, checking, decoding, fitting.
+Readers only find rows: a name, a split and a target each, and a function that decodes one image. The further steps
+are the same for all forms: choosing labels, splitting, checking, decoding, fitting.
 """
 
 from __future__ import annotations
@@ -35,46 +35,46 @@ if TYPE_CHECKING:
 _DARK = 32
 """A dataset whose brightest pixel is below this holds values of another range, such as 0 and 1 or 0 to 15."""
 CLASS_LIMIT = 1000
-"""More classes than this are taken for a mistaken column."""
+"""Most classes; more are probably a wrong column."""
 
 _NO_LABEL = frozenset(("nan", "na", "n/a", "#n/a", "null", "<na>"))
-"""What programs write where a cell is empty."""
+"""Texts that programs write into empty cells."""
 _WHOLE = re.compile(r"(\d+)\.0+")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Rows of a dataset whose pictures are not decoded yet."""
+    """Rows of a dataset whose images are not decoded yet."""
 
     source: str
     ids: Sequence[str]
     splits: Sequence[str]
-    """As the source names them; empty where it names none."""
+    """Split of each row, as the source names it; empty texts if it names none."""
     classes: tuple[str, ...]
-    """In the source's own order; decimal numbers where it has no names."""
+    """Classes in the source's own order; decimal numbers if it has no names."""
     targets: Float32[np.ndarray, "n k"]
     """Columns in the order of `classes`; a row of zeros has no label."""
     picture: Callable[[int], UInt8[np.ndarray, "h w c"]]
     """Decode one row's picture, 1 grey or 3 RGB channels."""
     votes: Float32[np.ndarray, "n 10"] | None = None
-    """What annotators voted for, in the order of `mien.labels.FERPLUS_VOTE_ORDER`."""
+    """Annotators' votes in the order of `mien.labels.FERPLUS_VOTE_ORDER`."""
     columns: Mapping[str, Shaped[np.ndarray, " n"]] = field(default_factory=dict)
-    """What else a list says of its pictures, as text: to report by."""
+    """Further columns of a list, as text; reports can be sliced by them."""
     boxes: Float32[np.ndarray, "n 4"] | None = None
-    """Where each row's face is in its picture (x0, y0, x1, y1 in pixels), where a list says so; the column
-    ``photo`` then names the picture, which may have more faces."""
+    """Box of each row's face in its image (x0, y0, x1, y1 in pixels), if a list gives boxes. Then the column
+    ``photo`` names the image, which may have several faces."""
     by_row: bool = False
     """True if row i is row i of the source file (needed to align FER+ votes)."""
     flaw: str = ""
     """Why no class could be read; raised only when labels are needed."""
     divide: tuple[float, int] | None = None
-    """Fraction and seed of the split val, which is drawn when the pictures are decoded; None: splits are named."""
+    """Fraction and seed of the split val, which is drawn when the images are decoded; None if splits are named."""
     left_out: int = 0
-    """Pictures of the source whose votes gave no target."""
+    """Number of images of the source whose votes gave no target."""
     skipped: tuple[str, ...] = ()
-    """Corrupt pictures that were left out before."""
+    """Corrupt images that were left out before."""
     notes: tuple[str, ...] = ()
-    """What the user should be told: how something was read, or what was left out; one sentence each."""
+    """Notes for the user about how something was read, or what was left out; one sentence each."""
 
     @classmethod
     def of(cls, data: FaceDataset) -> Reading:
@@ -111,7 +111,7 @@ def class_targets(names: Sequence[str], source: str) -> tuple[tuple[str, ...], F
     """Return classes and one-hot targets for a column of class names or numbers; an empty cell has no label.
 
     Raises:
-        DataError: too many different classes for this to be a column of them.
+        DataError: more than `CLASS_LIMIT` classes, so this is probably another column.
     """
     names = [unicodedata.normalize("NFC", name) for name in whole_numbers(names)]
     found = dict.fromkeys(name for name in names if name)
@@ -129,7 +129,7 @@ def class_targets(names: Sequence[str], source: str) -> tuple[tuple[str, ...], F
 
 
 def whole_numbers(names: Sequence[str]) -> list[str]:
-    """Return class numbers without the ``.0`` that pandas writes where a cell of the column is empty."""
+    """Return class numbers without the ``.0`` that pandas writes if some cell of the column is empty."""
     plain = [match[1] if (match := _WHOLE.fullmatch(name)) else name for name in names]
     return plain if all(name.isdecimal() or not name for name in plain) else list(names)
 
@@ -137,10 +137,10 @@ def whole_numbers(names: Sequence[str]) -> list[str]:
 def prepare(
     reading: Reading, options: ReadOptions, *, split: str | None = None, complete: bool = True
 ) -> Reading:
-    """Choose the labels, name the splits and check all that can be checked before a picture is decoded.
+    """Choose the labels, name the splits and check all that can be checked before an image is decoded.
 
-    Returns the rows that are kept, with splits as this package names them and classes that are the labels. Every
-    split must have every class, or only `split` where one is given; not at all unless `complete`.
+    Returns the rows that are kept, with mien's names of splits and the labels as classes. With `complete`, every
+    split (or only `split`, if it is given) must have every class.
 
     Raises:
         DataError: unknown labels, a split without one of the classes, two rows of one name.
@@ -176,7 +176,7 @@ def prepare(
 
 
 def _with_plain_classes(reading: Reading) -> Reading:
-    """Read words that mean nothing (``nan``) as no label, ``0_angry`` as ``angry``, and say so."""
+    """Read words for empty cells (``nan``) as no label, and ``0_angry`` as ``angry``; add notes about it."""
     classes, targets, notes = list(reading.classes), reading.targets, list(reading.notes)
     known = [name for name in classes if name.casefold() not in _NO_LABEL]
     if "-1" in known and all((name.isdecimal() and len(name) < 10) or name == "-1" for name in known):
@@ -192,7 +192,7 @@ def _with_plain_classes(reading: Reading) -> Reading:
 
 
 def _with_one_spelling(reading: Reading) -> Reading:
-    """Join classes whose names differ in case alone, if no split has both: ``train/Happy`` and ``test/happy``."""
+    """Join classes whose names differ only in case, if no split has both: ``train/Happy`` and ``test/happy``."""
     spellings: dict[str, list[int]] = {}
     for number, name in enumerate(reading.classes):
         spellings.setdefault(name.casefold(), []).append(number)
@@ -227,7 +227,8 @@ def decode(
     """Decode and fit a prepared reading into the array that `allocate` makes for its shape.
 
     Raises:
-        DataError: no such split, or a picture is corrupt and `skip_corrupt` is off (None: there is no such choice).
+        DataError: no such split, or an image is corrupt and `skip_corrupt` is not set (None if there is no such
+            option).
     """
     if split:
         check_split(split, _split_names(reading), reading.source)
@@ -265,7 +266,7 @@ def decode(
 def _fill(
     pixels: UInt8[np.ndarray, "n s s c"], reading: Reading, preprocess: Preprocess, seen: _Seen
 ) -> tuple[list[int], dict[str, str]]:
-    """Decode all rows into `pixels`, the readable ones first; return these, and why each other is corrupt.
+    """Decode all rows into `pixels`, the readable ones first; return these rows, and why each other is corrupt.
 
     Raises:
         DataError: the memory is not enough, or the system cannot read a file.
@@ -281,14 +282,14 @@ def _fill(
             kept.append(row)
         except MemoryError:
             raise DataError(f"{reading.source}: the memory is not enough to decode {name}") from None
-        except Exception as error:  # a damaged archive raises whatever its bytes provoke
+        except Exception as error:  # a damaged archive raises exceptions of many kinds
             _check_readable(error, name, reading.source)
             corrupt[name] = str(error)
     return kept, corrupt
 
 
 def _check_skipped(corrupt: Mapping[str, str], reading: Reading, skip_corrupt: bool | None) -> None:
-    """Refuse corrupt images unless the user leaves them out, and some are left.
+    """Refuse corrupt images, unless the user leaves them out and other images remain.
 
     Raises:
         DataError: says how many there are, and why the first cannot be read.
@@ -305,10 +306,10 @@ def _check_skipped(corrupt: Mapping[str, str], reading: Reading, skip_corrupt: b
 
 
 def part(reading: Reading, split: str) -> Reading:
-    """Return one split of a prepared reading; where the source names none, all its pictures are decoded to draw it.
+    """Return one split of a prepared reading; if the source names none, all images are decoded to draw it.
 
     Raises:
-        DataError: no such split, or a picture that cannot be decoded.
+        DataError: no such split, or an image that cannot be decoded.
     """
     check_split(split, _split_names(reading), reading.source)
     if reading.divide:
@@ -320,7 +321,7 @@ def part(reading: Reading, split: str) -> Reading:
 
 
 def _check_readable(error: Exception, name: str, source: str) -> None:
-    """Refuse to call an image corrupt that could not be opened, such as one that may not be read.
+    """Raise an error for an image that could not be opened: it does not count as corrupt.
 
     Raises:
         DataError: the system's error.
@@ -358,7 +359,7 @@ def _named_splits(reading: Reading, options: ReadOptions) -> list[str]:
 
 
 def _grouped(reading: Reading, options: ReadOptions) -> Reading:
-    """Add the user's groups as a column, or warn where file names look as if there were some."""
+    """Add the user's groups as a column, or warn if file names look as if there were groups."""
     if options.group_column:
         if options.group_column not in reading.columns:
             known = list(reading.columns)
@@ -382,7 +383,7 @@ def _grouped(reading: Reading, options: ReadOptions) -> Reading:
 
 
 class _Seen:
-    """What groups are found by, of one picture after the other."""
+    """The facts by which groups are found, collected image by image."""
 
     def __init__(self) -> None:
         self._keys: list[Int[np.ndarray, " 1"]] = []
@@ -390,13 +391,13 @@ class _Seen:
         self._small = False
 
     def add(self, picture: UInt8[np.ndarray, "h w c"]) -> None:
-        """Note one picture; pictures of different sizes are never exact duplicates, but may be near ones."""
+        """Add one image. Images of different sizes are never exact duplicates, but may be near ones."""
         self._keys.append(picture_keys([picture]))
         self._thumbs.append(thumbnail(picture))
         self._small |= min(picture.shape[:2]) < SMALLEST_PX
 
     def groups(self, columns: Mapping[str, Shaped[np.ndarray, " n"]]) -> Int[np.ndarray, " n"]:
-        """Return the groups of all pictures so far."""
+        """Return the groups of all images so far."""
         return together(np.concatenate(self._keys), None if self._small else np.stack(self._thumbs), columns)
 
 

@@ -1,4 +1,4 @@
-"""Which form of dataset lies at a path: each form looks at the place and says how sure it is."""
+"""Recognise the form of a dataset: the module of each form returns how sure it is that it can read a place."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Form(Protocol):
     """A module that reads one form of dataset."""
 
     USES: frozenset[str]
-    """Options that it heeds, of those that not every form heeds."""
+    """Options that this form uses, of those that only some forms use."""
 
     def recognise(self, place: Place) -> Sign:
-        """Say how sure it is, and what speaks against it."""
+        """Return how sure it is, and why not."""
 
     def read(self, place: Place, options: ReadOptions) -> Reading:
         """Find the rows."""
@@ -43,11 +43,11 @@ FORMS = {
     "folders": "mien.data.folders",
     "arrays": "mien.data.arrays",
 }
-"""Name of each form -> its module. Of forms that are equally sure, the first is taken."""
+"""Name and module of each form. Of forms that are equally sure, the first is taken."""
 
 KNOWN = "a folder or zip of train/<class>/*, a pixel table, a list of files, arrays, Parquet, a packed file"
 _ALONE = ("packed", "parquet", "pixels", "affectnet", "ck+")
-"""Forms that are mistaken for no other: once certain, the rest is not asked."""
+"""Forms that cannot be confused with others: if one is certain, the others are not tried."""
 _OFTEN = {
     ".rar": "a RAR archive: unpack it and give the folder",
     ".7z": "a 7-Zip archive: unpack it and give the folder",
@@ -64,7 +64,7 @@ _OFTEN = {
     ".tfrecord": "TensorFlow's: write the images as files in class folders",
     ".json": "JSON: make a table with columns path and label of it, or JSON lines (.jsonl)",
 }
-"""Endings of files that people try, and what to do with them."""
+"""Endings of files that people often give, and advice for each."""
 
 
 def form(name: str) -> Form:
@@ -76,7 +76,7 @@ def form_of(path: str | Path, options: ReadOptions) -> str:
     """Return the name of the form that lies at `path`.
 
     Raises:
-        DataError: nothing there, no form that is known, or two that could both be meant.
+        DataError: nothing there, no known form, or two forms that are both possible.
     """
     if str(path) == SYNTHETIC:
         return SYNTHETIC
@@ -106,10 +106,10 @@ def form_at(place: Place, options: ReadOptions, *, labels: bool = True) -> str:
 
 
 def _sign(name: str, place: Place) -> Sign:
-    """Ask one form; what it cannot read speaks against it.
+    """Return the sign of one form; an error of its reader becomes the reason against it.
 
     Raises:
-        DataError: the place is damaged, whatever its form.
+        DataError: the place is damaged.
     """
     try:
         return form(name).recognise(place)
@@ -120,7 +120,7 @@ def _sign(name: str, place: Place) -> Sign:
 
 
 def _check_one_source_of_labels(place: Place, signs: dict[str, Sign]) -> None:
-    """Refuse folders that say one thing of the images while a table beside them, or their names, say another."""
+    """Refuse class folders if a table beside them, or the names of the images, give other classes."""
     if NO < signs["folders"].sure < CERTAIN and signs["list"].sure < CERTAIN and signs["names"].against:
         raise DataError(
             f"{place.path} has folders that name no expression, but {signs['names'].against}, and `format=folders` "
@@ -137,7 +137,7 @@ def _check_one_source_of_labels(place: Place, signs: dict[str, Sign]) -> None:
 
 
 def _nearest(place: Place, signs: dict[str, Sign]) -> str:
-    """Say what was looked at, and what is missing for the forms that came near."""
+    """Return the text of the error: what lies there, and what is missing for the most likely forms."""
     path = place.path
     if why := _OFTEN.get(path.suffix.lower() if place.kind == "file" else ""):
         return f"{path} is {why}"

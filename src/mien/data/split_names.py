@@ -1,4 +1,4 @@
-"""What sources call their splits: words of folders, files and columns, and what they mean here."""
+"""Names of splits in folders, files and columns, and mien's names for them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SPLITS = {
     **dict.fromkeys(_VAL, "val"),
     **dict.fromkeys(_TEST, "test"),
 }
-"""FER2013 calls its validation images public and its test images private."""
+"""Words for splits. FER2013 calls its validation images public and its test images private."""
 _KINDS = (
     "set",
     "sets",
@@ -65,12 +65,12 @@ _OWNERS = (
     "aligned",
 )
 _NOISE = frozenset((*_KINDS, *_OWNERS))
-"""Words that may stand beside the split in the name of a folder."""
+"""Words that may be in the name of a folder together with the split."""
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
 
 
 def split_name(name: str) -> str | None:
-    """Return this package's name of a split that a source calls `name`, None if that is no split's name."""
+    """Return mien's name of a split that a source calls `name`; None if that is no split's name."""
     plain = re.sub(r"[\W_]+", "", _bare(name).lower())
     if plain in _SPLITS:
         return _SPLITS[plain]
@@ -80,7 +80,7 @@ def split_name(name: str) -> str | None:
 
 
 def split_word(name: str) -> tuple[str, str] | None:
-    """Return the one split that a name's words speak of, and the other words; None: none or several of them."""
+    """Return the one split that is a word of a name, and the other words; None if there is none, or several."""
     words = [word.lower() for word in _WORD.findall(_bare(name))]
     for first, second in itertools.pairwise(words):
         if first + second in ("publictest", "privatetest"):

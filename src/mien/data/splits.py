@@ -1,8 +1,8 @@
-"""Splits that do not leak: whole groups are drawn (`mien.data.groups`), each class in the wanted fraction.
+"""Splits that do not leak: whole groups are drawn (`mien.data.groups`), and of each class the wanted fraction.
 
-Groups are drawn in strata by their size, so that a held-out part has the same rate of duplicates as the rest. The
-order in which groups are drawn depends on the seed and on the rows of their own class alone: with fewer classes, the
-same rows of the other classes are drawn, up to a few where groups have images of several classes.
+Groups are drawn in strata by their size, so that the held-out rows have the same rate of duplicates as the rest. The
+order of the draw depends only on the seed and on the rows of the same class: with fewer classes, the same rows of the
+remaining classes are drawn, except for a few whose groups have images of several classes.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ def drawn(
     fraction: float,
     seed: int,
 ) -> Bool[np.ndarray, " n"]:
-    """Draw whole groups until each class has the fraction that is asked for, as exactly as its groups allow.
+    """Draw whole groups until each class has the wanted fraction, as exactly as its groups allow.
 
     Args:
-        truth: class of each row; -1 has no label and counts as a class of its own.
+        truth: class of each row; -1 means no label and counts as a class of its own.
         groups: rows with the same number are drawn together.
         fraction: fraction of the rows of each class.
-        seed: another seed, another draw.
+        seed: seed of the draw.
     """
     strata = defaultdict(list)
     members = _members(groups)
@@ -84,7 +84,7 @@ def _order(truth: Int[np.ndarray, " n"], seed: int) -> Float[np.ndarray, " n"]:
 
 
 def _counts(truth: Int[np.ndarray, " n"], rows: Int[np.ndarray, " m"]) -> list[tuple[int, int]]:
-    """Return (class + 1, rows of it) for a group."""
+    """Return (class + 1, number of its rows) for each class in a group."""
     if len(rows) == 1:
         return [(int(truth[rows[0]]) + 1, 1)]
     labels, counts = np.unique(truth[rows] + 1, return_counts=True)

@@ -1,4 +1,4 @@
-"""Count what is in a dataset."""
+"""Count the images of a dataset by split and class."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SHOWN = 6
 
 
 def survey(path: str | Path, options: ReadOptions = _DEFAULT) -> DatasetReport:
-    """Decode a whole dataset and count what is in it.
+    """Decode a whole dataset and count its images, sizes and classes.
 
     Raises:
         DataError: as `read_dataset`.
@@ -85,7 +85,7 @@ def counts_of(dataset: FaceDataset) -> list[str]:
 
 
 def warnings_of(dataset: FaceDataset) -> list[str]:
-    """Return what is odd about a dataset's classes: none is a known emotion, or a split lacks some."""
+    """Return warnings about a dataset's classes: none is a known emotion, or a split lacks some."""
     odd = []
     labelled = np.asarray(dataset.targets.any(axis=1))
     if not labelled.any():

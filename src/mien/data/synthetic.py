@@ -1,7 +1,7 @@
-"""Drawn faces: seven expressions told by mouth, brows and eyes, free of any licence and any download.
+"""Drawn faces: seven expressions shown by mouth, brows and eyes, without a licence and without a download.
 
-Place, scale, turn, light and noise vary, so that a network has something to learn and a test something to
-measure. The same seed draws the same pixels.
+Place, scale, rotation, light and noise vary, so that the classes are not trivial to learn. The same seed draws the
+same pixels.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _Look(NamedTuple):
 _ACROSS = np.linspace(-1, 1, _CANVAS_PX)
 """Columns of the canvas."""
 _BEND = np.linspace(-1, 1, 17)
-"""Along a mouth, corner to corner."""
+"""Points along a mouth, from corner to corner."""
 _TURN = np.linspace(0, 2 * np.pi, 40, endpoint=False)
 _CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=1)
 
@@ -59,7 +59,7 @@ _LOOKS = {
 
 
 def draw_dataset(preprocess: Preprocess, counts: dict[str, int] | None = None, seed: int = 0) -> FaceDataset:
-    """Draw a dataset of `counts` pictures a split, classes in turn, fitted to `preprocess`."""
+    """Draw a dataset with `counts` images in each split, the classes in turn, fitted to `preprocess`."""
     rng = np.random.default_rng(seed)
     rows = [(split, i % len(EMOTIONS_7), i) for split, n in (counts or COUNTS).items() for i in range(n)]
     pixels = [preprocess.fit(draw_face(EMOTIONS_7[label], rng)[..., None]) for _, label, _ in rows]
@@ -74,7 +74,7 @@ def draw_dataset(preprocess: Preprocess, counts: dict[str, int] | None = None, s
 
 
 def draw_face(emotion: str, rng: np.random.Generator, size_px: int = 48) -> UInt8[np.ndarray, "s s"]:
-    """Draw one grey face; `rng` decides place, scale, turn, light, noise and the strength of the look."""
+    """Draw one grey face; `rng` decides place, scale, rotation, light, noise and the strength of the expression."""
     canvas = np.full((_CANVAS_PX, _CANVAS_PX), rng.integers(20, 110), np.uint8)
     skin, ink = int(rng.integers(130, 235)), int(rng.integers(10, 60))
     strength = rng.uniform(0.75, 1.15)

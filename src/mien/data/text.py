@@ -1,6 +1,6 @@
-"""Text tables as they come: plain, ``.gz``, or inside a ``.zip`` or ``.tar.gz``; rows of cells or of numbers.
+"""Text tables: plain, ``.gz``, or inside a ``.zip`` or ``.tar.gz``; rows of cells or of numbers.
 
-A table is read line by line, so a large one costs its result, not its text.
+A table is read line by line, so its text is never in memory as a whole.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Member(NamedTuple):
     """A table in a folder or an archive that is open."""
 
     name: str
-    """For messages."""
+    """Name in messages."""
     open: Callable[[], IO[bytes]]
 
 
@@ -63,16 +63,16 @@ class Table(NamedTuple):
 
     name: str
     header: list[str]
-    """Lower case, stripped; empty where the table has none."""
+    """Names of the columns in lower case, without blanks around them; empty if the table has no header."""
     rows: Iterator[tuple[int, list[str]]]
-    """Number of the line and cells of each row, all as many."""
+    """Line number and cells of each row; all rows have the same number of cells."""
 
 
 @contextlib.contextmanager
 def open_table(source: Path | Member, *, headed: bool | None = True) -> Iterator[Table]:
     """Open a table.
 
-    `headed`: whether it has a header; None: its first row is none if it names a picture file.
+    `headed`: whether it has a header; with None, its first row is a header unless it names a picture file.
 
     Raises:
         DataError: not text, damaged, an empty table, a row of another length.
@@ -136,10 +136,10 @@ def numbers_in(path: Path) -> Num[np.ndarray, "n d"]:
 def numbers(
     lines: list[tuple[int, str]], delimiter: str, name: str, width: int = 0
 ) -> Num[np.ndarray, "n d"]:
-    """Parse numbered lines of numbers, `width` in each (0: as many as in the first).
+    """Parse numbered lines, each with `width` numbers (0: as many as in the first line).
 
     Raises:
-        DataError: names the first line that is wrong.
+        DataError: a line with other text or another number of numbers; the message names the first.
     """
     texts = [text for _, text in lines]
     width = width or texts[0].count(delimiter) + 1
@@ -163,7 +163,7 @@ def _delimiter(line: str) -> str:
 
 
 def _parsed(text: str, delimiter: str) -> Num[np.ndarray, " n"] | None:
-    """Return the numbers in `text`, in the smallest type that pixels need, None if it holds anything else."""
+    """Return the numbers in `text`, in the smallest type that pixels need, or None if it holds anything else."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:  # whole numbers parse ten times faster
@@ -178,14 +178,14 @@ def _parsed(text: str, delimiter: str) -> Num[np.ndarray, " n"] | None:
 
 
 def _separator(line: str) -> str:
-    """Return what stands between the cells of a line: a sign or, where there is none, blanks."""
+    """Return the separator of the cells of a line: a character or, if there is none, blanks."""
     outside = re.sub(r'"[^"]*"|\([^()]*\)|\[[^\[\]]*\]', "", line)
     best = max(_SEPARATORS, key=outside.count)
     return best if best in outside else " " if len(line.split()) > 1 and '"' not in line else ","
 
 
 def _joined(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    """Join the lines of a quoted cell that goes over several; the number is that of the first."""
+    """Join the lines of a quoted cell with line breaks; the line number is that of the first."""
     for number, line in lines:
         if '"' not in line:
             yield number, line
@@ -234,7 +234,7 @@ def _long_cells(line: str, separator: str) -> list[str]:
 
 @contextlib.contextmanager
 def _lines(source: Path | Member) -> Iterator[tuple[str, Iterator[str]]]:
-    """Yield the table's name and its lines, whatever it is packed in."""
+    """Yield the table's name and its lines, unpacked."""
     try:
         with contextlib.ExitStack() as stack:
             name, stream = _stream(source, stack)
@@ -296,18 +296,18 @@ def _unpacked_table(
 
 
 class _Again:
-    """A stream whose first bytes were read already: they come again."""
+    """A stream whose first bytes were read already; they are read again."""
 
     def __init__(self, first: bytes, rest: IO[bytes]) -> None:
         self.first, self.rest = io.BytesIO(first), rest
 
     def read(self, size: int) -> bytes:
-        """Return up to so many bytes."""
+        """Return up to `size` bytes."""
         content = self.first.read(size)
         return content + self.rest.read(size - len(content)) if len(content) < size else content
 
     def readline(self, limit: int) -> bytes:
-        """Return a line, or so many bytes of it."""
+        """Return a line, or its first `limit` bytes."""
         line = self.first.readline(limit)
         if line.endswith(b"\n") or len(line) == limit:
             return line
@@ -315,7 +315,7 @@ class _Again:
 
 
 def is_table(name: str) -> bool:
-    """Say whether a member of an archive is a table, and not a readme or a file that the system adds."""
+    """Return whether a member of an archive is a table, not a readme or a file of the operating system."""
     parts = PurePosixPath(name)
     plain = parts.name.lower()
     return plain.endswith(SUFFIXES) and "readme" not in plain and not is_debris(parts)

@@ -1,4 +1,4 @@
-"""FER+ votes: ten annotators a picture instead of one label (Barsoum et al. 2016, arXiv:1608.01041)."""
+"""FER+ votes: ten annotators for each image instead of one label (Barsoum et al. 2016, arXiv:1608.01041)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mien.data.reading import Reading
 
 BESIDE = "beside"
-"""The rule that leaves the labels as they are."""
+"""The rule that keeps the labels unchanged."""
 _KEY = ("file", "path", "imagename", "filename", "image")
 _EMOTIONS = len(EMOTIONS_8)
 
@@ -28,12 +28,12 @@ _EMOTIONS = len(EMOTIONS_8)
 def with_votes(reading: Reading, path: Path, *, rule: str, unknown: str) -> Reading:
     """Return the reading with its votes, and with its targets made from them unless `rule` is ``beside``.
 
-    The official ``fer2013new.csv`` goes row by row with ``fer2013.csv``, a table with a ``file`` column by name.
-    Pictures without votes, and those that the rules leave without a target, are left out; ``beside`` keeps
-    every picture with its own label.
+    Rows of the official ``fer2013new.csv`` belong to the rows of ``fer2013.csv`` in the same order; a table with a
+    column ``file`` is matched by name. Images without votes, and those that the rules leave without a target, are
+    left out; ``beside`` keeps every image with its own label.
 
     Raises:
-        DataError: another number of rows, votes for fewer than half of the pictures, a column that is missing.
+        DataError: another number of rows, votes for fewer than half of the images, or a missing column.
     """
     table = _read(path)
     counts = table.counts
@@ -66,10 +66,10 @@ def vote_targets(
 ) -> Float32[np.ndarray, "n 8"]:
     """Turn votes, in the order of `FERPLUS_VOTE_ORDER`, into targets in the order of `EMOTIONS_8`.
 
-    Single votes are outliers and do not count, as in the paper. ``majority`` keeps a picture if more than half of
-    the votes name one emotion; ``distribution`` gives each emotion its share. `unknown` says what becomes of votes
-    for unknown and not_a_face: ``drop`` leaves out pictures where either of them leads, ``ignore`` does not count
-    them. A row of zeros: the picture is left out.
+    Single votes are outliers and do not count, as in the paper. ``majority`` keeps an image if more than half of
+    the votes name one emotion; ``distribution`` gives each emotion its fraction of the votes. `unknown` says what
+    happens to votes for unknown and not_a_face: ``drop`` leaves out images for which one of them has the most votes,
+    ``ignore`` does not count these votes. A row of zeros means that the image is left out.
     """
     counts = np.where(counts > 1, counts, 0)
     if unknown == "ignore":
@@ -89,7 +89,7 @@ class _Table(NamedTuple):
     """A table of votes."""
 
     keys: list[str] | None
-    """Names of the images, where it has them."""
+    """Names of the images; None if the table has none."""
     counts: Float32[np.ndarray, "n 10"]
     others: dict[str, list[str]]
     """All its other columns."""
@@ -97,7 +97,7 @@ class _Table(NamedTuple):
 
 
 def _by_key(reading: Reading, table: _Table) -> list[int] | None:
-    """Return the table's row of each image, -1 where there is none; None: it goes row by row."""
+    """Return the table's row of each image, -1 if there is none; None if row i belongs to image i."""
     if table.keys is None or reading.by_row:
         return None
     rows = {key.replace("\\", "/"): row for row, key in enumerate(table.keys) if key}
@@ -106,7 +106,9 @@ def _by_key(reading: Reading, table: _Table) -> list[int] | None:
         return found if rows else None
     short = {key.rpartition("/")[2]: row for key, row in rows.items()}
     ends = [name.rpartition("/")[2] for name in reading.ids]
-    if len(short) == len(rows) and len(set(ends)) == len(ends):  # names of files are enough, as FER+'s are
+    if len(short) == len(rows) and len(set(ends)) == len(
+        ends
+    ):  # file names without folders are enough, as in FER+
         return [short.get(end, -1) for end in ends]
     return found
 

@@ -123,7 +123,7 @@ def png_source(image: UInt8[np.ndarray, "h w c"]) -> str:
 
 
 def page(template: str, room: str = "mien.evaluation", /, **facts: Any) -> str:
-    """Return a page from the folder `pages` of a room, facts escaped; all pages extend `base.html.j2` of this room."""
+    """Return a page from the folder `pages` of a room, facts escaped; all extend `base.html.j2` of this room."""
     loaders = [PackageLoader(name, "pages") for name in dict.fromkeys((room, "mien.evaluation"))]
     environment = Environment(loader=ChoiceLoader(loaders), autoescape=True)
     environment.filters["shown"] = shown
