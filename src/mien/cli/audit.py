@@ -1,4 +1,4 @@
-"""``mien data audit`` and ``mien data split``: what is wrong with a dataset, and splits that do not leak."""
+"""``mien data audit`` and ``mien data split``: find faults of a dataset, and make splits that do not leak."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _Source = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)]
 
 @dataclass(frozen=True)
 class Looks:
-    """What looks at the images, beside the audit itself."""
+    """Models and detectors that look at the images."""
 
     model: str | None = option(
         None, "Model that judges the labels: a folder or a built-in name. By default a quick model is trained on "
@@ -94,7 +94,9 @@ def audit(
 
     if cleaned.fix:
         check_target(cleaned.fix, path)
-    with locked(out):  # from the beginning: minutes of work must not end at a folder that cannot be written
+    with locked(
+        out
+    ):  # locked first, so that minutes of work are not lost because the folder cannot be written
         with progress("reading images") as bar:
             found = _look(path, reading, looks, cleaned, bar)
         page = write_audit(found, out)
@@ -135,7 +137,7 @@ def _look(path: str, reading: ReadOptions, looks: Looks, cleaned: Fix, bar: Prog
 
 
 def _packed_as(cleaned: Fix) -> Any:
-    """Return what the images are fitted to where the user says so; else the audit chooses."""
+    """Return the preprocessing that the user chose; None if the audit chooses it."""
     from mien.config import checked_recipe
 
     if cleaned.size_px is None and cleaned.channels is None:
@@ -145,7 +147,7 @@ def _packed_as(cleaned: Fix) -> Any:
 
 
 def _steps(bar: Progress) -> Any:
-    """Return what moves a bar on, and begins it anew where something else is done."""
+    """Return a function that advances a bar, and starts it again when another step of the work begins."""
     last: dict[str, Any] = {"title": "", "done": 0}
 
     def step(title: str, done: int, total: int) -> None:
@@ -187,7 +189,7 @@ def _print(found: Audit) -> None:
 @command("mien data split synthetic --folds 5 --out folds")
 def split(
     path: _Source,
-    folds: Annotated[int, typer.Option(metavar="K", help="Number of parts; each is val once.")],
+    folds: Annotated[int, typer.Option(metavar="K", help="Number of folds; each is val once.")],
     out: Annotated[Path, out_option("Folder for the K datasets and the table folds.csv.")],
     reading: ReadOptions,
     lists: Annotated[
@@ -203,8 +205,8 @@ def split(
 ) -> None:
     """Divide a dataset K times for cross-validation.
 
-    In each of the K datasets another part of the training images is val. Duplicates, and what the grouping options
-    name, stay together, so that no part shows what the others teach.
+    In each of the K datasets another fold of the training images is val. Duplicates, and images that the grouping
+    options name, stay together, so that val shows no image that training has shown.
     """
     from mien.cli.progress import progress
     from mien.cli.terminal import give
@@ -227,7 +229,7 @@ def _print_folds(made: Folds, out: Path) -> None:
     from mien.cli.terminal import print_table, say
 
     say(
-        f"{made.source}: {made.n_divided:,} images in {made.n_groups:,} groups divided into {len(made.files)} parts"
+        f"{made.source}: {made.n_divided:,} images in {made.n_groups:,} groups divided into {len(made.files)} folds"
     )
     names = tuple(made.counts[0])
     rows = [
@@ -237,4 +239,4 @@ def _print_folds(made: Folds, out: Path) -> None:
     print_table(("fold", *names, "file"), rows, right=True)
     for note in made.notes:
         say(note_line(note))
-    say(f"wrote {out / 'folds.csv'}: the part of each image")
+    say(f"wrote {out / 'folds.csv'}: the fold of each image")

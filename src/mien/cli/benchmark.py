@@ -40,7 +40,7 @@ class Combinations:
             raise ConfigError(f"`seconds` must not be negative, got {self.seconds:g}")
 
     def asked(self) -> dict[str, Any]:
-        """Return them as the arguments of `mien.benchmark.run.benchmark`."""
+        """Return the options as arguments of `mien.benchmark.run.benchmark`."""
         return {
             "providers": self.providers.split(","),
             "threads": _numbers("threads", self.threads),
@@ -75,8 +75,8 @@ def benchmark(
 ) -> None:
     """Measure speed, size and memory of models.
 
-    Each combination of model, runtime, threads and batch runs in its own process. They take turns, so that a
-    slow moment of the machine does not fall on one of them.
+    Each combination of model, runtime, threads and batch runs in its own process. They take turns, so that
+    other work on the machine slows all of them alike.
     """
     import json
 
@@ -133,7 +133,7 @@ def _draw(measured: Benchmark, path: Path) -> None:
 
 
 def _print(measured: Benchmark) -> None:
-    """Print the figures as two tables: speed, and what is the same for all batch sizes."""
+    """Print the figures as two tables: speed, and figures that are the same for all batch sizes."""
     from mien.cli.terminal import print_table, say, shorten
 
     say(measured.machine)
@@ -190,7 +190,7 @@ def _line(row: Timing, measured: Benchmark) -> str:
 
 
 def _against(row: Timing, measured: Benchmark) -> str:
-    """Return how many times as fast this is as the ONNX graph of that model in the same place."""
+    """Return how many times as fast this is as the model's ONNX graph with the same device, threads and batch."""
     base = [
         other.p50_ms for other in measured.rows if other.runtime == "onnx" and _place(other) == _place(row)
     ]

@@ -1,4 +1,4 @@
-"""How a command is declared: a function whose parameters, and the dataclasses among them, become flags.
+"""Declare a command: a function whose parameters, and the fields of dataclasses among them, become flags.
 
 ::
 
@@ -32,12 +32,12 @@ DATA_HELP = "A dataset: class folders, zip, CSV, arrays, Parquet (see docs/data.
 
 
 def note_line(note: str) -> str:
-    """Return a note on a dataset as the command line says it: with the flags of the options it names."""
+    """Return a note on a dataset with flags (`--val-fraction`) in place of names of options (`val_fraction`)."""
     return MienError(note).with_flags({one.name: _flag(one.name) for one in fields(ReadOptions)})
 
 
 def choice_option(choices: Sequence[str], meaning: str) -> Any:
-    """Return the declaration of an option with a closed set of words."""
+    """Return the declaration of an option with a fixed list of values."""
     return typer.Option(metavar=f"[{'|'.join(choices)}]", help=meaning)
 
 
@@ -92,7 +92,7 @@ def with_sample(sources: Sequence[str]) -> list[str]:
 
 
 def tell_notes(dataset: FaceDataset, name: str = "") -> None:
-    """Print on stderr what was decided, left out or converted as a dataset was read."""
+    """Print on stderr what was decided, left out or converted while a dataset was read."""
     for note in dataset.notes:
         complain(f"{name}{': ' if name else ''}{note_line(note)}")
 
@@ -122,7 +122,7 @@ def command(*examples: str, name: str | None = None) -> Callable[[Callable[..., 
 
 
 def group(commands: dict[str, TyperCommand], meaning: str, *, default: str = "") -> Group:
-    """Join commands under one name; `default` runs where none of them is named."""
+    """Join commands under one name; `default` runs if none of them is named."""
     made = Group(commands=dict(commands), help=meaning, rich_markup_mode=None)
     made.default = default
     return made
@@ -140,12 +140,12 @@ def flag_words(options: Any) -> list[str]:
 
 
 class Group(TyperGroup):
-    """A command of commands; alone it prints its help, or runs the command that is its default."""
+    """A command with subcommands; without one, it prints its help or runs its default subcommand."""
 
     default: str = ""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the words, with the default command where none is named."""
+        """Parse the words; if no subcommand is named, the default one is used."""
         if not args or (args[0].startswith("-") and args[0] != "--help" and self.default):
             args = [self.default or "--help", *args]
         return super().parse_args(ctx, args)
@@ -165,7 +165,7 @@ class Group(TyperGroup):
 
 
 class _Command(TyperCommand):
-    context_class = typer.Context  # what commands declare; Typer would pass the class that it derives from
+    context_class = typer.Context  # the type that commands declare; Typer would pass its base class
 
     def invoke(self, ctx: Any) -> Any:
         """Run; an error of the user's input or machine is one line and status 2."""

@@ -1,4 +1,4 @@
-"""``mien compare``: several models judged on the same images."""
+"""``mien compare``: several models evaluated on the same images."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ def compare(
 
     def read(preprocess: Preprocess) -> FaceDataset:
         dataset = read_split(data, preprocess, split, reading)
-        if not told:  # it is read once more for each other input size
+        if not told:  # the data are read again for each other input size
             tell_notes(dataset)
             told.append(True)
         return dataset
 
     turns = iter(range(len(contenders)))
-    # From the beginning: minutes of work must not end at a folder that can't be written.
+    # Locked first, so that minutes of work are not lost because the folder cannot be written.
     with locked(out), progress("models", len(contenders)) as step:
 
         def announce(name: str) -> None:

@@ -11,11 +11,11 @@ import typer
 from mien.cli.command import command
 
 ASKED_BY = "_MIEN_COMPLETE"
-"""The variable of the environment by which a shell asks for completions."""
+"""The environment variable by which a shell asks for completions."""
 
 
 class Shell(StrEnum):
-    """Shells whose way to complete is known."""
+    """Shells that can complete commands of mien."""
 
     bash = "bash"
     zsh = "zsh"
@@ -24,7 +24,7 @@ class Shell(StrEnum):
 
 
 def answer_shells() -> None:
-    """Let Typer know the shells, if one of them asks; a usual command does not pay for the import."""
+    """Register the shells with Typer, if a shell asks for completions; other commands skip this slow import."""
     if ASKED_BY in os.environ:
         from typer.completion import completion_init  # type: ignore[attr-defined]  # Typer has no other name for it
 

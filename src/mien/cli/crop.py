@@ -51,9 +51,7 @@ def crop(
         def begin(total: int, done: int, one_at_a_time: bool) -> None:
             step.begin("photos", total, done)
             if not one_at_a_time and cutting.workers != 1:
-                cv2.setNumThreads(
-                    1
-                )  # this process is ours: OpenCV's own threads would compete with the workers
+                cv2.setNumThreads(1)  # OpenCV's own threads would compete with the workers
 
         report = crop_photos(path, out, cutting, reading, begin=begin, step=step)
     give(report.to_dict(), json_to, lambda: _print_report(report, cutting))

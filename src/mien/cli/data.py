@@ -1,4 +1,4 @@
-"""``mien data``: look at a dataset, pack it, see what a recipe does to it."""
+"""``mien data``: show a dataset, pack it, preview the augmentation of a recipe."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mien.results import DatasetReport
 
 _SIZES = 5
-"""Sizes of images that are listed; further ones are summed up."""
+"""Most sizes of images that are listed; further ones are summed up."""
 _Source = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)]
 
 

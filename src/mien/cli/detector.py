@@ -18,13 +18,17 @@ def _zip_option(meaning: str) -> typer.models.OptionInfo:
 @command("mien detector --heads heads.zip --faces fer.zip --backgrounds bg.zip -o found")
 def detector(
     heads: Annotated[
-        Path, _zip_option("Heads on a plain ground: .jpg images, and their boxes in yunet_boxes_xyxy.json.")
+        Path,
+        _zip_option("Heads on a plain background: .jpg images, and their boxes in yunet_boxes_xyxy.json."),
     ],
     faces: Annotated[Path, _zip_option("FER2013: .jpg images under train/ and test/.")],
     backgrounds: Annotated[Path, _zip_option("Photographs without a face: .jpg images.")],
     out: Annotated[Path, out_option("Folder for the detector; the history of the run goes to its run/.")],
     steps: Annotated[
-        int, typer.Option(metavar="N", help="Training steps; a run may be lengthened.")
+        int,
+        typer.Option(
+            metavar="N", help="Training steps; with --resume a run can be continued with more steps."
+        ),
     ] = 28_000,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of weights and scenes.")] = 0,
     resume: Annotated[

@@ -1,4 +1,4 @@
-"""``mien evaluate``: a model judged on one split of a dataset."""
+"""``mien evaluate``: a model evaluated on a split of a dataset, or on several datasets."""
 
 from __future__ import annotations
 
@@ -48,19 +48,19 @@ class Parts:
     detector_weights: Path | None = option(None, "The weights of YuNet.", metavar="FILE")
 
     def __post_init__(self) -> None:
-        """Refuse a detector where no faces are looked for."""
+        """Refuse a detector if no faces are searched."""
         check_choices(self)
         if not self.end_to_end and (self.detector != "auto" or self.detector_weights):
             raise ConfigError("`detector` and `detector_weights` find faces in photos: add `end_to_end`")
 
     def check_single(self) -> None:
-        """Refuse parts of the full report where several datasets share one table."""
+        """Refuse parts of the full report if several datasets share one table."""
         for name in ("slice", "corruptions", "explain", "end_to_end"):
             if getattr(self, name):
                 raise ConfigError(f"`{name}` belongs to the report on one dataset: give one `data`")
 
     def check(self, out: Path | None) -> None:
-        """Refuse parts of the full report where no full report is written."""
+        """Refuse parts of the full report if no full report is written."""
         for name in ("slice", "corruptions", "explain", "end_to_end"):
             if getattr(self, name) and not out:
                 raise ConfigError(f"`{name}` belongs to the full report: say where it goes with `out=FOLDER`")
@@ -123,7 +123,7 @@ def evaluate(
         raise ConfigError(
             "one dataset has one `split`, and `labels` in place of `labels_of`: several need a `data` each"
         )
-    # From the beginning: minutes of work must not end at a folder that can't be written.
+    # Locked first, so that minutes of work are not lost because the folder cannot be written.
     with locked(out) if out else nullcontext():
         if several:
             _across(classifier, data, split, labels_of or [], reading, tta, out, json_to)
@@ -176,7 +176,7 @@ def _across(
     out: Path | None,
     json_to: str | None,
 ) -> None:
-    """Judge on several datasets and show one table."""
+    """Evaluate on several datasets and show one table."""
     from mien.cli.terminal import give, say
     from mien.data.read import read_split
     from mien.evaluation.across import across
@@ -292,7 +292,7 @@ def _print_full(full: FullReport, out: Path) -> None:
 
 
 def _print_report(report: EvalReport, judged: Mapping[str, Estimate] | None = None) -> None:
-    """Print the figures of a report; `judged` are the headline figures of its page, so that both say the same."""
+    """Print the figures of a report; with `judged`, the headline figures of its page, so that both are the same."""
     import numpy as np
 
     from mien.cli.terminal import print_table, say, shorten
@@ -338,7 +338,7 @@ def _print_report(report: EvalReport, judged: Mapping[str, Estimate] | None = No
 def _print_confusion(
     truths: Sequence[str], labels: Sequence[str], confusion: Sequence[Sequence[int]]
 ) -> None:
-    """Print the counts under the labels, or where those are too wide under numbers, in blocks that fit."""
+    """Print the counts under the labels, or under numbers if the labels are too wide, in blocks that fit."""
     from mien.cli.terminal import print_table, shorten, terminal_width
 
     counts = [[f"{count}" for count in row] for row in confusion]

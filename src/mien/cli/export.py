@@ -81,7 +81,7 @@ def export(
 
 
 def _print_page(out: Path) -> None:
-    """Say what a visitor loads."""
+    """Print what a visitor of the page downloads."""
     import gzip
     import json
 

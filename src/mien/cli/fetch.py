@@ -1,4 +1,4 @@
-"""``mien fetch``: weights of a detector or the runtime of the web page, from the network, because it is asked to."""
+"""``mien fetch``: download the weights of a detector or the runtime of the web page, at the user's request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``mien train --folds`` adds to ``mien train``."""
+"""The option ``--folds`` of ``mien train``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def fold_words(folds: int | None) -> list[str]:
-    """Return the words of the command line that ask for folds."""
+    """Return the words of the command line for these folds."""
     return [] if folds is None else ["--folds", str(folds)]
 
 
@@ -42,7 +42,7 @@ def check_alone(folds: int | None) -> None:
 
 
 def first_fold(recipe: Recipe, data: FaceDataset, folds: int | None) -> tuple[Recipe, FaceDataset]:
-    """Return what a dry run tries: the first of the folds, where there are any."""
+    """Return the recipe and data for a dry run: those of the first fold, if there are folds."""
     if folds is None:
         return recipe, data
     from mien.tune.folds import divided, fold_recipe, without
@@ -60,7 +60,7 @@ def train_folds(
     train: Callable[..., None],
     options: dict[str, Any],
 ) -> CrossValidation:
-    """Train each fold as ``mien train`` trains, and say which one it is."""
+    """Train each fold as ``mien train`` does, and print which fold it is."""
     from mien.tune.folds import cross_validate
 
     left = [
@@ -86,7 +86,7 @@ def train_folds(
 
 
 def tell_folds(found: CrossValidation, out: Path) -> None:
-    """Print the table of the folds, and what the images say together, on stderr as a run's summary."""
+    """Print the table of the folds, and the figures over all images, on stderr, like the summary of a run."""
     from mien.cli.terminal import print_table, say
 
     rows = [(one.folder, f"{one.n:,}", f"{one.accuracy:.1%}", f"{one.macro_f1:.1%}") for one in found.folds]

@@ -130,10 +130,10 @@ def _look(
 
 
 def _prepare_opencv(*, several: bool, pipeline: Pipeline) -> None:
-    """Set what holds for all of OpenCV in this process, which is ours."""
+    """Set options of OpenCV for the whole process; allowed, because the process belongs to the command."""
     import cv2
 
-    cv2.utils.logging.setLogLevel(0)  # it would say in lines of its own, too, that a camera is not there
+    cv2.utils.logging.setLogLevel(0)  # else OpenCV prints lines of its own if a camera is missing
     if several and not pipeline.finds_one_at_a_time:
         cv2.setNumThreads(1)  # its own threads would compete with the workers
 
@@ -170,7 +170,7 @@ def _score(
 
 
 def _kinds(result: ImageResult) -> dict[str, int]:
-    """Return what is counted of an image."""
+    """Return the counts for one image."""
     none = result.error is None and not result.faces
     return {
         "images": 1,
@@ -209,7 +209,7 @@ def _lines(result: ImageResult) -> list[str]:
 
 
 def _refuse(context: typer.Context, names: list[str] | tuple[str, ...], why: str) -> None:
-    """Refuse options that would be ignored, where the user gave them."""
+    """Refuse options that would be ignored, if the user gave them."""
     for one in context.command.params:
         source = context.get_parameter_source(one.name or "")
         if one.name in names and source is not None and source.name == "COMMANDLINE":

@@ -1,4 +1,4 @@
-"""A progress bar on stderr, with the time left. Nothing is drawn, or imported, where stderr is no terminal."""
+"""A progress bar on stderr, with the time left. If stderr is no terminal, nothing is drawn or imported."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def progress(title: str, total: int | None = None, *, quiet: bool = False) -> It
 
 @contextlib.contextmanager
 def stopped_by_ctrl_c(stream: Frames) -> Iterator[str]:
-    """Let Ctrl-C end a camera or network stream as its end would, so that all files are finished; again: at once.
+    """Let Ctrl-C stop a camera or network stream normally, so that all files are finished; a second one ends at once.
 
-    Yields the line that tells the user; empty where nothing is changed, as with files.
+    Yields the line to show to the user; it is empty if Ctrl-C is not changed, as for files.
     """
     if not stream.live:
         yield ""
@@ -70,7 +70,7 @@ class Progress:
                 *_columns(total),
                 console=Console(stderr=True),
                 transient=True,
-                redirect_stdout=sys.stdout.isatty(),  # else rich would send results that go to a file to the terminal
+                redirect_stdout=sys.stdout.isatty(),  # else rich shows results on the terminal that belong in a file
             )
             self._task = self._bar.add_task(visible(title), total=total, note="")
             self._bar.start()
@@ -83,7 +83,7 @@ class Progress:
             self._bar.update(self._task, advance=steps, **shown)
 
     def begin(self, title: str, total: int | None, done: int = 0) -> None:
-        """Count something else from here, of which `done` steps were done before; the time left begins anew."""
+        """Start a new count, of which `done` steps were done before; the time left is estimated anew."""
         if self._bar:
             self._bar.columns = _columns(total)
             self._bar.reset(self._task, total=total, completed=done, description=visible(title))

@@ -1,4 +1,4 @@
-"""``mien recipes``: what can be trained, and how."""
+"""``mien recipes``: list the shipped training recipes, or show one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees: lines and tables that fit the terminal and cannot control it, and where JSON goes."""
+"""Print results: lines and tables that fit the terminal and cannot control it, and JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GAP = 2
 _LEAST = 6
 """Columns are not made narrower than this."""
 _NAME = 32
-"""A longer name is cut before other columns get narrower than their words."""
+"""Longest name; longer ones are shortened before other columns become narrower than their words."""
 
 
 def say(line: str = "") -> None:
@@ -27,7 +27,7 @@ def say(line: str = "") -> None:
 
 
 def complain(line: str) -> None:
-    """Print one line on stderr: white space runs together, control characters are escaped."""
+    """Print one line on stderr: any white space becomes one blank, control characters are escaped."""
     print(visible(" ".join(line.split())), file=sys.stderr)
 
 
@@ -58,15 +58,15 @@ def shorten(name: str, most: int = _NAME) -> str:
 
 
 def terminal_width() -> int:
-    """Return the columns of the terminal; 80 where stdout is none."""
+    """Return the width of the terminal in characters; 80 if stdout is no terminal."""
     return shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 80
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: bool = False) -> None:
     """Print rows under a header, as wide as the terminal at most.
 
-    Where they are wider, cells of several words wrap, and a long name is cut in the middle. `right` aligns all
-    but the first column to the right, as figures want.
+    If they are wider, cells of several words wrap, and a long name is shortened in the middle. `right` aligns all
+    but the first column to the right, for figures.
     """
     from rich.console import Console
     from rich.table import Table
@@ -91,9 +91,9 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: 
 
 
 def column_widths(lines: Sequence[Sequence[str]], room: int) -> list[int]:
-    """Return the width of each column: as its cells want, or narrower so that all fit the room.
+    """Return the width of each column: that of its longest cell, or less, so that all columns fit into `room`.
 
-    The columns that have most to give are made narrower first, down to their longest word, then further.
+    The widest columns are made narrower first, down to their longest word, then further.
     """
     from rich.cells import cell_len
 

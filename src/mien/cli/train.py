@@ -1,4 +1,4 @@
-"""``mien train``: a recipe and a dataset in, a model bundle out."""
+"""``mien train``: train a network by a recipe on a dataset, and write a model folder."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from mien.training.loop import Step
 
 RUNS = Path("runs") / "train"
-"""Where models go unless `--out` says otherwise, numbered from 001."""
+"""Default folder for models, numbered from 001, if `--out` is not given."""
 LONG_SECONDS = 60.0
-"""A run that takes longer says so when it begins."""
+"""A run that takes longer than this prints an estimate of its time when it begins."""
 TRIAL_SECONDS = 6.0
-"""How long a dry run trains, to estimate the time of the whole run."""
+"""Seconds for which a dry run trains, to estimate the time of the whole run."""
 
 
 Score = Annotated[
@@ -47,7 +47,7 @@ Folds = Annotated[
     int | None,
     typer.Option(
         metavar="K",
-        help="Train K models, each without another part of the training images, and join them; test is not read.",
+        help="Train K models, each without another fold of the training images, and join them; test is not read.",
     ),
 ]
 DryRun = Annotated[
@@ -154,7 +154,7 @@ def _train(
     bar: Progress,
     options: dict[str, Any],
 ) -> None:
-    """Train and tell about each step and epoch."""
+    """Train, and print each step and epoch."""
     from mien.training.loop import train as run
     from mien.training.track import tracker
 
@@ -180,7 +180,7 @@ def _numbered(*, resume: bool) -> Path:
 def _rebuild_command(
     recipe: str, data: str, out: Path, device: str, settings: list[str], reading: list[str]
 ) -> str:
-    """Return what a reader of the model card types, names without this machine's folders."""
+    """Return the command that makes the model again, for its card; names are without folders of this machine."""
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     launch = ["torchrun", f"--nproc-per-node={processes}", "-m", "mien"] if processes > 1 else ["mien"]
     recipe = Path(recipe).name if recipe.endswith(".toml") else recipe
@@ -252,7 +252,7 @@ class _Teller:
         from mien.training.history import figure
 
         value = figure(row, self.recipe.validation.monitor)
-        is_best = value > self.best  # False where it was not judged
+        is_best = value > self.best  # False if the epoch was not validated
         self.best = value if is_best else self.best
         self.bar.say(_line(row, self.recipe.epochs, self.steps, is_best=is_best))
 

@@ -41,7 +41,7 @@ def tune(
         typer.Option(metavar="N", help="Number of trials, those of earlier calls with --resume included."),
     ] = 20,
     minutes: Annotated[
-        float | None, typer.Option(metavar="X", help="Begin no trial after so many minutes.")
+        float | None, typer.Option(metavar="X", help="Begin no trial after this many minutes.")
     ] = None,
     workers: Annotated[int, typer.Option(metavar="N", help="Processes that train at the same time.")] = 1,
     search_seed: Annotated[int, typer.Option(metavar="N", help="Random seed of the choice of values.")] = 0,
@@ -95,7 +95,7 @@ def _read(data: str, recipe: Recipe, reading: ReadOptions, bar: Progress) -> Fac
 
 
 def _teller(monitor: str, trials: int, bar: Progress) -> Callable[[Trial], None]:
-    """Return what prints a line for each trial, with a mark at the best so far."""
+    """Return a function that prints a line for each trial, with a mark at the best so far."""
     highest = [float("-inf")]
 
     def tell(trial: Trial) -> None:

@@ -1,4 +1,4 @@
-"""``mien verify``: proof that every form of a model gives the same answers."""
+"""``mien verify``: check that every form of a model gives the same answers."""
 
 from __future__ import annotations
 
