@@ -94,9 +94,8 @@ def audit(
 
     if cleaned.fix:
         check_target(cleaned.fix, path)
-    with locked(
-        out
-    ):  # locked first, so that minutes of work are not lost because the folder cannot be written
+    # Locked first, so that minutes of work are not lost because the folder cannot be written.
+    with locked(out):
         with progress("reading images") as bar:
             found = _look(path, reading, looks, cleaned, bar)
         page = write_audit(found, out)

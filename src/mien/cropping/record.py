@@ -88,9 +88,7 @@ class Journal:
         self.done = {line["photo"]: line for line in kept}
         self.number = max((face["number"] for line in kept for face in line["faces"]), default=0)
         lines = "".join(json.dumps(line) + "\n" for line in (settings, *kept))
-        files.write(
-            out / JOURNAL, lines
-        )  # before any face, so that a run that is killed early can be resumed
+        files.write(out / JOURNAL, lines)  # before any face, so that a run killed early can be resumed
         files.make_folder(out / IMAGES)
         with files.as_output_error(out):
             self._file = stack.enter_context((out / JOURNAL).open("ab", buffering=0))

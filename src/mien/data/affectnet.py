@@ -59,7 +59,5 @@ def _name(content: bytes, name: str, source: str) -> str:
     try:
         number = int(np.load(io.BytesIO(content), allow_pickle=False).reshape(-1)[0])
         return AFFECTNET_ORDER[number] if number >= 0 else ""
-    except (
-        Exception
-    ) as error:  # NumPy parses the header as Python code, which raises exceptions of many kinds
+    except Exception as error:  # NumPy parses the header as Python, which fails in many ways
         raise DataError(f"{source}: {name} holds no class number of AffectNet's, 0-10 ({error})") from error

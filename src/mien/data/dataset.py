@@ -210,9 +210,7 @@ class FaceDataset:
     def fingerprint(self) -> str:
         """Return a SHA-256 over pixels, targets, votes, splits and labels: equal data, equal fingerprint."""
         digest = hashlib.sha256(repr((self.labels, self.images.shape, self.split.tolist())).encode())
-        for start in range(
-            0, len(self), _HASHED_ROWS
-        ):  # in parts, so that a dataset larger than memory can be hashed
+        for start in range(0, len(self), _HASHED_ROWS):  # in parts, as it may be larger than memory
             digest.update(np.ascontiguousarray(self.images[start : start + _HASHED_ROWS]).data)
         digest.update(np.ascontiguousarray(self.targets).data)
         if self.votes is not None:

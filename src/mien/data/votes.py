@@ -106,9 +106,7 @@ def _by_key(reading: Reading, table: _Table) -> list[int] | None:
         return found if rows else None
     short = {key.rpartition("/")[2]: row for key, row in rows.items()}
     ends = [name.rpartition("/")[2] for name in reading.ids]
-    if len(short) == len(rows) and len(set(ends)) == len(
-        ends
-    ):  # file names without folders are enough, as in FER+
+    if len(short) == len(rows) and len(set(ends)) == len(ends):  # names without folders are enough
         return [short.get(end, -1) for end in ends]
     return found
 

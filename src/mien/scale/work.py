@@ -55,9 +55,7 @@ class Scorer:
         import cv2
 
         if folder and Path(folder).is_dir():
-            os.chdir(
-                folder
-            )  # allowed, because no other code runs in this process; so is setting OpenCV's threads
+            os.chdir(folder)  # allowed, as setting OpenCV's threads: no other code runs in this process
         cv2.setNumThreads(1)
         self.pipeline, self.threads = Pipeline(**arguments), threads
 

@@ -102,9 +102,7 @@ class Guard:
                 return
             try:
                 await self.app(scope, receive, note)
-            except (
-                Exception
-            ) as error:  # handled here, so that this answer, too, has the headers and is counted
+            except Exception as error:  # handled here, so that this answer has the headers, too
                 if status != CLIENT_LEFT:
                     raise
                 found = translated(error)

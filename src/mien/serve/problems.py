@@ -55,9 +55,7 @@ def translated(error: Exception) -> Problem:
     """Return the answer for an exception."""
     if isinstance(error, Problem):
         return error
-    if isinstance(
-        error, ImageError | DataError
-    ):  # their texts are about the picture, never about files of the server
+    if isinstance(error, ImageError | DataError):  # about the picture, never about files of the server
         return Problem(422, str(error))
     if isinstance(error, HTTPException):
         return Problem(error.status_code, str(error.detail), error.headers)
