@@ -104,9 +104,10 @@ def compare_pairs(
 
 
 def pareto(costs: Sequence[float], gains: Sequence[float], *, slack: float = 1.0) -> list[int]:
-    """Return the indices on the Pareto front, cheapest first: no other has at most the cost and at least the gain.
+    """Return the indices on the Pareto front, cheapest first.
 
-    Costs count as equal up to the factor `slack`.
+    No other model has at most the cost and at least the gain, and is better in one of the two. Costs count
+    as equal up to the factor `slack`.
     """
     points = list(zip(costs, gains, strict=True))
     front = [
