@@ -309,7 +309,8 @@ class TrackOptions:
 
     detect_every: int = option(
         1,
-        "Find faces in every Kth frame of a video, and place them in the frames between by their tracks.",
+        "Find faces in every Kth frame of a video. If two of these show the same faces at nearly the same places, "
+        "the frames between get boxes on a straight line; else they are searched, too.",
         metavar="K",
     )
     smooth: float = option(

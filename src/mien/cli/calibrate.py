@@ -44,7 +44,10 @@ def calibrate(
     ] = None,
     biases: Annotated[
         bool,
-        typer.Option(help="With --data: fit a bias of each class, too. Without, no image changes its label."),
+        typer.Option(
+            help="With --data: fit a bias of each class, too. Without, labels can change only where probabilities "
+            "are averaged, as with --tta and --views."
+        ),
     ] = True,
     out: Annotated[
         Path | None,

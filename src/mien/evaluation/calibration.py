@@ -88,7 +88,8 @@ def calibrate(
 ) -> Calibration:
     """Fit temperature and biases, and evaluate them on images that they were not fitted to.
 
-    Without `biases` only the temperature is fitted: no image gets another label.
+    Without `biases` only the temperature is fitted. Then a label can change only where the
+    probabilities of several views are averaged.
 
     Raises:
         DataError: fewer images than bins of the calibration error, or than folds in some class.

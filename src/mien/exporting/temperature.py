@@ -52,7 +52,8 @@ def calibrated(
         logits: its logits for images that it has not learnt and that may be used to choose: never those of a test
             split.
         truth: the number of each image's label.
-        biases: fit a bias of each class, too; without, no label changes.
+        biases: fit a bias of each class, too. Without, a label can change only where the probabilities of
+            several views are averaged.
 
     Raises:
         DataError: too few images.
@@ -75,7 +76,8 @@ def save_calibrated(
         data: a dataset with the split.
         split: images that the model has not learnt.
         out: folder to write.
-        biases: fit a bias of each class, too; without, no label changes.
+        biases: fit a bias of each class, too. Without, a label can change only where the probabilities of
+            several views are averaged.
 
     Raises:
         DataError: no such split, too few images, or images that the model was trained on.

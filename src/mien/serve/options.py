@@ -66,7 +66,10 @@ class LimitOptions:
     max_faces: int = option(200, "Most faces in one picture; a picture with more is an error.")
     timeout_s: float = option(30.0, "Seconds that a request may take, its upload included.")
     queue: int = option(64, "Most pictures that wait or are worked on; a request beyond gets status 429.")
-    max_batch: int = option(64, "Most crops of faces, of all requests, in one call of the classifier.")
+    max_batch: int = option(
+        64, "Crops of faces, of all requests, with which a call of the classifier takes no more. The crops of a "
+        "photo are never divided, so a call can have more.",
+    )  # fmt: skip
     max_wait_ms: float = option(
         2.0, "Longest wait for crops of other requests, in milliseconds; a lone request does not wait."
     )
@@ -75,12 +78,14 @@ class LimitOptions:
         """Check each option.
 
         Raises:
-            ConfigError: a number that is not positive, or more pictures in a request than in the queue.
+            ConfigError: a number that is not positive (`max_wait_ms` may be 0), or more pictures in a request than in
+                the queue.
         """
         for one in fields(self):
-            value, least = getattr(self, one.name), 0 if one.name == "max_wait_ms" else 1e-9
-            if not least <= value < float("inf"):
-                raise ConfigError(f"`{one.name}` must be a positive number, got {value:g}")
+            value, may_be_zero = getattr(self, one.name), one.name == "max_wait_ms"
+            if not (value > 0 or (may_be_zero and value == 0)) or value == float("inf"):
+                wanted = "0 or a positive number" if may_be_zero else "a positive number"
+                raise ConfigError(f"`{one.name}` must be {wanted}, got {value:g}")
         if self.max_pictures > self.queue:
             raise ConfigError(
                 f"`max_pictures` ({self.max_pictures}) is more than `queue` ({self.queue}): "
