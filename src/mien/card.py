@@ -446,8 +446,8 @@ def _members(card: Card) -> list[str]:
         rows.append(f"| {name} | {_text(member['architecture'])} | {figures} |")
     if run.folds:
         told = (
-            f"The mean of the probabilities of {run.folds} models, each trained without another of {run.folds} parts "
-            f"of the training images of {_source(card.data)} and judged on that part. All but one have learnt any "
+            f"The mean of the probabilities of {run.folds} models, each trained without another of {run.folds} folds "
+            f"of the training images of {_source(card.data)} and judged on that fold. All but one have learnt any "
             f"of these images, so the ensemble itself was judged on none."
         )
         return [told, "", *rows, "", _DRAWN if card.data.name == "synthetic" else _LICENCE]

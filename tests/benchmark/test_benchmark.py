@@ -151,8 +151,8 @@ def test_the_clock():
             (["cpu"], [1], [1], ["tensorrt"]),
             "unknown runtime 'tensorrt': expected torch, torch compiled, onnx, int8, fp16",
         ),
-        ((["cpu"], [0], [1]), "--threads takes numbers from 1, such as 1,2; got 0"),
-        ((["cpu"], [1], [8, 0]), "--batch takes numbers from 1, such as 1,2; got 8,0"),
+        ((["cpu"], [0], [1]), "threads takes numbers from 1, such as 1,2; got 0"),
+        ((["cpu"], [1], [8, 0]), "batch takes numbers from 1, such as 1,2; got 8,0"),
     ],
 )
 def test_what_is_refused(options, message):
@@ -163,6 +163,6 @@ def test_what_is_refused(options, message):
 def test_a_graph_that_nobody_explains(tmp_path):
     (tmp_path / "peer.onnx").write_bytes(peer())
     with pytest.raises(
-        BundleError, match=r"write them into peer\.spec\.toml beside it \(or give another file, --spec FILE\)"
+        BundleError, match=r"write them into peer\.spec\.toml beside it \(or give another file, spec=FILE\)"
     ):
         subject(str(tmp_path / "peer.onnx"))

@@ -214,7 +214,7 @@ def test_a_file_without_a_spec(written, tmp_path):
     with pytest.raises(
         BundleError,
         match=r"does not say its labels and preprocessing: write them into peer\.spec\.toml beside it \(or give "
-        r"another file, --spec FILE\): labels = ",
+        r"another file, spec=FILE\): labels = ",
     ):
         load_classifier(written)
     with pytest.raises(ConfigError, match=r"cannot read the spec .*gone\.toml: No such file"):

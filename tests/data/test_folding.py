@@ -95,7 +95,7 @@ def test_a_source_without_splits_is_divided_whole(folder, tmp_path):
             14,
             {},
             DataError,
-            r"'happy' to divide are in 13 groups, which does not give each of 14 parts one: fewer folds",
+            r"'happy' to divide are in 13 groups, which does not give each of 14 folds one: fewer folds",
         ),
     ],
 )

@@ -218,15 +218,15 @@ def test_labels_that_do_not_fit_are_refused_with_the_map_that_makes_them_fit():
     merged = ("good", "bad")
     whole, some = model("whole", seven, np.eye(4)), model("some", three, np.eye(3))
     with pytest.raises(DataError, match=r"label 'fear' of x/memory is unknown to some, which knows happy, sad, "
-                       r"angry: add --labels angry,happy,sad, which all of them know"):  # fmt: skip
+                       r"angry: add labels=angry,happy,sad, which all of them know"):  # fmt: skip
         compared(seven, [0, 1, 2, 3], whole, some)
     option = Past(labels_option="good=happy,bad=angry+fear+sad")
     merging = [model(name, merged, np.eye(2), past=option) for name in "ab"]
     with pytest.raises(
-        DataError, match=r"add --labels good=happy,bad=angry\+fear\+sad, which all of them were trained"
+        DataError, match=r"add labels=good=happy,bad=angry\+fear\+sad, which all of them were trained"
     ):
         compared(seven, [0, 1, 2, 3], *merging)
-    with pytest.raises(DataError, match="no --labels fits them all; compare models of one label set"):
+    with pytest.raises(DataError, match="no labels fits them all; compare models of one label set"):
         compared(seven, [0, 1, 2, 3], whole, merging[0])
 
 

@@ -176,7 +176,7 @@ def test_operators_that_cannot_be_quantised(tiny, monkeypatch, tmp_path):
     monkeypatch.setattr(quantise, "quantize_static", refuses)
     with pytest.raises(
         BundleError,
-        match="cannot quantise this graph: no quantiser for ConvTranspose3D: ship it with --to onnx or",
+        match="cannot quantise this graph: no quantiser for ConvTranspose3D: ship it with to=onnx or",
     ):
         list(quantise._candidates(tiny.graph("onnx"), tiny.preprocess, crops, ["minmax"], tmp_path))
 
@@ -204,13 +204,13 @@ def test_eight_bits_are_tried_only_where_they_would_show(monkeypatch):
 
 def test_what_is_refused_before_anything_is_read(tiny, tmp_path):
     for target, has_data, message in [
-        ("int4", True, r"unknown --to 'int4': expected onnx, int8, fp16, hub; did you mean int8\?"),
-        ("int8", False, "int8 needs images to calibrate with: give --data"),
+        ("int4", True, r"unknown to 'int4': expected onnx, int8, fp16, hub; did you mean int8\?"),
+        ("int8", False, "int8 needs images to calibrate with: give data"),
     ]:
         with pytest.raises(ConfigError, match=message):
             ship.check_target(target, tmp_path / "q", has_data=has_data)
     (tmp_path / "model.onnx").write_bytes(b"")
-    with pytest.raises(ConfigError, match="already holds a model: choose another --out"):
+    with pytest.raises(ConfigError, match="already holds a model: choose another out"):
         ship.check_target("onnx", tmp_path, has_data=False)
 
 

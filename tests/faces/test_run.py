@@ -82,7 +82,7 @@ def test_a_resumed_run_ends_as_one_that_never_stopped(tmp_path, archives):  # no
     resumed = fit(sources, tmp_path / "b", PLAN, resume=True, tell=told.append)
     for one, two in zip(straight.state_dict().values(), resumed.state_dict().values(), strict=True):
         assert torch.equal(one, two)
-    with pytest.raises(TrainingError, match="give --resume to continue it"):
+    with pytest.raises(TrainingError, match="give resume=True to continue it"):
         fit(sources, tmp_path / "b", PLAN, resume=False, tell=told.append)
     with pytest.raises(TrainingError, match="a run with other settings"):
         fit(sources, tmp_path / "b", replace(PLAN, seed=1), resume=True, tell=told.append)

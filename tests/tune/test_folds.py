@@ -107,7 +107,7 @@ def test_the_models_together_are_one(trained):
     assert made.card.trained_on == ("train",)
     assert are_duplicates(DATA.select("train").images, keys_learnt(made)).all()
     page = (out / "ensemble" / "README.md").read_text()
-    assert "2 models, each trained without another of 2 parts" in page
+    assert "2 models, each trained without another of 2 folds" in page
     assert [member["accuracy"] for member in made.card.recipe["members"]] == [
         one.accuracy for one in found.folds
     ]
@@ -137,7 +137,7 @@ def test_what_is_refused(tmp_path):
         cross_validate(RECIPE, DATA, tmp_path, 1, device="cpu")
     rare = DATA.take(np.flatnonzero((DATA.truth != 3) | (np.arange(len(DATA)) < 14)))
     with pytest.raises(
-        DataError, match=r"the images of '\w+' in synthetic form \d groups?, of which not each of 5 parts"
+        DataError, match=r"the images of '\w+' in synthetic form \d groups?, of which not each of 5 folds"
     ):
         divided(RECIPE, rare, 5)
     with pytest.raises(DataError, match="no split 'train'"):

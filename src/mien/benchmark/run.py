@@ -41,9 +41,11 @@ def check_options(
                 raise ConfigError(
                     f"unknown {what} {name!r}: expected {', '.join(known)}{did_you_mean(name, known)}"
                 )
-    for option, values in (("--threads", threads), ("--batch", batches)):
+    for option, values in (("threads", threads), ("batch", batches)):
         if not values or min(values) < 1:
-            raise ConfigError(f"{option} takes numbers from 1, such as 1,2; got {','.join(map(str, values))}")
+            raise ConfigError(
+                f"`{option}` takes numbers from 1, such as 1,2; got {','.join(map(str, values))}"
+            )
 
 
 def benchmark(

@@ -167,7 +167,7 @@ def open_file(path: Path, options: RunOptions, spec: Spec | Path | None = None) 
     if known is None:
         raise BundleError(
             f"{path} does not say its labels and preprocessing: write them into {beside[0].name} beside it (or "
-            f"give another file, --spec FILE): {EXAMPLE}"
+            f"give another file, `spec=FILE`): {EXAMPLE}"
         )
     return OnnxClassifier(ModelId(path.stem, files.sha256(graph), known.labels), known, session)
 

@@ -75,7 +75,7 @@ def _open(name: str, graph: bytes, threads: int | None, device: str) -> Session:
     if provider not in there:
         raise ConfigError(
             f"no {device} in this ONNX Runtime, which has {', '.join(there)}: install onnxruntime-gpu in place of "
-            f"onnxruntime, or leave out --device {device}"
+            f"onnxruntime, or leave out `device={device}`"
         )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL
@@ -91,7 +91,7 @@ def _open(name: str, graph: bytes, threads: int | None, device: str) -> Session:
     if (used := runtime.get_providers()[0]) != provider:
         raise ConfigError(
             f"ONNX Runtime has a {device} provider, but it did not start and {used} took its place: check driver and "
-            f"CUDA libraries, or leave out --device {device}"
+            f"CUDA libraries, or leave out `device={device}`"
         )
     with _as_bundle_error(f"model {name}: its graph holds text that cannot be read"):  # not UTF-8
         metadata = dict(runtime.get_modelmeta().custom_metadata_map)

@@ -116,7 +116,7 @@ def _device(name: str) -> str:
     there = torch.cuda.is_available()
     if name == "cuda" and not there:
         raise ConfigError(
-            f"torch {torch.__version__} sees no CUDA device: check the driver, or leave out --device"
+            f"torch {torch.__version__} sees no CUDA device: check the driver, or leave out `device={name}`"
         )
     return "cuda" if there and name != "cpu" else "cpu"
 

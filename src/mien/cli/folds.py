@@ -72,7 +72,7 @@ def train_folds(
         bar.say(f"folds are of {recipe.train_split}; other images are not used: {', '.join(left)}")
     if recipe.validation.split not in ("auto", "holdout"):
         bar.say(
-            f"each fold is judged on its held-out part, in place of the recipe's {recipe.validation.split}"
+            f"each fold is judged on its held-out images, in place of the recipe's {recipe.validation.split}"
         )
 
     def train_one(recipe: Recipe, data: FaceDataset, place: Path) -> None:
@@ -93,7 +93,7 @@ def tell_folds(found: CrossValidation, out: Path) -> None:
     (accuracy, accuracy_sd), (f1, f1_sd) = found.spread(), found.spread("macro_f1")
     rows.append(("mean", "", f"{accuracy:.1%}", f"{f1:.1%}"))
     rows.append(("standard deviation", "", f"{100 * accuracy_sd:.1f}", f"{100 * f1_sd:.1f}"))
-    print_table(("held-out part", "images", "accuracy", "macro-F1"), rows, right=True)
+    print_table(("held-out fold", "images", "accuracy", "macro-F1"), rows, right=True)
     whole = found.accuracy
     say(
         f"all {sum(one.n for one in found.folds):,} images, each by the model without it: accuracy {whole.value:.1%} "

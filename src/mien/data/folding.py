@@ -165,7 +165,7 @@ def _parts(
         if len(np.unique(part[of])) < k:
             raise DataError(
                 f"{data.source}: the {of.sum()} images of {data.labels[label]!r} to divide are in "
-                f"{len(np.unique(groups[of]))} groups, which does not give each of {k} parts one: fewer `folds`, or "
+                f"{len(np.unique(groups[of]))} groups, which does not give each of {k} folds one: fewer `folds`, or "
                 f"other `labels`"
             )
     return part, groups

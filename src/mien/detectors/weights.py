@@ -61,7 +61,7 @@ def verified(weights: Weights, path: Path | None) -> bytes:
     if path is None:
         raise ConfigError(
             f"{weights.name} needs its weights: run `mien fetch {weights.name}`, "
-            f"or give the file {weights.file} with --detector-weights"
+            f"or give the file {weights.file} with `detector_weights`"
         )
     try:
         data = files.regular(path).read_bytes()
@@ -86,7 +86,9 @@ def fetch(weights: Weights, url: str | None = None) -> Path:
 
     source = url or weights.url
     if not source.startswith(("https://", "http://")):
-        raise FetchError(f"expected an http(s) address, got {source!r}; for a file use --detector-weights")
+        raise FetchError(
+            f"expected an http(s) address, got {source!r}; a file is used with `mien predict --detector-weights FILE`"
+        )
     try:
         with urlopen(source, timeout=TIMEOUT_S) as answer:  # noqa: S310 - checked above
             data = answer.read(SIZE_LIMIT_BYTES + 1)

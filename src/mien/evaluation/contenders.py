@@ -188,7 +188,7 @@ def check_labels(labels: tuple[str, ...], contenders: Sequence[Contender], sourc
     """Refuse data with a label that a model does not know.
 
     Raises:
-        DataError: says which ``--labels`` would make them fit, if there is one.
+        DataError: says which `labels` would make them fit, if there is one.
     """
     for contender in contenders:
         missing = [label for label in labels if label not in contender.classifier.id.labels]
@@ -212,12 +212,12 @@ def _fitting(labels: tuple[str, ...], contenders: Sequence[Contender]) -> str:
     """Return advice that makes data and models fit: classes that all know, or the option of their training."""
     common = [label for label in labels if all(label in one.classifier.id.labels for one in contenders)]
     if len(common) > 1:
-        return f"add --labels {','.join(common)}, which all of them know"
+        return f"add `labels={','.join(common)}`, which all of them know"
     options = {one.past.labels_option for one in contenders}
     option = options.pop() if len(options) == 1 else None
     if option:
-        return f"add --labels {option}, which all of them were trained with"
-    return "no --labels fits them all; compare models of one label set"
+        return f"add `labels={option}`, which all of them were trained with"
+    return "no `labels` fits them all; compare models of one label set"
 
 
 def _past(card: Card, history: Path) -> Past:

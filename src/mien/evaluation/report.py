@@ -123,7 +123,7 @@ def judge(
     if len(rows) < BINS:
         raise DataError(
             f"{len(rows)} images of {split} in {data.source} are fewer than the {BINS} bins of a reliability "
-            f"diagram: judge them without --out"
+            f"diagram: judge them without `out`"
         )
     probs, truth, labels = probabilities(logits), rows.truth, classifier.id.labels
     counted = count(truth, logits, model=classifier.id, data=rows, split=split, tta=tta)

@@ -160,5 +160,5 @@ def check_found(found: FaceDataset, source: str) -> None:
     if not len(found):
         raise DataError(
             f"the detector found none of the labelled faces of {source}: are these photos? Where each picture is "
-            f"a face already, leave out --end-to-end"
+            f"a face already, leave out `end_to_end`"
         )

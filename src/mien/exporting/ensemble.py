@@ -91,7 +91,7 @@ def save_ensemble(
     """
     check_members(members, rule)
     if (out / bundle.CONFIG).exists():
-        raise ConfigError(f"{out} already holds a finished model: choose another --out")
+        raise ConfigError(f"{out} already holds a finished model: choose another `out`")
     data = data.relabel(members[0].id.labels)
     rows = data.select(split)
     rows.check_labelled(np.arange(len(rows)))

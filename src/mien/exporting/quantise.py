@@ -242,7 +242,7 @@ def _spans(model: onnx.ModelProto) -> dict[str, list[str]]:
         operators = ", ".join(sorted({node.op_type for node in nodes}))
         raise BundleError(
             f"none of this graph's operators ({operators}) can be quantised, only {', '.join(WEIGHED)}: ship "
-            f"it with --to onnx or --to fp16"
+            f"it with `to=onnx` or `to=fp16`"
         )
     behind, before = _reached(nodes, forwards=True), _reached(nodes, forwards=False)
     ends = {node.name for node in weighed if node.name not in behind or node.name not in before}
@@ -278,8 +278,8 @@ def _as_bundle_error() -> Iterator[None]:
         raise
     except Exception as error:  # the quantiser raises exceptions of many kinds for unknown operators
         raise BundleError(
-            f"ONNX Runtime cannot quantise this graph: {error or type(error).__name__}: ship it with --to onnx or "
-            f"--to fp16"
+            f"ONNX Runtime cannot quantise this graph: {error or type(error).__name__}: ship it with "
+            f"`to=onnx` or `to=fp16`"
         ) from error
 
 

@@ -73,14 +73,14 @@ def check_target(target: str, out: Path, *, has_data: bool) -> None:
     """
     if target not in TARGETS:
         raise ConfigError(
-            f"unknown --to {target!r}: expected {', '.join(TARGETS)}{did_you_mean(target, TARGETS)}"
+            f"unknown `to` {target!r}: expected {', '.join(TARGETS)}{did_you_mean(target, TARGETS)}"
         )
     if target == "int8" and not has_data:
         raise ConfigError(
-            "int8 needs images to calibrate with: give --data (it takes the training split, or the one of --split)"
+            "int8 needs images to calibrate with: give `data` (it takes the training split, or the one of `split`)"
         )
     if (out / bundle.CONFIG).exists() or (out / bundle.GRAPH).exists():
-        raise ConfigError(f"{out} already holds a model: choose another --out")
+        raise ConfigError(f"{out} already holds a model: choose another `out`")
 
 
 def training_split(source: Bundle) -> str:

@@ -286,7 +286,7 @@ def check_place(loaded: Bundle, out: Path) -> None:
             raise OutputError(
                 f"another command has changed {out} since this one read it: nothing was changed; repeat this one"
             )
-        raise ConfigError(f"{out} already holds another model: choose another --out")
+        raise ConfigError(f"{out} already holds another model: choose another `out`")
 
 
 def with_temperature(graph: bytes, temperature: float, bias: Sequence[float] = ()) -> bytes:

@@ -171,10 +171,10 @@ class _State:
             settings = kept["plan"]
         except Exception as error:  # a damaged file makes torch raise exceptions of many kinds
             raise TrainingError(
-                f"cannot read the checkpoint {path}: {error}; choose another --out"
+                f"cannot read the checkpoint {path}: {error}; choose another `out`"
             ) from error
         if settings | {"steps": plan.steps} != asdict(plan):
-            raise TrainingError(f"{path.parent} holds a run with other settings: choose another --out")
+            raise TrainingError(f"{path.parent} holds a run with other settings: choose another `out`")
         self.network.load_state_dict(kept["network"])
         self.average.load_state_dict(kept["average"])
         self.optimiser.load_state_dict(kept["optimiser"])
@@ -207,7 +207,9 @@ def fit(sources: Sources, out: Path, plan: Plan, *, resume: bool, tell: Callable
     path, state = out / "checkpoint.pt", _State(plan)
     if path.exists():
         if not resume:
-            raise TrainingError(f"{out} holds a run: give --resume to continue it, or choose another --out")
+            raise TrainingError(
+                f"{out} holds a run: give `resume=True` to continue it, or choose another `out`"
+            )
         state.load(path, plan)
     pool = pool_of(_begin, sources)
     try:

@@ -156,7 +156,7 @@ def check_folds(k: int) -> int:
         ConfigError: fewer than two.
     """
     if k < 2:
-        raise ConfigError(f"`folds` must be at least 2, got {k}: each part is held out once")
+        raise ConfigError(f"`folds` must be at least 2, got {k}: each fold is held out once")
     return k
 
 
@@ -180,7 +180,7 @@ def divided(recipe: Recipe, data: FaceDataset, k: int) -> tuple[FaceDataset, Int
             n = len(np.unique(groups[data.truth == label]))
             raise DataError(
                 f"the images of {data.labels[label]!r} in {data.source} form {n} groups, of which not each of {k} "
-                f"parts gets one: fewer `folds`, or other `labels`"
+                f"folds gets one: fewer `folds`, or other `labels`"
             )
     return data, part
 
