@@ -68,9 +68,11 @@ class Pipeline:
             detector_weights: the file with the detector's weights; by default the one that `mien fetch` stored.
             views: crops of each face whose probabilities are averaged; one of `mien.vision.crop.VIEWS`.
             uncertain_below: a face whose highest probability is less is labelled `uncertain`.
-            backend: as in `load_classifier`, like `device` and `spec`.
+            backend: which file of the model runs: onnx, int8, fp16 or torch.
+            device: where it runs: cpu, cuda, or auto, which takes cuda if it works.
             threads: CPU threads of one call of the classifier. More only pay for a large network: a face takes it
                 little time beside finding it, and idle threads of ONNX Runtime keep a core busy.
+            spec: file with labels and preprocessing of a single ONNX file that does not hold them.
 
         Raises:
             BundleError: the model cannot be loaded.

@@ -42,7 +42,11 @@ class Looks:
     )  # fmt: skip
 
     def __post_init__(self) -> None:
-        """Check each option, and that they fit together."""
+        """Check each option, and that they fit together.
+
+        Raises:
+            ConfigError: an unknown word, or options that contradict each other or have no effect.
+        """
         if self.model and self.probabilities:
             raise ConfigError("`model` and `probabilities` both judge the labels: leave one out")
         if self.detector is not None:
@@ -65,7 +69,11 @@ class Fix:
     channels: int | None = option(None, "1 for grey, 3 for colour; by default 1.")
 
     def __post_init__(self) -> None:
-        """Refuse a size where no packed set is written."""
+        """Refuse a size where no packed set is written.
+
+        Raises:
+            ConfigError: says which option has no effect.
+        """
         for name in ("size_px", "channels"):
             if getattr(self, name) is not None and (self.fix is None or self.fix.suffix.lower() != ".npz"):
                 raise ConfigError(

@@ -33,14 +33,22 @@ class Combinations:
     seconds: float = option(0.3, "How long one measurement takes, in seconds.", metavar="X")
 
     def __post_init__(self) -> None:
-        """Check the numbers; `mien.benchmark.run` checks the rest."""
+        """Check the numbers; `mien.benchmark.run` checks the rest.
+
+        Raises:
+            ConfigError: a number out of range.
+        """
         if self.rounds < 1:
             raise ConfigError(f"`rounds` must be at least 1, got {self.rounds}")
         if self.seconds < 0:
             raise ConfigError(f"`seconds` must not be negative, got {self.seconds:g}")
 
     def asked(self) -> dict[str, Any]:
-        """Return the options as arguments of `mien.benchmark.run.benchmark`."""
+        """Return the options as arguments of `mien.benchmark.run.benchmark`.
+
+        Raises:
+            ConfigError: a list of numbers that holds something else.
+        """
         return {
             "providers": self.providers.split(","),
             "threads": _numbers("threads", self.threads),

@@ -48,19 +48,31 @@ class Parts:
     detector_weights: Path | None = option(None, "The weights of YuNet.", metavar="FILE")
 
     def __post_init__(self) -> None:
-        """Refuse a detector if no faces are searched."""
+        """Check each option, and refuse a detector if no faces are searched.
+
+        Raises:
+            ConfigError: an unknown word, or a detector without `end_to_end`.
+        """
         check_choices(self)
         if not self.end_to_end and (self.detector != "auto" or self.detector_weights):
             raise ConfigError("`detector` and `detector_weights` find faces in photos: add `end_to_end`")
 
     def check_single(self) -> None:
-        """Refuse parts of the full report if several datasets share one table."""
+        """Refuse parts of the full report if several datasets share one table.
+
+        Raises:
+            ConfigError: says which part was asked for.
+        """
         for name in ("slice", "corruptions", "explain", "end_to_end"):
             if getattr(self, name):
                 raise ConfigError(f"`{name}` belongs to the report on one dataset: give one `data`")
 
     def check(self, out: Path | None) -> None:
-        """Refuse parts of the full report if no full report is written."""
+        """Refuse parts of the full report if no full report is written.
+
+        Raises:
+            ConfigError: says which part was asked for.
+        """
         for name in ("slice", "corruptions", "explain", "end_to_end"):
             if getattr(self, name) and not out:
                 raise ConfigError(f"`{name}` belongs to the full report: say where it goes with `out=FOLDER`")

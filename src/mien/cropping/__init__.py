@@ -57,6 +57,10 @@ def crop_photos(
     read as a dataset; faces of one photo are one group.
 
     Args:
+        path: photos.
+        out: folder for the images and the tables; a new one, unless a run in it is resumed.
+        options: how faces are found and cut.
+        reading: how `path` is read.
         detector: a detector of your own; it replaces the one that `options` name.
         begin: called with the number of photos, how many of them were done before, and whether the detector uses
             all cores for one photo.

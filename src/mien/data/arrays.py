@@ -167,7 +167,11 @@ def _named_arrays(path: Path, stack: ExitStack) -> Iterable[tuple[str, Shaped[np
 
 
 def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Shaped[np.ndarray, "..."]:
-    """Read one array of a ``.npz``, after comparing the shape in its header with its number of bytes."""
+    """Read one array of a ``.npz``, after comparing the shape in its header with its number of bytes.
+
+    Raises:
+        DataError: pickled objects, no array, more values than bytes, or damaged.
+    """
     name = f"{path.name}:{info.filename}"
     try:
         with archive.open(info) as stream:

@@ -17,7 +17,7 @@ from mien.labels import EMOTIONS_8, FERPLUS_VOTE_ORDER, canonical
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jaxtyping import Float32
+    from jaxtyping import Float32, Shaped
 
     from mien.options import ReadOptions
 
@@ -366,8 +366,8 @@ def boxes_of(
 
 def other_columns(
     header: Sequence[str], rows: Sequence[Sequence[str]], used: Sequence[int]
-) -> dict[str, np.ndarray]:
-    """Return the other columns of a table by name; a column that numbers the rows is left out."""
+) -> dict[str, Shaped[np.ndarray, " n"]]:
+    """Return the other columns of a table by name, as texts; a column that numbers the rows is left out."""
     return {
         name: np.array([row[place] for row in rows], str)
         for place, name in enumerate(header)

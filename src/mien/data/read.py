@@ -23,6 +23,8 @@ from mien.preprocess import Preprocess
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from jaxtyping import UInt8
+
     from mien.data.dataset import FaceDataset
 
 _DEFAULT = ReadOptions()
@@ -206,6 +208,10 @@ def fitted_to(dataset: FaceDataset | None) -> Preprocess:
     return Preprocess(size_px=h, channels=channels) if square else Preprocess(channels=channels)
 
 
-def in_memory(shape: tuple[int, int, int, int]) -> np.ndarray:
-    """Return an array in memory for decoded images."""
+def in_memory(shape: tuple[int, int, int, int]) -> UInt8[np.ndarray, "n h w c"]:
+    """Return an array of this shape in memory for decoded images; its values are not set.
+
+    Raises:
+        MemoryError: there is not enough memory.
+    """
     return np.empty(shape, np.uint8)

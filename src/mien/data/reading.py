@@ -334,7 +334,12 @@ def _check_readable(error: Exception, name: str, source: str) -> None:
 
 
 def face_of(reading: Reading, row: int) -> UInt8[np.ndarray, "h w c"]:
-    """Return one row's image, or the square of it around the row's box."""
+    """Return one row's image, or the square of it around the row's box.
+
+    Raises:
+        DataError: the box lies outside the image. What `Reading.picture` raises comes as it is; a damaged archive
+            raises exceptions of many kinds.
+    """
     picture = reading.picture(row)
     if reading.boxes is None:
         return picture

@@ -85,7 +85,11 @@ def form_of(path: str | Path, options: ReadOptions) -> str:
 
 
 def form_at(place: Place, options: ReadOptions, *, labels: bool = True) -> str:
-    """Return the name of the form of a place; as `form_of`. Without `labels`, any images will do."""
+    """Return the name of the form of a place, or the one that `options` name. Without `labels`, any images will do.
+
+    Raises:
+        DataError: nothing there, damaged, no known form, or, with `labels`, two forms that are both possible.
+    """
     if not os.path.exists(place.path):  # noqa: PTH110 - never raises, whatever the name
         raise DataError(f"no dataset at {place.path}: expected {KNOWN}, or the word synthetic")
     if options.format != "auto":

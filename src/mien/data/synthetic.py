@@ -74,7 +74,16 @@ def draw_dataset(preprocess: Preprocess, counts: dict[str, int] | None = None, s
 
 
 def draw_face(emotion: str, rng: np.random.Generator, size_px: int = 48) -> UInt8[np.ndarray, "s s"]:
-    """Draw one grey face; `rng` decides place, scale, rotation, light, noise and the strength of the expression."""
+    """Draw one grey face; `rng` decides place, scale, rotation, light, noise and the strength of the expression.
+
+    Args:
+        emotion: one of `EMOTIONS_7`.
+        rng: the source of all randomness.
+        size_px: side of the image in pixels, at least 1.
+
+    Raises:
+        KeyError: no such emotion.
+    """
     canvas = np.full((_CANVAS_PX, _CANVAS_PX), rng.integers(20, 110), np.uint8)
     skin, ink = int(rng.integers(130, 235)), int(rng.integers(10, 60))
     strength = rng.uniform(0.75, 1.15)

@@ -33,7 +33,12 @@ MAX_DIFFERENCE = 1e-4
 
 
 def export_onnx(network: torch.nn.Module, preprocess: Preprocess, labels: tuple[str, ...]) -> bytes:
-    """Export a deployed network: ``image`` f32 [batch, c, s, s] -> ``logits`` f32 [batch, k]."""
+    """Export a deployed network: ``image`` f32 [batch, c, s, s] -> ``logits`` f32 [batch, k].
+
+    Raises:
+        torch.onnx.OnnxExporterError: PyTorch cannot export the network.
+        onnx.checker.ValidationError: the exported graph is not valid ONNX.
+    """
     example = torch.zeros(2, preprocess.channels, preprocess.size_px, preprocess.size_px)
     with _quiet():
         program = torch.onnx.export(

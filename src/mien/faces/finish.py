@@ -34,6 +34,8 @@ with needs("export"):
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from jaxtyping import UInt8
+
     from mien.faces.material import Material
     from mien.faces.network import Detector
     from mien.results import Box, Face
@@ -52,7 +54,11 @@ FOUND_IOU = 0.4
 
 
 def export(network: Detector) -> bytes:
-    """Return the graph ``grey`` f32 [1, 1, y, x] -> ``faces``; y and x are multiples of 8."""
+    """Return the graph ``grey`` f32 [1, 1, y, x] -> ``faces`` f32 [1, 4, y/8, x/8]; y and x are multiples of 8.
+
+    Raises:
+        torch.onnx.OnnxExporterError: PyTorch cannot export the network.
+    """
     size = {
         2: 8 * torch.export.Dim("rows", min=1, max=512),
         3: 8 * torch.export.Dim("columns", min=1, max=512),
@@ -96,7 +102,8 @@ def quantise(graph: bytes, ranges: Sequence[Scene], choosing: Sequence[Scene]) -
     """Return the INT8 graph that changes the probabilities of `choosing` least, and by how much on average.
 
     Raises:
-        BundleError: the graph cannot be quantised.
+        BundleError: ONNX Runtime cannot load the graph, or an INT8 graph made of it. Exceptions of the quantiser
+            itself come as they are.
     """
     expected = [run_by_onnx_runtime(graph)(_grey(scene)) for scene in choosing]
     best: tuple[float, bytes] | None = None
@@ -146,10 +153,18 @@ class Score(NamedTuple):
     checked: dict[str, float]
 
 
-def calibrate(graph: bytes, scenes: Sequence[Scene], empty: Sequence[np.ndarray]) -> Score:
+def calibrate(graph: bytes, scenes: Sequence[Scene], empty: Sequence[UInt8[np.ndarray, "_ _"]]) -> Score:
     """Fit probabilities on held-out scenes, and choose the threshold on photographs without a face.
 
     The probability that a candidate is a face: a logistic curve is fitted to right and wrong candidates.
+
+    Args:
+        graph: what `export` or `quantise` returned.
+        scenes: scenes that training never sees, u8 [s, s] each.
+        empty: grey photographs without a face, u8 [h, w] each, of any size.
+
+    Raises:
+        BundleError: ONNX Runtime cannot load the graph.
     """
     raw, threshold = run_by_onnx_runtime(graph), 0.05
     logits, right, missed = [], [], 0

@@ -43,7 +43,8 @@ def train_detector(
         ConfigError: fewer steps than one.
         DataError: an archive cannot be used.
         TrainingError: `out` holds another run, or one that is not to be resumed.
-        OutputError: another command writes into `out`.
+        BundleError: the exported graph cannot be used, or differs from the network.
+        OutputError: `out` cannot be written, or another command writes into it.
     """
     if plan.steps < 1:
         raise ConfigError(f"`steps` must be at least 1, got {plan.steps}")
@@ -54,7 +55,13 @@ def train_detector(
 
 
 def write(network: Detector, sources: Sources, out: Path, plan: Plan) -> Path:
-    """Export, round and calibrate a trained network, and write its folder."""
+    """Export, round and calibrate a trained network, and write its folder; return it.
+
+    Raises:
+        DataError: an archive cannot be used.
+        BundleError: the exported graph cannot be used, or differs from the network.
+        OutputError: `out` cannot be written.
+    """
     material = read_material(sources.heads, sources.faces, sources.backgrounds, held_out=True)
     scenes = finish.held_out_scenes(material, finish.N_SCENES)
     ranges, choosing = scenes[: finish.N_ROUNDED], scenes[finish.N_ROUNDED : 2 * finish.N_ROUNDED]

@@ -17,6 +17,9 @@ from mien.vision.listing import is_hidden, kind_by
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
+    from jaxtyping import UInt8
+
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -89,11 +92,12 @@ def _kind(files: Any, path: str, name: str) -> str:
     return "parquet" if name.lower().endswith(".parquet") else kind_by(name, first_bytes)
 
 
-def read_image(uri: str, path: str, name: str) -> Any:
-    """Return the pixels of an image file, RGB u8 [h, w, 3].
+def read_image(uri: str, path: str, name: str) -> UInt8[np.ndarray, "h w 3"]:
+    """Return the pixels of an image file, in RGB.
 
     Raises:
         ImageError: it cannot be read or decoded.
+        ConfigError: no such kind of file system, or it cannot be reached.
     """
     try:
         with _opened(uri)[0].open_input_stream(path) as stream:
@@ -106,7 +110,12 @@ def read_image(uri: str, path: str, name: str) -> Any:
 
 
 def open_file(uri: str, path: str) -> Any:
-    """Return a file opened for reading at any place; a path of this machine has the URI ""."""
+    """Return a file opened for reading at any place; a path of this machine has the URI "".
+
+    Raises:
+        OSError: it cannot be opened.
+        ConfigError: no such kind of file system, or it cannot be reached.
+    """
     if not uri:
         import pyarrow as pa
 

@@ -49,7 +49,11 @@ def add_page(app: FastAPI, files: Callable[[], Mapping[str, bytes] | None]) -> N
     @app.get("/", include_in_schema=False, response_class=HTMLResponse)
     @app.get("/{name}", include_in_schema=False)
     async def page(request: Request, name: str = INDEX) -> Response:
-        """Return one file of the page."""
+        """Return one file of the page.
+
+        Raises:
+            Problem: 404, the page has no such file.
+        """
         if not kept:
             await run_in_threadpool(prepare)
         if name not in kept:
