@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.detectors.shrink import iou, merged, search, tile_spans
+from mien.errors import ImageError
 from mien.results import Face
 
 
@@ -98,3 +100,8 @@ def test_of_two_boxes_of_one_face_the_better_stays():
 def test_iou_by_hand():
     assert iou((0, 0, 4, 2), (2, 0, 6, 2)) == pytest.approx(4 / 12)
     assert iou((0, 0, 4, 2), (4, 0, 6, 2)) == 0
+
+
+def test_an_image_that_opencv_refuses_is_an_error_of_the_image():
+    with pytest.raises(ImageError, match="OpenCV cannot work on this image"):
+        search(np.zeros((11, 13, 3), np.uint8), 512, lambda image: cv2.resize(image, (0, 0)))

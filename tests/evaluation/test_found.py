@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mien.data.reading import Reading
-from mien.errors import DataError
+from mien.errors import DataError, ImageError
 from mien.evaluation.found import find_faces, matched
 from mien.preprocess import Preprocess
 from mien.results import Face
@@ -72,3 +72,12 @@ def test_a_photo_that_cannot_be_read():
     object.__setattr__(album, "picture", broken)
     with pytest.raises(DataError, match=r"0\.jpg of album cannot be read: cut off"):
         find_faces(album, FixedDetector(), SPEC)
+
+
+def test_a_photo_that_the_detector_cannot_work_on():
+    class Refusing(FixedDetector):
+        def detect(self, image_rgb_u8):
+            raise ImageError("too flat")
+
+    with pytest.raises(DataError, match=r"0\.jpg of album: too flat"):
+        find_faces(reading(2), Refusing(), SPEC)

@@ -193,7 +193,8 @@ def audit(
     Raises:
         BundleError: no such model.
         ConfigError: an option that has no effect here, or no such detector.
-        DataError: as `read_dataset`, but corrupt images are findings; or `probs` do not fit.
+        DataError: as `read_dataset`, but corrupt images are findings; `probs` do not fit; or the detector cannot work
+            on an image.
         MissingExtra: the quick model needs the extra ``report``.
     """
     classifier, learnt = _loaded(model)

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from mien.auditing.findings import ALMOST_BLANK, BLANK, COLOUR, NO_FACE, SIZE
+from mien.errors import DataError, ImageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,11 +95,19 @@ def _colours(measured: Measured, empty: Bool[np.ndarray, " n"]) -> Iterator[tupl
 
 
 def without_face(measured: Measured, detector: FaceDetector, step: Step) -> Iterator[tuple[int, str, str]]:
-    """Yield (row, kind, detail) for each image in which the detector finds no face; blank ones are left out."""
+    """Yield (row, kind, detail) for each image in which the detector finds no face; blank ones are left out.
+
+    Raises:
+        DataError: the detector cannot work on an image.
+    """
     rows = np.flatnonzero(~blank(measured)).tolist()
     for number, row in enumerate(rows):
         step("looking for faces", number, len(rows))
-        if not detector.detect(searched(measured.image(row))):
+        try:
+            faces = detector.detect(searched(measured.image(row)))
+        except ImageError as error:
+            raise DataError(f"{measured.data.ids[row]} of {measured.data.source}: {error}") from error
+        if not faces:
             yield row, NO_FACE, "no face found"
 
 

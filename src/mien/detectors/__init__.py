@@ -25,7 +25,12 @@ class FaceDetector(Protocol):
     """The protocol of a face detector: its method `detect` turns an image into faces."""
 
     def detect(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:
-        """Return the faces from left to right, boxes in pixels of the image; an empty list if there are none."""
+        """Return the faces from left to right, boxes in pixels of the image; an empty list if there are none.
+
+        Raises:
+            ImageError: it cannot work on this image. Errors of OpenCV in a detector of your own become one in
+                `mien.Pipeline` and when faces are cropped; elsewhere they come as they are.
+        """
 
 
 class Entry(NamedTuple):
@@ -133,6 +138,10 @@ class Auto:
         self.one_at_a_time = getattr(self._inner, "one_at_a_time", False)
 
     def detect(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:
-        """Return what the detector for an image of this size finds."""
+        """Return what the detector for an image of this size finds.
+
+        Raises:
+            ImageError: OpenCV cannot work on an image of this shape.
+        """
         small = max(image_rgb_u8.shape[:2]) <= WHOLE_IMAGE_PX
         return (self._whole if small else self._inner).detect(image_rgb_u8)

@@ -68,7 +68,11 @@ class Haar:
         self._cascades = {one.cascade: _cascade(one.cascade) for one in (FIRST, *MORE)}
 
     def detect(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:
-        """Return the faces from left to right; the cascades give no score."""
+        """Return the faces from left to right; the cascades give no score.
+
+        Raises:
+            ImageError: OpenCV cannot work on an image of this shape.
+        """
         return search(image_rgb_u8, self.longest_side_px, self._find)
 
     def _find(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:

@@ -65,10 +65,22 @@ class Mien:
     longest_side_px = 512
 
     def __init__(self, graph: Graph, scale: Scale = RAW, threshold: float = 0.5) -> None:
+        """Take a network.
+
+        Args:
+            graph: from grey levels (0 to 255) f32 [1, 1, y, x] to f32 [1, 4, y/8, x/8]: the logit of a face, dx, dy
+                and log side of its frame, in strides of 8 pixels.
+            scale: from a logit to a probability.
+            threshold: a candidate with a lower probability is no face.
+        """
         self._graph, self._scale, self._threshold = graph, scale, threshold
 
     def detect(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:
-        """Return the faces from left to right, each with the probability that it is one."""
+        """Return the faces from left to right, each with the probability that it is one.
+
+        Raises:
+            ImageError: OpenCV cannot work on an image of this shape.
+        """
         return search(image_rgb_u8, self.longest_side_px, self._find)
 
     def _find(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import cv2
 
+from mien.errors import ImageError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -31,6 +33,9 @@ def search(
 
     `find` gets images with no side longer than `longest_side_px`. A panorama is cut into overlapping tiles first, or
     its faces would become too small.
+
+    Raises:
+        ImageError: OpenCV cannot work on an image of this shape.
     """
     height, width = image_rgb_u8.shape[:2]
     spans = tile_spans(max(height, width), min(height, width), longest_side_px)
@@ -38,9 +43,12 @@ def search(
     for start, stop in spans:
         across = width >= height
         tile = image_rgb_u8[:, start:stop] if across else image_rgb_u8[start:stop]
-        small, factor = _shrunk(tile, longest_side_px)
         left, top = (start, 0) if across else (0, start)
-        found = [_moved(face, factor, left, top) for face in find(small)]
+        try:
+            small, factor = _shrunk(tile, longest_side_px)
+            found = [_moved(face, factor, left, top) for face in find(small)]
+        except cv2.error as error:
+            raise ImageError(f"OpenCV cannot work on this image: {error.err or error}") from error
         axis = 0 if across else 1
         ends = (start if start else -math.inf, stop if stop < max(height, width) else math.inf)
         faces += [face for face in found if _whole(face.box_xyxy_px, axis, ends)]

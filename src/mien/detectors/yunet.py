@@ -33,7 +33,11 @@ class YuNet:
         )
 
     def detect(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:
-        """Return the faces from left to right with their scores."""
+        """Return the faces from left to right with their scores.
+
+        Raises:
+            ImageError: OpenCV cannot work on an image of this shape.
+        """
         return search(image_rgb_u8, self.longest_side_px, self._find)
 
     def _find(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:

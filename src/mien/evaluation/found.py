@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from mien.data.dataset import FaceDataset
-from mien.errors import DataError
+from mien.errors import DataError, ImageError
 from mien.vision.crop import crop_faces
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def find_faces(reading: Reading, detector: FaceDetector, preprocess: Preprocess)
     `MATCH_IOU`. If it has none, a photo's label belongs to its largest face, and its other faces are ignored.
 
     Raises:
-        DataError: a photo cannot be decoded.
+        DataError: a photo cannot be decoded, or the detector cannot work on it.
     """
     whole = _dataset(reading, preprocess)
     took = np.zeros(len(reading.ids), bool)
@@ -49,7 +49,10 @@ def find_faces(reading: Reading, detector: FaceDetector, preprocess: Preprocess)
     extra = 0
     for rows in photos:
         image = _rgb(reading, int(rows[0]))
-        faces = detector.detect(image)
+        try:
+            faces = detector.detect(image)
+        except ImageError as error:
+            raise DataError(f"{reading.ids[int(rows[0])]} of {reading.source}: {error}") from error
         boxes = None if reading.boxes is None else reading.boxes[rows]
         pairs = matched(boxes, faces) if boxes is not None else _largest(faces)
         extra += len(faces) - len(pairs)
