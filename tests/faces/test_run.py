@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -89,6 +90,16 @@ def test_a_resumed_run_ends_as_one_that_never_stopped(tmp_path, archives):  # no
     (tmp_path / "b" / "checkpoint.pt").write_bytes(b"damaged")
     with pytest.raises(TrainingError, match="cannot read the checkpoint"):
         fit(sources, tmp_path / "b", PLAN, resume=True, tell=told.append)
+
+
+def test_too_few_backgrounds_are_an_error_before_training(tmp_path, archives):  # noqa: F811
+    few = tmp_path / "few.zip"
+    with zipfile.ZipFile(archives["backgrounds"]) as all_of_them, zipfile.ZipFile(few, "w") as archive:
+        for name in all_of_them.namelist()[:26]:
+            archive.writestr(name, all_of_them.read(name))
+    sources = Sources(**archives | {"backgrounds": few})
+    with pytest.raises(DataError, match=r"few\.zip holds 23 images for training, .*: expected at least 24"):
+        fit(sources, tmp_path / "out", PLAN, resume=False, tell=print)
 
 
 def test_the_worker_ends_with_a_killed_run():

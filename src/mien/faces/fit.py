@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mien import files
 from mien.detectors.mien import STRIDE
-from mien.errors import TrainingError
+from mien.errors import DataError, TrainingError
 from mien.faces.material import Material, check_material, read_backgrounds, read_material
 from mien.faces.network import Detector, loss
 from mien.faces.scenes import Spot, draw
@@ -29,6 +29,10 @@ from mien.faces.targets import targets
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from jaxtyping import Float32, UInt8
+
+    Batch = tuple[UInt8[np.ndarray, "b 1 s s"], Float32[np.ndarray, "b 6 y x"]]
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ def pool_of(begin: Callable[..., None], *given: object) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, spawn, initializer=begin, initargs=given)
 
 
+MINED = 24
+"""Backgrounds that are searched for hard negatives after each chunk."""
 AHEAD = 8
 """Batches between a batch and its mirror image."""
 _material: list[Material] = []
@@ -88,7 +94,7 @@ def _begin(sources: Sources) -> None:
     _material.append(read_material(sources.heads, sources.faces, sources.backgrounds))
 
 
-def _batch(seed: int, step: int, size: int, hard: list[Spot]) -> tuple[np.ndarray, np.ndarray]:
+def _batch(seed: int, step: int, size: int, hard: list[Spot]) -> Batch:
     """Draw the scenes of one step and their targets."""
     rng = np.random.default_rng((seed, step))
     scenes = [draw(_material[0], rng, hard) for _ in range(size)]
@@ -98,7 +104,7 @@ def _batch(seed: int, step: int, size: int, hard: list[Spot]) -> tuple[np.ndarra
 
 def _batches(
     pool: ProcessPoolExecutor, plan: Plan, first: int, last: int, hard: list[Spot]
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+) -> Iterator[Batch]:
     """Yield the batches of the steps first..last-1, drawn ahead by the worker.
 
     Drawing takes as long as a training step. So every batch is used twice: some steps later mirrored and in other
@@ -106,7 +112,7 @@ def _batches(
     """
     waiting = deque(pool.submit(_batch, plan.seed, step, plan.batch, hard) for step in range(first, last, 2))
     rng = np.random.default_rng((plan.seed, first, 2))
-    again: deque[tuple[np.ndarray, np.ndarray]] = deque()
+    again: deque[Batch] = deque()
     for _ in range(last - first):
         if waiting and len(again) <= AHEAD:
             again.append(waiting.popleft().result())
@@ -115,8 +121,8 @@ def _batches(
             yield mirrored(again.popleft(), rng)
 
 
-def mirrored(batch: tuple[np.ndarray, np.ndarray], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return a batch and its targets mirrored, and darker or brighter."""
+def mirrored(batch: Batch, rng: np.random.Generator) -> Batch:
+    """Return a batch mirrored: its scenes, also darker or brighter, and its targets (`mien.faces.targets`)."""
     images, wanted = (array[..., ::-1].copy() for array in batch)
     wanted[:, 2] *= -1
     gain, offset = rng.uniform(0.7, 1.2, (2, len(images), 1, 1, 1)) * np.array([1, 20]).reshape(2, 1, 1, 1, 1)
@@ -198,10 +204,15 @@ def fit(sources: Sources, out: Path, plan: Plan, *, resume: bool, tell: Callable
     """Train and return the averaged network; a checkpoint in `out` is kept after every chunk.
 
     Raises:
-        DataError: an archive cannot be used.
+        DataError: an archive cannot be used, or holds fewer backgrounds than `MINED`.
         TrainingError: the folder holds a run with other settings, or a run and `resume` is false.
     """
     grounds = read_backgrounds(sources.backgrounds, held_out=False)
+    if len(grounds) < MINED:
+        raise DataError(
+            f"{sources.backgrounds.name} holds {len(grounds)} images for training, and each eighth one is held out: "
+            f"expected at least {MINED} for training"
+        )
     check_material(sources.heads, sources.faces)
     files.make_folder(out)
     path, state = out / "checkpoint.pt", _State(plan)
@@ -230,7 +241,7 @@ def fit(sources: Sources, out: Path, plan: Plan, *, resume: bool, tell: Callable
     return state.averaged
 
 
-def _train(state: _State, plan: Plan, batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> float:
+def _train(state: _State, plan: Plan, batches: Iterator[Batch]) -> float:
     """Take a step for each batch; return the mean loss."""
     state.network.train()
     losses = []
@@ -250,9 +261,18 @@ def _train(state: _State, plan: Plan, batches: Iterator[tuple[np.ndarray, np.nda
 
 @torch.no_grad()
 def mine(
-    network: Detector, backgrounds: list[np.ndarray], rng: np.random.Generator, count: int = 24
+    network: Detector,
+    backgrounds: list[UInt8[np.ndarray, "_ _"]],
+    rng: np.random.Generator,
+    count: int = MINED,
 ) -> list[Spot]:
-    """Return places in some backgrounds that the network takes for a face with a probability above .1."""
+    """Return places in `count` backgrounds that the network takes for a face with a probability above .1.
+
+    Backgrounds are grey images [h, w], each of its own size. Of one background there are at most 8 places.
+
+    Raises:
+        ValueError: fewer backgrounds than `count`.
+    """
     network.eval()
     found = []
     for number in rng.choice(len(backgrounds), count, replace=False).tolist():
