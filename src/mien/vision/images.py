@@ -197,7 +197,11 @@ def from_pil(image: Image.Image, *, pixel_limit: int = PIXEL_LIMIT) -> UInt8[np.
 
 
 def encode_jpeg(image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> bytes:
-    """Encode a picture as JPEG, shrunk where a side is longer than the format allows."""
+    """Encode a picture as JPEG, shrunk where a side is longer than the format allows.
+
+    Raises:
+        ValueError: it has no pixels.
+    """
     image = Image.fromarray(image_rgb_u8)
     image.thumbnail((JPEG_SIDE_LIMIT_PX, JPEG_SIDE_LIMIT_PX))
     out = io.BytesIO()
@@ -206,7 +210,11 @@ def encode_jpeg(image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> bytes:
 
 
 def encode_png(image_u8: UInt8[np.ndarray, "h w c"], *, quick: bool = False) -> bytes:
-    """Encode an RGB or grey picture as PNG; `quick` takes a small part of the time and makes a larger file."""
+    """Encode an RGB or grey picture as PNG; `quick` takes a small part of the time and makes a larger file.
+
+    Raises:
+        ValueError: it has no pixels.
+    """
     out = io.BytesIO()
     image = Image.fromarray(image_u8[..., 0] if image_u8.shape[2] == 1 else image_u8)
     image.save(out, "PNG", optimize=not quick, compress_level=2 if quick else 6)
