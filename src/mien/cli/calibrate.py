@@ -14,6 +14,14 @@ from mien.options import ReadOptions
 if TYPE_CHECKING:
     from mien.bundle import Bundle
 
+_Biases = Annotated[
+    bool,
+    typer.Option(
+        help="With --data: fit a bias of each class, too. Without, labels can change only where probabilities are "
+        "averaged, as with --tta and --views."
+    ),
+]
+
 
 @command(
     "mien calibrate default --data synthetic --split val --out calibrated",
@@ -42,13 +50,7 @@ def calibrate(
             metavar="PHOTOS", help="Estimate that prior from unlabelled photos of the place of use."
         ),
     ] = None,
-    biases: Annotated[
-        bool,
-        typer.Option(
-            help="With --data: fit a bias of each class, too. Without, labels can change only where probabilities "
-            "are averaged, as with --tta and --views."
-        ),
-    ] = True,
+    biases: _Biases = True,
     out: Annotated[
         Path | None,
         out_option("Folder for a calibrated copy; without it the model folder itself is changed."),
