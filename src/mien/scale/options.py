@@ -15,7 +15,7 @@ MOST_IN_A_SHARD = 1_000_000
 
 @dataclass(frozen=True)
 class ScaleOptions:
-    """How many images are scored on several processes or machines, with Ray; see docs/scale.md."""
+    """How images are scored by several processes, with Ray; see docs/scale.md."""
 
     engine: str = option(
         "local", "What does the work: this process, or the worker processes of a Ray cluster.",
