@@ -112,6 +112,9 @@ def test_what_a_start_has_learnt_and_was_chosen_on_is_not_forgotten(tiny_bundle,
     said = {row.split: row.protocol for row in child.card.scores}
     fitted = f"{CHOSEN}; temperature and class biases were fitted to it"
     assert said == {"test": CHOSEN_BEFORE, "val": fitted}
+    again = recipe(f"transfer.weights={tiny_bundle}", "epochs=1", "validation.keep=last")
+    watched = bundle.load(train(again, data, tmp_path / "watched", device="cpu"))
+    assert {row.split: row.protocol for row in watched.card.scores}["test"] == CHOSEN_BEFORE
     own = picture_keys(data.images[data.rows("train")])
     assert set(keys_learnt(child)) == {*own, *keys_learnt(bundle.load(tiny_bundle))}
     named = replace(data, source="other.zip")

@@ -78,7 +78,7 @@ def finish(
     here = [one.card for one in before if one.card.data.name == Path(data.source).name]
     learnt_here = {recipe.train_split, *(name for past in here for name in past.trained_on)}
     chosen = {name: CHOSEN_BEFORE for past in here for name in past.chosen_on}
-    chosen[run.validation_split] = CHOSEN if chooses(recipe) else WATCHED
+    chosen[run.validation_split] = CHOSEN if chooses(recipe) else chosen.get(run.validation_split, WATCHED)
     title = f"{recipe.network} on {Path(data.source).name}"
     write_plot(out / "run" / "history.png", run.history, run.kept, title)
     deployed = deploy(network)
