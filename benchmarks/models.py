@@ -4,11 +4,10 @@ r"""Write docs/models.md: the built-in models on FER2013, votes of FER+, worse p
         --out docs/models.md
 
 Accuracy and balanced accuracy are those of the 3,589 test images of FER2013 in this archive, the public-test images.
-On some of them the epoch and the temperature of these models were chosen, so the figures are optimistic; each
-model's card says which. *FER+* compares the answers with the emotion that most of ten annotators named, where it is
-one of the model's. *Worse pictures* is the mean accuracy over the corruptions of `mien evaluate --robustness`,
-strengths 1 to 5. *Other photographs* are 462 of five classes, from which nothing was learnt; answers among these
-classes, with flip. ECE is the calibration error. Intervals are 95 %.
+A model's card says whether anything was chosen on them. *FER+* compares the answers with the emotion that most of ten
+annotators named, where it is one of the model's. *Worse pictures* is the mean accuracy over the corruptions of
+`mien evaluate --robustness`, strengths 1 to 5. *Other photographs* are 462 of five classes, from which nothing was
+learnt; answers among these classes, with flip. ECE is the calibration error. Intervals are 95 %.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from mien.statistics import balanced_accuracy, calibration_error, confusion, res
 if TYPE_CHECKING:
     from mien.statistics import Estimate
 
-MODELS = (("mien_nano", "onnx"), ("mien_nano", "int8"), ("mien_nano_base", "onnx"))
+MODELS = (("mien_nano", "onnx"), ("mien_nano", "int8"))
 COLUMNS = (
     "model", "parameters", "KB", "accuracy", "with flip", "balanced", "ECE", "FER+", "worse pictures",
     "other photographs: accuracy", "balanced",

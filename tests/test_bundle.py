@@ -39,7 +39,7 @@ def test_everything_it_must_hold(tiny_bundle):
     assert loaded.id.sha256 == sha256((tiny_bundle / "model.onnx").read_bytes())
     card = loaded.card
     assert card.architecture == "mien_nano"
-    assert card.parameters == 296_583
+    assert card.parameters == 294_135
     assert card.recipe["batch_size"] == 16
     assert {"torch", "onnxruntime", "mien"} <= set(card.versions)
     assert card.training.onnx_max_probability_difference <= 1e-4

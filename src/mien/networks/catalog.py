@@ -55,11 +55,9 @@ TIMM_OPTIONS = (
 """The options of a timm backbone that ``network_options`` may set. They shape the network and nothing else: timm
 also has options that load files and download, and a bundle of unknown origin states its own options."""
 NETWORKS = {
-    "mien_nano": Network("plain:mien_nano", 48, 297_063, "ours: plain 3x3 convolution + ReLU when deployed"),
-    "mien_small": Network(
-        "plain:mien_small", 48, 1_174_439, "ours: as mien_nano, without the first stride, wider"
-    ),
-    "mien_base": Network("plain:mien_base", 48, 4_689_735, "ours: as mien_small, twice as wide"),
+    "mien_nano": Network("plain:mien_nano", 48, 294_615, "ours: plain 3x3 convolution + ReLU when deployed"),
+    "mien_small": Network("plain:mien_small", 48, 1_174_439, "ours: as mien_nano, twice as wide"),
+    "mien_base": Network("plain:mien_base", 48, 4_689_735, "ours: as mien_nano, four times as wide"),
     "plain": Network(
         "plain:plain", 48, 294_615, "ours: the family of mien_nano; widths and shape are options"
     ),

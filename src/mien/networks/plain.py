@@ -181,9 +181,9 @@ def plain(
 def mien_nano(
     classes: int, spec: Preprocess, *, pool: str = "last", branches: bool = False, dropout: float = 0.0
 ) -> nn.Sequential:
-    """Seven 3x3 convolutions, 27 M multiply-adds at 48 pixels. The first one halves the resolution."""
+    """Eight 3x3 convolutions, 30 M multiply-adds at 48 pixels."""
     return plain(
-        classes, spec, widths=((32, 32, 32), (64, 64), (128, 128)), first_stride=2,  # 24, 12, 6 px
+        classes, spec, widths=((16, 16), (32, 32), (64, 64), (128, 128)),  # 48, 24, 12, 6 px
         pool=pool, branches=branches, dropout=dropout,
     )  # fmt: skip
 
@@ -191,7 +191,7 @@ def mien_nano(
 def mien_small(
     classes: int, spec: Preprocess, *, pool: str = "last", branches: bool = False, dropout: float = 0.0
 ) -> nn.Sequential:
-    """Eight 3x3 convolutions, 117 M multiply-adds at 48 pixels."""
+    """As `mien_nano`, twice as wide: 117 M multiply-adds at 48 pixels."""
     return plain(
         classes, spec, widths=((32, 32), (64, 64), (128, 128), (256, 256)),  # 48, 24, 12, 6 px
         pool=pool, branches=branches, dropout=dropout,
@@ -201,7 +201,7 @@ def mien_small(
 def mien_base(
     classes: int, spec: Preprocess, *, pool: str = "last", branches: bool = False, dropout: float = 0.0
 ) -> nn.Sequential:
-    """Eight 3x3 convolutions twice as wide, 467 M multiply-adds at 48 pixels."""
+    """As `mien_nano`, four times as wide: 467 M multiply-adds at 48 pixels."""
     return plain(
         classes, spec, widths=((64, 64), (128, 128), (256, 256), (512, 512)),  # 48, 24, 12, 6 px
         pool=pool, branches=branches, dropout=dropout,
