@@ -86,8 +86,8 @@ AUTHORS = ("validation.split=test", "validation.keep=best")
 FOUR_C = ("--labels", "angry,happy,sad")
 
 OURS = (
+    Run("small", "nano", "small", 100, (*BOTH, "network=mien_small"), VOTES, why="mien_small; a teacher of nano"),
     Run("nano", "nano", "nano", 200, BOTH, VOTES, (1, 2), "further seeds of the recipe"),
-    Run("small", "nano", "small", 100, (*BOTH, "network=mien_small"), VOTES, why="mien_small from scratch"),
     Run("base", "nano", "base", 100, (*BOTH, "network=mien_base"), VOTES, why="teacher"),
     Run("base-steady", "nano", "base", 100, (*BOTH, *STEADY, "network=mien_base"), VOTES, why="another teacher"),
     Run("nano-taught", "nano", "distilled", 150, (
