@@ -269,7 +269,7 @@ class Transfer(_Section):
 
 
 class Resizing(_Section):
-    """Smaller pictures while training begins: most of it is learnt from them, in a fraction of the time.
+    """Smaller pictures in the first part of a run. A step with them takes less time than with whole ones.
 
     Also called progressive resizing. Validation images, and all later training images, keep their full size.
     """
