@@ -102,6 +102,21 @@ def test_too_few_backgrounds_are_an_error_before_training(tmp_path, archives):  
         fit(sources, tmp_path / "out", PLAN, resume=False, tell=print)
 
 
+def test_too_few_heads_are_an_error_before_training(tmp_path, archives):  # noqa: F811
+    """A head with two boxes or none is no head; of seven, none would be held out."""
+    few = tmp_path / "few.zip"
+    with zipfile.ZipFile(archives["heads"]) as all_of_them, zipfile.ZipFile(few, "w") as archive:
+        boxes = json.loads(all_of_them.read("yunet_boxes_xyxy.json"))
+        boxes["0.jpg"] *= 2
+        boxes["1.jpg"] = []
+        archive.writestr("yunet_boxes_xyxy.json", json.dumps(boxes))
+        for name in all_of_them.namelist()[:9]:
+            archive.writestr(name, all_of_them.read(name))
+    sources = Sources(**archives | {"heads": few})
+    with pytest.raises(DataError, match=r"few\.zip holds 7 images with one box: expected at least 8"):
+        fit(sources, tmp_path / "out", PLAN, resume=False, tell=print)
+
+
 def test_the_worker_ends_with_a_killed_run():
     code = (
         "import os, signal\nfrom mien.faces import fit\n"

@@ -24,6 +24,8 @@ LEVELS_PX = (144, 72, 36)
 """Each head is kept at three sizes, by the side of its face frame, so that no warp shrinks by more than two."""
 FRAME_OF_BOX = (1.30, -0.01, 0.02)
 """Side, shift right and shift down of the face frame, as fractions of the width of a YuNet box."""
+HELD_OUT = 8
+"""One of so many heads and backgrounds is never used for training."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,17 @@ def read_material(heads: Path, faces: Path, backgrounds: Path, *, held_out: bool
 
 
 def check_material(heads: Path, faces: Path) -> None:
-    """Read one head and one face, so that a wrong path is an error before the worker process starts.
+    """Count the heads and read one face, so that what is missing is an error before the training and not after it.
 
     Raises:
         DataError: an archive cannot be read or lacks what is expected.
     """
-    next(_heads(heads))
+    count = sum(1 for _ in _heads(heads))
+    if count < HELD_OUT:
+        raise DataError(
+            f"{heads.name} holds {count} images with one box: expected at least {HELD_OUT}, since each eighth one "
+            "is held out"
+        )
     next(_images(faces, "train/", grey=True))
     next(_images(faces, "test/", grey=True))
 
@@ -79,7 +86,7 @@ def read_backgrounds(path: Path, *, held_out: bool) -> list[UInt8[np.ndarray, "_
 
 def every_eighth(items: list[Any], wanted: bool) -> list[Any]:
     """Return every eighth item, or all others."""
-    return [item for place, item in enumerate(items) if (place % 8 == 7) == wanted]
+    return [item for place, item in enumerate(items) if (place % HELD_OUT == HELD_OUT - 1) == wanted]
 
 
 def _images(path: Path, folder: str, *, grey: bool) -> Iterator[tuple[str, np.ndarray]]:
