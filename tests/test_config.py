@@ -43,7 +43,10 @@ def test_settings_reach_every_depth_and_type():
         ("epoch=1", r"unknown option epoch; did you mean epochs\?"),
         ("epochs=0", r"option epochs: Input should be greater than or equal to 1; got 0"),
         ("epochs=many", r"option epochs: .*; got 'many'"),
-        ("optim.name=adma", r"option optim\.name: Input should be 'sgd', 'adam' or 'adamw'; got 'adma'"),
+        (
+            "optim.name=adma",
+            r"option optim\.name: Input should be 'sgd', 'adam', 'adamw' or 'muon'; got 'adma'",
+        ),
         ("resizing.early_size_px=48", r"early_size_px 48 must be less than input\.size_px 48"),
         ("validation.split=train", r"validation.split must differ from train_split \('train'\)"),
         ("optim.peak_lr", r"--set expects key=value, such as optim\.peak_lr=0\.05; got 'optim\.peak_lr'"),

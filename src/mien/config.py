@@ -160,16 +160,20 @@ class Balance(_Section):
 class Optim(_Section):
     """Optimiser and learning-rate schedule."""
 
-    name: Literal["sgd", "adam", "adamw"] = "sgd"
+    name: Literal["sgd", "adam", "adamw", "muon"] = "sgd"
+    """``muon`` makes orthogonal steps (Jordan 2024): a peak_lr of 0.02 with a weight_decay of 0.05 suits it. Biases,
+    normalisation, embeddings and the last layer move by sgd then, without decay."""
     peak_lr: float = Field(0.1, gt=0)
+    sgd_lr_factor: float = Field(5.0, gt=0)
+    """For muon: the rate of what moves by sgd, as a multiple of the rate."""
     momentum: float = Field(0.9, ge=0, lt=1)
-    """Nesterov's, for sgd; the first beta for adam and adamw."""
+    """Nesterov's, for sgd and muon; the first beta for adam and adamw."""
     momentum_low: float = Field(0.0, ge=0, lt=1)
     """Momentum at the peak of one_cycle: it falls to this while the rate rises, and rises again while the rate falls
     (Smith 2018, arXiv:1803.09820). 0: momentum does not change."""
     weight_decay: float = Field(5e-4, ge=0)
     """On filters and matrices only, never on biases or normalisation. Part of the gradient (L2) for sgd and
-    adam, taken off the weights directly for adamw (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
+    adam, taken off the weights directly for muon and for adamw (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
     schedule: Literal["one_cycle", "cosine", "restarts", "plateau", "constant"] = "one_cycle"
     warmup_fraction: float = Field(0.15, ge=0, lt=1)
     """Fraction of the run in which the rate rises to its peak, for one_cycle and cosine."""
@@ -335,8 +339,6 @@ class Recipe(_Section):
             )
         if early and self.cuda_graphs:
             raise ValueError("cuda_graphs replays pictures of one size: it excludes resizing.early_size_px")
-        if early and self.distillation.teachers:
-            raise ValueError("teachers take pictures of one size: they exclude resizing.early_size_px")
         return self
 
     @model_validator(mode="after")

@@ -48,6 +48,21 @@ def test_a_teacher_that_knows_more_answers_as_if_there_were_no_other_labels(tiny
     np.testing.assert_allclose(answers.numpy(), whole / whole.sum(axis=1, keepdims=True), atol=1e-5)
 
 
+def test_smaller_pictures_are_enlarged_for_the_teachers(tiny_bundle):
+    """They then answer nearly as for the whole pictures, which they would not for small ones."""
+    plan, data = recipe(tiny_bundle, settings=["resizing.early_size_px=24"]), tiny_data()
+    teachers = load_teachers(plan)
+    teach = Teachers(teachers, plan, data.labels)
+    pictures = torch.from_numpy(data.images[:23]).permute(0, 3, 1, 2).float()
+    smooth = torch.nn.functional.avg_pool2d(pictures, 9, stride=1, padding=4)
+    x = ToInput(plan.input, torch.device("cpu"))(smooth)
+    small = torch.nn.functional.avg_pool2d(x, 2)
+    whole = teach(x)
+    assert (teach(small) - whole).abs().mean() < 0.2 * (
+        teachers[0].network(small).softmax(1) - whole
+    ).abs().mean()
+
+
 class Stop(Exception):
     pass
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import functools
 import os
 from dataclasses import replace
 
@@ -48,20 +49,22 @@ class Stop(Exception):
     pass
 
 
-def test_a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one(tmp_path, monkeypatch):
+@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+def test_a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one(tmp_path, monkeypatch, optimizer):
+    by_optimizer = functools.partial(recipe, f"optim.name={optimizer}")
     monkeypatch.setattr(fit, "REPORT_SECONDS", 0)
     data, rows = tiny_data(), []
-    train(recipe(), data, tmp_path / "whole", device="cpu", on_epoch=rows.append)
+    train(by_optimizer(), data, tmp_path / "whole", device="cpu", on_epoch=rows.append)
 
     def stop(step):  # a crash in the middle of the third epoch
         if (step.epoch, step.step) == (3, 2):
             raise Stop
 
     with pytest.raises(Stop):
-        train(recipe(), data, tmp_path / "broken", device="cpu", on_step=stop)
+        train(by_optimizer(), data, tmp_path / "broken", device="cpu", on_step=stop)
     assert not (tmp_path / "broken" / bundle.CONFIG).exists()
     resumed = []
-    train(recipe(), data, tmp_path / "broken", device="cpu", resume=True, on_epoch=resumed.append)
+    train(by_optimizer(), data, tmp_path / "broken", device="cpu", resume=True, on_epoch=resumed.append)
 
     assert [row.epoch for row in resumed] == [3, 4]
     assert weights(tmp_path / "whole") == weights(tmp_path / "broken")
@@ -76,7 +79,7 @@ def test_a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one(tmp_path, monk
         raise Stop
 
     with pytest.raises(Stop):
-        train(recipe("seed=1"), data, tmp_path / "seed", device="cpu", on_epoch=differs)
+        train(by_optimizer("seed=1"), data, tmp_path / "seed", device="cpu", on_epoch=differs)
 
 
 def test_it_learns(tmp_path):

@@ -9,7 +9,7 @@ from torch import nn
 from mien.config import Optim, Validation
 from mien.history import EpochRow
 from mien.training.history import best_epoch, out_of_patience
-from mien.training.optim import MovingAverage, build_optimizer, learning_rate, momentum, set_step
+from mien.training.optim import MovingAverage, build_optimizer, learning_rate, momentum, orthogonal, set_step
 
 
 def net() -> nn.Module:
@@ -37,6 +37,54 @@ def test_decay_by_hand():
         ("sgd", 0.0): 1 - 0.1 * 0.5, ("adam", 0.0): 1 - 0.1, ("adam", -1.0): 1 + 0.1,
         ("adamw", 0.0): 1 - 0.1 * 0.5, ("adamw", -1.0): 1 - 0.1 * 0.5 + 0.1,
     }, abs=1e-5)  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(16, 144), (128, 16), (32, 16, 3, 3), (16, 1, 3, 3)])
+def test_a_step_of_muon_moves_every_direction_alike(shape):
+    """However unlike the directions of the gradient are, and however small it is."""
+    torch.manual_seed(0)
+    gradient = torch.randn(shape) * 1e-6
+    values = torch.linalg.svdvals(orthogonal(gradient).flatten(1))
+    assert values.min() > 0.6
+    assert values.max() < 1.3
+    assert torch.linalg.svdvals(gradient.flatten(1)).max() < 1e-3
+    assert torch.equal(orthogonal(torch.zeros(shape)), torch.zeros(shape))
+
+
+@pytest.mark.parametrize("shape", [(6, 20), (20, 6)])
+def test_muon_moves_matrices_as_torch_does(shape):
+    """`torch.optim.Muon` computes in bfloat16, so they agree to some hundredths of what the weights move."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(shape[1], shape[0], bias=False), nn.Linear(shape[0], 2))
+    ours = network[0].weight
+    theirs = nn.Parameter(ours.detach().clone())
+    optimizer = build_optimizer(network, Optim(name="muon", peak_lr=0.05, momentum=0.9, weight_decay=0.2))
+    reference = torch.optim.Muon([theirs], lr=0.05, momentum=0.9, weight_decay=0.2)
+    begun = ours.detach().clone()
+    for _ in range(5):
+        ours.grad = torch.randn(shape)
+        theirs.grad = ours.grad.clone()
+        optimizer.step()
+        reference.step()
+    assert (ours - theirs).norm() < 0.03 * (ours - begun).norm()
+
+
+def test_with_muon_what_is_no_filter_moves_by_sgd():
+    """Biases, BatchNorm and the head move by SGD at their own rate, and do not decay; nothing frozen moves."""
+    torch.manual_seed(0)
+    network, optim = net(), Optim(name="muon", peak_lr=0.1, sgd_lr_factor=3.0, momentum=0.5, weight_decay=0.2)
+    begun = {name: value.detach().clone() for name, value in network.named_parameters()}
+    for p in network.parameters():
+        p.grad = torch.ones_like(p)
+    network[0].bias.grad = None
+    set_step(optimizer := build_optimizer(network, optim), 0.1, 0.5)
+    optimizer.step()
+    moved = {name: value.detach() - begun[name] for name, value in network.named_parameters()}
+    for name in ("1.weight", "1.bias", "3.weight", "3.bias"):  # Nesterov's first step: 1 + momentum
+        torch.testing.assert_close(moved[name], torch.full_like(moved[name], -0.1 * 3 * 1.5))
+    assert not moved["0.bias"].any()
+    step = -0.1 * orthogonal(torch.ones(3, 1, 3, 3)) - 0.1 * 0.2 * begun["0.weight"]
+    torch.testing.assert_close(moved["0.weight"], step)
 
 
 @pytest.mark.parametrize(

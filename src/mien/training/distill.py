@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mien import bundle
 from mien.classifiers.torch_module import TorchClassifier
@@ -37,12 +38,13 @@ def load_teachers(recipe: Recipe) -> list[TorchClassifier]:
 class Teachers(nn.Module):
     """Input as the student gets it -> mean probabilities of the teachers, f32 [b, k].
 
-    A teacher that knows more labels than the data has answers as if there were no others.
+    A teacher that knows more labels than the data has answers as if there were no others. While the student gets
+    smaller pictures (`Recipe.resizing`), they are enlarged for the teachers, who have learnt from whole ones.
     """
 
     def __init__(self, teachers: Sequence[TorchClassifier], recipe: Recipe, labels: tuple[str, ...]) -> None:
         super().__init__()
-        self.networks = nn.ModuleList(teacher.network for teacher in teachers)
+        self.networks, self.size_px = nn.ModuleList(one.network for one in teachers), recipe.input.size_px
         for number, teacher in enumerate(teachers):
             known = teacher.id.labels
             if not set(labels) <= set(known):
@@ -59,6 +61,8 @@ class Teachers(nn.Module):
     def forward(self, x: Tensor) -> Float32[Tensor, "b k"]:
         """Return the mean of their probabilities for these very pictures, augmented and mixed as they are."""
         answers = []
+        if x.shape[-1] != self.size_px:
+            x = functional.interpolate(x, self.size_px, mode="bilinear")
         for n, network in enumerate(self.networks):
             logits = network(x * self.get_buffer(f"gain{n}") + self.get_buffer(f"offset{n}")).float()
             answers.append(logits[:, self.get_buffer(f"columns{n}")].softmax(1))

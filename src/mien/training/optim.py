@@ -21,24 +21,74 @@ if TYPE_CHECKING:
     from mien.history import EpochRow
 
 
+class Muon(torch.optim.SGD):
+    """SGD whose groups marked ``muon`` get orthogonal steps (Jordan 2024, kellerjordan.github.io/posts/muon).
+
+    A filter [out, in, h, w] is taken as a matrix [out, in * h * w]. Its momentum is replaced by the nearest matrix
+    with orthonormal rows or columns, so that every direction moves equally far. The weights decay beside the step.
+
+    `torch.optim.Muon` takes matrices only, and always computes in bfloat16: without instructions for that, the CPU
+    needs some fifteen times longer than in 32 bits.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Make one step. The gradients of marked groups are used up."""
+        for group in self.param_groups:
+            for p in group["params"] if group["muon"] else ():
+                if p.grad is None:  # frozen
+                    continue
+                moving = self.state[p].setdefault("momentum_buffer", torch.zeros_like(p))
+                moving.mul_(group["momentum"]).add_(p.grad)
+                direction = orthogonal(p.grad + group["momentum"] * moving)
+                aspect = max(1.0, p.shape[0] ** 2 / p.numel()) ** 0.5
+                p.mul_(1 - group["lr"] * group["weight_decay"]).add_(direction, alpha=-group["lr"] * aspect)
+                p.grad = None
+        super().step(closure)
+
+
+def orthogonal(filters: torch.Tensor) -> torch.Tensor:
+    """Return filters [out, ...] whose singular values, as a matrix [out, rest], lie between 0.7 and 1.2 or so.
+
+    Five steps of a Newton-Schulz iteration whose three factors raise small singular values fastest (Jordan 2024).
+    """
+    x = filters.flatten(1).to(torch.bfloat16 if filters.is_cuda else torch.float32)
+    tall = x.shape[0] > x.shape[1]
+    x = x.T if tall else x
+    x = x / x.norm().clamp(min=1e-7)
+    for _ in range(5):
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=-4.775, alpha=2.0315), x, beta=3.4445)
+    return (x.T if tall else x).to(filters.dtype).reshape(filters.shape)
+
+
 def build_optimizer(
     network: nn.Module, optim: Optim, *, backbone_lr_factor: float = 1.0
 ) -> torch.optim.Optimizer:
-    """Build the optimiser; weight decay is for filters and matrices only, the factor for all but the head."""
-    in_head, members = set(head(network).parameters()), defaultdict(list)
+    """Build the optimiser; weight decay is for filters and matrices only, the factor for all but the head.
+
+    With ``muon``, biases, normalisation, embeddings and the head move by SGD; of these, none decays.
+    """
+    in_head, muon, members = set(head(network).parameters()), optim.name == "muon", defaultdict(list)
     for p in network.parameters():
-        members[p.ndim > 1, 1.0 if p in in_head else backbone_lr_factor].append(p)
+        matrix = p.ndim in (2, 4) and p not in in_head if muon else p.ndim > 1
+        factor = 1.0 if p in in_head else backbone_lr_factor
+        members[matrix, factor if matrix or not muon else factor * optim.sgd_lr_factor].append(p)
     groups = [
-        {"params": group, "weight_decay": optim.weight_decay if decays else 0.0, "lr_factor": factor}
-        for (decays, factor), group in members.items()
+        {
+            "params": group,
+            "weight_decay": optim.weight_decay if matrix else 0.0,
+            "lr_factor": factor,
+            "muon": muon and matrix,
+        }
+        for (matrix, factor), group in members.items()
     ]
-    if optim.name == "sgd":
+    if optim.name in ("sgd", "muon"):
+        by_momentum = Muon if muon else torch.optim.SGD
         nesterov = optim.momentum > 0
-        return torch.optim.SGD(
-            groups, lr=optim.peak_lr, momentum=optim.momentum, nesterov=nesterov, fused=True
-        )
-    kind = torch.optim.AdamW if optim.name == "adamw" else torch.optim.Adam
-    return kind(groups, lr=optim.peak_lr, betas=(optim.momentum, 0.999), fused=True)
+        return by_momentum(groups, lr=optim.peak_lr, momentum=optim.momentum, nesterov=nesterov, fused=True)
+    adaptive = torch.optim.AdamW if optim.name == "adamw" else torch.optim.Adam
+    return adaptive(groups, lr=optim.peak_lr, betas=(optim.momentum, 0.999), fused=True)
 
 
 def learning_rate(optim: Optim, progress: float, *, epochs: int, history: Sequence[EpochRow] = ()) -> float:
