@@ -90,16 +90,28 @@ class Bundle:
         """How a picture becomes this model's input."""
         return self.card.preprocess
 
+    def check_has(self, name: str) -> None:
+        """Refuse a file that is not in this bundle.
+
+        Raises:
+            BundleError: it is not.
+        """
+        if name in self.sha256:
+            return
+        if name == WEIGHTS:
+            raise BundleError(
+                f"model {self.card.name} came without {WEIGHTS}, so it runs in ONNX Runtime only: the command in its "
+                "card makes it with weights for torch, from which to train on and to teach"
+            )
+        raise BundleError(f"model {self.card.name} has no {name}: expected one of {', '.join(self.sha256)}")
+
     def read(self, name: str) -> bytes:
         """Return a file of the bundle, checked against its hash.
 
         Raises:
             BundleError: the bundle has no such file, or it is missing, damaged or not a regular file.
         """
-        if name not in self.sha256:
-            raise BundleError(
-                f"model {self.card.name} has no {name}: expected one of {', '.join(self.sha256)}"
-            )
+        self.check_has(name)
         path, expected = self.folder / name, self.sha256[name]
         for place in (path, _new(path)):  # the second: `save` was interrupted before it renamed the file
             with contextlib.suppress(BundleError):

@@ -108,6 +108,13 @@ def test_what_is_refused(tiny_bundle, tiny_ensemble, tmp_path):
         train(recipe("nowhere"), data, out, device="cpu")
     with pytest.raises(BundleError, match="is an ensemble: it runs in ONNX Runtime only"):
         train(recipe(tiny_ensemble), data, out, device="cpu")
+    whole, bare = bundle.load(tiny_bundle), tmp_path / "bare"
+    bundle.save(bare, whole.card, {bundle.GRAPH: whole.graph("onnx")})
+    for plan in (recipe(bare), recipe(settings=[f"transfer.weights={bare}"])):
+        with pytest.raises(
+            (BundleError, ConfigError), match="tiny came without model.safetensors, so it runs in"
+        ):
+            train(plan, data, out, device="cpu")
     with pytest.raises(
         ConfigError, match="teacher tiny takes other pictures than the recipe: size_px = 48, here 40"
     ):

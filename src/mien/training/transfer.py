@@ -56,7 +56,7 @@ def check_sources(recipe: Recipe) -> None:
 
     Raises:
         ConfigError: no such file or bundle, or a teacher takes other crops.
-        BundleError: a teacher is missing, damaged or an ensemble.
+        BundleError: a teacher is missing, damaged, an ensemble, or came without weights of torch's.
     """
     source = recipe.transfer.weights
     if source not in ("", HUB) and not Path(source).is_file():
@@ -67,6 +67,7 @@ def check_sources(recipe: Recipe) -> None:
             raise BundleError(
                 f"teacher {teacher.id.name} is an ensemble: it runs in ONNX Runtime only; name its members instead"
             )
+        teacher.check_has(bundle.WEIGHTS)
         if difference := recipe.input.differs_in_crops(teacher.card.preprocess):
             raise ConfigError(f"teacher {teacher.id.name} takes other pictures than the recipe: {difference}")
 
