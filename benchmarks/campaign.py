@@ -81,19 +81,25 @@ BOTH = ("distillation.votes_share=0.5",)
 STEADY = ("augment.gamma_fraction=0", "augment.light_slope_fraction=0", "augment.jpeg_probability=0",
           "augment.downscale_fraction=0", "augment.noise_fraction=0")  # fmt: skip
 """Light and quality as they are: what differs between photographs of different origin is not drawn."""
+MUON = ("optim.name=muon", "optim.peak_lr=0.03", "optim.weight_decay=0.05")
+EARLY = ("resizing.early_size_px=32",)
 CLEAN = ("validation.split=holdout", "validation.keep=last")
 AUTHORS = ("validation.split=test", "validation.keep=best")
 FOUR_C = ("--labels", "angry,happy,sad")
 
 OURS = (
-    Run("small", "nano", "small", 100, (*BOTH, "network=mien_small"), VOTES, why="mien_small; a teacher of nano"),
+    Run("small", "nano", "small", 60, (*BOTH, *MUON, *EARLY, "network=mien_small"), VOTES,
+        why="without teachers: a teacher of nano"),
+    Run("base", "nano", "base", 60, (*BOTH, *MUON, *EARLY, "network=mien_base"), VOTES, why="teacher"),
+    Run("nano-muon", "nano", "nano", 200, (*BOTH, *MUON), VOTES, (0, 1), "does Muon still pay in long runs?"),
     Run("nano", "nano", "nano", 200, BOTH, VOTES, (1, 2), "further seeds of the recipe"),
-    Run("base", "nano", "base", 100, (*BOTH, "network=mien_base"), VOTES, why="teacher"),
-    Run("base-steady", "nano", "base", 100, (*BOTH, *STEADY, "network=mien_base"), VOTES, why="another teacher"),
+    Run("base-steady", "nano", "base", 60, (*BOTH, *MUON, *EARLY, *STEADY, "network=mien_base"), VOTES,
+        why="another teacher"),
     Run("nano-taught", "nano", "distilled", 150, (
-        *BOTH, "distillation.share=0.7", 'distillation.teachers=["{runs}/base-0","{runs}/base-steady-0"]'), VOTES,
-        why="taught by two teachers"),
+        *BOTH, *MUON, "distillation.share=0.7", 'distillation.teachers=["{runs}/base-0","{runs}/base-steady-0"]'),
+        VOTES, why="taught by two teachers"),
     Run("nano-70", "nano", "nano", 70, BOTH, VOTES, (1, 2), "what the next lines are compared with"),
+    Run("nano-70-muon", "nano", "nano", 70, (*BOTH, *MUON), VOTES, why="Muon instead of SGD"),
     Run("nano-70-labels", "nano", "nano", 70, ("loss.label_smoothing=0.1",), why="labels alone"),
     Run("nano-70-unadjusted", "nano", "nano", 70, (*BOTH, "loss.logit_adjustment_tau=0"), VOTES,
         why="what logit adjustment costs and gains"),
@@ -108,7 +114,7 @@ OURS = (
     Run("nano-70-stride", "nano", "nano", 70, (
         *BOTH, "network=plain", "network_options.widths=[[32,32,32],[64,64],[128,128]]",
         "network_options.first_stride=2"), VOTES, why="half the resolution from the first convolution on"),
-    Run("nano-70-small-first", "nano", "nano", 70, (*BOTH, "resizing.early_size_px=32"), VOTES,
+    Run("nano-70-small-first", "nano", "nano", 70, (*BOTH, *EARLY), VOTES,
         why="progressive resizing: does the cheaper step cost accuracy?"),
 )  # fmt: skip
 REFERENCE = (
