@@ -83,13 +83,14 @@ STEADY = ("augment.gamma_fraction=0", "augment.light_slope_fraction=0", "augment
 """Light and quality as they are: what differs between photographs of different origin is not drawn."""
 MUON = ("optim.name=muon", "optim.peak_lr=0.03", "optim.weight_decay=0.05")
 EARLY = ("resizing.early_size_px=32",)
+"""Most of the steps at 32 pixels."""
 CLEAN = ("validation.split=holdout", "validation.keep=last")
 AUTHORS = ("validation.split=test", "validation.keep=best")
 FOUR_C = ("--labels", "angry,happy,sad")
 
 OURS = (
     Run("small", "nano", "small", 60, (*BOTH, *MUON, *EARLY, "network=mien_small"), VOTES,
-        why="without teachers: a teacher of nano"),
+        why="taught by none, to teach nano"),
     Run("base", "nano", "base", 60, (*BOTH, *MUON, *EARLY, "network=mien_base"), VOTES, why="teacher"),
     Run("nano-muon", "nano", "nano", 200, (*BOTH, *MUON), VOTES, (0, 1), "does Muon still pay in long runs?"),
     Run("nano", "nano", "nano", 200, BOTH, VOTES, (1, 2), "further seeds of the recipe"),

@@ -2,10 +2,9 @@
 
 Trains by the recipe `speedrun`, once a method and seed on nine tenths of the training images; the last epoch is kept,
 and the test images are read once. Every run shows the network about as many images: where copies join the set there
-are fewer epochs. The methods of `AFTERWARDS` change the finished runs of
-another method, and cost no training. Other photographs are 462 of five classes; answers among these, with flip.
-Finished runs are kept and interrupted ones go on, so the command can be repeated, and several processes can share the
-work (``--share 0/2`` and ``--share 1/2``).
+are fewer epochs. The methods of `AFTERWARDS` change the finished runs of another method, and cost no training. Other
+photographs are 462 of five classes; answers among these, with flip. Finished runs are kept and interrupted ones go
+on, so the command can be repeated, and several processes can share the work (``--share 0/2``, ``--share 1/2``).
 
     python benchmarks/imbalance.py run --data fer2013.zip --out imbalance-runs
     python benchmarks/imbalance.py page --data fer2013.zip --other-world other_world.zip --out imbalance-runs

@@ -100,8 +100,8 @@ class Bundle:
             return
         if name == WEIGHTS:
             raise BundleError(
-                f"model {self.card.name} came without {WEIGHTS}, so it runs in ONNX Runtime only: the command in its "
-                "card makes it with weights for torch, from which to train on and to teach"
+                f"model {self.card.name} came without {WEIGHTS}, so it runs in ONNX Runtime only: to train on from "
+                "it, or to let it teach, make it anew with the command in its card"
             )
         raise BundleError(f"model {self.card.name} has no {name}: expected one of {', '.join(self.sha256)}")
 

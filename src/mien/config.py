@@ -161,11 +161,11 @@ class Optim(_Section):
     """Optimiser and learning-rate schedule."""
 
     name: Literal["sgd", "adam", "adamw", "muon"] = "sgd"
-    """``muon`` makes orthogonal steps (Jordan 2024): a peak_lr of 0.02 with a weight_decay of 0.05 suits it. Biases,
-    normalisation, embeddings and the last layer move by sgd then, without decay."""
+    """``muon`` makes orthogonal steps (Jordan 2024): a peak_lr of 0.02 to 0.05 with a weight_decay of 0.05
+    suits it. Biases, normalisation, embeddings and the last layer move by sgd then, without decay."""
     peak_lr: float = Field(0.1, gt=0)
     sgd_lr_factor: float = Field(5.0, gt=0)
-    """For muon: the rate of what moves by sgd, as a multiple of the rate."""
+    """For muon: what moves by sgd has the rate of the filters times this."""
     momentum: float = Field(0.9, ge=0, lt=1)
     """Nesterov's, for sgd and muon; the first beta for adam and adamw."""
     momentum_low: float = Field(0.0, ge=0, lt=1)

@@ -32,19 +32,22 @@ class Muon(torch.optim.SGD):
     """
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self) -> None:  # type: ignore[override]
         """Make one step. The gradients of marked groups are used up."""
         for group in self.param_groups:
             for p in group["params"] if group["muon"] else ():
                 if p.grad is None:  # frozen
                     continue
-                moving = self.state[p].setdefault("momentum_buffer", torch.zeros_like(p))
+                state = self.state[p]
+                if not state:
+                    state["momentum_buffer"] = torch.zeros_like(p)
+                moving = state["momentum_buffer"]
                 moving.mul_(group["momentum"]).add_(p.grad)
                 direction = orthogonal(p.grad + group["momentum"] * moving)
                 aspect = max(1.0, p.shape[0] ** 2 / p.numel()) ** 0.5
                 p.mul_(1 - group["lr"] * group["weight_decay"]).add_(direction, alpha=-group["lr"] * aspect)
                 p.grad = None
-        super().step(closure)
+        super().step()
 
 
 def orthogonal(filters: torch.Tensor) -> torch.Tensor:
