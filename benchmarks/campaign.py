@@ -47,11 +47,9 @@ class Rate(NamedTuple):
 
 
 RATES = {
-    "nano": Rate(
-        430, 2_290, 40_000
-    ),  # measured; bf16 by the ratio that docs/LOG.md has; every GPU figure is assumed
-    "small": Rate(115, 620, 30_000),  # nano's, by multiply-adds
-    "base": Rate(30, 160, 12_000),  # nano's, by multiply-adds
+    "nano": Rate(430, 1_200, 40_000),  # measured; every GPU figure is assumed
+    "small": Rate(115, 375, 30_000),  # nano's, by multiply-adds; bf16 measured
+    "base": Rate(30, 110, 12_000),  # nano's, by multiply-adds
     "distilled": Rate(24, 140, 10_000),  # nano and the answers of one base
     "vit_256": Rate(60, 200, 6_000),  # assumed
     "inception_simplified": Rate(
@@ -82,6 +80,10 @@ STEADY = ("augment.gamma_fraction=0", "augment.light_slope_fraction=0", "augment
           "augment.downscale_fraction=0", "augment.noise_fraction=0")  # fmt: skip
 """Light and quality as they are: what differs between photographs of different origin is not drawn."""
 MUON = ("optim.name=muon", "optim.peak_lr=0.03", "optim.weight_decay=0.05")
+LIGHT = ("augment.gamma_fraction=0.5", "augment.light_slope_fraction=0.2", "augment.jpeg_probability=0.3",
+         "augment.downscale_fraction=0.5", "augment.noise_fraction=0.03")  # fmt: skip
+"""What the recipe `nano` changes at random, and `speedrun` does not."""
+HALF_VOTES = (*BOTH, "loss.label_smoothing=0")
 EARLY = ("resizing.early_size_px=32",)
 """Most of the steps at 32 pixels."""
 CLEAN = ("validation.split=holdout", "validation.keep=last")
@@ -99,6 +101,12 @@ OURS = (
     Run("nano-taught", "nano", "distilled", 150, (
         *BOTH, *MUON, "distillation.share=0.7", 'distillation.teachers=["{runs}/base-0","{runs}/base-steady-0"]'),
         VOTES, why="taught by two teachers"),
+    Run("short-labels", "speedrun", "nano", 26, (), VOTES, (0,), "what the other short runs are compared with"),
+    Run("short-votes", "speedrun", "nano", 26, HALF_VOTES, VOTES, (0,), "half the target from the votes"),
+    Run("short-light", "speedrun", "nano", 26, LIGHT, VOTES, (0,), "random light and quality"),
+    Run("short-votes-light", "speedrun", "nano", 26, (*HALF_VOTES, *LIGHT), VOTES, (0,), "both"),
+    Run("short-votes-adjusted", "speedrun", "nano", 26, (*HALF_VOTES, "loss.logit_adjustment_tau=0.5"), VOTES, (0,),
+        "votes, and half a logit adjustment"),
     Run("nano-70", "nano", "nano", 70, BOTH, VOTES, (1, 2), "what the next lines are compared with"),
     Run("nano-70-muon", "nano", "nano", 70, (*BOTH, *MUON), VOTES, why="Muon instead of SGD"),
     Run("nano-70-labels", "nano", "nano", 70, ("loss.label_smoothing=0.1",), why="labels alone"),
