@@ -72,6 +72,9 @@ class Augment(_Section):
     """The quality is drawn between this and 95, as JPEG libraries count it."""
     noise_fraction: float = Field(0.0, ge=0, le=1)
     """Greatest standard deviation of Gaussian noise, as a fraction of the full range."""
+    degrade_probability: float = Field(1.0, ge=0, le=1)
+    """Chance that a picture gets any of these five changes: gamma, slope, downscale, JPEG and noise. The others stay
+    as good as they are, so that the network also learns from clear pictures."""
     erase_probability: float = Field(0.0, ge=0, le=1)
     """Chance that a rectangle is painted over with one random grey (Zhong et al. 2017, arXiv:1708.04896)."""
     erase_side_fraction: tuple[float, float] = (0.15, 0.45)

@@ -73,6 +73,18 @@ def test_some_pictures_stay_where_they_are():
     assert torch.equal(drawn(50, **strong).affine, drawn(50, **strong, move_probability=1.0).affine)
 
 
+def test_some_pictures_keep_their_light_and_quality():
+    degraded = dict(gamma_fraction=0.5, light_slope_fraction=0.3, downscale_fraction=0.5, jpeg_probability=1.0,
+                    noise_fraction=0.1)  # fmt: skip
+    images = torch.rand(400, 1, 16, 16, generator=torch.Generator().manual_seed(1)) * 255
+    some = drawn(400, **degraded, degrade_probability=0.25)
+    same = (apply(images, some, clip_light=False) - images).abs().amax((1, 2, 3)) < 2e-3
+    assert abs(same.float().mean() - 0.75) < 0.06
+    every = drawn(400, **degraded)
+    torch.testing.assert_close(some.gamma[~same], every.gamma[~same])
+    assert not (apply(images, every, clip_light=False) - images).abs().amax((1, 2, 3)).lt(2e-3).any()
+
+
 @pytest.mark.parametrize("interpolation", ["nearest", "linear", "cubic"])
 def test_an_edge_moved_by_half_a_pixel(interpolation):
     edge = torch.tensor([0.0, 0, 0, 0, 255, 255, 255, 255]).repeat(8, 1)[None, None]

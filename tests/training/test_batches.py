@@ -89,7 +89,7 @@ def test_a_shrunk_picture_keeps_its_mean_and_its_sides():
 
 OTHER_WORLDS = {"gamma_fraction": 0.5,
                 "light_slope_fraction": 0.3, "downscale_fraction": 0.5, "jpeg_probability": 0.5,
-                "noise_fraction": 0.1}  # fmt: skip
+                "noise_fraction": 0.1, "degrade_probability": 0.5}  # fmt: skip
 
 
 @pytest.mark.parametrize("mixing", [{}, {"mixup_probability": 0.5, "cutmix_probability": 0.5}, OTHER_WORLDS])

@@ -141,7 +141,24 @@ def _worlds(augment: Augment, draws: Draws, generator: torch.Generator, uniform)
         strength = uniform(0, 255 * augment.noise_fraction)
         seed = torch.randint(2**31, strength.shape, generator=generator, device=generator.device)
         draws = draws._replace(noise=Noise(strength, seed))
-    return draws
+    return (
+        draws
+        if augment.degrade_probability == 1
+        else _sparing(draws, uniform(0, 1) >= augment.degrade_probability)
+    )
+
+
+def _sparing(draws: Draws, spared: Bool[Tensor, " b"]) -> Draws:
+    """Return the draws without changes of light and quality for the pictures that are spared."""
+    nothing = {"gamma": 1.0, "slope": 0.0, "lost_sides": 0.0, "jpeg_quality": 100.0}
+    made: dict[str, Any] = {
+        name: torch.where(spared[:, None] if values.ndim > 1 else spared, value, values)
+        for name, value in nothing.items()
+        if (values := getattr(draws, name)) is not None
+    }
+    if draws.noise is not None:
+        made["noise"] = draws.noise._replace(std=torch.where(spared, 0.0, draws.noise.std))
+    return draws._replace(**made)
 
 
 def apply(augment: Augment, images: Float32[Tensor, "b c h w"], draws: Draws) -> Float32[Tensor, "b c h w"]:
