@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -217,6 +219,9 @@ def test_what_helps_training_folds_away(options):
     x, deployed = torch.randn(3, 1, 48, 48), deploy(network)
     torch.testing.assert_close(deployed(x), network.eval()(x), atol=1e-5, rtol=1e-4)
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in deployed.modules())
+    leaves = [type(module).__name__ for module in deployed.modules() if not list(module.children())]
+    behind = [after for name, after in pairwise(leaves) if name == "Conv2d"]
+    assert set(behind) == {"ReLU"}, "runtimes compute a convolution and the ReLU behind it as one"
 
 
 @pytest.mark.parametrize(
