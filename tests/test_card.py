@@ -22,7 +22,7 @@ def as_json(card) -> dict:
 def test_the_shipped_model_says_all():
     page = render(bundle.load("mien_nano").card)
     assert "# mien_nano\n" in page
-    assert "28,709 images of `fer2013.zip`" in page
+    assert "25,839 images of `fer2013.zip`" in page
     assert page.count("unknown") == 1, "that of the ages in the datasets"
 
 

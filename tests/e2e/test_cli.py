@@ -186,7 +186,7 @@ def test_the_built_in_model_on_the_public_test_images(shared, run_without_torch)
     done = run_without_torch("evaluate", "default", *words)
     report = json.loads(done.stdout)
     assert (report["schema"], report["n"], report["split"]) == ("mien.evaluation/1", 3589, "test")
-    assert report["accuracy"] >= 0.66
+    assert report["accuracy"] >= 0.655
     (claimed,) = [s for s in bundle.load("default").card.scores if (s.split, s.tta) == ("test", "none")]
     assert report["accuracy"] == pytest.approx(claimed.accuracy, abs=0.001)  # another CPU may round otherwise
     assert np.array(report["confusion"]).sum() == 3589

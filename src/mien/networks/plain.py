@@ -125,7 +125,7 @@ def deploy(network: nn.Module) -> nn.Module:
             elif isinstance(child, PooledConvNorm | Branches):
                 setattr(parent, name, child.folded().eval())
             elif isinstance(before, PooledConvNorm):
-                setattr(parent, name, nn.Identity())  # the ReLU, which is in front of the pool now
+                delattr(parent, name)  # the ReLU, which is in front of the pool now
             before = child
     return network
 
@@ -184,7 +184,7 @@ def plain(
 
 
 def mien_nano(
-    classes: int, spec: Preprocess, *, pool: str = "last", branches: bool = False, dropout: float = 0.0
+    classes: int, spec: Preprocess, *, pool: str = "first", branches: bool = False, dropout: float = 0.0
 ) -> nn.Sequential:
     """Eight 3x3 convolutions, 30 M multiply-adds at 48 pixels."""
     return plain(
@@ -194,7 +194,7 @@ def mien_nano(
 
 
 def mien_small(
-    classes: int, spec: Preprocess, *, pool: str = "last", branches: bool = False, dropout: float = 0.0
+    classes: int, spec: Preprocess, *, pool: str = "first", branches: bool = False, dropout: float = 0.0
 ) -> nn.Sequential:
     """As `mien_nano`, twice as wide: 117 M multiply-adds at 48 pixels."""
     return plain(
@@ -204,7 +204,7 @@ def mien_small(
 
 
 def mien_base(
-    classes: int, spec: Preprocess, *, pool: str = "last", branches: bool = False, dropout: float = 0.0
+    classes: int, spec: Preprocess, *, pool: str = "first", branches: bool = False, dropout: float = 0.0
 ) -> nn.Sequential:
     """As `mien_nano`, four times as wide: 467 M multiply-adds at 48 pixels."""
     return plain(
