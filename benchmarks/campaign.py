@@ -95,6 +95,7 @@ def short(name: str, why: str, *settings: str) -> Run:
 OURS = (
     Run("small", "nano", "small", 45, (*BOTH, "network=mien_small"), VOTES,
         why="twice as wide: to ship, and to teach nano"),
+    Run("small-120", "nano", "small", 120, (*BOTH, "network=mien_small"), VOTES, why="45 epochs were too few"),
     Run("nano", "nano", "nano", 80, BOTH, VOTES, (1, 2), "further seeds of the recipe"),
     Run("nano-taught", "nano", "distilled", 100, (
         *BOTH, "distillation.share=0.7", 'distillation.teachers=["{runs}/small-0"]'),
