@@ -140,7 +140,7 @@ def test_the_processor_where_the_system_tells_and_where_it_does_not(tmp_path):
     assert machine.processor(tmp_path / "cpuinfo").instructions == ()
     assert machine.processor(tmp_path / "none").instructions is None
     assert command._instructions(("AVX2", "AVX512-VNNI", "AVX512-BF16")) == (
-        "AVX2, AVX512-VNNI, AVX512-BF16 (INT8 models run fast, bf16 training)"
+        "AVX2, AVX512-VNNI, AVX512-BF16 (fast INT8, bf16)"
     )
     assert command._instructions(None) == "this system does not tell"
 

@@ -309,7 +309,7 @@ def test_who_may_enter(tmp_path, tiny_members, monkeypatch):
     assert past.train_accuracy == past.history[kept - 1].train_accuracy
     assert (past.validation_split, past.validation_accuracy) == ("test", past.history[kept - 1].val_accuracy)
     built_in = entered[2].past
-    assert (built_in.history, built_in.validation_split) == ((), "test")
+    assert (built_in.history, built_in.validation_split) == ((), "holdout")
     with pytest.raises(
         ConfigError, match="needs two models or more, got 1: name another; `mien evaluate` judges"
     ):

@@ -72,8 +72,8 @@ def _wrapped(names: list[str]) -> list[str]:
 def _instructions(known: tuple[str, ...] | None) -> str:
     if known is None:
         return "this system does not tell"
-    fast = "INT8 models run fast" if any("VNNI" in one or "dot" in one for one in known) else "no fast INT8"
-    bf16 = ", bf16 training" if "AVX512-BF16" in known else ""
+    fast = "fast INT8" if any("VNNI" in one or "dot" in one for one in known) else "no fast INT8"
+    bf16 = ", bf16" if "AVX512-BF16" in known else ""
     return f"{', '.join(known) or 'none of those that matter here'} ({fast}{bf16})"
 
 
