@@ -147,6 +147,7 @@ def test_labels_in_another_order_are_found_too(copy, backend):
 
 def test_weights_of_another_architecture(copy):
     edit(copy, lambda config: config["card"].update(architecture="mynet_v1"))
+    edit(copy, lambda config: config["card"]["recipe"].update(network_options={}))
     with pytest.raises(BundleError, match="labels or architecture do not fit the weights"):
         load_classifier(copy, backend="torch")
 
