@@ -141,11 +141,9 @@ def _worlds(augment: Augment, draws: Draws, generator: torch.Generator, uniform)
         strength = uniform(0, 255 * augment.noise_fraction)
         seed = torch.randint(2**31, strength.shape, generator=generator, device=generator.device)
         draws = draws._replace(noise=Noise(strength, seed))
-    return (
-        draws
-        if augment.degrade_probability == 1
-        else _sparing(draws, uniform(0, 1) >= augment.degrade_probability)
-    )
+    if augment.degrade_probability < 1:
+        draws = _sparing(draws, uniform(0, 1) >= augment.degrade_probability)
+    return draws
 
 
 def _sparing(draws: Draws, spared: Bool[Tensor, " b"]) -> Draws:
