@@ -95,10 +95,10 @@ def short(name: str, why: str, *settings: str) -> Run:
 OURS = (
     Run("small", "nano", "small", 45, (*BOTH, "network=mien_small"), VOTES,
         why="twice as wide: to ship, and to teach nano"),
-    Run("small-120", "nano", "small", 120, (*BOTH, "network=mien_small"), VOTES, why="45 epochs were too few"),
+    Run("small-80", "nano", "small", 80, (*BOTH, "network=mien_small"), VOTES, why="45 epochs were too few"),
     Run("nano", "nano", "nano", 80, BOTH, VOTES, (1, 2), "further seeds of the recipe"),
     Run("nano-taught", "nano", "distilled", 100, (
-        *BOTH, "distillation.share=0.7", 'distillation.teachers=["{runs}/small-120-0"]'),
+        *BOTH, "distillation.share=0.7", 'distillation.teachers=["{runs}/small-80-0"]'),
         VOTES, why="taught by a network that is twice as wide"),
     Run("nano-200", "nano", "nano", 200, BOTH, VOTES, why="does length still pay?"),
     Run("base", "nano", "base", 45, (*BOTH, "network=mien_base"), VOTES, why="four times as wide: a teacher"),
