@@ -70,6 +70,22 @@ def test_one_setting_of_the_copies_leaves_the_others():
     assert default.shift_fraction == 0.1
 
 
+def test_small_pictures_are_less_work():
+    """Six tenths of the run at half the side cost a quarter of that."""
+    small = read_recipe("nano", ["resizing.early_size_px=24"])
+    assert [small.work_until(at) for at in (0, 0.3, 0.6, 1)] == pytest.approx([0, 0.075, 0.15, 0.55])
+    assert read_recipe("nano").work_until(0.3) == pytest.approx(0.3)
+
+
+def test_the_time_left_counts_full_size_pictures_in_full():
+    from mien.cli.train import _work_left
+
+    small = read_recipe("nano", ["resizing.early_size_px=24"])
+    assert _work_left(small, 0, 30, 100) == pytest.approx((0.55 - 0.075) / 0.075)
+    assert _work_left(small, 60, 80, 100) == pytest.approx(1)
+    assert _work_left(read_recipe("nano"), 0, 50, 200) == pytest.approx(3)
+
+
 def test_an_unknown_recipe_names_its_neighbour():
     with pytest.raises(
         ConfigError, match=r"no recipe 'nanno'; did you mean .*: expected a TOML file or a name from"

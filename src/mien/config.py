@@ -333,6 +333,14 @@ class Recipe(_Section):
         early = self.resizing.early_size_px and progress < self.resizing.until_fraction
         return self.resizing.early_size_px if early else self.input.size_px
 
+    def work_until(self, progress: float) -> float:
+        """Return how much of the run's work is done at `progress` in [0, 1]: 1 is a run with full-size pictures.
+
+        A step with smaller pictures counts less, by its pixels.
+        """
+        small = min(progress, self.resizing.until_fraction) if self.resizing.early_size_px else 0.0
+        return small * (self.resizing.early_size_px / self.input.size_px) ** 2 + progress - small
+
     @model_validator(mode="after")
     def _sizes_agree(self) -> Recipe:
         early = self.resizing.early_size_px

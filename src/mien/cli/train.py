@@ -240,7 +240,7 @@ class _Teller:
         took = time.perf_counter() - since
         if not self.estimated and took >= TRIAL_SECONDS / 2 and done > before:
             self.estimated = True
-            left = took / (done - before) * (step.epochs * step.steps - done)
+            left = took * _work_left(self.recipe, before, done, step.epochs * step.steps)
             if left < LONG_SECONDS:
                 return
             self.bar.say(
@@ -255,6 +255,12 @@ class _Teller:
         is_best = value > self.best  # False if the epoch was not validated
         self.best = value if is_best else self.best
         self.bar.say(_line(row, self.recipe.epochs, self.steps, is_best=is_best))
+
+
+def _work_left(recipe: Recipe, before: int, done: int, steps: int) -> float:
+    """Return the work of a run after `done` of its steps, as a multiple of that from step `before` to `done`."""
+    start, now, end = (recipe.work_until(step / steps) for step in (before, done, steps))
+    return (end - now) / (now - start)
 
 
 def _line(row: EpochRow, epochs: int, steps: int, *, is_best: bool) -> str:
@@ -299,12 +305,13 @@ def _try(recipe: Recipe, data: FaceDataset, device: str, bar: Progress, folds: i
     else:
         steps = last.step - first.step
     judged, split = with_judges(recipe, data)
-    seconds = (now - start) / steps
+    seconds, total = (now - start) / steps, recipe.epochs * last.steps
+    whole = (now - start) * (1 + _work_left(recipe, 0, steps, total))
     say(f"{recipe.network}, {len(data.labels)} classes: {', '.join(data.labels)}")
     say(f"trains on {len(judged.rows(recipe.train_split)):,} images of {recipe.train_split}, judged on "
         f"{len(judged.rows(split)):,} of {split}; the {recipe.validation.keep} epoch is kept")  # fmt: skip
     say(f"{recipe.epochs} epochs of {last.steps} steps of {recipe.batch_size} images: {1000 * seconds:.0f} ms "
-        f"a step, about {duration(seconds * last.steps * recipe.epochs)}, judging not counted")  # fmt: skip
+        f"a step, about {duration(whole)}, judging not counted")  # fmt: skip
     say("nothing was written (dry run)" + (f"; {folds} folds take {folds} times as long" if folds else ""))
 
 
