@@ -147,8 +147,10 @@ class Calibration(_Facts):
     """Added to each class's logit after the division; empty: none."""
     own_bias: tuple[float, ...] = ()
     """The fitted part of `bias`; the rest comes from `prior`."""
+    own_prior: dict[str, float] = {}
+    """How frequent each label is among the images that `own_bias` was fitted to; empty: no biases were fitted."""
     prior: dict[str, float] = {}
-    """How frequent each label is taken to be; empty: as in the training images."""
+    """How frequent each label is taken to be; empty: as the network has learnt it."""
     prior_from: str = ""
     split: str | None = None
     """None where no temperature was fitted."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mien import bundle
+from mien import bundle, card
 from mien.classifiers import load_classifier, probabilities
 from mien.data.synthetic import draw_dataset
 from mien.errors import BundleError, ConfigError, DataError, OutputError
@@ -19,6 +19,7 @@ from mien.exporting.agreement import Bound
 from mien.exporting.temperature import (
     BEFORE,
     adapted_prior,
+    own_prior,
     read_prior,
     save_calibrated,
     save_prior,
@@ -188,12 +189,48 @@ def test_a_prior_moves_each_class_by_how_frequent_it_is(copy):
     np.testing.assert_allclose(probabilities(load_classifier(copy).logits(crops)), before, atol=1e-5)
 
 
+def test_a_prior_starts_from_what_the_recipe_made_the_network_expect(copy):
+    """Half a logit adjustment has done half of what a uniform prior would do."""
+    loaded = bundle.load(copy)
+    counts = {label: 10 * 4**n for n, label in enumerate(loaded.id.labels)}
+    facts = loaded.card.data.model_copy(update={"counts": {"train": counts}})
+    recipe = loaded.card.recipe | {"train_split": "train", "loss": {"logit_adjustment_tau": 0.5}}
+    calibration = card.Calibration()
+    known = replace(loaded, card=loaded.card.model_copy(
+        update={"data": facts, "recipe": recipe, "calibration": calibration}
+    ))  # fmt: skip
+    shares = [*own_prior(known).values()]
+    np.testing.assert_allclose(np.divide(shares[1:], shares[:-1]), 2)
+    save_prior(known, read_prior(known, "uniform"), "uniform", copy)
+    moved = np.diff(bundle.load(copy).card.bias)
+    np.testing.assert_allclose(moved, -np.log(2), rtol=1e-6)
+
+
+def test_a_prior_is_taken_back(copy):
+    crops, own = DATA.images[:5], bundle.load(copy).card.calibration
+    before = probabilities(load_classifier(copy).logits(crops))
+    save_prior(bundle.load(copy), {label: n + 1.0 for n, label in enumerate(DATA.labels)}, "test", copy)
+    moved = bundle.load(copy).card
+    assert all(score.protocol.endswith(BEFORE) for score in moved.scores)
+    save_prior(bundle.load(copy), read_prior(bundle.load(copy), "none"), "none", copy)
+    assert bundle.load(copy).card.calibration.model_copy(update={"bias": own.bias}) == own
+    np.testing.assert_allclose(probabilities(load_classifier(copy).logits(crops)), before, atol=1e-6)
+
+
+def test_biases_take_the_frequencies_of_the_images_of_the_fit(copy):
+    rows = DATA.select("test")
+    few = rows.take(np.concatenate([np.flatnonzero(rows.truth > 0), np.flatnonzero(rows.truth == 0)[:6]]))
+    save_calibrated(bundle.load(copy), few, "test", copy)
+    own = own_prior(bundle.load(copy))
+    np.testing.assert_allclose([*own.values()], np.bincount(few.truth, minlength=len(own)) / len(few))
+
+
 def test_wrong_priors_are_refused(copy, tmp_path):
     loaded = bundle.load(copy)
     with pytest.raises(ConfigError, match="needs a number from 0 for each of"):
         save_prior(loaded, {"happy": 1.0}, "test", copy)
     (tmp_path / "prior.json").write_text("[1, 2]")
-    with pytest.raises(ConfigError, match="expected uniform, train, or a JSON file"):
+    with pytest.raises(ConfigError, match="expected uniform, train, none, or a JSON file"):
         read_prior(loaded, str(tmp_path / "prior.json"))
     with pytest.raises(DataError, match="1 faces are too few"):
         adapted_prior(loaded, np.full((1, len(loaded.id.labels)), 0.5))

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from mien.config import Loss
+from mien.config import Balance, Loss
+from mien.data.balance import learnt_prior
 from mien.training.losses import objective
 
 COUNTS = np.array([70, 20, 10])
@@ -74,3 +75,35 @@ def test_every_option_gives_every_logit_a_finite_gradient(gamma):
     objective(loss, COUNTS, COUNTS, CPU)(logits, targets).backward()
     assert torch.isfinite(logits.grad).all()
     assert (logits.grad != 0).any()
+
+
+RARE = {
+    "nothing": ({}, {}),
+    "sampler": ({"sampler": "weighted"}, {}),
+    "copies": ({"enlarge_to_ratio": 0.5}, {}),
+    "weights": ({}, {"class_weights": "effective_number", "effective_beta": 0.9}),
+    "adjustment": ({}, {"logit_adjustment_tau": 0.5}),
+    "full adjustment": ({}, {"logit_adjustment_tau": 1.0}),
+    "all": ({"enlarge_to_ratio": 0.5}, {"class_weights": "inverse_frequency", "logit_adjustment_tau": 0.3}),
+}
+
+
+@pytest.mark.parametrize("case", RARE)
+def test_a_network_that_sees_nothing_learns_the_frequencies_that_are_stated(case):
+    """Only biases are trained, on the images that the recipe shows, with its loss."""
+    balance, loss = Balance(**RARE[case][0]), Loss(**RARE[case][1])
+    drawn = np.maximum(COUNTS, int(balance.enlarge_to_ratio * COUNTS.max()))
+    drawn = drawn.clip(max=1) if balance.sampler == "weighted" else drawn
+    targets = torch.eye(3)[torch.from_numpy(np.repeat(np.arange(3), drawn))]
+    bias, of = torch.zeros(3, requires_grad=True), objective(loss, COUNTS, drawn, CPU)
+    optimiser = torch.optim.LBFGS([bias], max_iter=100, tolerance_grad=1e-9, tolerance_change=1e-12)
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        value = of(bias.expand(len(targets), 3), targets)
+        value.backward()
+        return value
+
+    optimiser.step(closure)
+    recipe = {"balance": balance.model_dump(), "loss": loss.model_dump()}
+    assert torch.softmax(bias, 0).tolist() == pytest.approx(learnt_prior(COUNTS, recipe), abs=1e-4)

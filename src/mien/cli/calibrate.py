@@ -39,9 +39,9 @@ def calibrate(
     prior: Annotated[
         str | None,
         typer.Option(
-            metavar="uniform|train|FILE",
+            metavar="uniform|train|none|FILE",
             help="How frequent each label is where the model is used: all equally, as in the training images, or a "
-            "JSON file of labels and numbers.",
+            "JSON file of labels and numbers. none: take back what was set before.",
         ),
     ] = None,
     adapt: Annotated[
@@ -105,9 +105,9 @@ def _fit(loaded: Bundle, data: str, split: str, reading: ReadOptions, place: Pat
 
 def _move(loaded: Bundle, model: str, prior: str | None, adapt: str | None, place: Path) -> None:
     from mien.cli.terminal import print_table, say
-    from mien.exporting.temperature import adapted_prior, read_prior, save_prior, training_prior
+    from mien.exporting.temperature import adapted_prior, own_prior, read_prior, save_prior
 
-    before = training_prior(loaded)
+    before = loaded.card.calibration.prior or own_prior(loaded)
     if adapt:
         import numpy as np
 
@@ -122,6 +122,6 @@ def _move(loaded: Bundle, model: str, prior: str | None, adapt: str | None, plac
     else:
         wanted, source = read_prior(loaded, str(prior)), Path(str(prior)).name
     found = save_prior(loaded, wanted, source, place)
-    say(f"class prior from {source}")
+    say("class prior: " + (f"from {source}" if source != "none" else "the model's own"))
     rows = [(label, f"{before[label]:.1%}", f"{found[label]:.1%}") for label in loaded.id.labels]
-    print_table(("label", "in training", "from now on"), rows, right=True)
+    print_table(("label", "until now", "from now on"), rows, right=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32, Int
+    from collections.abc import Mapping
+
+    from jaxtyping import Float, Float32, Int
 
 
 def class_counts(truth: Int[np.ndarray, " n"], k: int) -> Int[np.ndarray, " k"]:
@@ -30,6 +32,25 @@ def class_weights(
     }[rule]
     weights = np.divide(1.0, size, out=np.zeros(len(counts)), where=size > 0)
     return (weights * counts.sum() / (weights * counts).sum()).astype(np.float32)
+
+
+def learnt_prior(counts: Int[np.ndarray, " k"], recipe: Mapping[str, Any]) -> Float[np.ndarray, " k"]:
+    """Return the class frequencies that a network takes for granted once it was trained by a recipe.
+
+    These are the frequencies of the images shown to it, times the class weights, to the power of 1 - tau of the
+    logit adjustment: with tau = 1, or with a weighted sampler, all classes are equal.
+
+    Args:
+        counts: training images of each class.
+        recipe: options of the run, as a card states them; an option that is not there is off.
+    """
+    balance, loss = recipe.get("balance", {}), recipe.get("loss", {})
+    shown = np.maximum(counts, balance.get("enlarge_to_ratio", 0.0) * counts.max())
+    if balance.get("sampler") == "weighted":
+        shown = np.ones(len(counts))
+    weights = class_weights(counts, loss.get("class_weights", "none"), loss.get("effective_beta", 0.999))
+    learnt = weights * shown ** (1 - loss.get("logit_adjustment_tau", 0.0)) * (counts > 0)
+    return np.asarray(learnt / learnt.sum())
 
 
 def imbalance_ratio(counts: Int[np.ndarray, " k"]) -> float:

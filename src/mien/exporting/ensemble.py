@@ -20,6 +20,7 @@ from mien.errors import BundleError, ConfigError, did_you_mean, needs
 from mien.evaluation.mixture import RULES, TIE_BREAK, MixtureReport, combine, judge_mixture, weights_of
 from mien.evaluation.protocol import check_unseen, keys_learnt, protocols, scores
 from mien.exporting.metadata import describe
+from mien.exporting.temperature import own_prior
 from mien.results import ModelId
 
 with needs("export"):
@@ -266,9 +267,17 @@ def _facts(
 ) -> list[dict[str, Any]]:
     return [
         {"name": one.id.name, "sha256": one.id.sha256, "architecture": one.card.architecture,
-         "weight": float(weight), "accuracy": accuracy, "command": one.card.command}
+         "weight": float(weight), "accuracy": accuracy, "prior": _prior(one), "command": one.card.command}
         for one, weight, accuracy in zip(members, weights, accuracies, strict=True)
     ]  # fmt: skip
+
+
+def _prior(member: Bundle) -> dict[str, float]:
+    """Return how frequent a member takes each label to be; empty where its card does not say."""
+    try:
+        return member.card.calibration.prior or own_prior(member)
+    except ConfigError:
+        return {}
 
 
 def _learnt(members: Sequence[Bundle]) -> dict[str, bytes]:

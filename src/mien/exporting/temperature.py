@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mien import bundle, card, files
 from mien.classifiers import probabilities
 from mien.classifiers.onnx_runtime import open_graph
+from mien.data.balance import class_counts, learnt_prior
 from mien.errors import BundleError, ConfigError, DataError, OutputError, needs
 from mien.evaluation.calibration import Calibration, calibrate, estimate_prior
 from mien.evaluation.evaluate import answers
@@ -91,20 +92,28 @@ def save_calibrated(
     check_unseen(loaded, rows, split)
     found = calibrate(_raw(loaded, logits), rows.truth, biases=biases)
     where = {"split": split, "data": Path(data.source).name, "fingerprint": data.fingerprint()}
-    facts = card.Calibration(**where, **found.to_dict(), own_bias=found.bias)
+    facts = card.Calibration(**where, **found.to_dict(), **fitted_biases(found, rows))
     _save(loaded, facts, rows.images[::_EVERY], out, rows)
     return found
+
+
+def fitted_biases(found: Calibration, rows: FaceDataset) -> dict[str, Any]:
+    """Return what a card says of the biases that were fitted to these images."""
+    shares = class_counts(rows.truth, len(rows.labels)) / len(rows)
+    own_prior = dict(zip(rows.labels, shares.tolist(), strict=True)) if found.bias else {}
+    return {"own_bias": found.bias, "own_prior": own_prior}
 
 
 def save_prior(loaded: Bundle, prior: dict[str, float], source: str, out: Path) -> dict[str, float]:
     """Write the bundle with another class prior into `out`, which may be its own folder; returns the prior.
 
-    To the logit of each class, the logarithm of (its new fraction / its fraction in training) is added. Temperature
-    and fitted biases stay.
+    To the logit of each class, the logarithm of (its new fraction / its fraction in `own_prior`) is added.
+    Temperature and fitted biases stay. Scores are marked as measured before.
 
     Args:
         loaded: the bundle.
-        prior: how frequent each label is where the model will be used; scaled to sum to one.
+        prior: how frequent each label is where the model will be used; scaled to sum to one. Empty: an earlier prior
+            is taken back.
         source: where `prior` comes from, for the card.
         out: folder to write.
 
@@ -114,21 +123,47 @@ def save_prior(loaded: Bundle, prior: dict[str, float], source: str, out: Path) 
     """
     check_place(loaded, out)
     labels, old = loaded.id.labels, loaded.card.calibration
-    if set(prior) != set(labels) or min(prior.values()) < 0 or not sum(prior.values()) > 0:
+    if prior and (set(prior) != set(labels) or min(prior.values()) < 0 or not sum(prior.values()) > 0):
         raise ConfigError(
             f"the prior needs a number from 0 for each of {', '.join(labels)}; got "
             f"{', '.join(f'{name}={value:g}' for name, value in prior.items())}"
         )
-    wanted = _fractions([prior[label] for label in labels])
-    shift = np.log(wanted / np.array([*training_prior(loaded).values()]))
-    own = np.array(old.own_bias or [0.0] * len(labels))
-    bias = tuple((own + shift - shift.mean()).tolist())
-    found = dict(zip(labels, wanted.tolist(), strict=True))
-    facts = old.model_copy(update={"bias": bias, "prior": found, "prior_from": source})
+    before, bias = own_prior(loaded), old.own_bias
+    found = (
+        dict(zip(labels, _fractions([prior[label] for label in labels]).tolist(), strict=True))
+        if prior
+        else {}
+    )
+    if found:
+        shift = np.log([found[label] / before[label] for label in labels])
+        bias = tuple((np.array(bias or [0.0] * len(labels)) + shift - shift.mean()).tolist())
+    facts = old.model_copy(update={"bias": bias, "prior": found, "prior_from": source if found else ""})
     side, channels = loaded.preprocess.size_px, loaded.preprocess.channels
     crops = np.random.default_rng(0).integers(0, 256, (8, side, side, channels)).astype(np.uint8)
     _save(loaded, facts, crops, out)
-    return found
+    return found or before
+
+
+def own_prior(loaded: Bundle) -> dict[str, float]:
+    """Return how frequent a model takes each label to be, without a prior that was set later.
+
+    Where biases were fitted, it is as frequent as among the images of the fit. Elsewhere the recipe decides
+    (`learnt_prior`); of an ensemble, the mean of its members counts. What a teacher favoured is not known.
+
+    Raises:
+        ConfigError: its card does not state how many images of each label it was trained on.
+    """
+    known, labels = loaded.card, loaded.id.labels
+    if known.calibration.own_prior:
+        return dict(known.calibration.own_prior)
+    if known.calibration.own_bias:
+        return training_prior(loaded)
+    members = [(one["prior"], one["weight"]) for one in known.recipe.get("members", ()) if one.get("prior")]
+    if members:
+        learnt = sum(weight * np.array([prior[label] for label in labels]) for prior, weight in members)
+    else:
+        learnt = learnt_prior(_trained_on(loaded), known.recipe)
+    return dict(zip(labels, _fractions(learnt.tolist()).tolist(), strict=True))
 
 
 def training_prior(loaded: Bundle) -> dict[str, float]:
@@ -137,6 +172,10 @@ def training_prior(loaded: Bundle) -> dict[str, float]:
     Raises:
         ConfigError: its card does not state it.
     """
+    return dict(zip(loaded.id.labels, _fractions(_trained_on(loaded).tolist()).tolist(), strict=True))
+
+
+def _trained_on(loaded: Bundle) -> Int[np.ndarray, " k"]:
     counts = loaded.card.data.counts
     known = [counts[split] for split in loaded.card.trained_on if split in counts]
     if not known:
@@ -144,12 +183,13 @@ def training_prior(loaded: Bundle) -> dict[str, float]:
             f"the card of {loaded.card.name} does not say how many images of each label it was trained on: a prior "
             f"needs that; train or join the model anew"
         )
-    totals = [sum(one.get(label, 0) for one in known) for label in loaded.id.labels]
-    return dict(zip(loaded.id.labels, _fractions(totals).tolist(), strict=True))
+    return np.array([sum(one.get(label, 0) for one in known) for label in loaded.id.labels])
 
 
 def read_prior(loaded: Bundle, prior: str) -> dict[str, float]:
     """Return the prior that a word or a file names: ``uniform``, ``train``, or JSON such as ``{"sad": 1}``.
+
+    ``none`` is the empty prior: `save_prior` takes an earlier one back.
 
     Raises:
         ConfigError: no such file, or no table of labels and numbers.
@@ -158,12 +198,15 @@ def read_prior(loaded: Bundle, prior: str) -> dict[str, float]:
         return dict.fromkeys(loaded.id.labels, 1.0)
     if prior == "train":
         return training_prior(loaded)
+    if prior == "none":
+        return {}
     try:
         table = json.loads(files.regular(Path(prior)).read_text(encoding="utf-8"))
         return {str(label): float(number) for label, number in table.items()}
     except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise ConfigError(
-            f'`prior` {prior}: expected uniform, train, or a JSON file such as {{"happy": 3, "sad": 1}} ({error})'
+            f"`prior` {prior}: expected uniform, train, none, or a JSON file such as "
+            f'{{"happy": 3, "sad": 1}} ({error})'
         ) from error
 
 
@@ -177,7 +220,7 @@ def adapted_prior(loaded: Bundle, probs: Num[np.ndarray, "n k"]) -> dict[str, fl
     labels = loaded.id.labels
     if len(probs) < len(labels):
         raise DataError(f"{len(probs)} faces are too few to estimate how frequent {len(labels)} labels are")
-    before = loaded.card.calibration.prior or training_prior(loaded)
+    before = loaded.card.calibration.prior or own_prior(loaded)
     found = estimate_prior(probs.astype(np.float64), np.array([before[label] for label in labels]))
     return dict(zip(labels, _fractions(found.tolist()).tolist(), strict=True))
 
@@ -209,7 +252,7 @@ def _save(
         _check(loaded, name, graph, crops, facts)
 
     def judged(old: tuple[card.Score, ...], name: str) -> tuple[card.Score, ...]:
-        return old if fitted is None else _rescored(loaded, old, graphs[name], facts, fitted)
+        return _rescored(loaded, old, graphs[name], facts, fitted)
 
     exports = {
         backend: export.model_copy(
@@ -229,9 +272,9 @@ def _rescored(
     old: tuple[card.Score, ...],
     graph: bytes,
     facts: card.Calibration,
-    fitted: FaceDataset,
+    fitted: FaceDataset | None,
 ) -> tuple[card.Score, ...]:
-    """Return the scores, measured again on the images of the fit; other scores are marked if they may have changed.
+    """Return the scores, measured again on the images of a fit; other scores are marked if they may have changed.
 
     A temperature alone changes no label of a single view, but it can change the label of the mean of two views.
     """
@@ -241,9 +284,9 @@ def _rescored(
     new: dict[str, card.Score] = {}
     for score in old:
         base = score.protocol
-        for remark in (FITTED, FITTED_TEMPERATURE, BEFORE):
+        for remark in (FITTED, FITTED_TEMPERATURE, BEFORE) if fitted else (BEFORE,):
             base = base.removesuffix(remark)
-        if is_here and (score.split, score.n) == (facts.split, len(fitted)):
+        if fitted and is_here and (score.split, score.n) == (facts.split, len(fitted)):
             base = "no epoch was chosen on it" if base == READ_ONCE else base
             protocol = base + (FITTED if facts.own_bias else FITTED_TEMPERATURE)
             classifier = open_graph(loaded.id, loaded.preprocess, graph)

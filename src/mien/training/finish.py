@@ -30,7 +30,7 @@ from mien.evaluation.protocol import (
     scores,
 )
 from mien.exporting.onnx import check_parity, export_onnx
-from mien.exporting.temperature import calibrated
+from mien.exporting.temperature import calibrated, fitted_biases
 from mien.networks.plain import deploy
 from mien.options import check_choice
 from mien.results import ModelId
@@ -142,7 +142,7 @@ def _calibrated(graph: bytes, run: Trained, fingerprint: str) -> tuple[bytes, Ca
     except DataError as error:
         return graph, Calibration(unfitted=f"the images of {split}: {error}")
     where = {"split": split, "data": Path(data.source).name, "fingerprint": fingerprint}
-    return made, Calibration(**where, **found.to_dict(), own_bias=found.bias)
+    return made, Calibration(**where, **found.to_dict(), **fitted_biases(found, rows))
 
 
 def chooses(recipe: Recipe) -> bool:
