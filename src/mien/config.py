@@ -255,7 +255,8 @@ class Validation(_Section):
     monitor: Literal["accuracy", "macro_f1", "loss"] = "accuracy"
     """What makes an epoch the best one. ``macro_f1`` counts every class alike, however rare."""
     patience_epochs: int = Field(0, ge=0)
-    """Stop early after so many epochs without a better one; 0: never. With ``keep = "best"`` the best one is kept."""
+    """Stop early after so many epochs without a better one; 0: never. With ``keep = "best"`` the best one is kept.
+    Only an epoch in which the network is judged (`every_epochs`) can end the run."""
     batch_size: int = Field(512, ge=1)
     """Images judged at once. No figure depends on it; memory does."""
     holdout_fraction: float = Field(0.1, gt=0, lt=1)

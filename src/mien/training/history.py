@@ -39,8 +39,8 @@ def figure(row: EpochRow, monitor: str) -> float:
 
 
 def out_of_patience(history: Sequence[EpochRow], rule: Validation) -> bool:
-    """Say whether the last `patience_epochs` brought no better epoch."""
-    if not rule.patience_epochs or not history:
+    """Say whether the last `patience_epochs` brought no better epoch; only an epoch that was judged ends a run."""
+    if not rule.patience_epochs or not history or math.isnan(history[-1].val_loss):
         return False
     return len(history) - best_epoch(history, rule.monitor).epoch >= rule.patience_epochs
 
