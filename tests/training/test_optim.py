@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -87,6 +89,14 @@ def test_with_muon_what_is_no_filter_moves_by_sgd():
     torch.testing.assert_close(moved["0.weight"], step)
 
 
+def test_muon_leaves_tables_to_sgd():
+    """Embeddings, positions and biases of attention have two axes, too, but multiply nothing."""
+    network = nn.Sequential(nn.Embedding(10, 8), nn.Linear(8, 6), nn.Linear(6, 2))
+    network.register_parameter("position", nn.Parameter(torch.zeros(9, 3)))
+    groups = build_optimizer(network, Optim(name="muon", peak_lr=0.1)).param_groups
+    assert [p for group in groups if group["muon"] for p in group["params"]] == [network[1].weight]
+
+
 @pytest.mark.parametrize(
     ("schedule", "progress", "rate"),
     [
@@ -152,6 +162,13 @@ def test_patience_and_the_best_epoch():
     assert out_of_patience(history, Validation(patience_epochs=1))
     assert not out_of_patience(history, Validation(patience_epochs=2))
     assert out_of_patience(history, Validation(patience_epochs=2, monitor="loss"))
+
+
+def test_only_an_epoch_that_was_judged_ends_a_run():
+    """Judged in epochs 5 and 10: the second time, the best one is five epochs ago."""
+    none, rule = math.nan, Validation(patience_epochs=3, every_epochs=5)
+    history = rows(*[none] * 4, 0.8, *[none] * 4, 0.9, accuracies=(*[none] * 4, 0.6, *[none] * 4, 0.5))
+    assert [out_of_patience(history[:n], rule) for n in range(11)] == [False] * 10 + [True]
 
 
 def test_the_backbone_learns_by_its_factor():

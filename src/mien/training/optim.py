@@ -8,14 +8,13 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from mien.training.transfer import head
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
-
-    from torch import nn
 
     from mien.config import Optim
     from mien.history import EpochRow
@@ -70,11 +69,15 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """Build the optimiser; weight decay is for filters and matrices only, the factor for all but the head.
 
-    With ``muon``, biases, normalisation, embeddings and the head move by SGD; of these, none decays.
+    ``muon`` moves the weights of linear layers and convolutions outside the head. All else, embeddings and tables of
+    positions among it, moves by SGD and does not decay.
     """
     in_head, muon, members = set(head(network).parameters()), optim.name == "muon", defaultdict(list)
+    filters = {
+        layer.weight for layer in network.modules() if isinstance(layer, nn.Linear | nn.Conv2d)
+    } - in_head
     for p in network.parameters():
-        matrix = p.ndim in (2, 4) and p not in in_head if muon else p.ndim > 1
+        matrix = p in filters if muon else p.ndim > 1
         factor = 1.0 if p in in_head else backbone_lr_factor
         members[matrix, factor if matrix or not muon else factor * optim.sgd_lr_factor].append(p)
     groups = [
