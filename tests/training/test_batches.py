@@ -164,6 +164,20 @@ def test_enlargement_adds_changed_copies_of_the_rare_classes_only():
     assert data.fingerprint() == again.fingerprint() != other.fingerprint()
 
 
+@pytest.mark.parametrize("change", [{"noise_fraction": 0.1}, {"brightness_fraction": 0.2}])
+def test_copies_are_cut_off_at_black_and_white(change):
+    """Bytes would begin again at the other end."""
+    data = uneven()
+    halves = np.repeat([5, 250], 4)[:, None].astype(np.uint8)
+    data = replace(data, images=np.broadcast_to(halves, data.images.shape).copy())
+    quiet = Augment(flip_probability=0, clip_light=False, outside="border", **change)
+    copies = enlarged(
+        data, Recipe(network="mien_nano", input=PLAIN, balance=Balance(enlarge_to_ratio=1.0, copies=quiet))
+    )
+    made = copies.images[len(data) :]
+    assert made[:, :, :4].max() < 128 < made[:, :, 4:].min()
+
+
 def test_class_counts_are_those_before_any_enlargement():
     assert batches(data=uneven(), balance=Balance(enlarge_to_ratio=1.0)).counts.tolist() == [10, 2, 1]
 

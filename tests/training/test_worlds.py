@@ -21,12 +21,20 @@ def images(b: int = 3, height: int = 48, width: int = 41) -> torch.Tensor:
 @pytest.mark.parametrize("quality", [20, 50, 85])
 def test_jpeg_is_that_of_a_library(quality):
     x = images()
-    ours = worlds.saved_as_jpeg(x, torch.full((3,), float(quality))).clamp(0, 255)
+    ours = worlds.saved_as_jpeg(x, torch.full((3,), float(quality)))
     for one, made in zip(x, ours, strict=True):
         _, file = cv2.imencode(".jpg", one[0].numpy().astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, quality])
         theirs = cv2.imdecode(file, cv2.IMREAD_GRAYSCALE).astype(np.float32)
         assert np.abs(made[0].numpy() - theirs).mean() < 0.5, "they round to whole pixels"
         assert np.abs(made[0].numpy() - theirs).mean() < np.abs(one[0].numpy() - theirs).mean()
+
+
+def test_jpeg_of_what_no_file_holds_is_that_of_the_nearest_bytes():
+    far, quality = images() * 2 - 100, torch.tensor([100.0, 40.0, 10.0])
+    made = worlds.saved_as_jpeg(far, quality)
+    assert torch.equal(made[0], far[0])
+    assert torch.equal(made[1:], worlds.saved_as_jpeg(far.clamp(0, 255), quality)[1:])
+    assert 0 <= made[1:].min() < made[1:].max() <= 255
 
 
 def test_quality_100_changes_nothing_and_a_lower_one_more():

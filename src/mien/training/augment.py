@@ -160,7 +160,7 @@ def _sparing(draws: Draws, spared: Bool[Tensor, " b"]) -> Draws:
 
 
 def apply(augment: Augment, images: Float32[Tensor, "b c h w"], draws: Draws) -> Float32[Tensor, "b c h w"]:
-    """Return the changed pictures; values stay in 0-255 unless `clip_light` is off."""
+    """Return the changed pictures; values stay in 0-255 unless `clip_light` is off, and always where JPEG is."""
     if draws.gamma is not None:
         images = 255 * (images / 255) ** draws.gamma[:, None, None, None]
     factor, offset = draws.contrast[:, None, None, None], draws.brightness[:, None, None, None]
@@ -175,8 +175,17 @@ def apply(augment: Augment, images: Float32[Tensor, "b c h w"], draws: Draws) ->
     mode = _MODES[augment.interpolation]
     images = functional.grid_sample(images - ground, grid, mode, padding, align_corners=False)
     images = images + ground
-    if augment.clip_light or augment.interpolation == "cubic":  # cubic sampling overshoots
+    if augment.interpolation == "cubic":  # it overshoots
         images = images.clamp(0, 255)
+    images = _degraded(images, draws)
+    if augment.clip_light:
+        images = images.clamp(0, 255)
+    erased = _inside(images, draws.erase_box) & draws.erased[:, None, None, None]
+    return torch.where(erased, draws.erase_value[:, None, None, None], images)
+
+
+def _degraded(images: Float32[Tensor, "b c h w"], draws: Draws) -> Float32[Tensor, "b c h w"]:
+    """Return the pictures with their changes of resolution, sharpness, compression and noise."""
     if draws.lost_sides is not None:
         images = worlds.shrunk(images, draws.lost_sides)
     if draws.blur is not None:
@@ -184,13 +193,11 @@ def apply(augment: Augment, images: Float32[Tensor, "b c h w"], draws: Draws) ->
     if draws.sharpness is not None:
         mean = functional.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
         images = images + draws.sharpness[:, None, None, None] * (images - mean)
-        images = images.clamp(0, 255) if augment.clip_light else images
     if draws.jpeg_quality is not None:
         images = worlds.saved_as_jpeg(images, draws.jpeg_quality)
     if draws.noise is not None:
         images = images + draws.noise.std[:, None, None, None] * worlds.noise(draws.noise.seed, images.shape)
-    erased = _inside(images, draws.erase_box) & draws.erased[:, None, None, None]
-    return torch.where(erased, draws.erase_value[:, None, None, None], images)
+    return images
 
 
 def _grid(affine: Float32[Tensor, "b 2 3"], height: int, width: int) -> Float32[Tensor, "b h w 2"]:

@@ -139,7 +139,7 @@ def enlarged(data: FaceDataset, recipe: Recipe, device: torch.device | None = No
         part = data.images[copied[start : start + COPY_BATCH]]
         x = torch.from_numpy(part).permute(0, 3, 1, 2).to(device).float()
         changed = augment.apply(rule.copies, x, augment.draw(rule.copies, len(part), generator))
-        copies.append(changed.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
+        copies.append(changed.clamp(0, 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
     return data.joined(np.concatenate(copies), copied)
 
 

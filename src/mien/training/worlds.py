@@ -57,10 +57,13 @@ def _there_and_back(side: int) -> Float32[Tensor, "sizes side side"]:
 def saved_as_jpeg(
     images: Float32[Tensor, "b c h w"], quality: Float32[Tensor, " b"]
 ) -> Float32[Tensor, "b c h w"]:
-    """Return the images as JPEG of this quality gives them back, each channel as grey; 100 changes nothing."""
+    """Return the images as JPEG of this quality gives them back, each channel as grey; 100 changes nothing.
+
+    A file holds bytes, so what lies outside 0-255 is cut off before and after.
+    """
     height, width = images.shape[2:]
     padding = (0, -width % BLOCK, 0, -height % BLOCK)
-    padded = functional.pad(images, padding, mode="replicate") - 128
+    padded = functional.pad(images.clamp(0, 255), padding, mode="replicate") - 128
     b, c, high, wide = padded.shape
     blocks = padded.reshape(b, c, high // BLOCK, BLOCK, wide // BLOCK, BLOCK).transpose(3, 4)
     basis = _cosines().to(images.device)
@@ -69,7 +72,7 @@ def saved_as_jpeg(
     steps = table.round().clamp(min=1)[:, None, None, None]
     rounded = torch.round(basis @ blocks @ basis.T / steps) * steps
     back = (basis.T @ rounded @ basis + 128).transpose(3, 4).reshape(b, c, high, wide)[:, :, :height, :width]
-    return torch.where(quality[:, None, None, None] < 100, back, images)
+    return torch.where(quality[:, None, None, None] < 100, back.clamp(0, 255), images)
 
 
 @lru_cache
