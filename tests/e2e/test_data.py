@@ -22,6 +22,7 @@ def test_flags_are_written_back_without_folders():
     options = ReadOptions(labels="a,b", votes="/home/me/votes.csv", skip_corrupt=True, val_fraction=0.2)
     words = ["--labels", "a,b", "--votes", "votes.csv", "--val-fraction", "0.2", "--skip-corrupt"]
     assert flag_words(options) == words
+    assert "/home/me/votes.csv" in flag_words(options, folders=True)
 
 
 def test_info_needs_no_torch_and_counts_real_faces(shared, run_without_torch):

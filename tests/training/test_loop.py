@@ -23,7 +23,7 @@ from mien.evaluation.calibration import calibrate
 from mien.evaluation.protocol import READ_BY_RUN
 from mien.exporting.temperature import without_temperature
 from mien.training import fit, loop
-from mien.training.loop import train
+from mien.training.loop import check, train
 from mien.training.summary import summary
 from tests.training.tiny import TINY, tiny_data
 
@@ -245,7 +245,7 @@ def test_a_trained_model_is_calibrated_on_the_images_that_judged_it(tmp_path):
     assert judged["test"] == READ_BY_RUN
     assert f"fitted to {len(held)} images of `holdout`" in (folder / "README.md").read_text()
     assert f"calibrated on {len(held)} images of holdout: calibration error" in "\n".join(
-        summary(made.card, [], folder, "d")
+        summary(made.card, [], folder, ["d"])
     )
 
 
@@ -281,7 +281,7 @@ def test_nothing_is_fitted_to_test_or_to_a_class_without_images(tmp_path):
     own = recipe("epochs=1", "network=lenet", "validation.split=val")
     card = bundle.load(train(own, lacks, tmp_path / "lacks", device="cpu")).card
     assert card.calibration.unfitted == f"no image of val shows {data.labels[1]}"
-    assert "probabilities are not calibrated: no image of val" in "\n".join(summary(card, [], run, "d"))
+    assert "probabilities are not calibrated: no image of val" in "\n".join(summary(card, [], run, ["d"]))
 
 
 def test_a_finished_model_is_neither_overwritten_nor_mistaken(tiny_bundle):
@@ -290,6 +290,9 @@ def test_a_finished_model_is_neither_overwritten_nor_mistaken(tiny_bundle):
     with pytest.raises(ConfigError, match="already holds a finished model: choose another --out"):
         train(same, tiny_data(), tiny_bundle, device="cpu")
     assert train(same, tiny_data(), tiny_bundle, device="cpu", resume=True) == tiny_bundle
+    auto = same.model_copy(update={"validation": same.validation.model_copy(update={"split": "auto"})})
+    for one in (same, auto):
+        check(one, tiny_bundle, device="cpu", resume=True)
     with pytest.raises(
         ConfigError,
         match=r"another recipe \(network was mien_nano, is mynet_v1; .*; epochs was 2, is 4; .*transfer.weights=",

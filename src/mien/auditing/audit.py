@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mien import bundle
 from mien.auditing.copies import Copies, Grouping, find_copies
-from mien.auditing.findings import KINDS, Finding
+from mien.auditing.findings import DOUBT, KINDS, LEAK, NEAR, NO_FACE, VOTES, Finding
 from mien.auditing.judge import judge_labels
 from mien.auditing.listing import of_corrupt, of_groups, of_images, of_labels
 from mien.auditing.looks import almost_blank, blank, odd_looks, without_face
@@ -63,6 +63,8 @@ class Audit:
     """Name of the model that judged the labels."""
     corrupt: tuple[Corrupt, ...]
     notes: tuple[str, ...]
+    unchecked: dict[str, str]
+    """Kinds of findings that were not looked for, and why."""
     sheets: dict[str, list[Card]]
     """For each kind of finding, images to look at."""
     copies: Copies
@@ -149,6 +151,7 @@ class Audit:
             "labels": list(self.data.labels),
             "counts": self.counts,
             "found": self.found,
+            "unchecked": self.unchecked,
             "groups": self.groups,
             "labels_judged": judged,
             "left_out_when_cleaned": dict(Counter(filter(None, self.dropped))),
@@ -212,7 +215,8 @@ def audit(
             measured, copies.together, shows, step, classifier=classifier, probs=probs, learnt=learnt
         )
         odd = [*odd_looks(measured), *(without_face(measured, detector, step) if detector else ())]
-        return _audited(measured, copies, judgement, odd, (reading.val_fraction, reading.split_seed))
+        missing = {} if detector else {NO_FACE: "no detector was named"}
+        return _audited(measured, copies, judgement, odd, (reading.val_fraction, reading.split_seed), missing)
 
 
 def _loaded(
@@ -231,6 +235,7 @@ def _audited(
     judgement: tuple[Doubts | None, str, list[str]],
     odd: list[tuple[int, str, str]],
     divide: tuple[float, int],
+    missing: dict[str, str],
 ) -> Audit:
     """Put together what was found."""
     judged, judge, said = judgement
@@ -255,12 +260,24 @@ def _audited(
             *warnings_of(measured.data),
             *filter(None, (copies.note, *said)),
         ),
+        unchecked=missing | _unchecked(measured.data, copies, judged),
         sheets=sheets(measured, copies, odd, judged),
         copies=copies,
         names_splits=measured.names_splits,
         divide=divide,
         boxes=measured.reading.boxes,
     )
+
+
+def _unchecked(data: FaceDataset, copies: Copies, judged: Doubts | None) -> dict[str, str]:
+    """Return the kinds of findings that could not be looked for in this dataset, and why."""
+    why = {
+        LEAK: len(data.splits) < 2 and "there is one split only",
+        NEAR: copies.note,
+        DOUBT: judged is None and "no model could judge the labels",
+        VOTES: data.votes is None and "there are no votes",
+    }
+    return {kind: reason for kind, reason in why.items() if reason}
 
 
 def _group_counts(measured: Measured, copies: Copies) -> dict[str, dict[str, int]]:

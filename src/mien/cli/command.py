@@ -128,13 +128,13 @@ def group(commands: dict[str, TyperCommand], meaning: str, *, default: str = "")
     return made
 
 
-def flag_words(options: Any) -> list[str]:
-    """Return the words that give these options on a command line, files without their folders."""
+def flag_words(options: Any, *, folders: bool = False) -> list[str]:
+    """Return the words that give these options on a command line; files without their folders, if not `folders`."""
     words = []
     for one in fields(options):
         value = getattr(options, one.name)
         if value != one.default:
-            shown = Path(value).name if one.metadata["is_file"] else str(value)
+            shown = Path(value).name if one.metadata["is_file"] and not folders else str(value)
             words += [_flag(one.name), *([] if isinstance(value, bool) else [shown])]
     return words
 

@@ -128,7 +128,7 @@ def train(
     if folds is not None:
         tell_folds(found, out)
     elif speaks:
-        _tell_end(out, data)
+        _tell_end(out, [data, *flag_words(reading, folders=True)])
     if speaks:
         say(str(out))
 
@@ -160,7 +160,7 @@ def _train(
 
     with ExitStack() as logs:
         listeners = [logs.enter_context(tracker(name, recipe, out)) for name in tracked]
-        teller = _Teller(recipe, bar)
+        teller = _Teller(recipe, bar, out / "run" / "history.csv" if options["resume"] else None)
         on_epoch = _epochs([teller.epoch, *listeners])
         try:
             run(recipe, data, out, on_step=teller.step, on_epoch=on_epoch, **options)
@@ -216,9 +216,15 @@ def _epochs(listeners: Sequence[Callable[[EpochRow], None]]) -> Callable[[EpochR
 class _Teller:
     """Moves the bar, says once how long the run will take, and prints a line for each epoch."""
 
-    def __init__(self, recipe: Recipe, bar: Progress) -> None:
+    def __init__(self, recipe: Recipe, bar: Progress, earlier: Path | None = None) -> None:
+        from mien.history import read_csv
+        from mien.training.history import figure
+
         self.recipe, self.bar = recipe, bar
-        self.done, self.steps, self.best = -1, 0, -math.inf
+        self.done, self.steps = -1, 0
+        rows = read_csv(earlier) if earlier and earlier.exists() else []
+        figures = [figure(row, recipe.validation.monitor) for row in rows]
+        self.best = max((one for one in figures if not math.isnan(one)), default=-math.inf)
         self.first: tuple[int, float] | None = None
         self.estimated = False
 
@@ -315,7 +321,7 @@ def _try(recipe: Recipe, data: FaceDataset, device: str, bar: Progress, folds: i
     say("nothing was written (dry run)" + (f"; {folds} folds take {folds} times as long" if folds else ""))
 
 
-def _tell_end(out: Path, data: str) -> None:
+def _tell_end(out: Path, data: Sequence[str]) -> None:
     """Print the summary on stderr; stdout has the folder alone, for scripts."""
     from mien import bundle
     from mien.cli.terminal import visible

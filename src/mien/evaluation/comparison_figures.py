@@ -278,7 +278,7 @@ def _accuracies(comparison: Comparison) -> list[Series]:
     series = [Series("training, as augmented, kept epoch", [model.past.train_accuracy for model in models])]
     if any(model.past.validation_split != split for model in models):
         values = [model.past.validation_accuracy for model in models]
-        series.append(Series("validation, which chose the epoch", values))
+        series.append(Series("validation, kept epoch", values))
     tta = "" if comparison.tta == "none" else f", tta {comparison.tta}"
     measured = [model.accuracy for model in models]
     bounds = [(figure.low, figure.high) for figure in measured]

@@ -71,7 +71,7 @@ class Checkpoint:
         if dataset != self.fingerprint:
             self._refuse("dataset", "resume with the same one")
         now = facts_of(self.recipe)
-        if what := differences(finished_recipe(recipe, split), _settled(now, self.validation_split)):
+        if what := differences(finished_recipe(recipe, split), settled(now, self.validation_split)):
             self._refuse("recipe", f"resume with the same one ({what})")
         try:
             history = [EpochRow(**row) for row in rows]
@@ -104,10 +104,11 @@ def finished_recipe(options: dict[str, Any], validation_split: str | None) -> di
     except ConfigError:  # a recipe of another version, or an ensemble's
         return options
     known = validation_split or ("test" if "keep" not in options.get("validation", {}) else None)
-    return _settled(facts_of(recipe), known)
+    return settled(facts_of(recipe), known)
 
 
-def _settled(facts: dict[str, Any], validation_split: str | None) -> dict[str, Any]:
+def settled(facts: dict[str, Any], validation_split: str | None) -> dict[str, Any]:
+    """Return a recipe's options with the split that ``auto`` stands for, where that is known."""
     if facts["validation"]["split"] == "auto" and validation_split:
         facts["validation"]["split"] = validation_split
     return facts

@@ -20,7 +20,7 @@ from mien.errors import ConfigError
 from mien.history import EpochRow, write_csv
 from mien.networks import catalog
 from mien.options import ReadOptions
-from mien.training.checkpoint import Checkpoint, differences, finished_recipe
+from mien.training.checkpoint import Checkpoint, differences, finished_recipe, settled
 from mien.training.finish import finish
 from mien.training.fit import State, Step, fit, with_judges
 from mien.training.launch import check_device, is_first_process, open_place
@@ -162,7 +162,8 @@ def check(recipe: Recipe, out: Path, *, device: str = "auto", resume: bool = Fal
 def _check_same_recipe(recipe: Recipe, out: Path) -> None:
     """Refuse to resume a finished model with another recipe: its schedule has ended, so no epoch can be added."""
     card = bundle.load(out).card
-    what = differences(finished_recipe(card.recipe, card.training.validation_split), facts_of(recipe))
+    split = card.training.validation_split
+    what = differences(finished_recipe(card.recipe, split), settled(facts_of(recipe), split))
     if what:
         raise ConfigError(
             f"{out} holds a model finished with another recipe ({what}): choose another --out; to train on "

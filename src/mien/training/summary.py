@@ -18,8 +18,8 @@ MOST_ANSWERS = 0.85
 """A class that takes more of the answers than this, and more than it has images, is warned of."""
 
 
-def summary(card: Card, history: Sequence[EpochRow], out: Path, data: str) -> list[str]:
-    """Return the lines, without the folder of the model."""
+def summary(card: Card, history: Sequence[EpochRow], out: Path, data: Sequence[str]) -> list[str]:
+    """Return the lines, without the folder of the model. `data` are the words that name the dataset in a command."""
     run = card.training
     seconds = sum(row.seconds for row in history)
     lines = [
@@ -36,7 +36,7 @@ def summary(card: Card, history: Sequence[EpochRow], out: Path, data: str) -> li
     lines += _calibration(card.calibration)
     where = shlex.quote(str(out))
     split = "test" if any(score.split == "test" for score in card.scores) else run.validation_split
-    report = f"mien evaluate {where} --data {shlex.quote(data)} --split {split} --out report"
+    report = f"mien evaluate {where} --data {shlex.join(data)} --split {split} --out report"
     lines.append(
         f"next: mien predict PHOTO --model {where}" + (f"  or  {report}" if split != "holdout" else "")
     )
