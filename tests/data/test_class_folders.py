@@ -225,3 +225,14 @@ def test_columns_of_a_box_and_of_folds_are_neither_label_nor_split(tmp_path):
     assert np.unique(
         read(tmp_path / "list.csv", label_column="answer", split_column="fold").split
     ).tolist() == [*"01234"]
+
+
+def test_new_spellings_of_class_names_are_told(tmp_path):
+    names = ("Freude Lachen", "Anger", "HAPPY")
+    files = {f"{split}/{name}/{n}.png": png(n) for split in ("train", "test") for n, name in enumerate(names)}
+    data = read(write_tree(tmp_path / "set", files))
+    assert data.labels == ("angry", "happy", "freude_lachen")
+    assert (
+        "class names are read in one spelling: 'Anger' as 'angry', 'Freude Lachen' as 'freude_lachen'"
+        in data.notes
+    )

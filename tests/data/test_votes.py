@@ -89,6 +89,8 @@ def test_a_table_with_file_names_goes_by_name(tmp_path):
     options = ReadOptions(votes=str(path), labels="happy,sad")
     data = read_dataset(root, options=options)
     assert len(data) == 7  # one picture has no votes
+    told = "labels are replaced by the votes of votes.csv (rule distribution)"
+    assert data.notes[-1] == f"{told}; 4 of 7 images have another class than before"
     for name, target in zip(data.ids, data.targets, strict=True):
         assert target.tolist() == ([1, 0] if name.endswith("/0.png") else [0, 1])
     assert survey(root, options).left_out == 1
@@ -136,6 +138,7 @@ def test_votes_beside_the_labels_leave_them_as_they_are_and_travel(tmp_path):
     data = read_dataset(root, options=options)
     plain = read_dataset(root)
     assert data.labels == ("happy", "sad")
+    assert data.notes == (*plain.notes, "votes.csv has votes for 7 of 8 images; labels stay")
     np.testing.assert_array_equal(data.targets, plain.targets)
     by_name = dict(zip(data.ids, data.votes, strict=True))
     assert not by_name[names[0]].any(), "a picture without votes stays"

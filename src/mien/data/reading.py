@@ -21,7 +21,7 @@ from mien.data.groups import GROUP_COLUMN, SMALLEST_PX, by_pattern, suggested_pa
 from mien.data.split_names import split_name
 from mien.data.splits import drawn
 from mien.errors import ConfigError, DataError, MienWarning, did_you_mean
-from mien.labels import choose_labels, without_numbers
+from mien.labels import canonical, choose_labels, without_numbers
 from mien.options import ReadOptions as ReadOptions
 from mien.vision.crop import around, cut
 
@@ -176,7 +176,7 @@ def prepare(
 
 
 def _with_plain_classes(reading: Reading) -> Reading:
-    """Read words for empty cells (``nan``) as no label, and ``0_angry`` as ``angry``; add notes about it."""
+    """Read words for empty cells (``nan``) as no label, and ``0_angry`` as ``angry``; say so, and what is renamed."""
     classes, targets, notes = list(reading.classes), reading.targets, list(reading.notes)
     known = [name for name in classes if name.casefold() not in _NO_LABEL]
     if "-1" in known and all((name.isdecimal() and len(name) < 10) or name == "-1" for name in known):
@@ -188,6 +188,9 @@ def _with_plain_classes(reading: Reading) -> Reading:
     bare = without_numbers(known)
     if bare != known:
         notes.append(f"the class {known[0]!r} is read as {bare[0]!r}, and the others in the same way")
+    renamed = [f"{name!r} as {canonical(name)!r}" for name in bare if canonical(name) != name.lower()]
+    if renamed:
+        notes.append(f"class names are read in one spelling: {', '.join(renamed)}")
     return replace(reading, classes=tuple(bare), targets=targets, notes=tuple(notes))
 
 

@@ -10,12 +10,12 @@ import numpy as np
 from mien.data.columns import SPLIT, find, plain, votes_places
 from mien.data.text import open_table
 from mien.errors import DataError
-from mien.labels import EMOTIONS_8, FERPLUS_VOTE_ORDER, canonical
+from mien.labels import EMOTIONS_8, FERPLUS_VOTE_ORDER, canonical, without_numbers
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from jaxtyping import Float32
+    from jaxtyping import Float32, Int
 
     from mien.data.reading import Reading
 
@@ -55,10 +55,25 @@ def with_votes(reading: Reading, path: Path, *, rule: str, unknown: str) -> Read
         counts = np.concatenate([counts, np.zeros((1, counts.shape[1]), np.float32)])[by_key]
     voted = replace(reading, votes=counts)
     if rule == BESIDE:
-        return voted
+        note = f"{path.name} has votes for {int(counts.any(axis=1).sum()):,} of {len(counts):,} images; labels stay"
+        return replace(voted, notes=(*reading.notes, note))
     targets = vote_targets(counts, rule=rule, unknown=unknown)
     kept = np.flatnonzero(targets.any(axis=1))
+    voted = replace(voted, notes=(*reading.notes, _told(reading, path, rule, targets, kept)))
     return replace(voted, classes=EMOTIONS_8, targets=targets, left_out=len(targets) - len(kept)).take(kept)
+
+
+def _told(
+    reading: Reading, path: Path, rule: str, targets: Float32[np.ndarray, "n 8"], kept: Int[np.ndarray, " m"]
+) -> str:
+    """Return what the votes do to the labels."""
+    before = np.array([canonical(name) for name in without_numbers(reading.classes)])[
+        reading.targets[kept].argmax(axis=1)
+    ]
+    labelled = reading.targets[kept].any(axis=1)
+    other = int((labelled & (before != np.array(EMOTIONS_8)[targets[kept].argmax(axis=1)])).sum())
+    told = f"; {other:,} of {len(kept):,} images have another class than before" if other else ""
+    return f"labels are replaced by the votes of {path.name} (rule {rule}){told}"
 
 
 def vote_targets(
