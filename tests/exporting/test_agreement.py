@@ -30,10 +30,10 @@ def test_figures_by_hand():
 def test_breaches_come_with_their_figures():
     found = compare(REFERENCE, OTHER, TRUTH, LABELS)
     assert found.breaches(BOUNDS["int8"]) == [
-        "80.00% equal labels, promised at least 98.0%",
-        "accuracy falls by 20.00 points, promised at most 0.3",
+        "80.00% equal labels, the limit is 98.0%",
+        "accuracy falls by 20.00 points, the limit is 0.3",
     ]
-    assert "probabilities differ by up to 0.1, promised at most 0.0001" in found.breaches(EXACT)
+    assert "probabilities differ by up to 0.1, the limit is 0.0001" in found.breaches(EXACT)
     assert compare(REFERENCE, REFERENCE, TRUTH, LABELS).breaches(EXACT) == []
     broken = np.full_like(REFERENCE, np.nan)
     assert any("nan" in line for line in compare(REFERENCE, broken, None, LABELS).breaches(EXACT))
@@ -46,4 +46,4 @@ def test_breaches_come_with_their_figures():
 def test_images_without_labels_have_no_accuracy():
     found = compare(REFERENCE, OTHER, None, LABELS)
     assert (found.accuracy, found.change, found.per_class_change) == (None, None, None)
-    assert found.breaches(BOUNDS["fp16"]) == ["80.00% equal labels, promised at least 99.5%"]
+    assert found.breaches(BOUNDS["fp16"]) == ["80.00% equal labels, the limit is 99.5%"]

@@ -58,7 +58,7 @@ def test_a_graph_that_answers_otherwise_fails(tiny_bundle, tiny_members, tmp_pat
     other = bundle.load(tiny_members[1]).graph("onnx")  # another network of the same labels and preprocessing
     proof = verify(with_graph(tiny_bundle, tmp_path / "mixed", "int8", other), tiny_data(), "test")
     assert not proof.passed
-    assert "equal labels, promised at least 98.0%" in rows(proof)["int8"].breaches[0]
+    assert "equal labels, the limit is 98.0%" in rows(proof)["int8"].breaches[0]
     assert rows(proof)["torch"].breaches == ()
 
 

@@ -45,10 +45,9 @@ def test_other_probabilities_boxes_and_faces_break_the_promise():
     found = parity._compared(pipeline, pictures, expected, {"a": moved, "b": fewer}, "onnx")
     assert {one.runtime: " ".join(one.breaches) for one in found} == {
         "a": "",
-        "a, squares of a photo": "probabilities differ by up to 0.002, promised at most 0.001",
-        "a, faces of a photo": "boxes differ by up to 0.20 px, promised at most 0.05",
-        "b": "0.00% equal labels, promised at least 100.0% "
-        "probabilities differ by up to 0.7, promised at most 0.001",
+        "a, squares of a photo": "probabilities differ by up to 0.002, the limit is 0.001",
+        "a, faces of a photo": "boxes differ by up to 0.20 px, the limit is 0.05",
+        "b": "0.00% equal labels, the limit is 100.0% probabilities differ by up to 0.7, the limit is 0.001",
         "b, faces of a photo": "0 faces, expected 1",
     }
 

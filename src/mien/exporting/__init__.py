@@ -51,7 +51,7 @@ def export(
         ConfigError: no such form, an option that it does not use, no images to calibrate with, or `out` holds a
             model already.
         DataError: no such data or split, or too few images.
-        BundleError: no such model, or the result is worse than promised; nothing is written.
+        BundleError: no such model, or the result differs by more than the limits; nothing is written.
         OutputError: `out` can't be written.
     """
     out = Path(out)

@@ -58,15 +58,15 @@ class Agreement:
         if not np.isfinite(self.max_probability_difference):
             found.append("some probabilities are not numbers")
         if self.equal_labels < bound.equal_labels:
-            found.append(f"{self.equal_labels:.2%} equal labels, promised at least {bound.equal_labels:.1%}")
+            found.append(f"{self.equal_labels:.2%} equal labels, the limit is {bound.equal_labels:.1%}")
         most = bound.probability_difference
         if most is not None and not self.max_probability_difference <= most:
             found.append(
-                f"probabilities differ by up to {self.max_probability_difference:.2g}, promised at most {most:g}"
+                f"probabilities differ by up to {self.max_probability_difference:.2g}, the limit is {most:g}"
             )
         if self.change is not None and -self.change > bound.drop:
             found.append(
-                f"accuracy falls by {-100 * self.change:.2f} points, promised at most {100 * bound.drop:.1f}"
+                f"accuracy falls by {-100 * self.change:.2f} points, the limit is {100 * bound.drop:.1f}"
             )
         return found
 

@@ -41,6 +41,8 @@ JUDGING = 4096
 """Most images, others again, on which the chosen candidate is compared with its limits: images of any split that the
 model has not learnt; if there are too few, images left of the same split; else those that it was chosen on.
 A drop of 0.3 points is 12 of 4,096 images, twice its standard error for a graph that changes 1 % of the labels."""
+FEW = 1000
+"""Of fewer images, one or two decide whether a graph keeps its limits."""
 LEAST = 200
 """Least number of images of a split for calibrating, choosing and judging."""
 _DRAWN = 350
@@ -221,7 +223,7 @@ def _check(source: Bundle, name: str, graph: bytes, pictures: Sample, bound: Bou
     """Compare with `model.onnx` on the held-out pictures.
 
     Raises:
-        BundleError: worse than promised.
+        BundleError: it differs by more than the limits.
     """
     reference, ours = (
         probabilities(open_graph(source.id, source.preprocess, one).logits(pictures.held_out))
@@ -229,9 +231,10 @@ def _check(source: Bundle, name: str, graph: bytes, pictures: Sample, bound: Bou
     )
     agreement = compare(reference, ours, pictures.truth, source.id.labels)
     if breaches := agreement.breaches(bound):
+        few = "; of so few pictures one or two decide: use a larger dataset" if agreement.n < FEW else ""
         raise BundleError(
-            f"model {source.card.name}: the {name} graph is worse than promised over {agreement.n:,} pictures of "
-            f"{pictures.judged}: {'; '.join(breaches)}: it is not kept"
+            f"model {source.card.name}: the {name} graph is too different from model.onnx on {agreement.n:,} "
+            f"pictures of {pictures.judged} ({'; '.join(breaches)}): it is not kept{few}"
         )
     return agreement
 

@@ -289,4 +289,4 @@ def _moved(expected: list[Box], found: list[Box]) -> list[str]:
     if len(expected) != len(found) or not found:
         return []
     most = float(np.abs(np.array(expected) - np.array(found)).max())
-    return [f"boxes differ by up to {most:.2f} px, promised at most {BOX_PX:g}"] if most > BOX_PX else []
+    return [f"boxes differ by up to {most:.2f} px, the limit is {BOX_PX:g}"] if most > BOX_PX else []
