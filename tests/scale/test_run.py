@@ -104,6 +104,18 @@ def test_other_results_are_not_mixed_in(scorer, photos, tmp_path):
         run(scorer, photos, tmp_path / "busy")
 
 
+def test_a_source_that_has_shrunk_is_refused_as_one_that_has_changed(scorer, photos, tmp_path):
+    out = tmp_path / "out"
+    run(scorer, photos, out)
+    for gone in (6, 7):
+        (photos / f"{gone}.png").unlink()
+    with pytest.raises(
+        ConfigError,
+        match=r"the source has changed since .*: it has 2 shards, and 3 are done; score what is new",
+    ):
+        run(scorer, photos, out, resume=True)
+
+
 def test_a_run_that_ended_before_its_first_shard_is_begun_anew(scorer, photos, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(scorer, photos, tmp_path / "out", stop_after=0)

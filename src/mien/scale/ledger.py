@@ -85,10 +85,7 @@ class Ledger:
         """
         record = self.done.get(shard.number)
         if record is not None and (record["digest"], record["images"]) != (shard.digest, len(shard)):
-            raise ConfigError(
-                f"the source has changed since the run in {self.folder} began: shard {shard.number} is now "
-                f"{shard.name}; score what is new into another folder"
-            )
+            raise self._changed(f"shard {shard.number} is now {shard.name}")
         return record is not None and (self.folder / record["file"]).is_file()
 
     def add(self, done: Done) -> None:
@@ -114,8 +111,11 @@ class Ledger:
         """Write that all shards are done; return the counts over all of them.
 
         Raises:
+            ConfigError: more shards are done than the source has now: it has changed since.
             OutputError: it cannot be written.
         """
+        if len(self.done) > shards:
+            raise self._changed(f"it has {shards} shards, and {len(self.done)} are done")
         assert len(self.done) == shards, "a shard is missing"
         totals = self.totals
         self._append({"finished": shards, **totals})
@@ -128,6 +128,12 @@ class Ledger:
         for record in self.done.values():
             sums.update({name: record[name] for name in COUNTS})
         return dict(sums)
+
+    def _changed(self, now: str) -> ConfigError:
+        return ConfigError(
+            f"the source has changed since the run in {self.folder} began: {now}; score what is new into another "
+            "folder"
+        )
 
     def close(self) -> None:
         """Close the manifest."""
