@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -119,6 +121,19 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch)
         files.write(path, b"new")
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_appending_less_than_all_is_a_full_disk(tmp_path):
+    with (tmp_path / "x").open("ab", buffering=0) as file:
+        files.append(file, b"whole")
+    assert (tmp_path / "x").read_bytes() == b"whole"
+    with pytest.raises(OSError, match="No space left on device"):
+        files.append(SimpleNamespace(write=lambda content: len(content) - 1), b"whole")
+    unbuffered = [
+        path for path in Path(files.__file__).parent.rglob("*.py") if "buffering=0" in path.read_text()
+    ]
+    assert len(unbuffered) == 4
+    assert not [path for path in unbuffered if re.search(r"(_file|_journal)\.write\(", path.read_text())]
 
 
 def test_a_crash_while_writing_leaves_the_old_file(tmp_path, monkeypatch):

@@ -132,6 +132,37 @@ def test_the_last_image_of_a_table_may_not_be_whole_and_is_done_again(form, tmp_
         assert list(read_rows(path)) == rows, f"cut at {cut} of {len(whole)} bytes"
 
 
+class Full:
+    """A file on a disk that has room for only so many more bytes: it takes these and raises nothing."""
+
+    def __init__(self, file, room):
+        self.file, self.room = file, room
+
+    def write(self, content):
+        return self.file.write(content[: self.room])
+
+    def close(self):
+        self.file.close()
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_full_disk_is_an_error_and_what_it_cut_is_done_again(form, tmp_path):
+    path = tmp_path / f"t.{form}"
+    with Table(path, FACTS) as table:
+        for one in RESULTS:
+            table.write(one)
+    rows = list(read_rows(path))
+    for room in range(0, 160, 3):
+        with pytest.raises(OutputError, match=rf"t\.{form}: No space left"), Table(path, FACTS) as table:
+            table.write(RESULTS[1])
+            table._file = Full(table._file, room)
+            table.write(RESULTS[0])
+        with Table(path, FACTS, resume=True) as again:
+            for one in (*RESULTS[1:2], *RESULTS[:1], *RESULTS[2:]):
+                again.write(one)
+        assert list(read_rows(path)) == [rows[2], *rows[:2], *rows[3:]], f"cut after {room} bytes"
+
+
 def test_results_of_another_model_are_not_mixed(tmp_path):
     with Table(tmp_path / "t.csv", FACTS) as table:
         table.write(RESULTS[0])

@@ -69,6 +69,18 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             raise
 
 
+def append(file: IO[bytes], content: bytes) -> None:
+    """Append to a file that was opened without a buffer, all of it or with an error.
+
+    Such a file takes less than it is given when the disk fills up, and raises nothing.
+
+    Raises:
+        OSError: the disk is full; a part of `content` may be at the end of the file.
+    """
+    if file.write(content) != len(content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 @contextlib.contextmanager
 def together(folder: Path, last: str) -> Iterator[Path]:
     """Replace several files of `folder` as one: give a folder inside it to write them into, below the same names.

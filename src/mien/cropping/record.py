@@ -135,7 +135,7 @@ class Journal:
             )  # fmt: skip
         line = {"photo": done.photo.name, "found": done.found, "faces": faces, "reasons": done.reasons}
         with files.as_output_error(self.out):
-            self._file.write(json.dumps(line).encode() + b"\n")
+            files.append(self._file, json.dumps(line).encode() + b"\n")
         self.done[done.photo.name] = line
 
 

@@ -68,7 +68,7 @@ class Written:
             if one.faces:
                 one.save(self.out / (stems[key] + SUFFIX))
             with files.as_output_error(self.out / JOURNAL):
-                self._journal.write(json.dumps(one.to_dict() | self._same).encode() + b"\n")
+                files.append(self._journal, json.dumps(one.to_dict() | self._same).encode() + b"\n")
             yield one
 
     def document(self) -> dict[str, Any]:

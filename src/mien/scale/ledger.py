@@ -101,10 +101,8 @@ class Ledger:
         self.done[done.number] = record
 
     def _append(self, record: Mapping[str, Any]) -> None:
-        line = _line(record)
         with files.as_output_error(self.path):
-            if self._file.write(line) != len(line):
-                raise OSError(28, "No space left on device")
+            files.append(self._file, _line(record))
             os.fsync(self._file.fileno())
 
     def finish(self, shards: int) -> dict[str, int]:

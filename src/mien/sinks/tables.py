@@ -68,7 +68,8 @@ class Table:
         """
         if (result.source, result.index) not in self.done:
             with files.as_output_error(self.path):
-                self._file.write(b"".join(self._encoded(row | self._same) for row in result.to_rows()))
+                rows = (self._encoded(row | self._same) for row in result.to_rows())
+                files.append(self._file, b"".join(rows))
 
     def close(self, *, whole: bool = True) -> None:
         """Close the file. Parquet is made now, unless the run was interrupted (`whole` is false) and may be resumed.
