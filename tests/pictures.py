@@ -55,3 +55,27 @@ def jpeg(image_rgb: np.ndarray) -> bytes:
     out = io.BytesIO()
     Image.fromarray(image_rgb).save(out, "JPEG", quality=95)
     return out.getvalue()
+
+
+ODD_NAMES = (
+    *(
+        "=a",
+        "'=a",
+        "''=a",
+        "-1",
+        "'x",
+        "@a",
+        "+a",
+        "\ta",
+        "a;b",
+        "a,b",
+        "a'b",
+        'a"b',
+        '"a"',
+        "a\nb",
+        "a\rb",
+        "a\r\nb",
+    ),
+    *("a\u2028b", "a\x85b", "a\x0cb", "a|b", "a#2", "a b", "été", "表情", "None", "nan"),
+)
+"""Stems of file names that tables and their readers may misread."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import csv
+import io
+import re
 import warnings
+from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+import mien
 from mien.cli.warning import print_warnings
 from mien.errors import MienWarning
-from mien.escapes import csv_cell, csv_text
+from mien.escapes import csv_cell, csv_lines, csv_text
 from mien.evaluation.render import table
 from mien.sinks.tables import _csv_line
 
@@ -46,6 +50,23 @@ def test_every_text_comes_back_and_none_runs(text):
         float(cell)
     except ValueError:
         assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+
+
+@given(st.lists(st.lists(st.text(), min_size=1)))
+@example([["a\rb", "c"], ["a\nb", "\r\n", '"', ",", "", "\0", "\u2028"]])
+def test_every_row_comes_back(rows):
+    assert list(csv.reader(io.StringIO(csv_lines(rows), newline=""))) == rows
+
+
+def test_no_table_is_written_without_it():
+    """`mien.history` writes numbers alone, so its cells need no quotes."""
+    sources = Path(mien.__file__).parent.rglob("*.py")
+    assert {
+        path.name for path in sources if re.search(r"csv\.(Dict[Ww]riter|writer)\(", path.read_text())
+    } == {
+        "escapes.py",
+        "history.py",
+    }
 
 
 def test_the_tables_that_people_open_hold_to_it():

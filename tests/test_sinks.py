@@ -27,7 +27,7 @@ from mien.sinks.tables import Table, read_rows
 from mien.vision import images
 from mien.vision.frames import frames
 from tests.fakes import ConstantClassifier, FixedDetector
-from tests.pictures import jpeg, photo
+from tests.pictures import ODD_NAMES, jpeg, photo
 
 BOX = (101.0, 53.0, 197.0, 149.0)
 FACTS = {"model": {"name": "m", "sha256": "ab" * 32, "labels": ["sad", "happy"]}, "views": 2}
@@ -67,6 +67,19 @@ def test_a_table_gives_back_what_was_written(form, tmp_path):
     with Table(tmp_path / f"t.{form}", FACTS, resume=True) as again:
         done = len(again.done)
     assert done == (4 if form == "parquet" else 3)
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_every_name_comes_back_and_is_done(form, tmp_path):
+    names = [*(f"{name}.jpg" for name in (*ODD_NAMES, "a\0b")), "last.jpg"]
+    with Table(tmp_path / f"t.{form}", FACTS) as table:
+        for name in names:
+            table.write(result(name, error=name))
+        assert [(row["source"], row["error"]) for row in read_rows(table.lines)] == [(n, n) for n in names]
+    with Table(tmp_path / f"t.{form}", FACTS, resume=True) as again:
+        assert [name for name in names if (name, 0) not in again.done] == (
+            [] if form == "parquet" else ["last.jpg"]
+        )
 
 
 def test_csv_by_hand(tmp_path):

@@ -5,8 +5,14 @@ One rule for each place. HTML pages are made by templates that escape everything
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _CONTROL = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _JOINERS = "\u200c\u200d"
@@ -25,6 +31,20 @@ def visible(text: str) -> str:
         else char
         for char in text
     )
+
+
+def csv_lines(rows: Iterable[Iterable[object]]) -> str:
+    r"""Return rows as CSV, each ended by ``\n``; a cell with a break of lines is quoted, so that it can be read.
+
+    The csv module quotes only the breaks that end its own lines, and its reader refuses a bare ``\r``. So the
+    lines are made with ``\r\n``, which is replaced at their end.
+    """
+    lines = []
+    for row in rows:
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\r\n").writerow(row)
+        lines.append(line.getvalue().removesuffix("\r\n") + "\n")
+    return "".join(lines)
 
 
 def csv_cell(value: object) -> object:

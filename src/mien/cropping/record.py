@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections import Counter
@@ -15,6 +13,7 @@ from mien import __version__, files
 from mien.data import columns
 from mien.data.groups import GROUP_COLUMN, PHOTO_COLUMN
 from mien.errors import ConfigError
+from mien.escapes import csv_lines
 from mien.labels import FERPLUS_VOTE_ORDER
 from mien.vision.crop import frame_of
 
@@ -171,9 +170,7 @@ def table(source: Reading, journal: Journal, photos: Sequence[Photo]) -> str:
     votes = FERPLUS_VOTE_ORDER if source.votes is not None else ()
     left = [name for name, there in ((GROUP_COLUMN, grouped), ("split", split)) if not there]
     header = [name for name in _OURS if name not in left]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*header, *votes, *others])
+    lines: list[list[Any]] = [[*header, *votes, *others]]
     for row, found, face in _faces(source, journal, photos):
         (x0, y0, x1, y1), (left_px, top_px, right_px, _) = face["box"], face["frame"]
         numbers = [f"{value:.1f}" for value in (x0, y0, x1, y1, left_px, top_px, right_px - left_px)]
@@ -184,10 +181,10 @@ def table(source: Reading, journal: Journal, photos: Sequence[Photo]) -> str:
             "detection_score": "" if face["score"] is None else f"{face['score']:.4f}",
         }  # fmt: skip
         counted = [] if source.votes is None else [f"{vote:g}" for vote in source.votes[row]]
-        writer.writerow(
+        lines.append(
             [*(own[name] for name in header), *counted, *(column[row] for column in others.values())]
         )
-    return text.getvalue()
+    return csv_lines(lines)
 
 
 def _label(source: Reading, row: int) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mien.errors import DataError
+from mien.escapes import csv_text
 
 if TYPE_CHECKING:
     from jaxtyping import Float32
@@ -26,7 +27,9 @@ def read_out_of_fold(path: str | Path, data: FaceDataset) -> Float32[np.ndarray,
     """
     try:
         with Path(path).open(newline="", encoding="utf-8") as file:
-            lines = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            reader.fieldnames = [csv_text(name) for name in reader.fieldnames or ()]
+            lines = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as a table: {error}") from error
     known = set(lines[0]) if lines else set()
@@ -38,14 +41,11 @@ def read_out_of_fold(path: str | Path, data: FaceDataset) -> Float32[np.ndarray,
     places = {name: place for place, name in enumerate(data.ids)}
     probs = np.zeros((len(data), len(data.labels)), np.float32)
     for line in lines:
-        if line["id"] not in places:
-            raise DataError(
-                f"{path} names {line['id']}, which {data.source} does not have: is it of other data?"
-            )
+        name = csv_text(line["id"])
+        if name not in places:
+            raise DataError(f"{path} names {name}, which {data.source} does not have: is it of other data?")
         try:
-            probs[places[line["id"]]] = [float(line[label]) for label in data.labels]
+            probs[places[name]] = [float(line[label]) for label in data.labels]
         except (TypeError, ValueError) as error:
-            raise DataError(
-                f"{path}, image {line['id']}: expected a number for each label ({error})"
-            ) from error
+            raise DataError(f"{path}, image {name}: expected a number for each label ({error})") from error
     return probs

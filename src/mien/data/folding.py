@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -18,6 +16,7 @@ from mien.data.read import fitted_to, open_source
 from mien.data.reading import ReadOptions, decode, prepare
 from mien.data.splits import folds
 from mien.errors import ConfigError, DataError
+from mien.escapes import csv_lines
 from mien.preprocess import Preprocess
 
 if TYPE_CHECKING:
@@ -185,13 +184,11 @@ def _table(
     data: FaceDataset, rows: Int[np.ndarray, " m"], part: Int[np.ndarray, " m"], groups: Int[np.ndarray, " m"]
 ) -> str:
     """Return a CSV with the fold of each image; an image that is not divided has none."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("image", "label", "split", "group", "fold"))
+    lines: list[tuple[object, ...]] = [("image", "label", "split", "group", "fold")]
     places = {int(row): place for place, row in enumerate(rows)}
     names = np.where(data.targets.any(axis=1), np.array(data.labels)[data.truth], "").tolist()
     for row, name in enumerate(data.ids):
         place = places.get(row)
         last = ("", "") if place is None else (int(groups[place]) + 1, int(part[place]) + 1)
-        writer.writerow((name, names[row], data.split[row], *last))
-    return text.getvalue()
+        lines.append((name, names[row], data.split[row], *last))
+    return csv_lines(lines)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,11 +11,10 @@ import numpy as np
 from mien import files
 from mien.data.groups import PHOTO_COLUMN
 from mien.errors import DataError
+from mien.escapes import csv_lines
 from mien.labels import FERPLUS_VOTE_ORDER
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from jaxtyping import Float32
 
     from mien.data.dataset import FaceDataset
@@ -75,12 +72,4 @@ def write_list(
             name: [f"{count:g}" for count in data.votes[:, place]]
             for place, name in enumerate(FERPLUS_VOTE_ORDER)
         }
-    files.write(out, _csv(columns))
-
-
-def _csv(columns: Mapping[str, Sequence[str]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    return text.getvalue()
+    files.write(out, csv_lines([columns, *zip(*columns.values(), strict=True)]))

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import base64
-import csv
-import io
 from typing import TYPE_CHECKING, Any
 
 import cv2
 
 from mien import files
 from mien.errors import needs
-from mien.escapes import csv_cell
+from mien.escapes import csv_cell, csv_lines
 from mien.evaluation.figures import inline, rendered
 from mien.statistics import Estimate
 
@@ -30,13 +28,8 @@ if TYPE_CHECKING:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Return a table as CSV; fractions with six digits, texts as `csv_cell` writes them."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(map(csv_cell, header))
-    writer.writerows(
-        [f"{cell:.6g}" if isinstance(cell, float) else csv_cell(cell) for cell in row] for row in rows
-    )
-    return text.getvalue()
+    cells = ([f"{cell:.6g}" if isinstance(cell, float) else csv_cell(cell) for cell in row] for row in rows)
+    return csv_lines([map(csv_cell, header), *cells])
 
 
 def spread(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> tuple[list[str], list[list[Any]]]:

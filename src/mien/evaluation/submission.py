@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mien import files
 from mien.data.read import read_pictures
 from mien.errors import ConfigError
+from mien.escapes import csv_lines
 from mien.vision import images
 
 if TYPE_CHECKING:
@@ -63,9 +62,5 @@ def write_submission(
         raise ConfigError(f"a submission needs two columns, both are named {columns[0]!r}")
     best = classifier.logits(crops).argmax(axis=1)
     answers = [str(row) if numbers else classifier.id.labels[row] for row in best.tolist()]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(ids, answers, strict=True))
-    files.write(path, text.getvalue())
+    files.write(path, csv_lines([columns, *zip(ids, answers, strict=True)]))
     return answers

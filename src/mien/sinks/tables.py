@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 from typing import TYPE_CHECKING, Any
 
 from mien import files
 from mien.errors import ConfigError, needs
-from mien.escapes import csv_cell, csv_text
+from mien.escapes import csv_cell, csv_lines, csv_text
 from mien.predictions import table_columns
 from mien.sinks.done import Done
 
@@ -217,9 +216,7 @@ def _typed(name: str, cell: str | None) -> str | int | float | None:
 
 
 def _csv_line(cells: Iterable[object]) -> bytes:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(map(csv_cell, cells))
-    return line.getvalue().encode()
+    return csv_lines([map(csv_cell, cells)]).encode()
 
 
 def _write_parquet(path: Path, rows: Iterable[dict[str, Any]], columns: Iterable[str]) -> None:

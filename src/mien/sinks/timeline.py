@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from mien.escapes import csv_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,14 +135,14 @@ class Timeline:
 
     def table(self) -> str:
         """Return CSV: mean probabilities of each track in each bin of time."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["from_s", "to_s", "track", "frames", *(f"prob_{label}" for label in self.labels)])
+        lines: list[list[Any]] = [
+            ["from_s", "to_s", "track", "frames", *(f"prob_{label}" for label in self.labels)]
+        ]
         for (track, place), values in sorted(self._bins.items(), key=lambda item: (item[0][1], item[0][0])):
             means = [f"{value / values[0]:.6f}" for value in values[1:]]
             ends = f"{place * self.bin_s:.3f}", f"{(place + 1) * self.bin_s:.3f}"
-            writer.writerow([*ends, track, int(values[0]), *means])
-        return text.getvalue()
+            lines.append([*ends, track, int(values[0]), *means])
+        return csv_lines(lines)
 
     def summary(self, people: Sequence[Person]) -> list[dict[str, Any]]:
         """Return what a page says of each person."""
