@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mien.errors import needs
+from mien.errors import DataError, needs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,6 +32,26 @@ _MEANS = 40
 """Calibration errors that are tried; those between are interpolated."""
 _AT_ONCE = 50
 """Resamples in one matrix product, which bounds the memory."""
+
+
+_SUM_TOLERANCE = 1e-3
+
+
+def check_probabilities(probs: Num[np.ndarray, "n k"], judged: Bool[np.ndarray, " n"] | None = None) -> None:
+    """Check that the rows of an array, or only those that are `judged`, are probabilities.
+
+    Raises:
+        DataError: a row that does not sum to one, or with values outside [0, 1].
+    """
+    with np.errstate(invalid="ignore"):  # infinite values of both signs
+        odd = ~(np.abs(probs.sum(axis=1) - 1) <= _SUM_TOLERANCE) | (probs < 0).any(axis=1)
+    wrong = np.flatnonzero(odd if judged is None else odd & judged)
+    if len(wrong):
+        row = probs[wrong[0]]
+        raise DataError(
+            f"row {wrong[0]} of the probabilities sums to {row.sum():.4g} with values from {row.min():.3g} to "
+            f"{row.max():.3g}: expected a softmax, each row summing to 1"
+        )
 
 
 class Estimate(NamedTuple):

@@ -252,6 +252,18 @@ def test_probabilities_of_another_shape_are_refused(folder):
         mien.audit(folder, probs=np.full((3, 2), 0.5))
 
 
+@pytest.mark.parametrize("row", [[3.0, -1.5], [np.nan, np.nan], [np.nan, 1.0]], ids=str)
+def test_only_probabilities_judge_and_only_rows_that_are_judged_count(row):
+    data = dataset([texture(number) for number in range(4)], [0, 1, 0, 1])
+    probs = np.array([[0.5, 0.5], [0.2, 0.8], row, [0.0, 0.0]])
+    with pytest.raises(
+        DataError, match=r"row 2 of the probabilities sums to .*: expected a softmax, each row summing to 1"
+    ):
+        mien.audit(data, probs=probs)
+    bare = replace(data, targets=data.targets * np.array([[1], [1], [0], [1]], np.float32))
+    assert mien.audit(bare, probs=probs).doubts.judged.tolist() == [True, True, False, False]
+
+
 def test_a_cleaned_set_has_a_name_of_its_own(found, folder, tmp_path):
     with pytest.raises(
         ConfigError, match=r"fix expects a name that ends in \.npz .* or \.csv .*, got clean\.zip"

@@ -11,7 +11,6 @@ from sklearn import metrics as theirs
 from mien.errors import DataError
 from mien.evaluation.metrics import (
     average_precisions,
-    check_probabilities,
     headline,
 )
 from mien.statistics import balanced_accuracy, confusion, macro_f1, resampled_confusion
@@ -96,13 +95,14 @@ def test_average_precision():
         ([2.0, 1.0], r"row 1 of the probabilities sums to 3 with values from 1 to 2: expected a softmax"),
         ([1.5, -0.5], r"row 1 of the probabilities sums to 1 with values from -0\.5 to 1\.5"),
         ([np.nan, 1.0], "row 1 of the probabilities sums to nan"),
+        ([np.inf, -np.inf], "row 1 of the probabilities sums to nan"),
     ],
 )
 def test_what_are_no_probabilities(row, message):
     with pytest.raises(DataError, match=message):
-        check_probabilities(np.array([[0.5, 0.5], row]), np.array([0, 1]))
+        headline(np.array([[0.5, 0.5], row]), np.array([0, 1]))
     with pytest.raises(DataError, match="1 rows of probabilities for 2 images"):
-        check_probabilities(np.array([[0.5, 0.5]]), np.array([0, 1]))
+        headline(np.array([[0.5, 0.5]]), np.array([0, 1]))
 
 
 def test_a_confusion_matrix_alone_gives_nearly_the_intervals_of_the_report():

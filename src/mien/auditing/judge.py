@@ -10,6 +10,7 @@ from mien.auditing.doubt import Doubts, doubts
 from mien.classifiers import probabilities
 from mien.data.duplicates import are_duplicates
 from mien.errors import DataError
+from mien.statistics import check_probabilities
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int, Num, UInt8
@@ -38,7 +39,7 @@ def judge_labels(
     all zero.
 
     Raises:
-        DataError: `probs` do not fit the data.
+        DataError: `probs` do not fit the data, or are no probabilities.
     """
     data = measured.data
     labelled = data.targets.any(axis=1) & shows
@@ -49,6 +50,7 @@ def judge_labels(
                 f"be decoded and a column for each of {', '.join(data.labels)}"
             )
         judged = labelled & probs.any(axis=1)
+        check_probabilities(probs, judged)
         return doubts(probs, data.truth, judged), "the probabilities that were given", []
     if classifier is not None:
         answers, known, crops = _answers(classifier, measured, step)

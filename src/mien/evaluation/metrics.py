@@ -13,6 +13,7 @@ from mien.statistics import (
     balanced_accuracy,
     bootstrap,
     calibration_error,
+    check_probabilities,
     class_figures,
     class_intervals,
     interval,
@@ -28,32 +29,9 @@ with needs("report"):
 if TYPE_CHECKING:
     from jaxtyping import Int, Num
 
-_SUM_TOLERANCE = 1e-3
-
-
-def check_probabilities(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " m"]) -> None:
-    """Check that an array holds probabilities for these images.
-
-    Raises:
-        DataError: rows that do not sum to one, values outside [0, 1], or another number of rows than labels.
-    """
-    if len(probs) != len(truth):
-        raise DataError(f"{len(probs)} rows of probabilities for {len(truth)} images")
-    wrong = np.flatnonzero(
-        (np.abs(probs.sum(axis=1) - 1) > _SUM_TOLERANCE)
-        | (probs < 0).any(axis=1)
-        | ~np.isfinite(probs).all(axis=1)
-    )
-    if len(wrong):
-        row = probs[wrong[0]]
-        raise DataError(
-            f"row {wrong[0]} of the probabilities sums to {row.sum():.4g} with values from {row.min():.3g} to "
-            f"{row.max():.3g}: expected a softmax, each row summing to 1"
-        )
-
 
 def headline(
-    probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"], *, seed: int = 0
+    probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " m"], *, seed: int = 0
 ) -> dict[str, Estimate]:
     """Return every headline figure; all bootstrap intervals use the same resamples.
 
@@ -61,9 +39,11 @@ def headline(
     (-1 to 1). Macro averages are over the classes that occur, as in scikit-learn.
 
     Raises:
-        DataError: `check_probabilities`.
+        DataError: another number of rows than labels, or as `check_probabilities` does.
     """
-    check_probabilities(probs, truth)
+    if len(probs) != len(truth):
+        raise DataError(f"{len(probs)} rows of probabilities for {len(truth)} images")
+    check_probabilities(probs)
     (n, k), rows = probs.shape, np.arange(len(probs))
     probs = probs.astype(np.float64)
     predicted, confidence = probs.argmax(axis=1), probs.max(axis=1)
