@@ -29,6 +29,7 @@ from mien.statistics import (
     mean_of,
     paired_difference,
     percentile,
+    ranks,
     wilson,
     wilson_of,
 )
@@ -222,6 +223,16 @@ def test_classes_by_hand():
     assert found["f1"][0].value == pytest.approx(2 / 3)
     assert found["recall"][0] == wilson_of(2, 3)
     assert found["precision"][2] is None
+
+
+@given(st.integers(0, 10**6), st.integers(1, 4))
+def test_the_first_rank_is_the_answer_and_ties_share_no_rank(seed, levels):
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, levels, (23, 5)).astype(np.float32)
+    each = np.stack([ranks(scores, np.full(23, label)) for label in range(5)], axis=1)
+    assert (np.sort(each, axis=1) == np.arange(5)).all()
+    assert (each.argmin(axis=1) == scores.argmax(axis=1)).all()
+    assert (np.diff(np.take_along_axis(scores, each.argsort(axis=1), axis=1), axis=1) <= 0).all()
 
 
 def test_a_bin_holds_its_upper_edge():

@@ -151,7 +151,17 @@ def widest(one: Estimate, other: Estimate) -> Estimate:
     return Estimate(one.value, min(one.low, other.low), max(one.high, other.high))
 
 
-# Confusion matrices
+# Confusion matrices and ranks
+
+
+def ranks(scores: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """Return how many classes come before the true one in each row; 0: the true class is the answer.
+
+    Of classes with equal scores the lower index comes first, as in `argmax`.
+    """
+    own = scores[np.arange(len(truth)), truth][:, None]
+    before = (scores > own) | ((scores == own) & (np.arange(scores.shape[1]) < truth[:, None]))
+    return before.sum(axis=1)
 
 
 class ClassFigures(NamedTuple):

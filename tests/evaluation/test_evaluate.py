@@ -84,6 +84,10 @@ def test_top_k_by_hand():
     two = ConstantClassifier((0.0, 2.0), ("angry", "happy"), size_px=8)
     pair = replace(data([0, 1], [0, 0]), labels=two.id.labels, targets=np.eye(2, dtype=np.float32))
     assert evaluate(two, pair, "test").top_k_accuracy == {}
+    tied = evaluate(
+        ConstantClassifier((0.0, 0.0, 0.0), LABELS, size_px=8), data([0, 1, 2], [0, 0, 0]), "test"
+    )
+    assert (tied.accuracy, tied.top_k_accuracy) == (pytest.approx(1 / 3), {"2": pytest.approx(2 / 3)})
 
 
 def test_a_class_that_occurs_nowhere_does_not_count():

@@ -46,6 +46,12 @@ def test_every_figure_is_scikit_learns(seed):
         assert ours[f"top_{k}_accuracy"] == pytest.approx(expected)
 
 
+def test_tied_answers_are_not_all_in_the_first_two():
+    """One of three classes is the answer, two are in the first two."""
+    found = headline(np.full((3, 3), 1 / 3), np.arange(3))
+    assert (found["accuracy"].value, found["top_2_accuracy"].value) == (1 / 3, 2 / 3)
+
+
 def test_brier_by_hand():
     probs = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.3, 0.7]])
     assert headline(probs, np.array([0, 1, 0, 1]))["brier"].value == pytest.approx(

@@ -13,7 +13,7 @@ from mien.data.dataset import FaceDataset
 from mien.data.read import read_dataset
 from mien.options import ReadOptions
 from mien.results import ClassScores, EvalReport, ModelId
-from mien.statistics import class_figures, confusion
+from mien.statistics import class_figures, confusion, ranks
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, Int
@@ -85,7 +85,7 @@ def report(
     k, predicted = len(model.labels), logits.argmax(axis=1)
     counts = confusion(truth, predicted, k)
     figures = class_figures(counts)
-    rank = (logits > logits[np.arange(len(truth)), truth][:, None]).sum(axis=1)
+    rank = ranks(logits, truth)
     known = (np.nan_to_num(values).tolist() for values in (figures.precision, figures.recall, figures.f1))
     scores = zip(*known, figures.support.tolist(), strict=True)
     return EvalReport(

@@ -19,6 +19,7 @@ from mien.statistics import (
     interval,
     macro_f1,
     mean_of,
+    ranks,
     widest,
     wilson,
 )
@@ -47,7 +48,7 @@ def headline(
     (n, k), rows = probs.shape, np.arange(len(probs))
     probs = probs.astype(np.float64)
     predicted, confidence = probs.argmax(axis=1), probs.max(axis=1)
-    rank = (probs > probs[rows, truth][:, None]).sum(axis=1)
+    rank = ranks(probs, truth)
     cells = np.zeros((n, k * k))
     cells[rows, truth * k + predicted] = 1
     loss, brier = -np.log(probs[rows, truth].clip(min=1e-15)), ((probs - np.eye(k)[truth]) ** 2).sum(axis=1)
