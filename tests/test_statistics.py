@@ -164,6 +164,39 @@ def test_the_calibration_error_holds_the_truth(too_sure):
         assert np.mean(plain) > 0.015
 
 
+@given(st.integers(0, 10**6), st.integers(1, 200), st.integers(1, 60))
+def test_the_calibration_error_does_not_depend_on_the_order_of_the_rows(seed, n, levels):
+    rng = np.random.default_rng(seed)
+    confidence, hits = rng.integers(1, levels + 1, n) / levels, rng.random(n) < 0.6
+    order = rng.permutation(n)
+    assert calibration_error(confidence[order], hits[order]) == calibration_error(confidence, hits)
+
+
+def test_the_calibration_error_of_votes_holds_the_truth():
+    """Five members that vote give five confidences, here each of them 5 points too high."""
+
+    def votes(rng, n=1009):
+        confidence = rng.choice([0.2, 0.4, 0.6, 0.8, 1.0], n, p=[0.1, 0.1, 0.2, 0.2, 0.4])
+        return calibration_error(confidence, rng.random(n) < confidence - 0.05)
+
+    assert COVERED[0] <= coverage(votes, 0.05, 300) <= COVERED[1]
+
+
+def test_a_constant_confidence_that_is_the_accuracy_has_no_calibration_error():
+    """Though the rows are sorted by class, so that those of one bin of equally many would be all right."""
+    hits = np.arange(2000) < 500
+    assert calibration_error(np.full(2000, 0.25), hits).value == 0
+
+
+def test_different_confidences_are_in_bins_of_equally_many():
+    """Half of each bin of 20 is right: sorted by confidence, 10 right ones, then 10 wrong ones, and so on."""
+    confidence = 0.5 + np.linspace(-1e-6, 1e-6, 300)
+    hits = np.arange(300) // 10 % 2 == 0
+    assert calibration_error(confidence, hits).value == pytest.approx(0, abs=1e-6)
+    assert calibration_error(confidence, np.roll(hits, 5)).value == pytest.approx(0, abs=1e-6)
+    assert calibration_error(confidence, np.arange(300) // 20 % 2 == 0).value > 0.4
+
+
 def test_recipes_over_seeds_and_images_hold_the_truth():
     rng = np.random.default_rng(10**6)
     first, second = recipes(rng, seeds=(400, 400), n=4001)

@@ -254,17 +254,19 @@ def binned_calibration_error(confidence: Num[np.ndarray, " n"], hits: Bool[np.nd
 def calibration_error(confidence: Num[np.ndarray, " n"], hits: Bool[np.ndarray, " n"]) -> Estimate:
     """Return the mean gap between confidence and accuracy, corrected for its bias, with an interval.
 
-    `BINS` bins of equally many images, so that each gap is nearly normal. Noise alone makes the mean of absolute
+    `BINS` bins of equally many images, so that each gap is nearly normal; images of equal confidence are in one bin,
+    so that the order of the rows does not matter. Noise alone makes the mean of absolute
     gaps positive (Kumar, Liang & Ma 2019, arXiv:1909.10155). So the test is inverted: of gaps with the observed
     shape, scaled to a mean of t, the noise is drawn, and t is sought for which the observed mean is the median
     (the value) or a bound of the middle 95 % (the interval). The shape lies half way between the mean of
-    neighbouring bins, which is noisy, and equal gaps. Fractions,
-    from 0.
+    neighbouring bins, which is noisy, and equal gaps. Fractions, from 0.
     """
-    order, n = np.argsort(confidence, kind="stable"), len(hits)
-    bins = min(BINS, max(1, n // 2))
-    sure, right = (np.array_split(values[order], bins) for values in (confidence.astype(np.float64), hits))
-    sizes = np.array([len(part) for part in sure])
+    order, n = np.argsort(confidence), len(hits)
+    ordered = confidence[order].astype(np.float64)
+    even = [part[0] for part in np.array_split(np.arange(n), min(BINS, max(1, n // 2)))]
+    starts = np.searchsorted(ordered, np.unique(ordered[even]))
+    sure, right = np.split(ordered, starts[1:]), np.split(hits[order], starts[1:])
+    sizes, bins = np.array([len(part) for part in sure]), len(starts)
     gaps = np.array([a.mean() - b.mean() for a, b in zip(right, sure, strict=True)])
     accuracy = (np.array([part.sum() for part in right]) + 0.5) / (sizes + 1)
     error, weight = np.sqrt(accuracy * (1 - accuracy) / sizes), sizes / n
