@@ -30,6 +30,7 @@ from mien.statistics import (
     paired_difference,
     percentile,
     ranks,
+    resampled_confusion,
     wilson,
     wilson_of,
 )
@@ -58,8 +59,7 @@ def confusions(folds=200):
     found = []
     for seed in range(folds):
         truth, chosen = answered(np.random.default_rng(seed))
-        cells = np.eye(9)[truth * 3 + chosen]
-        found.append(bootstrap(cells, seed=1, resamples=300).reshape(-1, 3, 3))
+        found.append(resampled_confusion(confusion(truth, chosen, 3), seed=1))
     return found
 
 
@@ -305,6 +305,21 @@ def test_holm_lies_between_none_and_bonferroni(raw):
         assert p <= q <= min(1, len(raw) * p) + 1e-12 or q == pytest.approx(max(corrected))
     order = np.argsort(raw, kind="stable")
     assert (np.diff(np.array(corrected)[order]) >= 0).all()
+
+
+def test_resamples_of_a_confusion_matrix_are_those_of_its_images():
+    """Of 7 images: the mean of a cell is its count, its variance n p (1 - p), and each resample has 7 images."""
+    counts = np.array([[3, 1], [0, 3]])
+    drawn = resampled_confusion(counts)
+    assert (drawn[0] == counts).all()
+    assert (drawn.sum(axis=(1, 2)) == 7).all()
+    assert drawn[1:].mean(axis=0) == pytest.approx(counts, abs=0.15)
+    assert drawn[1:].var(axis=0) == pytest.approx(counts * (1 - counts / 7), abs=0.2)
+
+
+def test_the_interval_of_very_many_images_needs_no_row_for_each():
+    figure = balanced_accuracy(resampled_confusion(np.array([[8, 2], [1, 9]]) * 10**12))
+    assert tuple(figure) == pytest.approx((0.85, 0.85, 0.85), abs=1e-5)
 
 
 def test_the_same_seed_the_same_draws():

@@ -30,8 +30,6 @@ _ABOVE = 2
 """Values that must lie above a percentile."""
 _MEANS = 40
 """Calibration errors that are tried; those between are interpolated."""
-_AT_ONCE = 50
-"""Resamples in one matrix product, which bounds the memory."""
 
 
 _SUM_TOLERANCE = 1e-3
@@ -122,18 +120,22 @@ def bootstrap(
 ) -> Num[np.ndarray, "r p"]:
     """Return sums of each column: first over the images as they are, then over each resample of them.
 
-    What each image adds to a figure is a column, so all figures of all resamples are one matrix product, and the
-    same images are drawn for all of them.
+    What each image adds to a figure is a column; the same images are drawn for all columns.
     """
-    return np.concatenate([parts.sum(axis=0, keepdims=True), *_resampled(parts, seed, resamples)])
-
-
-def _resampled(parts: Num[np.ndarray, "n p"], seed: int, resamples: int) -> Iterator[Num[np.ndarray, "s p"]]:
     n, rng = len(parts), np.random.default_rng(seed)
-    for start in range(0, resamples, _AT_ONCE):
-        some = min(_AT_ONCE, resamples - start)
-        drawn = np.stack([np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(some)])
-        yield drawn.astype(np.float64) @ parts
+    drawn = (np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(resamples))
+    return np.stack([parts.sum(axis=0), *(times @ parts for times in drawn)])
+
+
+def resampled_counts(counts: Int[np.ndarray, " p"], *, seed: int = 0) -> Iterator[Int[np.ndarray, " p"]]:
+    """Yield how many images there are of each kind, then how many in each resample of the images.
+
+    Images of a kind add the same to a figure, so drawing their numbers (multinomial) is drawing images.
+    """
+    yield counts
+    n, rng = int(counts.sum()), np.random.default_rng(seed)
+    for _ in range(RESAMPLES):
+        yield rng.multinomial(n, counts / n)
 
 
 def interval(draws: Num[np.ndarray, " r"]) -> Estimate:
@@ -216,21 +218,20 @@ def class_intervals(counts: Num[np.ndarray, "k k"]) -> dict[str, list[Estimate |
 
 
 def macro_f1(counts: Num[np.ndarray, "r k k"]) -> Estimate:
-    """Return the macro-F1 of a confusion matrix, followed by those of resamples (`bootstrap`)."""
+    """Return the macro-F1 of a confusion matrix, followed by those of resamples."""
     exact = mean_of([one for one in class_intervals(counts[0])["f1"] if one])
     return widest(interval(class_figures(counts).macro_f1), exact)
 
 
 def balanced_accuracy(counts: Num[np.ndarray, "r k k"]) -> Estimate:
-    """Return the mean recall of a confusion matrix, followed by those of resamples (`bootstrap`)."""
+    """Return the mean recall of a confusion matrix, followed by those of resamples."""
     exact = mean_of([one for one in class_intervals(counts[0])["recall"] if one])
     return widest(interval(class_figures(counts).balanced_accuracy), exact)
 
 
-def resampled_confusion(counts: Int[np.ndarray, "k k"], *, seed: int = 0) -> Num[np.ndarray, "r k k"]:
-    """Return a confusion matrix, followed by those of resamples of its images, for figures without the images."""
-    cells = np.repeat(np.eye(counts.size), counts.ravel(), axis=0)
-    return bootstrap(cells, seed=seed).reshape(-1, *counts.shape)
+def resampled_confusion(counts: Int[np.ndarray, "k k"], *, seed: int = 0) -> Int[np.ndarray, "r k k"]:
+    """Return a confusion matrix, followed by those of resamples of its images."""
+    return np.stack(list(resampled_counts(counts.ravel(), seed=seed))).reshape(-1, *counts.shape)
 
 
 # Calibration

@@ -21,6 +21,7 @@ from mien.evaluation.comparison_figures import Series, accuracy_bars, shortened
 from mien.evaluation.comparison_report import write_comparison
 from mien.evaluation.contenders import Contender, Past, distinct_names, enter
 from mien.evaluation.latency import ROUNDS, latencies_ms
+from mien.evaluation.report import judge as report
 from mien.history import EpochRow
 from tests.evaluation.test_report import Fixed, Page, noisy, rows_of
 from tests.fakes import ConstantClassifier
@@ -87,6 +88,17 @@ def test_a_comparison_by_hand():
     assert (pair.first, pair.second, pair.only_first, pair.only_second) == ("one", "other", 2, 1)
     assert found.models[0].per_class["sad"].recall.value == pytest.approx(0.5)
     assert found.models[1].per_class["sad"].f1.value == pytest.approx(4 / 5)
+
+
+def test_intervals_are_those_of_a_report():
+    """A reader finds one interval for one figure, also where a model has its labels in another order."""
+    truth, logits = noisy(3, 73)
+    models = (model("one", ABC, logits), model("turned", ABC[::-1], logits[:, ::-1]))
+    found = compared(ABC, truth, *models).models
+    reported = [report(one.classifier, data(one.classifier.id.labels[::step], truth), "test").headline
+                for one, step in zip(models, (1, -1), strict=True)]  # fmt: skip
+    for one, figures in zip(found, reported, strict=True):
+        assert (one.accuracy, one.macro_f1) == (figures["accuracy"], figures["macro_f1"])
 
 
 def test_every_form_says_the_same(tmp_path):

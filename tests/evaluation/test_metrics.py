@@ -111,10 +111,10 @@ def test_what_are_no_probabilities(row, message):
         headline(np.array([[0.5, 0.5]]), np.array([0, 1]))
 
 
-def test_a_confusion_matrix_alone_gives_nearly_the_intervals_of_the_report():
+def test_a_confusion_matrix_alone_gives_the_intervals_of_the_report():
     rng = np.random.default_rng(5)
     probs, truth = rng.dirichlet(np.ones(3), 211), rng.integers(0, 3, 211)
     drawn = resampled_confusion(confusion(truth, probs.argmax(axis=1), 3))
     full = headline(probs, truth)
-    assert tuple(macro_f1(drawn)) == pytest.approx(tuple(full["macro_f1"]), abs=0.01)
-    assert tuple(balanced_accuracy(drawn)) == pytest.approx(tuple(full["balanced_accuracy"]), abs=0.01)
+    assert macro_f1(drawn) == full["macro_f1"]
+    assert balanced_accuracy(drawn) == full["balanced_accuracy"]

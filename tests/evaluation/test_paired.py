@@ -8,13 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, f1_score
 
-from mien.evaluation.metrics import headline
 from mien.evaluation.paired import compare_pairs, pareto, resample, shown_p
-from mien.statistics import class_figures, macro_f1
-
-
-def answers_of(*rows):
-    return np.array(rows)
+from mien.statistics import class_figures, confusion, macro_f1, resampled_confusion
 
 
 def compared(truth, *answers, names="ABCDEFGH", k=3):
@@ -59,13 +54,16 @@ def test_figures_are_scikit_learns(seed, k, n):
     assert pair.accuracy.low <= pair.accuracy.high
 
 
-def test_intervals_are_those_of_a_report():
-    """The same resamples as of `mien evaluate`: a reader finds one interval for one figure."""
+def test_resamples_are_the_same_images_for_all_models_whatever_the_order_of_the_rows():
     rng = np.random.default_rng(3)
-    truth, probs = rng.integers(0, 3, 211), rng.dirichlet(np.ones(3), 211)
-    drawn = resample(truth, answers_of(probs.argmax(axis=1)), 3)
-    reported = headline(probs, truth)
-    assert macro_f1(drawn[0]) == pytest.approx(reported["macro_f1"])
+    truth, answers = rng.integers(0, 3, 211), rng.integers(0, 3, (2, 211))
+    drawn = resample(truth, np.stack([answers[0], answers[0], answers[1]]), 3)
+    assert (drawn[0] == drawn[1]).all()
+    assert (drawn[0].sum(axis=2) == drawn[2].sum(axis=2)).all(), "each class as often for all"
+    alone = macro_f1(resampled_confusion(confusion(truth, answers[1], 3)))
+    assert tuple(macro_f1(drawn[2])) == pytest.approx(tuple(alone), abs=0.01)
+    order = rng.permutation(211)
+    assert (resample(truth[order], answers[:, order], 3) == resample(truth, answers, 3)).all()
 
 
 def test_a_real_difference_is_called_one_and_chance_is_not():

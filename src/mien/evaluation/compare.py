@@ -26,7 +26,15 @@ from mien.evaluation.protocol import MOST_SEEN
 from mien.evaluation.recipes import Recipes, weigh_recipes
 from mien.options import ReadOptions
 from mien.results import COMPARISON_SCHEMA
-from mien.statistics import INTERVAL, RESAMPLES, Estimate, class_intervals, macro_f1, wilson
+from mien.statistics import (
+    INTERVAL,
+    RESAMPLES,
+    Estimate,
+    class_intervals,
+    macro_f1,
+    resampled_confusion,
+    wilson_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -305,7 +313,7 @@ def _weigh(
     timed = [with_tta(one.one_thread, tta) for one in contenders]
     times = latencies_ms(timed, [own.crops for own in answered], clock=clock)
     models = tuple(
-        _judged(place, one, own, resampled[place], labels, ms, _caveats(one, own.seen, rows, split))
+        _judged(place, one, own, resampled[place, 0], labels, ms, _caveats(one, own.seen, rows, split), seed)
         for place, (one, own, ms) in enumerate(zip(contenders, answered, times, strict=True))
     )
     names, accuracies = [one.name for one in contenders], [model.accuracy.value for model in models]
@@ -355,21 +363,21 @@ def _judged(
     place: int,
     contender: Contender,
     own: _Answered,
-    resampled: Num[np.ndarray, "r k k"],
+    counts: Num[np.ndarray, "k k"],
     labels: tuple[str, ...],
     latency_ms: float,
     caveats: tuple[str, ...],
+    seed: int,
 ) -> Judged:
-    counts = resampled[0]
-    hits = np.arange(int(counts.sum())) < np.trace(counts)
-    exact = class_intervals(counts)
+    accuracy, exact = wilson_of(int(np.trace(counts)), own.report.n), class_intervals(counts)
     per_class = {
         label: ClassFigures(f1, recall)
         for label, f1, recall in zip(labels, exact["f1"], exact["recall"], strict=True)
     }
     return Judged(
-        letter(place), contender.name, contender.architecture, contender.parameters, latency_ms, wilson(hits),
-        macro_f1(resampled), per_class, own.report, contender.past, caveats,
+        letter(place), contender.name, contender.architecture, contender.parameters, latency_ms, accuracy,
+        macro_f1(resampled_confusion(np.array(own.report.confusion), seed=seed)), per_class, own.report,
+        contender.past, caveats,
     )  # fmt: skip
 
 

@@ -16,12 +16,15 @@ from mien.statistics import (
     check_probabilities,
     class_figures,
     class_intervals,
+    confusion,
     interval,
     macro_f1,
     mean_of,
     ranks,
+    resampled_confusion,
     widest,
     wilson,
+    wilson_of,
 )
 
 with needs("report"):
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 def headline(
     probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " m"], *, seed: int = 0
 ) -> dict[str, Estimate]:
-    """Return every headline figure; all bootstrap intervals use the same resamples.
+    """Return every headline figure with its interval.
 
     Figures are fractions, except ``log_loss`` (natural logarithm), ``brier`` (sum over classes, 0 to 2) and ``kappa``
     (-1 to 1). Macro averages are over the classes that occur, as in scikit-learn.
@@ -45,15 +48,13 @@ def headline(
     if len(probs) != len(truth):
         raise DataError(f"{len(probs)} rows of probabilities for {len(truth)} images")
     check_probabilities(probs)
-    (n, k), rows = probs.shape, np.arange(len(probs))
+    n, k = probs.shape
     probs = probs.astype(np.float64)
-    predicted, confidence = probs.argmax(axis=1), probs.max(axis=1)
+    predicted, confidence, own = probs.argmax(axis=1), probs.max(axis=1), probs[np.arange(n), truth]
     rank = ranks(probs, truth)
-    cells = np.zeros((n, k * k))
-    cells[rows, truth * k + predicted] = 1
-    loss, brier = -np.log(probs[rows, truth].clip(min=1e-15)), ((probs - np.eye(k)[truth]) ** 2).sum(axis=1)
-    totals = bootstrap(np.column_stack([cells, loss, brier]), seed=seed)
-    counts = totals[:, : k * k].reshape(-1, k, k)
+    brier = ((probs - np.eye(k)[truth]) ** 2).sum(axis=1)
+    losses = bootstrap(np.column_stack([-np.log(own.clip(min=1e-15)), brier]), seed=seed) / n
+    counts = resampled_confusion(confusion(truth, predicted, k), seed=seed)
     return {
         "accuracy": wilson(predicted == truth),
         "macro_f1": macro_f1(counts),
@@ -61,8 +62,8 @@ def headline(
         **{f"top_{top}_accuracy": wilson(rank < top) for top in TOP_K if top < k},
         "weighted_f1": _weighted_f1(counts),
         "kappa": _kappa(counts),
-        "log_loss": interval(totals[:, -2] / n),
-        "brier": interval(totals[:, -1] / n),
+        "log_loss": interval(losses[:, 0]),
+        "brier": interval(losses[:, 1]),
         "ece": calibration_error(confidence, predicted == truth),
     }
 
@@ -85,7 +86,7 @@ def _kappa(counts: Num[np.ndarray, "r k k"]) -> Estimate:
         draws = np.where(chance < 1, (right / n - chance) / (1 - chance), 0.0)
     if chance[0] == 1:
         return interval(draws)
-    hits = wilson(np.arange(int(n[0])) < right[0])
+    hits = wilson_of(int(right[0]), int(n[0]))
     return widest(interval(draws), Estimate(*((bound - chance[0]) / (1 - chance[0]) for bound in hits)))
 
 

@@ -12,12 +12,12 @@ from mien.errors import needs
 from mien.statistics import (
     CHANCE,
     Estimate,
-    bootstrap,
     class_figures,
     holm,
     interval,
     mcnemar,
     paired_difference,
+    resampled_counts,
 )
 
 with needs("report"):
@@ -64,12 +64,13 @@ def resample(
     truth: Int[np.ndarray, " n"], answers: Int[np.ndarray, "m n"], k: int, *, seed: int = 0
 ) -> Num[np.ndarray, "m r k k"]:
     """Return every model's confusion matrix on all images, then on each resample, the same for all models."""
-    n, rows = len(truth), np.arange(len(truth))
-    cells = np.zeros((n, len(answers), k * k))
-    for model, given in enumerate(answers):
-        cells[rows, model, truth * k + given] = 1
-    draws = bootstrap(cells.reshape(n, -1), seed=seed)
-    return draws.reshape(-1, len(answers), k, k).swapaxes(0, 1)
+    kinds, counts = np.unique(np.vstack([truth, answers]), axis=1, return_counts=True)
+    cells = kinds[0] * k + kinds[1:]
+    drawn = [
+        [np.bincount(cell, times, minlength=k * k) for cell in cells]
+        for times in resampled_counts(counts, seed=seed)
+    ]
+    return np.array(drawn).reshape(-1, len(answers), k, k).swapaxes(0, 1)
 
 
 def compare_pairs(
