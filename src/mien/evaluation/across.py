@@ -24,6 +24,7 @@ from mien.statistics import (
     difference,
     resampled_confusion,
     wilson,
+    wilson_of,
 )
 
 if TYPE_CHECKING:
@@ -131,9 +132,9 @@ def across(
             {name: difference(recall[name], first[name]) for name in recall if name in first} if place else {}
         )
         shared = _balanced(np.where(in_all[:, None], own, 0)) if in_all.any() else None
-        hits = np.arange(counted.n) < np.trace(own)
+        accuracy = wilson_of(int(np.trace(own)), counted.n)
         made.append(OnDataset(
-            letter(place), counted, tuple(recall), wilson(hits), _balanced(own), shared, limited, recall, moved,
+            letter(place), counted, tuple(recall), accuracy, _balanced(own), shared, limited, recall, moved,
             left_out, notes,
         ))  # fmt: skip
     names = tuple(name for name, there in zip(labels, in_all, strict=True) if there)

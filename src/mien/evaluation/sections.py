@@ -9,7 +9,7 @@ import numpy as np
 from mien.errors import ConfigError, DataError, did_you_mean
 from mien.evaluation import figures
 from mien.evaluation.metrics import headline
-from mien.statistics import Estimate, difference, wilson
+from mien.statistics import Estimate, difference, wilson, wilson_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -132,14 +132,12 @@ def end_to_end(
     hits = probs.argmax(axis=1) == found.truth
     n, lost = len(found) + len(missed), len(missed)
     both = np.concatenate([hits, np.zeros(lost, bool)])
-    table: list[tuple[Any, ...]] = [
-        ("all", n, lost, wilson(np.arange(n) < len(found)), wilson(hits), wilson(both))
-    ]
+    table: list[tuple[Any, ...]] = [("all", n, lost, wilson_of(len(found), n), wilson(hits), wilson(both))]
     for number, label in enumerate(found.labels):
         mine, gone = hits[found.truth == number], int((missed.truth == number).sum())
         if len(mine) + gone:
             whole = np.concatenate([mine, np.zeros(gone, bool)])
-            seen = wilson(np.arange(len(whole)) < len(mine))
+            seen = wilson_of(len(mine), len(whole))
             table.append((label, len(whole), gone, seen, wilson(mine) if len(mine) else None, wilson(whole)))
     text = (
         f"{n:,} labelled faces in {photos:,} photos; the detector missed {lost:,}. Of those it found, "
