@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from mien.errors import ConfigError, DataError
+from mien.evaluation import metrics
+from mien.evaluation.metrics import headline
 from mien.evaluation.report import judge, write_report
 from mien.evaluation.sections import check_columns, check_found, duplicates, end_to_end, slices
 from tests.evaluation.test_report import Fixed, data, noisy, rows_of
@@ -35,6 +37,15 @@ def test_duplicates_apart_from_the_rest():
     none = duplicates(certain([0] * 7), rows, np.zeros(7, bool))
     assert none.text.startswith("None of these images")
     assert none.rows[2][1:] == (0, None, None, None, None)
+
+
+def test_slices_have_the_figures_of_the_report_and_compute_no_others(monkeypatch):
+    truth, logits = noisy(3, 60)
+    probs, places = certain(logits.argmax(axis=1)), np.array(["in", "out", "in"] * 20)
+    wanted = [headline(probs[places == place], truth[places == place]) for place in ("in", "out")]
+    monkeypatch.setattr(metrics, "calibration_error", lambda *_: pytest.fail("not asked for"))
+    section = slices(probs, replace(data(LABELS, truth), columns={"place": places}), "place")
+    assert [row[2:] for row in section.rows] == [(one["accuracy"], one["macro_f1"]) for one in wanted]
 
 
 def test_slices_and_their_gap():

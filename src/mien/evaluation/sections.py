@@ -9,7 +9,15 @@ import numpy as np
 from mien.errors import ConfigError, DataError, did_you_mean
 from mien.evaluation import figures
 from mien.evaluation.metrics import headline
-from mien.statistics import Estimate, difference, wilson, wilson_of
+from mien.statistics import (
+    Estimate,
+    confusion,
+    difference,
+    macro_f1,
+    resampled_confusion,
+    wilson,
+    wilson_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,12 +84,12 @@ def duplicates(
 def slices(probs: Num[np.ndarray, "n k"], rows: FaceDataset, column: str) -> Section:
     """Give accuracy and macro-F1 for each value of a column, and the gap between the best and the worst."""
     values = rows.columns[column]
-    hits = probs.argmax(axis=1) == rows.truth
+    truth, predicted, k = rows.truth, probs.argmax(axis=1), probs.shape[1]
     groups = {value or "(none)": values == value for value in sorted(set(values.tolist()))}
     table = []
     for value, part in groups.items():
-        macro_f1 = headline(probs[part], rows.truth[part])["macro_f1"]
-        table.append((value, int(part.sum()), wilson(hits[part]), macro_f1))
+        counts = resampled_confusion(confusion(truth[part], predicted[part], k))
+        table.append((value, int(part.sum()), wilson((predicted == truth)[part]), macro_f1(counts)))
     compared = {value: accuracy for value, n, accuracy, _ in table if n >= FEW}
     text, facts = f"Accuracy by {column}.", dict[str, Any](column=column, gap=None)
     if len(compared) > 1:
