@@ -308,11 +308,13 @@ def mcnemar(only_first: int, only_second: int) -> tuple[float, float]:
     """Return the two-sided exact and mid-p probabilities that equally good models differ at least this much.
 
     Of the images that only one model gets right, each is either's with equal chance (McNemar 1947; mid-p:
-    Fagerland, Lydersen & Laake 2013, doi:10.1186/1471-2288-13-91).
+    Fagerland, Lydersen & Laake 2013, doi:10.1186/1471-2288-13-91). Without such images both are 1.
     """
     with needs("report"):
         from scipy import stats
     few, total = min(only_first, only_second), only_first + only_second
+    if not total:
+        return 1.0, 1.0
     here = float(stats.binom.pmf(few, total, 0.5))
     if only_first == only_second:
         return 1.0, 1 - here / 2
