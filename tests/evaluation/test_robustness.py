@@ -54,3 +54,11 @@ def test_the_table_holds_what_the_classifier_answers():
     assert all(cell == pytest.approx(accuracy) for row in section.rows for cell in row[1:])
     assert section.facts["mean_corrupted_accuracy"] == pytest.approx(accuracy)
     assert len(section.drawings[0].rows) == 6 * len(CORRUPTIONS)
+
+
+def test_a_model_that_is_never_right_has_nothing_to_lose():
+    logits = np.eye(3)[[1, 2, 0] * 8]
+    section = robustness(Fixed(("x", "y", "z"), logits), data(("x", "y", "z"), [0, 1, 2] * 8), 0.0)
+    assert section.text.startswith(
+        "Mean accuracy over all corruptions 0.0%, none of the pictures as they are is predicted correctly. Costliest"
+    )

@@ -35,8 +35,13 @@ def robustness(classifier: Classifier, rows: FaceDataset, accuracy: float) -> Se
         table.append((kind, accuracy, *lines[kind], float(np.mean(lines[kind]))))
     mean = float(np.mean([row[-1] for row in table]))
     worst = min(table, key=lambda row: row[-1])
+    clean = (
+        f"{mean / accuracy:.0%} of that on the pictures as they are"
+        if accuracy
+        else "none of the pictures as they are is predicted correctly"
+    )
     text = (
-        f"Mean accuracy over all corruptions {mean:.1%}, {mean / accuracy:.0%} of that on the pictures as they are. "
+        f"Mean accuracy over all corruptions {mean:.1%}, {clean}. "
         f"Costliest: {worst[0]}, {worst[-1]:.1%}. Strengths are ours, made for this report: figures compare models, "
         f"they are not those of a published benchmark."
     )
