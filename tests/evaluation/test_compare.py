@@ -17,7 +17,7 @@ from mien.data.dataset import FaceDataset, one_hot
 from mien.data.synthetic import draw_dataset
 from mien.errors import BundleError, ConfigError, DataError, OutputError
 from mien.evaluation.compare import judge, letter
-from mien.evaluation.comparison_figures import Series, accuracy_bars, shortened
+from mien.evaluation.comparison_figures import Series, accuracy_bars, learning_curves, shortened
 from mien.evaluation.comparison_report import write_comparison
 from mien.evaluation.contenders import Contender, Past, distinct_names, enter
 from mien.evaluation.latency import ROUNDS, latencies_ms
@@ -377,6 +377,21 @@ def test_latency_by_a_clock_of_our_own():
     assert latencies_ms(models[:1], [crops], clock=lambda: 0.0) == [0], (
         "a clock too coarse is no division by zero"
     )
+
+
+def test_curves_join_the_epochs_that_were_judged():
+    """Judged every second epoch: the others have no figure, and hide neither the curve nor its best."""
+    nan = float("nan")
+    some = (HISTORY[0], replace(HISTORY[1], val_loss=nan, val_accuracy=nan), replace(HISTORY[1], epoch=3))
+    unjudged_first = (replace(some[1], epoch=0), *some)
+    truth, logits = noisy(3, 11)
+    entered = [model("run", ABC, logits, past=Past(history=unjudged_first)), model("b", ABC, logits)]
+    drawing = learning_curves(compared(ABC, truth, *entered).models)
+    assert drawing.alt == (
+        "Accuracy over epochs. Best on its validation images: A  run 62.5%. No history: B  b."
+    )
+    (curve,) = drawing.figure.axes[1].lines
+    assert curve.get_xydata().tolist() == [[1, 37.5], [3, 62.5]]
 
 
 def test_bars_say_what_nobody_knows():

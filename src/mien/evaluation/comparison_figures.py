@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -102,12 +103,12 @@ def learning_curves(models: Sequence[Judged]) -> Drawing:
         figure = Figure(figsize=(6.4, 3.3 + 0.2 * len(told)), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         for place, model in told:
-            history = model.past.history
             for axes, key in ((left, "train_accuracy"), (right, "val_accuracy")):
+                points = _known(model, key)
                 axes.plot(
-                    [row.epoch for row in history], [100 * getattr(row, key) for row in history],
+                    list(points), [100 * value for value in points.values()],
                     _stroke(place), color=SERIES_HEX[place % len(SERIES_HEX)], linewidth=1.3, label=_named(model),
-                    marker="." if len(history) < 15 else None,
+                    marker="." if len(points) < 15 else None,
                 )  # fmt: skip
         left.set(title="training, as augmented", xlabel="epoch", ylabel="accuracy, %")
         right.set(title="validation", xlabel="epoch")
@@ -116,9 +117,7 @@ def learning_curves(models: Sequence[Judged]) -> Drawing:
             axes.grid(alpha=0.25)
         handles, names = left.get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower left", fontsize=8)
-    bests = (
-        f"{_named(model)} {max(row.val_accuracy for row in model.past.history):.1%}" for _, model in told
-    )
+    bests = (f"{_named(model)} {max(_known(model, 'val_accuracy').values()):.1%}" for _, model in told)
     silent = [_named(model) for model in models if not model.past.history]
     alt = f"Accuracy over epochs. Best on its validation images: {', '.join(bests)}." + (
         f" No history: {', '.join(silent)}." if silent else ""
@@ -127,6 +126,12 @@ def learning_curves(models: Sequence[Judged]) -> Drawing:
             for _, model in told for row in model.past.history]  # fmt: skip
     header = ("model", "epoch", "train_accuracy", "val_accuracy")
     return Drawing("learning_curves", "Learning curves", alt, figure, header, rows)
+
+
+def _known(model: Judged, key: str) -> dict[int, float]:
+    """Return a figure of each epoch that has it: with `validation.every_epochs`, others were not judged."""
+    values = {row.epoch: getattr(row, key) for row in model.past.history}
+    return {epoch: value for epoch, value in values.items() if not math.isnan(value)}
 
 
 def differences(models: Sequence[Judged], pairs: Sequence[Pair]) -> Drawing:
