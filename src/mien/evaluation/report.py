@@ -223,7 +223,8 @@ def warnings(counted: EvalReport) -> list[str]:
     never = [name for name, n, given in zip(names, support, predicted, strict=True) if n and not given]
     absent = [name for name, n in zip(names, support, strict=True) if not n]
     few = [f"{name} ({n})" for name, n in zip(names, support, strict=True) if 0 < n < FEW_IMAGES]
-    if (most := int(predicted.argmax())) is not None and predicted[most] > MOST_PREDICTED * counted.n:
+    most = int(predicted.argmax())
+    if predicted[most] > MOST_PREDICTED * counted.n:
         share = predicted[most] / counted.n
         found.append(f"{share:.0%} of all predictions are {names[most]}: accuracy alone says little here.")
     if never:
