@@ -30,7 +30,12 @@ from tests.fakes import ConstantClassifier, FixedDetector
 from tests.pictures import ODD_NAMES, jpeg, photo
 
 BOX = (101.0, 53.0, 197.0, 149.0)
-FACTS = {"model": {"name": "m", "sha256": "ab" * 32, "labels": ["sad", "happy"]}, "views": 2}
+FACTS = {
+    "model": {"name": "m", "sha256": "ab" * 32, "labels": ["sad", "happy"]},
+    "views": 2,
+    "detector": "haar",
+    "uncertain_below": 0.5,
+}
 
 
 def result(source="a.jpg", *labels, error=None) -> ImageResult:
@@ -91,7 +96,7 @@ def test_csv_by_hand(tmp_path):
         "source": "a.jpg", "index": "0", "time_s": "", "width": "31", "height": "41", "error": "", "face": "1",
         "x0_px": "1.0", "y0_px": "2.5", "x1_px": "30.0", "y1_px": "40.2", "detector": "yunet",
         "detection_score": "0.875", "label": "happy", "confidence": "0.75", "prob_sad": "0.25", "prob_happy": "0.75",
-        "model": "m@abababababab", "views": "2",
+        "model": "m@abababababab", "views": "2", "finder": "haar", "uncertain_below": "0.5",
     }  # fmt: skip
     assert second[head.index("face")] == "2"
 
@@ -181,7 +186,7 @@ def test_results_of_another_model_are_not_mixed(tmp_path):
         table.write(RESULTS[0])
         table.write(RESULTS[1])
     with pytest.raises(
-        ConfigError, match=r"t\.csv holds results of m@abababababab with 2 views, this run has n@"
+        ConfigError, match=r"t\.csv holds results of m@abababababab .*views: 2.*, this run has n@"
     ):
         Table(tmp_path / "t.csv", {**FACTS, "model": {**FACTS["model"], "name": "n"}}, resume=True)
     (tmp_path / "u.jsonl").write_text("nonsense\n")
@@ -196,6 +201,11 @@ def test_results_of_another_model_are_not_mixed(tmp_path):
         table.write(RESULTS[0])
     with pytest.raises(ConfigError, match=r"x\.parquet holds results of m@"):
         Table(tmp_path / "x.parquet", {**FACTS, "views": 6}, resume=True)
+    for change in ({"detector": "yunet"}, {"uncertain_below": 0.0}):
+        with pytest.raises(
+            ConfigError, match=r"t\.csv holds results of m@.* \(detector haar, .* uncertain below 0\.5\)"
+        ):
+            Table(tmp_path / "t.csv", {**FACTS, **change}, resume=True)
     assert listed(tmp_path) == {"t.csv", "u.jsonl", "w.jsonl", "x.parquet"}
     (tmp_path / "v.csv").write_text("name,age\nx,3\n")
     with pytest.raises(ConfigError, match=r"v\.csv is no table of results"):

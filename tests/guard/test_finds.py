@@ -19,7 +19,12 @@ from mien.sinks.tables import Table
 from mien.vision.frames import frames
 from tests.fakes import ConstantClassifier, FixedDetector
 
-FACTS = {"model": {"name": "m", "sha256": "0" * 64, "labels": ["happy", "sad"]}, "views": 1}
+FACTS = {
+    "model": {"name": "m", "sha256": "0" * 64, "labels": ["happy", "sad"]},
+    "views": 1,
+    "detector": "haar",
+    "uncertain_below": 0.0,
+}
 
 
 @pytest.mark.parametrize(
@@ -69,7 +74,7 @@ def test_explanations_to_go_on_with_are_kept_up_to_a_line_that_is_none(tmp_path,
 
 def test_a_prior_that_nests_without_end(tmp_path):
     files.write(tmp_path / "prior.json", "[" * 100_000)
-    with pytest.raises(ConfigError, match="expected uniform, train, or a JSON file"):
+    with pytest.raises(ConfigError, match="expected uniform, train, none, or a JSON file"):
         read_prior(bundle.load("default"), str(tmp_path / "prior.json"))
 
 

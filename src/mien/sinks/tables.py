@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mien.predictions import ImageResult
 
 _WHOLE_NUMBERS = ("index", "width", "height", "face", "views", "track")
-_TEXTS = ("source", "error", "detector", "label", "model", "tracking")
+_TEXTS = ("source", "error", "detector", "label", "model", "finder", "tracking")
 
 
 class Table:
@@ -35,7 +35,7 @@ class Table:
         """Begin the file, or go on with it; `facts` are those of the pipeline.
 
         Raises:
-            ConfigError: another ending, or the table to go on with was made by another model or number of views.
+            ConfigError: another ending, or the table to go on with was made by another model, detector or setting.
             OutputError: it cannot be written.
         """
         form = path.suffix.lower()
@@ -136,7 +136,12 @@ class Table:
 def same_in_all(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the last columns of a table: how its results were made, the same in every row."""
     model = facts["model"]
-    same = {"model": f"{model['name']}@{model['sha256'][:12]}", "views": facts["views"]}
+    same = {
+        "model": f"{model['name']}@{model['sha256'][:12]}",
+        "views": facts["views"],
+        "finder": facts["detector"],
+        "uncertain_below": facts["uncertain_below"],
+    }
     return same | ({"tracking": facts["tracking"]} if "tracking" in facts else {})
 
 
@@ -149,7 +154,10 @@ def columns_of(facts: Mapping[str, Any]) -> tuple[str, ...]:
 def _told(row: Mapping[str, Any]) -> str:
     """Return in words how results were made."""
     tracking = f", tracks ({row['tracking']})" if row.get("tracking") else ""
-    return f"{row.get('model')} with {row.get('views')} views{tracking}"
+    return (
+        f"{row.get('model')} (detector {row.get('finder')}, views: {row.get('views')}, uncertain below "
+        f"{row.get('uncertain_below')}{tracking})"
+    )
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
