@@ -93,7 +93,10 @@ def fetch(weights: Weights, url: str | None = None) -> Path:
         with urlopen(source, timeout=TIMEOUT_S) as answer:  # noqa: S310 - checked above
             data = answer.read(SIZE_LIMIT_BYTES + 1)
     except (HTTPException, OSError, ValueError) as error:
-        raise FetchError(f"cannot fetch {source}: {error}; nothing was kept") from error
+        raise FetchError(
+            f"cannot fetch {source}: {error}; nothing was kept. Without a network, copy "
+            f"{weights.file} here and name it: --detector-weights {weights.file}"
+        ) from error
     if (found := files.sha256(data)) != weights.sha256:
         raise FetchError(
             f"{source} brought {len(data):,} bytes with SHA-256 {found[:12]}..., expected {weights.sha256[:12]}...: "
