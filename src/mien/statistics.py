@@ -35,14 +35,14 @@ _MEANS = 40
 _SUM_TOLERANCE = 1e-3
 
 
+@np.errstate(invalid="ignore")  # a sum of infinite values of both signs
 def check_probabilities(probs: Num[np.ndarray, "n k"], judged: Bool[np.ndarray, " n"] | None = None) -> None:
     """Check that the rows of an array, or only those that are `judged`, are probabilities.
 
     Raises:
         DataError: a row that does not sum to one, or with values outside [0, 1].
     """
-    with np.errstate(invalid="ignore"):  # infinite values of both signs
-        odd = ~(np.abs(probs.sum(axis=1) - 1) <= _SUM_TOLERANCE) | (probs < 0).any(axis=1)
+    odd = ~(np.abs(probs.sum(axis=1) - 1) <= _SUM_TOLERANCE) | (probs < 0).any(axis=1)
     wrong = np.flatnonzero(odd if judged is None else odd & judged)
     if len(wrong):
         row = probs[wrong[0]]

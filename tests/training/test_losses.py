@@ -66,6 +66,14 @@ def test_logit_adjustment_adds_the_logarithm_of_the_share():
     torch.testing.assert_close(even, functional.cross_entropy(logits, targets))  # nothing is left to adjust
 
 
+def test_a_class_without_images_is_adjusted_as_the_rarest_that_has_some():
+    logits, targets = batch()
+    counts = np.array([70, 30, 0])
+    adjusted = objective(Loss(logit_adjustment_tau=1.0), counts, counts, CPU)(logits, targets)
+    shares = torch.tensor([0.7, 0.3, 0.3])
+    torch.testing.assert_close(adjusted, functional.cross_entropy(logits + shares.log(), targets))
+
+
 @pytest.mark.parametrize("gamma", [2.0, 0.5])
 def test_every_option_gives_every_logit_a_finite_gradient(gamma):
     loss = Loss(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mien.errors import DataError, needs
+from mien.errors import needs
 from mien.evaluation.evaluate import TOP_K
 from mien.statistics import (
     Estimate,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def headline(
-    probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " m"], *, seed: int = 0
+    probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"], *, seed: int = 0
 ) -> dict[str, Estimate]:
     """Return every headline figure with its interval.
 
@@ -43,10 +43,8 @@ def headline(
     (-1 to 1). Macro averages are over the classes that occur, as in scikit-learn.
 
     Raises:
-        DataError: another number of rows than labels, or as `check_probabilities` does.
+        DataError: `check_probabilities`.
     """
-    if len(probs) != len(truth):
-        raise DataError(f"{len(probs)} rows of probabilities for {len(truth)} images")
     check_probabilities(probs)
     n, k = probs.shape
     probs = probs.astype(np.float64)

@@ -29,7 +29,8 @@ def objective(
     classes weigh (torch weighs it by class, which would draw every image to the rare ones).
     """
     weights = torch.from_numpy(class_weights(counts, loss.class_weights, loss.effective_beta)).to(device)
-    shares = torch.from_numpy(drawn / drawn.sum()).float().clamp(min=1e-12).to(device)
+    # A class without images is adjusted as the rarest one that has some: the logarithm of zero has no end.
+    shares = torch.from_numpy(drawn.clip(min=drawn[drawn > 0].min()) / drawn.sum()).float().to(device)
     shift = loss.logit_adjustment_tau * shares.log()
 
     def of(logits: Tensor, targets: Tensor) -> Tensor:
