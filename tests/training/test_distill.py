@@ -179,3 +179,16 @@ def test_votes_that_did_not_come_along():
         DataError, match="needs votes, and synthetic came without: add --votes FILE --vote-rule beside"
     ):
         taught_by_votes(data, data.rows("train"), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("voted_rows", "came"),
+    [(np.zeros(48, bool), "those with votes are none"), (np.arange(48) % 2 == 1, "all of the class 'sad'")],
+)
+def test_votes_on_images_of_one_class_teach_nothing(voted_rows, came):
+    data = voted(10)
+    data = replace(data, votes=np.where(voted_rows[:, None], data.votes, np.float32(0)))
+    with pytest.raises(
+        DataError, match=f"of the 41 training images of memory, .*{came}: check --votes, or set"
+    ):
+        taught_by_votes(data, data.rows("train"), 0.5)

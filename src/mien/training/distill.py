@@ -77,7 +77,7 @@ def taught_by_votes(data: FaceDataset, rows: Int[np.ndarray, " m"], share: float
     says cannot be learnt by heart from them. Rows without votes keep their targets.
 
     Raises:
-        DataError: the dataset came without votes.
+        DataError: the dataset came without votes, or the rows with votes are of fewer than two classes.
     """
     if data.votes is None:
         raise DataError(
@@ -86,11 +86,18 @@ def taught_by_votes(data: FaceDataset, rows: Int[np.ndarray, " m"], share: float
         )
     votes = data.votes[rows].astype(np.float64)
     voted = votes.any(axis=1)
+    truth = data.truth[rows[voted]]
+    if len(answered := np.unique(truth)) < 2:
+        classes = f"all of the class {data.labels[answered[0]]!r}" if len(answered) else "none"
+        raise DataError(
+            f"distillation.votes_share needs votes on images of at least two classes; of the {len(rows):,} training "
+            f"images of {data.source}, those with votes are {classes}: check --votes, or set "
+            f"distillation.votes_share=0"
+        )
     from sklearn.linear_model import LogisticRegression  # takes as long to import as half of torch
 
     shares = votes[voted] / votes[voted].sum(axis=1, keepdims=True)
     seen = np.concatenate([shares, np.sqrt(shares)], axis=1)  # roots tell one vote from none
-    truth = data.truth[rows[voted]]
     translate = LogisticRegression(max_iter=2000).fit(seen, truth)
     targets = data.targets.copy()
     said = np.zeros((len(truth), len(data.labels)), np.float32)
