@@ -19,7 +19,8 @@ from mien.errors import ConfigError, DataError
 from mien.evaluation.contenders import enter
 from mien.evaluation.protocol import keys_learnt
 from mien.statistics import Estimate
-from mien.tune.folds import CrossValidation, Fold, cross_validate, divided
+from mien.training.finish import WATCHED
+from mien.tune.folds import CrossValidation, Fold, cross_validate, divided, fold_recipe
 from tests.training.tiny import TINY, tiny_data
 
 SETTINGS = [
@@ -29,6 +30,8 @@ SETTINGS = [
     "optim.peak_lr=0.02",
     "precision=32-true",
     "validation.split=test",
+    "validation.keep=best",
+    "validation.patience_epochs=1",
 ]
 RECIPE, DATA, K = read_recipe(TINY, SETTINGS), tiny_data(84), 2
 
@@ -63,8 +66,15 @@ def test_test_is_never_read(trained):
         assert {score.split for score in card.scores} == {"holdout"}
         assert set(card.data.counts) == {"train", "holdout"}
         assert card.calibration.split == "holdout", "not test, which the recipe names"
+        assert all(score.protocol.startswith(WATCHED) for score in card.scores), "the fold chose nothing"
     assert found.split == "train"
     assert not set(DATA.select("test").ids) & {row["id"] for row in rows_of(out)}
+
+
+def test_a_fold_is_trained_to_the_last_epoch_whatever_the_recipe_keeps():
+    assert (RECIPE.validation.keep, RECIPE.validation.patience_epochs) == ("best", 1)
+    rule = fold_recipe(RECIPE).validation
+    assert (rule.split, rule.keep, rule.patience_epochs) == ("holdout", "last", 0)
 
 
 def test_the_numbers_are_those_of_the_table(trained, capsys):
@@ -135,6 +145,11 @@ def test_it_resumes(trained, tmp_path):
 def test_what_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="folds must be at least 2, got 1"):
         cross_validate(RECIPE, DATA, tmp_path, 1, device="cpu")
+    plateau = read_recipe(TINY, [*SETTINGS, "optim.schedule=plateau"])
+    with pytest.raises(
+        ConfigError, match="plateau lowers the rate by .* set it to one_cycle, cosine, restarts"
+    ):
+        cross_validate(plateau, DATA, tmp_path, K, device="cpu")
     rare = DATA.take(np.flatnonzero((DATA.truth != 3) | (np.arange(len(DATA)) < 14)))
     with pytest.raises(
         DataError, match=r"the images of '\w+' in synthetic form \d groups?, of which not each of 5 folds"

@@ -24,17 +24,18 @@ def fold_words(folds: int | None) -> list[str]:
     return [] if folds is None else ["--folds", str(folds)]
 
 
-def check_alone(folds: int | None) -> None:
-    """Refuse fewer than two folds, and several processes.
+def check_alone(recipe: Recipe, folds: int | None) -> None:
+    """Refuse fewer than two folds, a recipe that needs more than the other folds, and several processes.
 
     Raises:
         ConfigError: says why.
     """
     if folds is None:
         return
-    from mien.tune.folds import check_folds
+    from mien.tune.folds import check_folds, fold_recipe
 
     check_folds(folds)
+    fold_recipe(recipe)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError(
             "`folds` are trained in one process: start without torchrun, or train each fold by itself"
@@ -73,6 +74,10 @@ def train_folds(
     if recipe.validation.split not in ("auto", "holdout"):
         bar.say(
             f"each fold is judged on its held-out images, in place of the recipe's {recipe.validation.split}"
+        )
+    if recipe.validation.keep == "best" or recipe.validation.patience_epochs:
+        bar.say(
+            "each fold keeps its last epoch: an epoch chosen on the held-out images would flatter their answers"
         )
 
     def train_one(recipe: Recipe, data: FaceDataset, place: Path) -> None:

@@ -109,7 +109,7 @@ def train(
         recipe, data, out, device, settings, [*flag_words(reading), *fold_words(folds)]
     )
     check_trackers(track or [])
-    check_alone(folds)
+    check_alone(checked, folds)
     if folds is None:
         check(checked, out, device=device, resume=resume)
     speaks = os.environ.get("RANK", "0") == "0"  # of several processes, one draws and logs

@@ -1,6 +1,7 @@
 """`cross_validate`: a recipe trained K times, each time without another fold of the training images.
 
-So every training image is judged by a model that was not trained on it (nor on a duplicate of it). The spread over
+So every training image is judged by a model that was not trained on it (nor on a duplicate of it), and whose last
+epoch is kept, so that nothing was chosen on it either. The spread over
 the folds says how far a figure depends on the images. No other split is read: neither ``test`` nor ``val``.
 """
 
@@ -110,7 +111,7 @@ def cross_validate(
     on it, ``folds.json`` has every number, and ``out/ensemble`` is the mean of the models.
 
     Args:
-        recipe: what to train; its ``validation.split`` is ignored, because the held-out fold validates.
+        recipe: what to train; its ``validation`` chooses no epoch: each fold is trained to the last one.
         data: the dataset; images of other splits than the recipe's ``train_split`` are not read.
         out: folder for all of this.
         k: number of folds, at least two.
@@ -120,7 +121,7 @@ def cross_validate(
         train_one: trains a recipe on a dataset into a folder; by default `mien.training.loop.train`.
 
     Raises:
-        ConfigError: fewer than two folds, or as `mien.train`.
+        ConfigError: fewer than two folds, a rate that follows the validation loss, or as `mien.train`.
         DataError: a class has too few groups of images for `k` folds, or as `mien.train`.
         TrainingError, OutputError: as `mien.train`.
     """
@@ -161,8 +162,20 @@ def check_folds(k: int) -> int:
 
 
 def fold_recipe(recipe: Recipe) -> Recipe:
-    """Return the recipe as the folds use it: every epoch is validated on the held-out fold, never on ``test``."""
-    return recipe.model_copy(update={"validation": recipe.validation.model_copy(update={"split": HOLDOUT})})
+    """Return the recipe as the folds use it: the held-out fold watches every epoch and chooses nothing.
+
+    Of epochs that a fold's images chose, the answers to them would be too good.
+
+    Raises:
+        ConfigError: its learning rate follows the validation loss.
+    """
+    if recipe.optim.schedule == "plateau":
+        raise ConfigError(
+            "optim.schedule=plateau lowers the rate by the loss on the images that a fold holds out: with `folds`, "
+            "set it to one_cycle, cosine, restarts or constant"
+        )
+    choosing_nothing = {"split": HOLDOUT, "keep": "last", "patience_epochs": 0}
+    return recipe.model_copy(update={"validation": recipe.validation.model_copy(update=choosing_nothing)})
 
 
 def divided(recipe: Recipe, data: FaceDataset, k: int) -> tuple[FaceDataset, Int[np.ndarray, " n"]]:
