@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from mien import bundle
 from mien.classifiers import load_classifier, probabilities
-from mien.cli.folds import tell_folds
+from mien.cli.folds import check_alone, tell_folds, train_folds
 from mien.config import read_recipe
 from mien.data.answered import read_out_of_fold
 from mien.data.duplicates import are_duplicates
@@ -75,6 +76,22 @@ def test_a_fold_is_trained_to_the_last_epoch_whatever_the_recipe_keeps():
     assert (RECIPE.validation.keep, RECIPE.validation.patience_epochs) == ("best", 1)
     rule = fold_recipe(RECIPE).validation
     assert (rule.split, rule.keep, rule.patience_epochs) == ("holdout", "last", 0)
+
+
+def test_the_command_says_so_and_refuses_before_it_reads(monkeypatch, tmp_path):
+    said, plain = [], read_recipe(TINY, SETTINGS[:-3])
+    monkeypatch.setattr("mien.tune.folds.cross_validate", lambda *_, **__: None)
+    for recipe in (plain, RECIPE):
+        said.append([])
+        bar = SimpleNamespace(say=said[-1].append)
+        train_folds(recipe, DATA, tmp_path, K, bar, None, dict.fromkeys(("device", "resume", "command"), ""))
+    flatter = (
+        "each fold keeps its last epoch: an epoch chosen on the held-out images would flatter their answers"
+    )
+    assert [flatter in lines for lines in said] == [False, True]
+    check_alone(RECIPE, K)
+    with pytest.raises(ConfigError, match="plateau lowers the rate"):
+        check_alone(read_recipe(TINY, ["optim.schedule=plateau"]), K)
 
 
 def test_the_numbers_are_those_of_the_table(trained, capsys):
