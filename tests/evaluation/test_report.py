@@ -12,6 +12,7 @@ from PIL import Image
 
 from mien.data.dataset import FaceDataset, one_hot
 from mien.errors import DataError, OutputError
+from mien.evaluation.figures import coverage
 from mien.evaluation.report import judge, write_report
 from tests.fakes import ConstantClassifier
 
@@ -149,6 +150,16 @@ def test_the_same_report_has_the_same_bytes(tmp_path):
         assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes(), (
             path.name
         )
+
+
+def test_coverage_does_not_depend_on_the_order_of_the_rows():
+    """Of equal confidences, too: sorted by class, the first half of these would be all right."""
+    truth, probs = np.repeat([0, 1], 20), np.full((40, 2), [0.6, 0.4])
+    assert coverage(probs, truth).rows == [(1, 0.5, 0.6)]
+    truth, logits = noisy(3, 73)
+    drawn = coverage(logits, truth)
+    assert drawn.rows == coverage(logits[::-1], truth[::-1]).rows
+    assert len(drawn.rows) == 73
 
 
 def test_what_is_refused(tmp_path):

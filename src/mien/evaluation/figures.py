@@ -199,25 +199,27 @@ def reliability(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"], err
 
 def coverage(probs: Num[np.ndarray, "n k"], truth: Int[np.ndarray, " n"]) -> Drawing:
     """Draw the accuracy on the most confident images over the fraction of images that these are."""
-    confidence = probs.max(axis=1)
-    order = np.argsort(-confidence, kind="stable")
-    hits = (probs.argmax(axis=1) == truth)[order]
-    share = np.arange(1, len(truth) + 1) / len(truth)
-    accuracy = hits.cumsum() / np.arange(1, len(truth) + 1)
-    shown = np.unique(np.linspace(0, len(truth) - 1, CURVE_POINTS).round().astype(int))
+    unsure, n = -probs.max(axis=1), len(truth)
+    order = np.argsort(unsure)
+    hits, unsure = (probs.argmax(axis=1) == truth)[order], unsure[order]
+    share = np.arange(1, n + 1) / n
+    accuracy = hits.cumsum() / np.arange(1, n + 1)
+    last = np.searchsorted(unsure, unsure, "right") - 1  # images of equal confidence are answered together
+    shown = np.unique(last[np.linspace(0, n - 1, CURVE_POINTS).round().astype(int)])
     with mpl.rc_context(PLOT_STYLE):
         figure = Figure(figsize=(4.6, 3.4), layout="constrained")
         axes = figure.subplots()
-        axes.plot(share[shown], accuracy[shown], color=SERIES_HEX[0])
+        marker = "." if len(shown) < 15 else None
+        axes.plot(share[shown], accuracy[shown], color=SERIES_HEX[0], marker=marker)
         axes.set(
             xlabel="fraction of images that is answered, most confident first",
             ylabel="accuracy on them",
             xlim=(0, 1.01),
         )
         axes.set_ylim(min(0.5, float(accuracy.min())), 1.01)
-    half = accuracy[max(0, len(truth) // 2 - 1)]
+    half = accuracy[last[max(0, n // 2 - 1)]]
     alt = f"Accuracy over coverage. All images: {accuracy[-1]:.1%}; the most confident half: {half:.1%}."
-    rows = [(float(share[i]), float(accuracy[i]), float(confidence[order][i])) for i in shown]
+    rows = [(float(share[i]), float(accuracy[i]), float(-unsure[i])) for i in shown]
     return Drawing(
         "coverage", "Accuracy and coverage", alt, figure, ("coverage", "accuracy", "least_confidence"), rows
     )
