@@ -203,6 +203,15 @@ def test_hiding_searches_every_frame_and_stores_no_crops(talk, tmp_path):
             list(recorded(pipeline, frames(talk), sinks, tracker=tracker))
 
 
+@pytest.mark.parametrize("source", [lambda talk: talk, lambda talk: iter([talk])], ids=["path", "iterator"])
+def test_hiding_needs_a_tracker_as_a_face_may_be_missed_in_some_frames(talk, tmp_path, source):
+    pipeline = Pipeline(ConstantClassifier(), FixedDetector(BOX))
+    with pytest.raises(ConfigError, match="hide a face of a video also in frames .* give a tracker"):  # noqa: SIM117
+        with Sinks(Outputs(out=tmp_path, blur=True), pipeline.facts) as sinks:
+            list(recorded(pipeline, frames(source(talk)), sinks))
+    assert not list(tmp_path.glob("*.mp4"))
+
+
 def test_hidden_faces_are_not_in_the_video_nor_on_the_page(talk, tmp_path):
     run(talk, Outputs(out=tmp_path, pixelate=True))
     assert "data:image/jpeg" not in (tmp_path / "talk.timeline.html").read_text()

@@ -21,8 +21,8 @@ from mien.errors import ConfigError
 from mien.predictions import images_of
 from mien.sinks.done import Done
 from mien.sinks.film import FilmOutput
+from mien.sinks.hiding import UNTRACKED, hide
 from mien.sinks.hiding import around as hiding
-from mien.sinks.hiding import hide
 from mien.sinks.tables import Table, read_rows
 from mien.sinks.window import Window
 from mien.vision.crop import cut, frame_of
@@ -285,11 +285,13 @@ def recorded(
     """Run a pipeline over frames and yield each result, without its pixels, once it is written everywhere.
 
     Raises:
-        ConfigError: faces are to be hidden, but not every frame is to be searched for them.
+        ConfigError: faces of a video are to be hidden, but not every frame is searched, or no tracker follows them.
         OutputError: a file cannot be written.
     """
     if sinks.hides and tracker and tracker.detect_every > 1:
         raise ConfigError("`blur` and `pixelate` search every frame: leave out `detect_every`")
+    if sinks.hides and not tracker and stream.moving:
+        raise ConfigError(UNTRACKED)
     pending = sinks.pending(stream, tracker)
     workers = pipeline.workers_for(pending.total, workers)
     results = pipeline.stream(pending, tracker=tracker, workers=workers)

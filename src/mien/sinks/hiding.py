@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from mien.errors import ConfigError
 from mien.tracking.pairs import mixed
 
 if TYPE_CHECKING:
@@ -27,15 +28,21 @@ MARGIN = 0.3
 CELLS = 6
 """Number of colours that remain along the longer side of a hidden face: too few to recognise or restore it."""
 
+UNTRACKED = "`blur` and `pixelate` hide a face of a video also in frames where it is missed: give a `tracker`"
+"""Message if nothing follows the faces of a video."""
+
 
 def around(results: Iterable[ImageResult]) -> Iterator[tuple[ImageResult, list[Box]]]:
     """Yield each result with the boxes to hide in its image; those of a video come `AHEAD_S` late.
 
     The boxes are those of every face in the image, and of places where a track was or will be: before it begins,
     after it ends, and in gaps.
+
+    Raises:
+        ConfigError: a face of a video has no track, so it would be seen in frames where it is missed.
     """
     waiting: deque[tuple[ImageResult, list[Box]]] = deque()
-    last: dict[int, tuple[float, Box]] = {}
+    last: dict[int | None, tuple[float, Box]] = {}
     for result in results:
         boxes = [face.box_xyxy_px for face in result.faces]
         if waiting and (result.source != waiting[-1][0].source or result.time_s is None):
@@ -43,15 +50,13 @@ def around(results: Iterable[ImageResult]) -> Iterator[tuple[ImageResult, list[B
             waiting.clear()
             last.clear()
         if result.time_s is not None:
+            if any(face.track is None for face in result.faces):
+                raise ConfigError(UNTRACKED)
             _reach_back(waiting, result, last)
             last = {track: seen for track, seen in last.items() if 0 <= result.time_s - seen[0] <= AFTER_S}
             found = {face.track for face in result.faces}
             boxes += [box for track, (_, box) in last.items() if track not in found]
-            last |= {
-                face.track: (result.time_s, face.box_xyxy_px)
-                for face in result.faces
-                if face.track is not None
-            }
+            last |= {face.track: (result.time_s, face.box_xyxy_px) for face in result.faces}
         waiting.append((result, boxes))
         while result.time_s is None or result.time_s - (waiting[0][0].time_s or 0.0) > AHEAD_S:
             yield waiting.popleft()
@@ -61,12 +66,14 @@ def around(results: Iterable[ImageResult]) -> Iterator[tuple[ImageResult, list[B
 
 
 def _reach_back(
-    waiting: deque[tuple[ImageResult, list[Box]]], result: ImageResult, last: dict[int, tuple[float, Box]]
+    waiting: deque[tuple[ImageResult, list[Box]]],
+    result: ImageResult,
+    last: dict[int | None, tuple[float, Box]],
 ) -> None:
     """Hide the faces of a result in the frames that wait: in the gap of its track, or before it begins."""
     assert result.time_s is not None
     for face in result.faces:
-        before = last.get(face.track) if face.track is not None else None
+        before = last.get(face.track)
         for earlier, boxes in waiting:
             time_s = earlier.time_s or 0.0
             if before is None:
