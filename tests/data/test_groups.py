@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import cv2
 import numpy as np
 import pytest
 
+from mien.data import groups
 from mien.data.groups import (
     by_pattern,
     equal_values,
@@ -74,6 +77,57 @@ def test_pairs_are_found_in_a_set_of_many_cells():
     images = scenes(601)
     pairs = near_pairs(thumbnails([*images, *(moved(image, 1, 1) for image in images[:100])]))
     assert {tuple(pair) for pair in pairs.tolist()} == {(row, 601 + row) for row in range(100)}
+
+
+def film(n, seed=0):
+    """Return frames of one scene: they differ only by noise."""
+    rng = np.random.default_rng(seed)
+    scene = cv2.resize(rng.normal(128, 60, (8, 8)), (32, 32), interpolation=cv2.INTER_CUBIC)
+    return np.clip(scene + rng.normal(0, 6, (n, 32, 32)), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize(
+    "thumbs",
+    [
+        film(113),
+        np.concatenate([film(31), film(29)[:, :, ::-1], film(17, seed=1)]),
+        thumbnails(scenes(101)),
+    ],
+    ids=["one scene", "scenes", "no two alike"],
+)
+def test_each_row_keeps_the_most_similar_rows_of_all_cells(thumbs, mirrored, monkeypatch):
+    monkeypatch.setattr(
+        groups, "_PROBES", 99
+    )  # every cell, so that comparing all rows with all gives the same
+    shapes = groups._shapes(thumbs)
+    asked = groups._shapes(thumbs[:, :, ::-1]) if mirrored else shapes
+    alike = asked @ shapes.T
+    np.fill_diagonal(alike, -1)
+    best = np.argsort(-alike, axis=1)[:, :8]
+    expected = {
+        tuple(sorted((row, other)))
+        for row, others in enumerate(best.tolist())
+        for other in others
+        if alike[row, other] >= 0.75
+    }
+    for pairs_at_once in (7, 2**20):
+        monkeypatch.setattr(groups, "_CHUNK_PAIRS", pairs_at_once)
+        found = list(groups._candidates(shapes, mirrored))
+        assert found == sorted(expected)
+
+
+def test_memory_grows_with_the_rows_and_not_with_the_pairs_that_are_alike(monkeypatch):
+    monkeypatch.setattr(groups, "_CHUNK_PAIRS", 2**12)
+    peaks = []
+    for n in (500, 1000):
+        shapes = groups._shapes(film(n))
+        tracemalloc.start()
+        assert 6 * n < sum(1 for _ in groups._candidates(shapes, mirrored=False)) < 8 * n
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 2.5 * peaks[0], "all pairs that are alike would take about three times as much"
+    assert peaks[1] < 4_000_000
 
 
 def test_pairs_that_share_a_row_are_one_group():

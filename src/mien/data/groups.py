@@ -47,6 +47,8 @@ _FLAT = 2.0
 FEW_ROWS = 50
 """A group of near duplicates up to this size is used, even if the dataset is small (see `too_alike`)."""
 _CHUNK_ROWS = 4096
+_CHUNK_PAIRS = 2**20
+"""Pairs of rows compared at once, which bounds the memory where many images are alike and share a cell."""
 
 
 def thumbnail(image: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "32 32"]:
@@ -236,22 +238,40 @@ def _candidates(shapes: Float32[np.ndarray, "n d"], mirrored: bool) -> Iterator[
         lives[part] = (shapes[part] @ centres.T).argmax(axis=1)
         looks[part] = np.argpartition(-(asked[part] @ centres.T), probes - 1, axis=1)[:, :probes]
     residents, visitors = _by_cell(lives, len(centres)), _by_cell(looks.ravel(), len(centres))
-    near: list[Float32[np.ndarray, "3 m"]] = []
+    best = _Best(n)
     for here, asking in zip(residents, visitors, strict=True):
-        for start in range(0, len(asking), _CHUNK_ROWS):
-            rows = asking[start : start + _CHUNK_ROWS] // probes
-            alike = asked[rows] @ shapes[here].T
-            row, other = np.nonzero(alike >= _SAME_SHAPE)
-            near.append(np.stack([rows[row], here[other], alike[row, other]]))
-    one, other, alike = np.concatenate(near, axis=1)
-    one, other = one.astype(int), other.astype(int)
-    order = np.lexsort((-alike, one))
-    order = order[one[order] != other[order]]
-    one, other = one[order], other[order]
-    rank = np.arange(len(one)) - np.searchsorted(one, one)
-    kept = rank < _CANDIDATES
-    pairs = np.sort(np.stack([one[kept], other[kept]], axis=1), axis=1)
+        at_once = max(1, _CHUNK_PAIRS // max(1, len(here)))
+        for start in range(0, len(asking), at_once):
+            rows = asking[start : start + at_once] // probes
+            best.add(rows, here, asked[rows] @ shapes[here].T)
+    one, rank = np.nonzero(best.others >= 0)
+    pairs = np.sort(np.stack([one, best.others[one, rank]], axis=1), axis=1)
     yield from map(tuple, np.unique(pairs, axis=0).tolist())
+
+
+class _Best:
+    """The `_CANDIDATES` most similar other rows of each row so far, so that memory grows with the rows alone."""
+
+    def __init__(self, n: int) -> None:
+        self.others = np.full((n, _CANDIDATES), -1)
+        """The most similar first; -1 where there are fewer."""
+        self._alike = np.zeros((n, _CANDIDATES), np.float32)
+
+    def add(
+        self, rows: Int[np.ndarray, " m"], here: Int[np.ndarray, " c"], alike: Float32[np.ndarray, "m c"]
+    ) -> None:
+        """Add how similar some rows, each given once, are to the rows `here`, which were not compared with them."""
+        asking, asked = np.nonzero((alike >= _SAME_SHAPE) & (rows[:, None] != here))
+        known, rank = np.nonzero(self.others[rows] >= 0)
+        one = rows[np.concatenate([known, asking])]
+        other = np.concatenate([self.others[rows[known], rank], here[asked]])
+        value = np.concatenate([self._alike[rows[known], rank], alike[asking, asked]])
+        order = np.lexsort((-value, one))
+        one = one[order]
+        rank = np.arange(len(one)) - np.searchsorted(one, one)
+        kept = rank < _CANDIDATES
+        self.others[one[kept], rank[kept]] = other[order][kept]
+        self._alike[one[kept], rank[kept]] = value[order][kept]
 
 
 def _by_cell(cells: Int[np.ndarray, " m"], n_cells: int) -> list[Int[np.ndarray, " _"]]:
