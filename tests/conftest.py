@@ -15,6 +15,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import jaxtyping
 import pytest
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 for _name in ("Bool", "Float32", "Int", "Num", "Shaped", "UInt8"):
     setattr(builtins, _name, getattr(jaxtyping, _name))
+
+hypothesis.settings.register_profile("mien", deadline=None)  # a busy machine is no fault
+hypothesis.settings.load_profile("mien")
 
 REPOSITORY = Path(__file__).parent.parent
 

@@ -164,7 +164,7 @@ def test_the_calibration_error_holds_the_truth(too_sure):
         assert np.mean(plain) > 0.015
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.integers(1, 200), st.integers(1, 60))
 def test_the_calibration_error_does_not_depend_on_the_order_of_the_rows(seed, n, levels):
     rng = np.random.default_rng(seed)

@@ -22,7 +22,7 @@ from tests.data.test_tables import table
 from tests.pictures import png, tree, write_tree
 
 NAMES = ("a.csv", "a.npy", "a.npz", "a.txt", "a.zip", "a.lst", "a.jsonl", "a.tar", "a.csv.gz")
-FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 OWN_BYTES = 24_000_000  # a line of a table may take 16 MiB, whatever a header claims
 """What reading even a tiny file takes: buffers, decoders, message texts."""
 

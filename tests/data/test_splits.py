@@ -55,7 +55,7 @@ def test_folds_part_all_rows_evenly():
     assert sorted(set(fold.tolist())) == [0, 1, 2, 3, 4]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.integers(-1, 3), st.integers(0, 12)), max_size=60),
     st.floats(0.01, 0.99),

@@ -44,7 +44,7 @@ def test_without_biases_the_temperature_alone_is_the_likeliest_and_no_label_chan
     assert low <= found.ece_calibrated <= high < found.ece
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.floats(0.2, 5), st.floats(0.2, 5))
 def test_no_other_temperature_makes_the_truth_likelier(scale, other):
     logits, truth = honest(3001)

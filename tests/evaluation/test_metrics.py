@@ -24,7 +24,7 @@ def drawn(n=211, k=5, seed=0, skill=1.5):
     return probs / probs.sum(axis=1, keepdims=True), truth
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 30))
 def test_every_figure_is_scikit_learns(seed):
     probs, truth = drawn(97, 5, seed)

@@ -35,7 +35,7 @@ def test_a_pair_by_hand():
     assert pair.to_dict()["accuracy"] == pair.accuracy._asdict()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10**6), st.integers(2, 8), st.integers(1, 60))
 def test_figures_are_scikit_learns(seed, k, n):
     rng = np.random.default_rng(seed)

@@ -141,7 +141,7 @@ def test_a_bug_is_logged_and_not_told(service, caplog):
     assert "mien_queue_pictures 0.0" in client.get("/metrics").text
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.binary(max_size=300),
     st.sampled_from(

@@ -429,7 +429,7 @@ def test_a_missing_file(tmp_path):
 _SEEDS = [encoded(Image.fromarray(RGB), kind) for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(_SEEDS), st.data())
 def test_damaged_files_never_do_worse_than_an_error(seed, data):
     raw = bytearray(seed)
