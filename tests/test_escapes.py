@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 import mien
 from mien.cli.warning import print_warnings
-from mien.errors import MienWarning
-from mien.escapes import csv_cell, csv_lines, csv_text
+from mien.errors import DataError, MienWarning
+from mien.escapes import csv_cell, csv_lines, csv_text, encodable
 from mien.evaluation.render import table
+from mien.results import ModelId
 from mien.sinks.tables import _csv_line
 
 
@@ -75,6 +76,28 @@ def test_the_tables_that_people_open_hold_to_it():
         ["'@sad", "-0.5"],
     ]
     assert _csv_line(["=a.jpg", -1.5, None]) == b"'=a.jpg,-1.5,\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("b\udce9.jpg", r"b\xe9.jpg"),
+        ("\udc80\udcff", r"\x80\xff"),
+        ("\ud83d.jpg", r"\ud83d.jpg"),
+        ("été/表情 \U0001f600\u2028\n\0", "été/表情 \U0001f600\u2028\n\0"),
+        ("", ""),
+    ],
+)
+def test_names_that_are_not_utf_8(text, written):
+    assert encodable(text) == written
+    assert encodable(written) == written
+    assert str(DataError(f"no file {text}")) == f"no file {written}"
+    assert ModelId(text, "", ()).name == written
+
+
+@given(st.text(st.characters(exclude_categories=[])))
+def test_every_text_can_be_written(text):
+    encodable(text).encode()
 
 
 def test_a_warning_cannot_control_the_terminal(capsys, monkeypatch):

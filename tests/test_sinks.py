@@ -269,6 +269,29 @@ def test_resume_leaves_out_what_is_done_and_names_stay_the_same(folder, tmp_path
     assert {name: (out / name).read_bytes() for name in listed(out)} == before
 
 
+def test_a_name_that_is_not_utf_8_is_written_everywhere_and_is_done(tmp_path):
+    photos = tmp_path / "photos\udce9"
+    photos.mkdir()
+    for name in ("a.jpg", "b\udce9.jpg", "c.jpg", "d.jpg"):
+        (photos / name).write_bytes(jpeg(photo()) if name != "c.jpg" else b"broken")
+    out = tmp_path / "out"
+    tables = {form: tmp_path / f"t.{form}" for form in ("csv", "jsonl", "parquet")}
+    outputs = Outputs(out=out, crops=tmp_path / "crops", json=str(tmp_path / "t.json"), **tables)
+    for source in (
+        photos,
+        f"{photos}/*.jpg",
+        [photos / "a.jpg", photos / "b\udce9.jpg", photos / "no\udce9.jpg"],
+    ):
+        results = run(source, outputs)
+        assert results[1].source == rf"{tmp_path}/photos\xe9/b\xe9.jpg"
+        assert len(results[1].faces) == 2
+        assert r"\xe9" in results[2].source
+        assert results[2].error
+    assert results[2].error == rf"cannot read {tmp_path}/photos\xe9/no\xe9.jpg: No such file or directory"
+    assert {r"b\xe9.faces.jpg", "a.faces.jpg"} <= listed(out)
+    assert [one.source for one in run(source, replace(outputs, resume=True))] == [results[2].source]
+
+
 def test_an_interrupted_parquet_keeps_its_lines_and_becomes_parquet_in_the_end(folder, tmp_path):
     pytest.importorskip("pyarrow")
     import pyarrow.parquet as pq

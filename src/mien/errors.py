@@ -24,6 +24,8 @@ import difflib
 import re
 from typing import TYPE_CHECKING
 
+from mien.escapes import encodable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
@@ -34,10 +36,11 @@ class MienError(Exception):
     """The base of every error that a user's input or machine can cause.
 
     An option stands in backticks in the message: ```val_fraction` must be ...`` or ``add `votes=FILE```. Python
-    shows it without them, the command line as its flag (`with_flags`).
+    shows it without them, the command line as its flag (`with_flags`). A message can be written into any file.
     """
 
     def __init__(self, message: str = "") -> None:
+        message = encodable(message)
         super().__init__(_OPTION.sub(lambda found: found[0].strip("`"), message))
         self._marked = message
 

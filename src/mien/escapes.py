@@ -17,8 +17,23 @@ if TYPE_CHECKING:
 _CONTROL = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _JOINERS = "\u200c\u200d"
 """Format characters that words of some scripts need; they move no cursor and hide no text."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _MARKED = re.compile(r"'+[=+\-@\t\r]")
+
+
+def encodable(text: str) -> str:
+    r"""Return text that can be written as UTF-8: a byte of a file's name in another encoding becomes ``\xe9``.
+
+    Python gives such a byte as a surrogate, which opens the file and cannot be encoded. So a name is made encodable
+    where it becomes an id or a source, and only the path to open keeps it.
+    """
+    return _SURROGATE.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
 def visible(text: str) -> str:

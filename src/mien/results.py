@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mien.escapes import encodable
+
 EVALUATION_SCHEMA = "mien.evaluation/1"
 REPORT_SCHEMA = "mien.report/1"
 ACROSS_SCHEMA = "mien.across/1"
@@ -81,6 +83,9 @@ class ModelId:
     sha256: str
     """Of the weights that ran."""
     labels: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", encodable(self.name))  # of a file or folder
 
     def to_dict(self) -> dict[str, Any]:
         """Return name, hash and labels."""

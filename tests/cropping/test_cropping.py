@@ -292,3 +292,12 @@ def test_names_that_no_file_may_have(tmp_path):
     report = crop(write_tree(tmp_path / "photos", files), tmp_path / "out")
     assert report.faces == 8
     assert len(read_dataset(tmp_path / "out", options=ReadOptions(val_fraction=0.3))) == 8
+
+
+def test_photos_whose_names_are_not_utf_8(tmp_path):
+    files = {name.replace("a.png", "a\udce9.png"): content for name, content in FILES.items()}
+    photos, out = write_tree(tmp_path / "photos\udce9", files), tmp_path / "out\udce9"
+    report = crop(photos, out)
+    assert report.source == rf"{tmp_path}/photos\xe9"
+    assert r"train/happy/a\xe9.png" in (out / "faces.csv").read_text()
+    repr(report.to_dict()).encode()

@@ -15,7 +15,7 @@ from mien.scale import ledger as ledgers
 from mien.scale.ledger import MANIFEST, opened
 from mien.scale.options import ScaleOptions
 from mien.scale.run import recorded
-from mien.scale.shards import Plan
+from mien.scale.shards import Plan, described
 from mien.scale.work import Scorer, fatal, joined
 from mien.sinks import Sinks
 from tests.pictures import png, write_tree
@@ -77,6 +77,16 @@ def test_a_stopped_run_goes_on_with_every_image_once(scorer, photos, tmp_path):
     names = pq.read_table(out)["source"].to_pylist()
     assert names == [f"{photos}/{n}.png" for n in range(8)]
     assert run(scorer, photos, out, resume=True)[:2] == ([], 8)
+
+
+def test_names_that_are_not_utf_8(scorer, photos, tmp_path):
+    out = tmp_path / "out"
+    place = photos.rename(tmp_path / "photos\udce9")
+    (place / "3.png").rename(place / "3\udce9.png")
+    assert described(place) == [rf"{tmp_path}/photos\xe9"]
+    assert run(scorer, place, out)[2]["errors"] == 1
+    assert pq.read_table(out)["source"].to_pylist()[3] == rf"{tmp_path}/photos\xe9/3\xe9.png"
+    assert run(scorer, place, out, resume=True)[:2] == ([], 8)
 
 
 def test_other_results_are_not_mixed_in(scorer, photos, tmp_path):

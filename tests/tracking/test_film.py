@@ -203,6 +203,13 @@ def test_hiding_searches_every_frame_and_stores_no_crops(talk, tmp_path):
             list(recorded(pipeline, frames(talk), sinks, tracker=tracker))
 
 
+def test_a_video_whose_name_is_not_utf_8(talk, tmp_path):
+    shutil.copy(talk, tmp_path / "f\udce9.mp4")
+    run(tmp_path / "f\udce9.mp4", Outputs(out=tmp_path / "out", csv=tmp_path / "t.csv"))
+    assert len(times_of(tmp_path / "out" / r"f\xe9.faces.mp4")) == 100
+    assert rf"{tmp_path}/f\xe9.mp4,99," in (tmp_path / "t.csv").read_text()
+
+
 @pytest.mark.parametrize("source", [lambda talk: talk, lambda talk: iter([talk])], ids=["path", "iterator"])
 def test_hiding_needs_a_tracker_as_a_face_may_be_missed_in_some_frames(talk, tmp_path, source):
     pipeline = Pipeline(ConstantClassifier(), FixedDetector(BOX))

@@ -12,6 +12,7 @@ from mien.data.listed import write_list
 from mien.data.packed import write_packed
 from mien.data.splits import drawn
 from mien.errors import ConfigError, DataError
+from mien.escapes import encodable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +33,7 @@ def check_target(out: Path, source: str) -> None:
         raise ConfigError(
             f"`fix` expects a name that ends in {PACKED} (a packed set) or {LIST} (a list), got {out.name}"
         )
-    if os.path.realpath(out) == os.path.realpath(source):
+    if encodable(os.path.realpath(out)) == encodable(os.path.realpath(source)):
         raise ConfigError(f"`fix` would replace {source}, which is the source: give another name")
 
 

@@ -25,6 +25,7 @@ from mien.data.read import open_source
 from mien.data.reading import ReadOptions, prepare
 from mien.detectors.finder import Finder
 from mien.errors import ConfigError, DataError
+from mien.escapes import encodable
 from mien.options import CropOptions
 from mien.preprocess import Preprocess
 from mien.workers import at_once, ordered
@@ -88,7 +89,9 @@ def crop_photos(
         for done in ordered(work, pending, at_once(len(pending), options.workers)):
             journal.write(done, source)
             step()
-        made = report(source, journal, photos, settings | {"source": str(path), "out": str(out)}, notes)
+        made = report(
+            source, journal, photos, settings | {"source": source.source, "out": encodable(str(out))}, notes
+        )
         files.write(out / TABLE, table(source, journal, photos))
         files.write(
             out / RECORD,

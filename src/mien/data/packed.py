@@ -26,6 +26,7 @@ from mien.data.dataset import FaceDataset
 from mien.data.place import CERTAIN, NO, Place, Sign
 from mien.data.reading import Reading
 from mien.errors import DataError
+from mien.escapes import encodable
 from mien.labels import FERPLUS_VOTE_ORDER
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def read_packed(path: Path) -> FaceDataset:
             }
         targets, split, ids = (parts[name] for name in COLUMNS)
         votes, columns = parts.get("votes"), {name: parts[part] for name, part in others.items()}
-        labels, skipped = (tuple(map(str, meta[name])) for name in ("labels", "skipped"))
+        labels, skipped = (tuple(encodable(str(one)) for one in meta[name]) for name in ("labels", "skipped"))
         sums = targets.sum(axis=1)
         if targets.shape != (len(images), len(labels)) or targets.dtype != np.float32:
             raise ValueError("its targets do not fit")
@@ -133,7 +134,15 @@ def read_packed(path: Path) -> FaceDataset:
         ):
             raise ValueError("its votes do not fit")
         return FaceDataset(
-            images, targets, tuple(map(str, ids)), split, labels, str(path), skipped, votes, columns
+            images,
+            targets,
+            tuple(map(encodable, ids.tolist())),
+            split,
+            labels,
+            encodable(str(path)),
+            skipped,
+            votes,
+            columns,
         )
     except DataError:
         raise

@@ -21,12 +21,13 @@ from mien.data.groups import GROUP_COLUMN, SMALLEST_PX, by_pattern, suggested_pa
 from mien.data.split_names import split_name
 from mien.data.splits import drawn
 from mien.errors import ConfigError, DataError, MienWarning, did_you_mean
+from mien.escapes import encodable
 from mien.labels import canonical, choose_labels, without_numbers
 from mien.options import ReadOptions as ReadOptions
 from mien.vision.crop import around, cut
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from jaxtyping import Float32, Int, Shaped, UInt8
 
@@ -91,6 +92,18 @@ class Reading:
             skipped=data.skipped,
             notes=data.notes,
         )
+
+    def encodable(self) -> Reading:
+        """Return the rows with names that can be written as UTF-8 (`mien.escapes`); `picture` keeps the real ones."""
+
+        def each(texts: Iterable[str]) -> list[str]:
+            return [encodable(text) for text in texts]
+
+        return replace(
+            self, source=encodable(self.source), ids=each(self.ids), splits=each(self.splits),
+            classes=tuple(each(self.classes)), notes=tuple(each(self.notes)),
+            columns={encodable(name): np.array(each(cells.tolist()), str) for name, cells in self.columns.items()},
+        )  # fmt: skip
 
     def take(self, rows: Int[np.ndarray, " m"]) -> Reading:
         """Return these rows, in this order."""

@@ -56,7 +56,7 @@ def survey(path: str | Path, options: ReadOptions = _DEFAULT) -> DatasetReport:
         counts[split] = class_counts(dataset.truth[rows_of][labelled], len(dataset.labels))
         bare[split] = int((~labelled).sum())
     return DatasetReport(
-        source=str(path),
+        source=dataset.source,
         form=form_of(path, options),
         n=len(dataset),
         labels=dataset.labels,

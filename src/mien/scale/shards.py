@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from mien.data.dataset import FaceDataset
 from mien.errors import ConfigError
+from mien.escapes import encodable
 from mien.scale import rows, storage
 from mien.scale.rows import Rows, Table
 from mien.vision import images
@@ -236,4 +237,4 @@ def described(source: object) -> list[Any]:
     if isinstance(source, list | tuple):
         return [one for each in source[:20] for one in described(each)]
     text = os.fspath(source) if isinstance(source, str | os.PathLike) else type(source).__name__
-    return [storage.shown(text) if storage.is_uri(text) else text]
+    return [storage.shown(text) if storage.is_uri(text) else encodable(text)]

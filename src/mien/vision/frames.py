@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 from mien.errors import ConfigError, ImageError
+from mien.escapes import encodable
 from mien.install import install_command
 from mien.options import Clip
 from mien.vision import images
@@ -60,12 +61,18 @@ class Frame:
     """
 
     source: str = ""
-    """A path as the user would write it, ``archive.zip/inner/name.jpg`` for a picture in a zip; "": in memory."""
+    """A path as the user would write it, ``archive.zip/inner/name.jpg`` for a picture in a zip; "": in memory. It is
+    `encodable`, so a path in another encoding than UTF-8 becomes a part of `load`."""
     index: int = 0
     """The number of a film's frame; 0 for a picture."""
     time_s: float | None = None
     load: Callable[[], UInt8[np.ndarray, "h w 3"]] | None = field(default=None, repr=False)
     """Function that returns the pixels or raises `ImageError`; if it is None, `source` is read as a file."""
+
+    def __post_init__(self) -> None:
+        if (name := encodable(self.source)) != self.source:
+            object.__setattr__(self, "load", self.load or partial(images.read, self.source))
+            object.__setattr__(self, "source", name)
 
     @property
     def image_rgb_u8(self) -> UInt8[np.ndarray, "h w 3"]:
