@@ -89,3 +89,16 @@ def test_wrong_facts_are_one_line(card, tmp_path):
         bundle.BundleError, match=r"card\.recipe: .*network_options: expected a table of options"
     ):
         bundle.load(tmp_path)
+
+
+def test_names_that_are_not_utf_8_do_not_keep_a_finished_run_from_its_page(card):
+    facts = as_json(card)
+    odd = {
+        "name": "run\udce9",
+        "command": "mien train x --out run\udce9",
+        "data": {**facts["data"], "name": "d\udce9"},
+    }
+    made = Card.model_validate(facts | odd)
+    assert r"--out run\xe9" in render(made)
+    render(made).encode()
+    made.model_dump_json()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from mien import __version__
+from mien.escapes import encodable
 from mien.preprocess import Preprocess
 from mien.results import ClassScores
 
@@ -29,6 +30,11 @@ ENSEMBLE = "ensemble"
 
 class _Facts(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _can_be_written(cls, value: Any) -> Any:
+        return encodable(value) if isinstance(value, str) else value  # it may name a file or folder
 
 
 class Score(_Facts):
@@ -168,7 +174,7 @@ class Calibration(_Facts):
     accuracy_calibrated: float | None = None
 
 
-class Card(BaseModel):
+class Card(_Facts):
     """Everything a bundle says about itself, beside the hashes of its files."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
