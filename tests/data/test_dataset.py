@@ -119,3 +119,16 @@ def test_the_fingerprint_sees_every_part():
     }
     assert len(prints) == 5
     assert dataset().fingerprint() == data.fingerprint()
+
+
+def test_rows_without_a_label_are_counted_apart():
+    data = FaceDataset(
+        np.zeros((5, 8, 8, 1), np.uint8),
+        np.array([[0, 1], [0, 0], [1, 0], [0, 1], [0.4, 0.6]], np.float32),
+        tuple("abcde"),
+        np.array(["train", "train", "test", "train", "test"]),
+        ("happy", "sad"),
+    )
+    assert data.given.tolist() == [1, -1, 0, 1, 1]
+    assert data.given_names.tolist() == ["sad", "", "happy", "sad", "sad"]
+    assert {split: data.counts(split).tolist() for split in data.splits} == {"train": [0, 2], "test": [1, 1]}

@@ -15,12 +15,11 @@ from mien.auditing.judge import judge_labels
 from mien.auditing.listing import of_corrupt, of_groups, of_images, of_labels
 from mien.auditing.looks import almost_blank, blank, odd_looks, without_face
 from mien.auditing.measure import Measured, measure
-from mien.auditing.plan import drops, labels_of, told
+from mien.auditing.plan import drops, told
 from mien.auditing.sheets import Card, sheets
 from mien.auditing.votes import leaders
 from mien.classifiers import load_classifier
 from mien.data.answered import read_out_of_fold
-from mien.data.balance import class_counts
 from mien.data.read import in_memory
 from mien.data.reading import ReadOptions
 from mien.data.survey import warnings_of
@@ -84,12 +83,10 @@ class Audit:
         """Number of images of each label in each split; unlabelled ones under an empty text."""
         counted = {}
         for split in self.data.splits:
-            rows = self.data.rows(split)
-            labelled = self.data.targets[rows].any(axis=1)
-            of = class_counts(self.data.truth[rows][labelled], len(self.data.labels)).tolist()
+            of = self.data.counts(split).tolist()
             counted[split] = dict(zip(self.data.labels, of, strict=True))
-            if not labelled.all():
-                counted[split][""] = int((~labelled).sum())
+            if bare := len(self.data.rows(split)) - sum(of):
+                counted[split][""] = bare
         return counted
 
     @property
@@ -281,7 +278,7 @@ def _unchecked(data: FaceDataset, copies: Copies, judged: Doubts | None) -> dict
 
 
 def _group_counts(measured: Measured, copies: Copies) -> dict[str, dict[str, int]]:
-    labels = labels_of(measured)
+    labels = measured.data.given_names
 
     def counted(groups: Grouping) -> dict[str, int]:
         return {

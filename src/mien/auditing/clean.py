@@ -80,7 +80,7 @@ def _divided(audit: Audit, data: FaceDataset) -> FaceDataset:
     """Draw the split val, as reading the source would."""
     fraction, seed = audit.divide
     kept = np.flatnonzero([not reason for reason in audit.dropped])
-    truth = np.where(data.targets.any(axis=1), data.truth, -1)
+    truth = data.given
     held = drawn(truth, audit.copies.together[kept], fraction, seed)
     for label in np.unique(truth):
         if held[truth == label].all() or not held[truth == label].any():

@@ -16,7 +16,7 @@ from mien.auditing.findings import (
     VOTES,
     Finding,
 )
-from mien.auditing.plan import labels_of, tally
+from mien.auditing.plan import tally
 from mien.auditing.votes import shown_votes, voted_otherwise
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def of_groups(measured: Measured, copies: Copies, why: Sequence[str]) -> Iterato
         copies: its groups.
         why: for each row why a cleaned set leaves it out; an empty text keeps it.
     """
-    data, labels = measured.data, labels_of(measured)
+    data, labels = measured.data, measured.data.given_names
     everything = (copies.exact, copies.near, *copies.named)
     for kind, groupings in _ABOUT.items():
         for groups in everything if groupings is None else (getattr(copies, groupings),):
@@ -98,7 +98,7 @@ def of_images(
     measured: Measured, odd: Sequence[tuple[int, str, str]], why: Sequence[str]
 ) -> Iterator[Finding]:
     """Yield a finding for each (row, kind, detail) of an image that is odd by itself."""
-    data, labels = measured.data, labels_of(measured)
+    data, labels = measured.data, measured.data.given_names
     for row, kind, detail in odd:
         to_do = "drop" if kind == BLANK else "look"
         if kind == ALMOST_BLANK and why[row]:
@@ -108,7 +108,7 @@ def of_images(
 
 def of_labels(measured: Measured, judged: Doubts | None) -> Iterator[Finding]:
     """Yield the labels that a model doubts, then those that the votes contradict."""
-    data, labels = measured.data, labels_of(measured)
+    data, labels = measured.data, measured.data.given_names
     if judged is not None:
         suggested, given = judged.suggested, judged.given_prob
         for row in judged.listed().tolist():

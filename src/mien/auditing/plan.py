@@ -31,7 +31,7 @@ RULE = {
 def drops(measured: Measured, copies: Copies) -> list[str]:
     """Return for each row why a cleaned set leaves it out, a key of `RULE`; an empty text keeps it."""
     why = np.zeros(len(measured.data), "<U16")
-    splits, labels = measured.data.split, labels_of(measured)
+    splits, labels = measured.data.split, measured.data.given_names
     why[blank(measured)] = BLANK
     for _, rows in copies.exact.where(copies.exact.differ(labels)):
         _mark(why, rows, CONFLICT)
@@ -51,12 +51,6 @@ def drops(measured: Measured, copies: Copies) -> list[str]:
 def _mark(why: Shaped[np.ndarray, " n"], rows: Int[np.ndarray, " m"], reason: str) -> None:
     """Give these rows a reason, unless they have one."""
     why[rows[why[rows] == ""]] = reason
-
-
-def labels_of(measured: Measured) -> Shaped[np.ndarray, " n"]:
-    """Return the label of each row as text; empty where it has none."""
-    data = measured.data
-    return np.where(data.targets.any(axis=1), np.array(data.labels)[data.truth], "")
 
 
 def tally(values: Shaped[np.ndarray, " m"]) -> str:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from mien.auditing.findings import CONFLICT, DOUBT, DUPLICATE, LEAK, NEAR, VOTES
-from mien.auditing.plan import labels_of, tally
+from mien.auditing.plan import tally
 from mien.auditing.votes import shown_votes, voted_otherwise
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def sheets(
     measured: Measured, copies: Copies, odd: Sequence[tuple[int, str, str]], judged: Doubts | None
 ) -> dict[str, list[Card]]:
     """Return the cards of each kind; kinds without one are left out."""
-    data, labels = measured.data, labels_of(measured)
+    data, labels = measured.data, measured.data.given_names
 
     def one(row: int, title: str, *lines: str) -> Card:
         return Card([_small(measured.image(row))], title, [f"{data.ids[row]}", *lines])
@@ -79,7 +79,7 @@ def _doubtful(measured: Measured, judged: Doubts, one: Callable[..., Card]) -> l
 
 def _group_cards(measured: Measured, groupings: Sequence[Grouping], values: np.ndarray | None) -> list[Card]:
     """Return cards of groups whose values differ (of all if `values` is None), largest first, some of each kind."""
-    data, labels = measured.data, labels_of(measured)
+    data, labels = measured.data, measured.data.given_names
     cards = []
     for groups in groupings:
         marked = [True] * len(groups) if values is None else groups.differ(values)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 import numpy as np
 
 from mien import labels as names
+from mien.data.balance import class_counts
 from mien.data.duplicates import picture_keys
 from mien.data.groups import SMALLEST_PX, thumbnails, together
 from mien.data.splits import drawn
@@ -96,6 +97,25 @@ class FaceDataset:
     def truth(self) -> Int[np.ndarray, " n"]:
         """Index of each row's (most voted) label."""
         return self.targets.argmax(axis=1)
+
+    @property
+    def given(self) -> Int[np.ndarray, " n"]:
+        """Index of each row's label; -1 if it has none."""
+        return np.where(self.targets.any(axis=1), self.truth, -1)
+
+    @property
+    def given_names(self) -> Shaped[np.ndarray, " n"]:
+        """Name of each row's label; an empty text if it has none."""
+        return np.array([*self.labels, ""])[self.given]
+
+    def counts(self, split: str) -> Int[np.ndarray, " k"]:
+        """Return the number of images of each label in one split; images without a label are not counted.
+
+        Raises:
+            DataError: there is no such split.
+        """
+        given = self.given[self.rows(split)]
+        return class_counts(given[given >= 0], len(self.labels))
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mien import files
-from mien.data.balance import class_counts
 from mien.data.listed import write_list
 from mien.data.packed import scratch, write_packed
 from mien.data.read import fitted_to, open_source
@@ -157,7 +156,7 @@ def _parts(
         DataError: a class would be missing in a fold.
     """
     groups = data.groups(rows)
-    truth = np.where(data.targets[rows].any(axis=1), data.truth[rows], -1)
+    truth = data.given[rows]
     part = folds(truth, groups, k, seed)
     for label in np.unique(truth[truth >= 0]):
         of = truth == label
@@ -171,13 +170,7 @@ def _parts(
 
 
 def _counts(data: FaceDataset) -> dict[str, dict[str, int]]:
-    counted = {}
-    for split in data.splits:
-        rows = data.rows(split)
-        labelled = data.targets[rows].any(axis=1)
-        of = class_counts(data.truth[rows][labelled], len(data.labels)).tolist()
-        counted[split] = dict(zip(data.labels, of, strict=True))
-    return counted
+    return {split: dict(zip(data.labels, data.counts(split).tolist(), strict=True)) for split in data.splits}
 
 
 def _table(
@@ -186,9 +179,8 @@ def _table(
     """Return a CSV with the fold of each image; an image that is not divided has none."""
     lines: list[tuple[object, ...]] = [("image", "label", "split", "group", "fold")]
     places = {int(row): place for place, row in enumerate(rows)}
-    names = np.where(data.targets.any(axis=1), np.array(data.labels)[data.truth], "").tolist()
-    for row, name in enumerate(data.ids):
+    for row, about in enumerate(zip(data.ids, data.given_names, data.split, strict=True)):
         place = places.get(row)
         last = ("", "") if place is None else (int(groups[place]) + 1, int(part[place]) + 1)
-        lines.append((name, names[row], data.split[row], *last))
+        lines.append((*about, *last))
     return csv_lines(lines)

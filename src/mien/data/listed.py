@@ -60,7 +60,7 @@ def write_list(
     columns = {
         "image": [os.path.relpath((root / name).resolve(), here).replace(os.sep, "/") for name in names]
     }
-    columns["label"] = np.where(data.targets.any(axis=1), np.array(data.labels)[data.truth], "").tolist()
+    columns["label"] = data.given_names.tolist()
     if with_splits:
         columns["split"] = data.split.tolist()
     if boxes is not None:

@@ -7,9 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from mien.data.balance import class_counts, imbalance_ratio
+from mien.data.balance import imbalance_ratio
 from mien.data.dataset import FaceDataset
 from mien.data.read import in_memory, open_source
 from mien.data.reading import ReadOptions, decode, prepare
@@ -20,6 +18,8 @@ from mien.results import DatasetReport
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import numpy as np
 
 
 _DEFAULT = ReadOptions()
@@ -49,19 +49,14 @@ def survey(path: str | Path, options: ReadOptions = _DEFAULT) -> DatasetReport:
                 replace(rows, picture=seen), Preprocess(), split=None,
                 skip_corrupt=options.skip_corrupt, complete=False, allocate=in_memory,
             )  # fmt: skip
-    counts, bare = {}, {}
-    for split in dataset.splits:
-        rows_of = dataset.rows(split)
-        labelled = dataset.targets[rows_of].any(axis=1)
-        counts[split] = class_counts(dataset.truth[rows_of][labelled], len(dataset.labels))
-        bare[split] = int((~labelled).sum())
+    counts = {split: dataset.counts(split) for split in dataset.splits}
     return DatasetReport(
         source=dataset.source,
         form=form_of(path, options),
         n=len(dataset),
         labels=dataset.labels,
         counts={split: dict(zip(dataset.labels, row.tolist(), strict=True)) for split, row in counts.items()},
-        unlabelled=bare,
+        unlabelled={split: len(dataset.rows(split)) - int(row.sum()) for split, row in counts.items()},
         imbalance_ratio={split: round(imbalance_ratio(row), 4) for split, row in counts.items()},
         sizes=tuple({"height": h, "width": w, "channels": c, "n": n} for (h, w, c), n in sizes.most_common()),
         left_out=reading.left_out,
@@ -75,20 +70,17 @@ def counts_of(dataset: FaceDataset) -> list[str]:
     """Return a line for each split: its size, and how many images each class has."""
     lines = []
     for split in dataset.splits:
-        rows = dataset.rows(split)
-        labelled = dataset.targets[rows].any(axis=1)
-        counts = class_counts(dataset.truth[rows][labelled], len(dataset.labels))
+        n, counts = len(dataset.rows(split)), dataset.counts(split)
         named = [f"{label} {count:,}" for label, count in zip(dataset.labels, counts, strict=True)]
-        bare = [f"no label {int((~labelled).sum()):,}"] if not labelled.all() else []
-        lines.append(f"{split} {len(rows):,}: {', '.join([*named, *bare])}")
+        bare = [f"no label {n - counts.sum():,}"] if n > counts.sum() else []
+        lines.append(f"{split} {n:,}: {', '.join([*named, *bare])}")
     return lines
 
 
 def warnings_of(dataset: FaceDataset) -> list[str]:
     """Return warnings about a dataset's classes: none is a known emotion, or a split lacks some."""
     odd = []
-    labelled = np.asarray(dataset.targets.any(axis=1))
-    if not labelled.any():
+    if not dataset.targets.any():
         return [
             "no image has a label: models can answer them, but neither train on them nor be judged by them"
         ]
@@ -101,9 +93,8 @@ def warnings_of(dataset: FaceDataset) -> list[str]:
         shown = ", ".join(dataset.labels[:_SHOWN]) + (", ..." if len(dataset.labels) > _SHOWN else "")
         odd.append(f"classes: {shown}: none of them is an expression; {way_out}")
     for split in dataset.splits:
-        rows = dataset.rows(split)
-        present = set(dataset.truth[rows][labelled[rows]].tolist())
-        missing = [label for number, label in enumerate(dataset.labels) if number not in present]
-        if present and missing:
+        counts = dataset.counts(split)
+        missing = [label for label, count in zip(dataset.labels, counts, strict=True) if not count]
+        if counts.any() and missing:
             odd.append(f"{split} has no image of {', '.join(missing)}")
     return odd
