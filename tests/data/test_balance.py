@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mien.data.balance import class_counts, class_weights, imbalance_ratio, rows_to_copy
+from mien.data.balance import class_counts, class_weights, imbalance_ratio, learnt_prior, rows_to_copy
 
 COUNTS = np.array([70, 20, 10])
 
@@ -43,3 +43,9 @@ def test_copies_bring_each_class_to_the_ratio_and_use_its_images_evenly():
 
 def test_no_copies_where_none_are_needed():
     assert len(rows_to_copy(np.repeat([0, 1], 7), 2, 1.0, np.random.default_rng(0))) == 0
+
+
+def test_a_class_without_images_is_never_expected():
+    """Also where more than the whole logit adjustment turns the frequencies round."""
+    recipe = {"loss": {"logit_adjustment_tau": 2.0}}
+    assert learnt_prior(np.array([4, 0, 1]), recipe) == pytest.approx([0.2, 0, 0.8])

@@ -45,7 +45,7 @@ def learnt_prior(counts: Int[np.ndarray, " k"], recipe: Mapping[str, Any]) -> Fl
         recipe: options of the run, as a card states them; an option that is not there is off.
     """
     balance, loss = recipe.get("balance", {}), recipe.get("loss", {})
-    shown = np.maximum(counts, balance.get("enlarge_to_ratio", 0.0) * counts.max())
+    shown = np.maximum(counts, max(1.0, balance.get("enlarge_to_ratio", 0.0) * counts.max()))
     if balance.get("sampler") == "weighted":
         shown = np.ones(len(counts))
     weights = class_weights(counts, loss.get("class_weights", "none"), loss.get("effective_beta", 0.999))
