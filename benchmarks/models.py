@@ -5,9 +5,10 @@ r"""Write docs/models.md: the built-in models on FER2013, votes of FER+, worse p
 
 Accuracy and balanced accuracy are those of the 3,589 test images of FER2013 in this archive, the public-test images.
 A model's card says whether anything was chosen on them. *FER+* compares the answers with the emotion that most of ten
-annotators named, where it is one of the model's. *Worse pictures* is the mean accuracy over the corruptions of
-`mien evaluate --robustness`, strengths 1 to 5. *Other photographs* are 462 of five classes, from which nothing was
-learnt; answers among these classes, with flip. ECE is the calibration error. Intervals are 95 %.
+annotators named; images for which the model lacks this emotion are left out. *Worse pictures* is the mean accuracy over the corruptions of
+`mien evaluate --corruptions`, strengths 1 to 5. *Other photographs* are 462 images of five classes; no model was
+trained on them, and only answers among these classes are allowed, with flip. ECE is the calibration error in percent.
+Intervals are 95 %.
 """
 
 from __future__ import annotations
