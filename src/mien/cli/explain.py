@@ -23,8 +23,8 @@ class Finding:
     """How the faces are found."""
 
     detector: str = option(
-        "auto", "What finds the faces. auto takes yunet where it was fetched, else haar; whole takes each image as "
-        "one face.",
+        "auto", "What finds the faces. auto takes yunet if it was fetched, else haar, and an image of at most 64 "
+        "pixels as one face; whole takes each image as one face.",
         choices=_DETECTORS.metadata["choices"],
     )  # fmt: skip
     detector_weights: Path | None = option(
