@@ -7,8 +7,8 @@ Accuracy and balanced accuracy are those of the 3,589 test images of FER2013 in 
 A model's card says whether anything was chosen on them. *FER+* compares the answers with the emotion that most of ten
 annotators named; images for which the model lacks this emotion are left out. *Worse pictures* is the mean accuracy over the corruptions of
 `mien evaluate --corruptions`, strengths 1 to 5. *Other photographs* are 462 images of five classes; no model was
-trained on them, and only answers among these classes are allowed, with flip. ECE is the calibration error in percent.
-Intervals are 95 %.
+trained on them, but options of the training were chosen by results on them. Only answers among these classes are
+allowed, with flip. ECE is the calibration error in percent. Intervals are 95 %.
 """
 
 from __future__ import annotations
