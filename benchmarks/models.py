@@ -3,12 +3,13 @@ r"""Write docs/models.md: the built-in models on FER2013, votes of FER+, worse p
     python benchmarks/models.py --data fer2013.zip --votes ferplus_votes.csv --other-world other_world.zip \
         --out docs/models.md
 
-Accuracy and balanced accuracy are those of the 3,589 test images of FER2013 in this archive, the public-test images.
-A model's card says whether anything was chosen on them. *FER+* compares the answers with the emotion that most of ten
-annotators named; images for which the model lacks this emotion are left out. *Worse pictures* is the mean accuracy over the corruptions of
-`mien evaluate --corruptions`, strengths 1 to 5. *Other photographs* are 462 images of five classes; no model was
-trained on them, but options of the training were chosen by results on them. Only answers among these classes are
-allowed, with flip. ECE is the calibration error in percent. Intervals are 95 %.
+Accuracy and balanced accuracy are those of the 3,589 test images of FER2013 in this archive, the public-test
+images. A model's card says whether anything was chosen on them. *FER+* compares the answers with the emotion that
+most of ten annotators named; images for which the model lacks this emotion are left out. *Worse pictures* is the
+mean accuracy over the corruptions of `mien evaluate --corruptions`, strengths 1 to 5. *Other photographs* are 462
+images of five classes; no model was trained on them, but options of the training were chosen by results on them.
+Only answers among these classes are allowed, with flip. ECE is the calibration error in percent. Intervals are 95
+%.
 """
 
 from __future__ import annotations
