@@ -237,6 +237,8 @@ def test_predict_is_a_sequence_that_converts(tmp_path):
         [photo(), tmp_path / "b.jpg"], model=ConstantClassifier(), detector=FixedDetector(BOX, BOX)
     )
     assert len(found) == 2
+    made = Pipeline(ConstantClassifier(), FixedDetector())
+    assert repr(made) == "Pipeline(model constant, ConstantClassifier; detector FixedDetector)"
     assert repr(found) == "Predictions(2 images, 2 faces, 1 errors, model constant)"
     assert found[0].faces[1].label == "happy"
     assert [row.get("face") for row in found.to_rows()] == [1, 2, None]

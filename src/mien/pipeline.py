@@ -95,6 +95,10 @@ class Pipeline:
         self.finds_one_at_a_time = self._finder.one_at_a_time
         self._classifier_turn = threading.Lock() if own else contextlib.nullcontext()
 
+    def __repr__(self) -> str:
+        """Return a summary of one line."""
+        return f"Pipeline(model {self.classifier.id.name}, {self.backend}; detector {self._finder.name})"
+
     @property
     def classifier(self) -> Classifier:
         """What names the expressions."""

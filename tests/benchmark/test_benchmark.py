@@ -110,7 +110,9 @@ def test_without_torch_the_table_says_so(tiny_bundle, monkeypatch):
 
 
 def test_accuracies_on_ones_own_data(tiny_bundle):
-    (one,) = judged([subject(str(tiny_bundle))], lambda _: tiny_data(), "test")
+    of_card = subject(str(tiny_bundle))
+    assert of_card.accuracy_on.endswith(f", from the card of {bundle.load(tiny_bundle).card.name}")
+    (one,) = judged([of_card], lambda _: tiny_data(), "test")
     expected = bundle.load(tiny_bundle).card.scores[0].accuracy
     assert dict(one.accuracies) == pytest.approx(
         {"onnx": expected, "torch": expected, "torch compiled": expected}

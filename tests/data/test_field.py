@@ -502,6 +502,7 @@ def test_a_dataset_in_a_notebook():
     assert repr(data) == (
         "FaceDataset(350 images 48x48x1; test 350; labels angry, disgust, fear, happy, neutral, sad, surprise)"
     )
+    assert repr(data[0]) == "Sample(48x48x1, label='angry', id='test/angry/00000', split='test')"
     first = data[0]
     assert (first.image.shape, first.label, first.id, first.split) == (
         (48, 48, 1),

@@ -68,6 +68,9 @@ def test_photos_end_to_end(tmp_path):
     assert {"test/sad/3.png", "test/happy/4.png"} <= set(part["missed_ids"])
     assert report["n"] == row["labelled"] - row["missed"]
     assert row["accuracy end to end"]["value"] == pytest.approx(report["accuracy"] * report["n"] / 18)
+    words[1] = "all"
+    done = run("evaluate", "mien_nano", "--data", tmp_path / "set", *words, "--json", "-")
+    assert (done.returncode, json.loads(done.stdout)["n"]) == (0, report["n"]), done.stderr
     assert "found none of the labelled faces of" in refused(
         "evaluate", "mien_nano", "--data", tmp_path / "bare", *words
     )

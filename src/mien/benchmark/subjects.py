@@ -31,8 +31,9 @@ class Subject:
     left_out: tuple[tuple[str, str], ...] = ()
     """Runtimes that it does not have, and why."""
     accuracies: tuple[tuple[str, float], ...] = ()
-    """Accuracy by runtime, from its card."""
+    """Accuracy by runtime, from its card or measured now."""
     accuracy_on: str = ""
+    """The images of these accuracies, and where they are from."""
 
 
 def subject(model: str, spec: Path | None = None) -> Subject:
@@ -78,7 +79,7 @@ def _from_card(card: bundle.Card) -> tuple[dict[str, float], str]:
         for score in made.scores:
             if (score.split, score.tta) == (plain.split, "none"):
                 found[runtime] = score.accuracy
-    return found, f"{plain.split} of {card.data.name}"
+    return found, f"{plain.split} of {card.data.name}, from the card of {card.name}"
 
 
 def judged(

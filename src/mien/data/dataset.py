@@ -37,6 +37,11 @@ class Sample(NamedTuple):
     id: str
     split: str
 
+    def __repr__(self) -> str:
+        """Return a summary without the pixels."""
+        shape = "x".join(map(str, self.image.shape))
+        return f"Sample({shape}, label={self.label!r}, id={self.id!r}, split={self.split!r})"
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FaceDataset:

@@ -71,11 +71,15 @@ def read_split(
     if split != ALL:
         return read_dataset(path, preprocess, split=split, options=options)
     with ExitStack() as stack:
-        reading, _ = open_source(path, preprocess, options, stack)
-        if ALL not in (reading.splits or ()):
-            reading = replace(reading, splits=[ALL] * len(reading.ids))
-        reading = prepare(reading, options, split=ALL)
-        return decode(reading, preprocess, split=ALL, skip_corrupt=options.skip_corrupt, allocate=in_memory)
+        reading = _prepared(open_source(path, preprocess, options, stack)[0], options, split)
+        return decode(reading, preprocess, split=split, skip_corrupt=options.skip_corrupt, allocate=in_memory)
+
+
+def _prepared(reading: Reading, options: ReadOptions, split: str) -> Reading:
+    """Prepare a source for the use of one split, which may be `ALL` of its images."""
+    if split == ALL and ALL not in (reading.splits or ()):
+        reading = replace(reading, splits=[ALL] * len(reading.ids))
+    return prepare(reading, options, split=split)
 
 
 def read_pictures(path: str | Path, preprocess: Preprocess) -> FaceDataset:
@@ -96,7 +100,7 @@ def read_pictures(path: str | Path, preprocess: Preprocess) -> FaceDataset:
 
 @contextlib.contextmanager
 def opened(path: str | Path, split: str, options: ReadOptions = _DEFAULT) -> Iterator[Reading]:
-    """Open one split of a dataset; its images are decoded unchanged, one at a time, when they are used.
+    """Open one split of a dataset, or `ALL`; its images are decoded unchanged, one at a time, when they are used.
 
     Raises:
         ConfigError: `skip_corrupt` is given, but corrupt images are found only later.
@@ -105,7 +109,7 @@ def opened(path: str | Path, split: str, options: ReadOptions = _DEFAULT) -> Ite
     if options.skip_corrupt:
         raise ConfigError("`skip_corrupt` leaves out face images; photos are read whole: leave it out")
     with ExitStack() as stack:
-        reading = prepare(open_source(path, Preprocess(), options, stack)[0], options, split=split)
+        reading = _prepared(open_source(path, Preprocess(), options, stack)[0], options, split)
         yield part(reading, split)
 
 
