@@ -80,6 +80,21 @@ def test_a_public_name_that_needs_torch_says_how_to_get_it(name):
     assert re.match("torch is not installed: .*pip install", done.stdout)
 
 
+def test_models_are_exported_and_joined_without_what_draws_pages(tmp_path):
+    """The extra `export` brings neither matplotlib nor jinja2."""
+    blocked = "import sys; sys.modules |= dict.fromkeys(('matplotlib', 'jinja2'))\nfrom mien.cli import main\nmain()"
+    for words in (
+        ("calibrate", "default", "--prior", "uniform", "--out", "moved"),
+        ("calibrate", "moved", "--data", "synthetic", "--split", "test", "--out", "fitted"),
+        ("ensemble", "default", "moved", "--data", "synthetic", "--split", "test", "--out", "joined"),
+        ("export", "default", "--to", "onnx", "--out", "one.onnx"),
+        ("verify", "fitted"),
+    ):
+        line = [sys.executable, "-c", blocked, *words]
+        done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
 def test_uv_is_named_where_the_environment_has_no_pip(site_packages, monkeypatch):
     monkeypatch.setattr(install, "find_spec", lambda name: None)
     monkeypatch.setattr(install.sys, "executable", "/a b/python")
