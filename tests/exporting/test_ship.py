@@ -16,8 +16,10 @@ from mien import bundle, files
 from mien.classifiers import load_classifier, probabilities
 from mien.data.synthetic import draw_dataset
 from mien.errors import BundleError, ConfigError, DataError, OutputError
+from mien.evaluation.protocol import CHOSEN, FITTED, READ_ONCE, scores
 from mien.exporting import quantise, ship
 from mien.exporting.agreement import Bound
+from mien.exporting.temperature import BEFORE, save_calibrated
 from mien.options import PageOptions
 from mien.preprocess import Preprocess
 from tests.training.tiny import tiny_data
@@ -125,6 +127,42 @@ def test_weighed_operators_work_in_int8_and_the_tail_of_an_ensemble_in_float(tin
         if node.op_type in ("Softmax", "Log", "ReduceSum"):
             assert not rounded & set(node.input), node.op_type
     assert sum(node.op_type == "Conv" and node.input[0] in rounded for node in nodes) >= 12
+
+
+def test_a_graph_says_what_was_fitted_to_the_images_that_judge_it(tiny_bundle, tmp_path):
+    """It has the calibration of its bundle: its figures are not of before, and those of the fit are not clean."""
+    data = replace(draw_dataset(Preprocess(), {"train": 301, "val": 70, "test": 63}, seed=3), source="here")
+    made = bundle.load(tiny_bundle)
+    judged = scores(load_classifier(tiny_bundle), data, {"test": CHOSEN})
+    facts = made.card.model_copy(
+        update={"scores": judged, "data": made.card.data.model_copy(update={"name": "here"})}
+    )
+    bundle.save(tmp_path / "own", facts, {}, base=made)
+    save_calibrated(bundle.load(tmp_path / "own"), data, "val", tmp_path / "own")
+    assert {score.protocol for score in bundle.load(tmp_path / "own").card.scores} == {CHOSEN + BEFORE}
+    ship.ship(bundle.load(tmp_path / "own"), "fp16", tmp_path / "half", data=data)
+    said = {
+        score.split: score.protocol for score in bundle.load(tmp_path / "half").card.exports["fp16"].scores
+    }
+    assert said == {"val": "no epoch was chosen on it" + FITTED, "test": CHOSEN}
+    elsewhere = replace(data, source="elsewhere")
+    ship.ship(bundle.load(tmp_path / "own"), "fp16", tmp_path / "other", data=elsewhere)
+    said = {
+        score.split: score.protocol for score in bundle.load(tmp_path / "other").card.exports["fp16"].scores
+    }
+    assert said == {"val": READ_ONCE, "test": READ_ONCE}, "other images, though their splits have these names"
+
+
+def test_learnt_splits_judge_no_graph(tiny, tmp_path):
+    """A model says which splits it has learnt; an ensemble has no recipe that names one."""
+    training = tiny.card.training.model_copy(update={"trained_on": ("faces", "val")})
+    recipe = {name: value for name, value in tiny.card.recipe.items() if name != "train_split"}
+    source = replace(tiny, card=tiny.card.model_copy(update={"training": training, "recipe": recipe}))
+    data = draw_dataset(Preprocess(), {"faces": 301, "val": 35, "test": 35}, seed=3)
+    ship.ship(source, "fp16", tmp_path / "half", data=data)
+    made = bundle.load(tmp_path / "half").card.exports["fp16"]
+    assert made.calibration_split == "faces"
+    assert {score.split for score in made.scores} == {"test"}
 
 
 def test_one_graph_alone(tiny, tmp_path):

@@ -75,6 +75,22 @@ def test_scores_are_measured_anew_where_labels_may_change(copy):
     assert both.scores[0].confusion == judged.confusion != facts.scores[0].confusion
 
 
+def test_a_score_says_once_what_was_fitted_to_it_whatever_came_between(copy):
+    """Fitted, moved to a prior, fitted again; and a figure with fitted biases goes on to say that it has them."""
+    made = scores(load_classifier(copy), DATA, {"test": CHOSEN})
+    facts = bundle.load(copy).card.model_copy(update={"scores": made})
+    bundle.save(copy, facts, {}, base=bundle.load(copy))
+    save_calibrated(bundle.load(copy), DATA, "test", copy)
+    save_prior(bundle.load(copy), dict.fromkeys(DATA.labels, 1.0), "uniform", copy)
+    assert {score.protocol for score in bundle.load(copy).card.scores} == {CHOSEN + FITTED + BEFORE}
+    save_calibrated(bundle.load(copy), DATA, "test", copy, biases=False)
+    assert {score.protocol for score in bundle.load(copy).card.scores} == {CHOSEN + FITTED_TEMPERATURE}
+    save_calibrated(bundle.load(copy), DATA, "test", copy)
+    other = replace(DATA, split=np.where(DATA.split == "test", "val", DATA.split))
+    save_calibrated(bundle.load(copy), other, "val", copy)
+    assert {score.protocol for score in bundle.load(copy).card.scores} == {CHOSEN + FITTED + BEFORE}
+
+
 def test_a_second_temperature_takes_the_place_of_the_first(copy):
     first = save_calibrated(bundle.load(copy), DATA, "test", copy)
     once = load_classifier(copy).logits(DATA.images[:7])

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from jaxtyping import Int
 
     from mien.bundle import Bundle
+    from mien.card import Calibration
     from mien.classifiers import Classifier
     from mien.data.dataset import FaceDataset
 
@@ -25,6 +26,7 @@ READ_ONCE = "read once; nothing was chosen on it"
 READ_BY_RUN = "read once by this run; what its options were chosen on stands under Training"
 FITTED = "; temperature and class biases were fitted to it"
 FITTED_TEMPERATURE = "; a temperature was fitted to it"
+BEFORE = "; measured before the calibration"
 MOST_SEEN = 0.5
 """Largest fraction of learnt images in a split on which something is chosen or fitted."""
 _TTA = ("none", "flip")
@@ -54,6 +56,23 @@ def scores(classifier: Classifier, data: FaceDataset, protocols: Mapping[str, st
 def protocols(data: FaceDataset, trained: Collection[str], chosen: Mapping[str, str]) -> dict[str, str]:
     """Return the protocol of each split that was not trained on: what was `chosen` on it, or that nothing was."""
     return {split: chosen.get(split, READ_ONCE) for split in data.labelled_splits if split not in trained}
+
+
+def calibrated_protocol(protocol: str, facts: Calibration, data: str, split: str) -> str:
+    """Return the protocol of a score that is measured with this calibration, from that of an earlier score.
+
+    Args:
+        protocol: the earlier protocol, with whatever it says of an earlier calibration.
+        facts: the calibration of the graph that is measured.
+        data: name of the dataset.
+        split: the split of it that is measured.
+    """
+    for remark in (BEFORE, FITTED, FITTED_TEMPERATURE):
+        protocol = protocol.removesuffix(remark)
+    if (facts.data, facts.split) != (data, split):
+        return protocol
+    plain = "no epoch was chosen on it" if protocol == READ_ONCE else protocol
+    return plain + (FITTED if facts.own_bias else FITTED_TEMPERATURE)
 
 
 def keys_learnt(model: Bundle) -> Int[np.ndarray, " m"] | None:

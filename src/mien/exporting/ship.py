@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,12 +20,11 @@ from mien.classifiers.spec import of_ours
 from mien.data.duplicates import are_duplicates
 from mien.data.synthetic import draw_dataset
 from mien.errors import BundleError, ConfigError, DataError, OutputError, did_you_mean, needs
-from mien.evaluation.protocol import READ_ONCE, keys_learnt, scores
+from mien.evaluation.protocol import READ_ONCE, calibrated_protocol, keys_learnt, scores
 from mien.exporting.agreement import BOUNDS, EXACT, Agreement, Bound, compare
 from mien.exporting.temperature import with_temperature, without_temperature
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from typing import Any
 
     from jaxtyping import Int, UInt8
@@ -87,7 +87,8 @@ def check_target(target: str, out: Path, *, has_data: bool) -> None:
 
 def training_split(source: Bundle) -> str:
     """Return the split that a model was trained on, which calibrates by default."""
-    return str(source.card.recipe.get("train_split", "train"))
+    own = source.card.recipe.get("train_split") or next(iter(source.card.trained_on), "train")
+    return str(own)
 
 
 def sample(source: Bundle, data: FaceDataset, split: str) -> Sample:
@@ -240,14 +241,18 @@ def _check(source: Bundle, name: str, graph: bytes, pictures: Sample, bound: Bou
 
 
 def _scores(source: Bundle, graph: bytes, data: FaceDataset | None, split: str) -> tuple[card.Score, ...]:
-    """Judge the new graph on the labelled splits that the bundle's own scores name."""
+    """Judge the new graph on every labelled split of the data that is neither learnt nor calibrates it here.
+
+    It has the calibration of the bundle. What was chosen on a split is known of the bundle's own dataset.
+    """
     if data is None:
         return ()
-    protocols = {score.split: score.protocol for score in source.card.scores}
+    known, here = source.card, Path(data.source).name
+    own = {score.split: score.protocol for score in known.scores} if known.data.name == here else {}
     judged = {
-        name: protocols.get(name, READ_ONCE)
+        name: calibrated_protocol(own.get(name, READ_ONCE), known.calibration, here, name)
         for name in data.labelled_splits
-        if name not in (split, training_split(source))
+        if name not in (split, training_split(source), *known.trained_on)
     }
     return scores(open_graph(source.id, source.preprocess, graph), data, judged)
 

@@ -18,7 +18,8 @@ from mien.data.balance import class_counts, learnt_prior
 from mien.errors import BundleError, ConfigError, DataError, OutputError, needs
 from mien.evaluation.calibration import Calibration, calibrate, estimate_prior
 from mien.evaluation.evaluate import answers
-from mien.evaluation.protocol import FITTED, FITTED_TEMPERATURE, READ_ONCE, check_unseen, scores
+from mien.evaluation.protocol import BEFORE as BEFORE
+from mien.evaluation.protocol import calibrated_protocol, check_unseen, scores
 
 with needs("export"):
     import onnx
@@ -38,7 +39,6 @@ _BIAS, _SCALED = "class_bias", "logits_before_bias"
 LEAST_PRIOR = 1e-3
 """Least fraction of a class in a prior: one in a thousand."""
 _MAX_DIFFERENCE = 1e-5
-BEFORE = "; measured before the calibration"
 _EVERY = 7
 """Every graph classifies one of this many images before and after, as a check."""
 
@@ -283,19 +283,16 @@ def _rescored(
     made: list[card.Score] = []
     new: dict[str, card.Score] = {}
     for score in old:
-        base = score.protocol
-        for remark in (FITTED, FITTED_TEMPERATURE, BEFORE) if fitted else (BEFORE,):
-            base = base.removesuffix(remark)
         if fitted and is_here and (score.split, score.n) == (facts.split, len(fitted)):
-            base = "no epoch was chosen on it" if base == READ_ONCE else base
-            protocol = base + (FITTED if facts.own_bias else FITTED_TEMPERATURE)
+            protocol = calibrated_protocol(score.protocol, facts, facts.data, score.split)
             classifier = open_graph(loaded.id, loaded.preprocess, graph)
             new = new or {one.tta: one for one in scores(classifier, fitted, {score.split: protocol})}
             made.append(new.get(score.tta, score))
         elif score.tta == "none" and same_labels:
             made.append(score)
         else:
-            made.append(score.model_copy(update={"protocol": base + BEFORE}))
+            said = score.protocol.removesuffix(BEFORE) + BEFORE
+            made.append(score.model_copy(update={"protocol": said}))
     return tuple(made)
 
 
