@@ -187,6 +187,40 @@ def test_photos_without_labels(tmp_path):
     assert read_dataset(tmp_path / "out", options=ReadOptions(val_fraction=0.4)).targets.sum() == 0
 
 
+def test_a_label_that_could_mean_each_of_several_faces_is_given_to_none_of_them(tmp_path):
+    """Also if the photo got it after its faces were cut: the labels at the end of the run count."""
+    photos, files = tmp_path / "photos", {f"{i}.png": scene(216, 168, seed=i) for i in range(3)}
+    files |= {f"{i}.png": scene(120, seed=i) for i in range(3, 7)}
+    lines = [f"{i}.png,{'happy' if i % 2 else 'sad'}" for i in range(7)]
+    bare = ["0.png,", *lines[1:]]
+    write_tree(photos, files | {"list.csv": "\n".join(["image,label", *bare]).encode()})
+    assert crop(photos / "list.csv", tmp_path / "out").faces == 6, (
+        "of two photos it is not known whose label it is"
+    )
+    (photos / "list.csv").write_text("\n".join(["image,label", *lines]))
+    report = crop(photos / "list.csv", tmp_path / "out", resume=True)
+    assert {row["photo"] for row in rows_of(tmp_path / "out")} == {f"{i}.png" for i in range(3, 7)}
+    assert (report.faces, report.left_out) == (4, {"several faces, one label": ("0.png", "1.png", "2.png")})
+
+
+def test_a_run_that_looks_at_no_labels_is_resumed_without_them(tmp_path):
+    photos = write_tree(tmp_path / "photos", FILES)
+    crop(photos, tmp_path / "out", unlabelled=True)
+    with pytest.raises(ConfigError, match="was cut with unlabelled True: give the same again"):
+        crop(photos, tmp_path / "out", resume=True)
+
+
+def test_a_box_outside_its_photo_is_no_face(tmp_path):
+    rows = ["0.png,happy,9000,20,9053,73", "0.png,sad,80,30,111,61", "1.png,happy,10,20,63,73"]
+    files = {"0.png": scene(216, 168), "1.png": scene(216, seed=1)}
+    table = "\n".join(["image,label,x1,y1,x2,y2", *rows]).encode()
+    write_tree(tmp_path / "photos", files | {"list.csv": table})
+    report = crop_photos(tmp_path / "photos" / "list.csv", tmp_path / "out", CropOptions())
+    assert (report.faces, report.unlabelled_faces) == (2, 0)
+    assert report.left_out == {"box outside the photo": ("0.png",)}
+    assert {row["faces_in_photo"] for row in rows_of(tmp_path / "out")} == {"1"}
+
+
 def test_larger_faces_are_shrunk_and_grey_stays_grey(tmp_path):
     crop(write_tree(tmp_path / "photos", FILES), tmp_path / "out", size_px=40)
     sizes = {cv2.imread(str(file), cv2.IMREAD_UNCHANGED).shape for file in (tmp_path / "out/faces").iterdir()}

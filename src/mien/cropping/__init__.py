@@ -162,7 +162,7 @@ def _settings(path: str | Path, options: CropOptions, detector: str) -> dict[str
     """Return the settings that the faces depend on; a resumed run must have the same."""
     return {
         "source": Path(path).resolve().name, "detector": detector, "several": options.several,
-        "margin": options.margin, "size_px": options.size_px,
+        "unlabelled": options.unlabelled, "margin": options.margin, "size_px": options.size_px,
     }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from mien import __version__, files
+from mien.cropping.work import SEVERAL
 from mien.data import columns
 from mien.data.groups import GROUP_COLUMN, PHOTO_COLUMN
 from mien.errors import ConfigError
@@ -54,6 +55,8 @@ class CropReport:
     out: str
     detector: str
     several: str
+    unlabelled: bool
+    """True if labels were not looked at."""
     margin: float
     size_px: int | None
     photos: int
@@ -82,7 +85,7 @@ class Journal:
         Raises:
             ConfigError: the journal is of a run with other settings.
         """
-        self.out = out
+        self.out, self.several = out, settings.get("several")
         kept = self._kept(settings) if resume and (out / JOURNAL).exists() else []
         self.done = {line["photo"]: line for line in kept}
         self.number = max((face["number"] for line in kept for face in line["faces"]), default=0)
@@ -153,9 +156,18 @@ def _faces(
     rows = {name: row for row, name in enumerate(source.ids)}
     for photo in photos:
         line = journal.done[photo.name]
+        if _is_unclear(source, journal, photo):
+            continue
         for face in line["faces"]:
             if face["row"] in rows:
                 yield rows[face["row"]], line["found"], face
+
+
+def _is_unclear(source: Reading, journal: Journal, photo: Photo) -> bool:
+    """Return whether a photo has one label and several faces; it may have got the label after they were cut."""
+    labelled = bool(source.targets[photo.rows[0]].any())
+    several = journal.done[photo.name]["found"] > 1
+    return journal.several == "skip" and source.boxes is None and labelled and several
 
 
 def table(source: Reading, journal: Journal, photos: Sequence[Photo]) -> str:
@@ -214,7 +226,7 @@ def report(
     spare = 0
     for photo in photos:
         line = journal.done[photo.name]
-        for reason in line["reasons"]:
+        for reason in [SEVERAL] if _is_unclear(source, journal, photo) else line["reasons"]:
             kind, _, detail = reason.partition(": ")
             left.setdefault(kind, []).append(f"{photo.name}: {detail}" if detail else photo.name)
         spare += max(0, line["found"] - len(line["faces"])) if source.boxes is not None else 0

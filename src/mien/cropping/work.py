@@ -89,7 +89,7 @@ class Work:
             assert boxes is not None
             kept = [(row, Face(box, detector=BOXES)) for row, box in zip(photo.rows, boxes, strict=True)]
             inside = [(row, face) for row, face in kept if _is_inside(face, picture)]
-            return inside, len(boxes), [OUTSIDE] * (len(kept) - len(inside))
+            return inside, len(inside), [OUTSIDE] * (len(kept) - len(inside))
         rgb = picture if picture.shape[2] == 3 else np.repeat(picture, 3, axis=2)
         found = self.finder.find(rgb)
         if boxes is not None:
