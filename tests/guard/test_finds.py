@@ -64,7 +64,7 @@ def test_a_journal_of_crops_that_is_none(tmp_path, line):
 )
 def test_explanations_to_go_on_with_are_kept_up_to_a_line_that_is_none(tmp_path, line):
     pipeline = pipeline_for(model=ConstantClassifier(size_px=8), detector=FixedDetector())
-    same = {"model": pipeline.facts["model"]["sha256"], "asked": None}
+    same = {"model": pipeline.facts["model"]["sha256"], "finder": "FixedDetector", "asked": None}
     good = json.dumps({"source": "a.png", "index": 0} | same).encode()
     (tmp_path / "explanations.jsonl").write_bytes(good + b"\n" + line + b"\n")
     with Written(tmp_path, pipeline, None, resume=True) as written:

@@ -82,5 +82,29 @@ def test_an_interrupted_run_goes_on(photo, tmp_path):
     ]  # fmt: skip
     with pytest.raises(ConfigError, match="found 3 results of an earlier run, 1 table"):
         frames(str(out), skip=out)
-    with pytest.raises(ConfigError, match="made by another model or for another label"):
+    with pytest.raises(ConfigError, match="made by another model or detector, or for another label"):
         Written(out, pipeline, "sad", resume=True)
+
+
+def test_a_run_goes_on_with_the_same_detector_alone(photo, tmp_path):
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    spot = Spot(36, 24, size_px=48)
+    with Written(tmp_path / "out", pipeline_for(model=spot, detector="whole"), None) as written:
+        list(written.explain(frames([str(tmp_path / "a.png")])))
+    with pytest.raises(ConfigError, match="made by another model or detector"):
+        Written(tmp_path / "out", pipeline_for(model=spot, detector=DETECTOR), None, resume=True)
+
+
+def test_more_photos_leave_the_pictures_of_the_first_ones(photo, tmp_path):
+    """Of two photos with one name, each has a picture of its own, also if the second one came in a later run."""
+    pipeline = pipeline_for(model=Spot(36, 24, size_px=48), detector=DETECTOR)
+    for name, pixels in (("first", photo), ("second", photo[:, ::-1])):
+        (tmp_path / name).mkdir()
+        Image.fromarray(pixels).save(tmp_path / name / "a.png")
+        with Written(tmp_path / "out", pipeline, None, resume=name == "second") as written:
+            (one,) = written.explain(frames([str(tmp_path / name / "a.png")]))
+        made = {"first": "a", "second": "a-2"}[name]
+        assert (np.asarray(Image.open(tmp_path / "out" / f"{made}.explained.png")) == one.picture()).all()
+    sources = [str(tmp_path / name / "a.png") for name in ("first", "second")]
+    assert [image["source"] for image in written.document()["images"]] == sources
+    assert len(list((tmp_path / "out").glob("*.png"))) == 2

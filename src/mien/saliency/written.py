@@ -31,17 +31,21 @@ class Written:
         """Begin a folder, or go on with it.
 
         Raises:
-            ConfigError: the folder to go on with was made by another model or for another label.
+            ConfigError: the folder to go on with was made by another model or detector, or for another label.
             OutputError: the folder cannot be written, or another command writes into it.
         """
         self.out, self._pipeline, self._label = out, pipeline, label
-        self._same = {"model": facts_of(pipeline)["model"]["sha256"], "asked": label}
+        facts = facts_of(pipeline)
+        self._same = {"model": facts["model"]["sha256"], "finder": facts["detector"], "asked": label}
+        self._names = Names()
         path = out / JOURNAL
         with contextlib.ExitStack() as opened:
             opened.enter_context(files.locked(out))
             kept = self._kept(path) if resume else []
             self.done = {(row["source"], row["index"]) for row in kept}
             """Images that an earlier run finished, by source and index."""
+            for row in kept:
+                self._names.keep(str(row.get("picture", "")))
             with files.as_output_error(path):
                 files.write(path, "".join(json.dumps(row) + "\n" for row in kept))
                 self._journal: IO[bytes] = opened.enter_context(path.open("ab", buffering=0))
@@ -54,27 +58,29 @@ class Written:
             ConfigError: the model has no such label.
             OutputError: a file cannot be written.
         """
-        names, stems = Names(), dict[tuple[str, int], str]()
+        stems = dict[tuple[str, int], str]()
 
         def pending() -> Iterator[Frame]:
             for frame in stream:
                 key = frame.source, frame.index
-                stems[key] = names.take(*key)
                 if key not in self.done:
+                    stems[key] = self._names.take(*key)
                     yield frame
 
         for one in explained(self._pipeline, pending(), label=self._label):
             key = one.source, one.index
             if one.faces:
                 one.save(self.out / (stems[key] + SUFFIX))
+            row = one.to_dict() | self._same | {"picture": stems[key]}
             with files.as_output_error(self.out / JOURNAL):
-                files.append(self._journal, json.dumps(one.to_dict() | self._same).encode() + b"\n")
+                files.append(self._journal, json.dumps(row).encode() + b"\n")
             yield one
 
     def document(self) -> dict[str, Any]:
         """Return everything that is in the journal."""
         rows = [
-            {name: value for name, value in row.items() if name not in self._same} for row in self._rows()
+            {name: value for name, value in row.items() if name not in (*self._same, "picture")}
+            for row in self._rows()
         ]
         return {**facts_of(self._pipeline), "images": rows}
 
@@ -98,7 +104,8 @@ class Written:
         )
         if other is not None:
             raise ConfigError(
-                f"{path} was made by another model or for another label: choose another folder, or leave out `resume`"
+                f"{path} was made by another model or detector, or for another label: choose another folder, or "
+                f"leave out `resume`"
             )
         return rows
 

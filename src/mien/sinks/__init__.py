@@ -58,6 +58,10 @@ class Names:
         self._taken: set[str] = set()
         self._last: dict[str, int] = {}
 
+    def keep(self, name: str) -> None:
+        """Count a name as taken: files of an earlier run have it."""
+        self._taken.add(name.casefold())
+
     def take(self, source: str, index: int) -> str:
         """Return a stem for files about this image: its own name, shortened, with a number if it is taken."""
         own = Path(source).stem or "image"
