@@ -260,3 +260,21 @@ def test_arrays_whose_names_say_nothing(tmp_path):
         DataError, match="two arrays could be the same part, images is one: rename or remove one"
     ):
         read(tmp_path / "two.npz")
+
+
+def test_two_words_for_one_split_are_one_split(tmp_path):
+    np.savez(tmp_path / "faces.npz", x_train=PIXELS, y_train=TRUTH, x_val=PIXELS[:9], y_valid=TRUTH[:9])
+    data = read(tmp_path / "faces.npz")
+    assert data.splits == ("train", "val")
+    assert data.counts("val").tolist() == [3, 3, 3]
+
+
+def test_no_array_is_left_out_in_silence(tmp_path):
+    np.savez(tmp_path / "faces.npz", x_train=PIXELS, y_train=TRUTH, weights=np.ones(N))
+    notes = read(tmp_path / "faces.npz").notes
+    assert "left out arrays whose names say neither images nor labels: weights" in notes
+    np.savez(tmp_path / "bare.npz", x_train=PIXELS, y_train=TRUTH, y_test=TRUTH)
+    with pytest.raises(
+        DataError, match="has labels of test and no images of it, but of train: expected names such"
+    ):
+        read(tmp_path / "bare.npz")

@@ -331,3 +331,20 @@ def test_class_numbers_that_pandas_wrote_as_floats(tmp_path):
     rows = "".join(f"{number}.0,{row % 7}" + ",90" * 63 + "\n" for row, number in enumerate((3, 5) * 9))
     header = "label," + ",".join(f"pixel{n}" for n in range(64))
     assert read(tmp_path / "columns.csv", f"{header}\n{rows}").labels == ("3", "5")
+
+
+@pytest.mark.parametrize("by", ["list", "names"])
+def test_an_image_outside_the_splits_is_refused_and_the_splits_stay(tmp_path, by):
+    """They were dropped in silence, and test images came into train."""
+    names = [f"{split}/{('happy', 'sad')[n % 2]}_{n}.png" for split in ("train", "test") for n in range(6)]
+    rows = [f"{name},{name.split('/')[1].split('_')[0]}" for name in names]
+    write_tree(tmp_path, {name: png(n, (12, 12)) for n, name in enumerate((*names, "more/happy_9.png"))})
+    table = tmp_path / "list.csv"
+    place = table if by == "list" else tmp_path
+    options = {"format": by}
+    if by == "list":
+        table.write_text("\n".join(["path,label", *rows]))
+        assert read_dataset(place, SMALL, options=ReadOptions(**options)).splits == ("train", "test")
+        table.write_text("\n".join(["path,label", *rows, "more/happy_9.png,happy"]))
+    with pytest.raises(DataError, match="more/happy_9.png has no split, others have: name one for each row"):
+        read_dataset(place, SMALL, options=ReadOptions(**options))

@@ -47,7 +47,7 @@ def read(place: Place, _: ReadOptions) -> Reading:
     return Reading(
         source=source,
         ids=list(pictures),
-        splits=splits if all(splits) else [""] * len(splits),
+        splits=splits,
         classes=classes,
         targets=targets,
         picture=lambda row: images.decode_dataset_image(tree.read(pictures[row])),

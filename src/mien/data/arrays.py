@@ -102,6 +102,7 @@ def read(place: Place, options: ReadOptions) -> Reading:
     """
     path, targets, stack = place.path, options.targets, place.stack
     arrays = dict(_named_arrays(path, stack))
+    left: tuple[str, ...] = ()
     if targets:
         if len(arrays) != 1:
             raise DataError(f"`targets` goes with one array of images, {path} has {len(arrays)}")
@@ -110,7 +111,7 @@ def read(place: Place, options: ReadOptions) -> Reading:
             raise DataError(f"{targets} holds {len(labels)} arrays: expected one, of labels")
         pairs = [_Pair("", *arrays.values(), *labels.values())]
     else:
-        pairs = _pairs(arrays, path)
+        pairs, left = _pairs(arrays, path)
     parts = [_Pictures(pair.pictures, str(path)) for pair in pairs]
     starts = np.cumsum([0, *(len(part) for part in parts)])
     lengths = [(len(part), pair.labels) for part, pair in zip(parts, pairs, strict=True)]
@@ -122,7 +123,7 @@ def read(place: Place, options: ReadOptions) -> Reading:
 
     splits = [pair.split for pair, part in zip(pairs, parts, strict=True) for _ in range(len(part))]
     ids = [f"{split or 'row'}/{row:07d}" for row, split in enumerate(splits)]
-    notes = tuple(dict.fromkeys(part.note for part in parts if part.note))
+    notes = (*left, *dict.fromkeys(part.note for part in parts if part.note))
     return Reading(str(path), ids, splits, classes, columns, picture, notes=notes)
 
 
@@ -200,18 +201,23 @@ def _refusal(name: str, error: Exception) -> str:
     return f"{name} is not an array that numpy.save wrote, or it is cut off ({error})"
 
 
-def _pairs(arrays: Mapping[str, np.ndarray], path: Path) -> list[_Pair]:
-    """Match pictures with labels by name."""
+def _pairs(arrays: Mapping[str, np.ndarray], path: Path) -> tuple[list[_Pair], tuple[str, ...]]:
+    """Match pictures with labels by name; return them, and a note about arrays that are neither.
+
+    Raises:
+        DataError: no images, two arrays of one part, or labels that no images belong to.
+    """
     pictures: dict[str, np.ndarray] = {}
     labels: dict[str, np.ndarray] = {}
+    left: list[str] = []
     for name, array in arrays.items():
         words = name.lower().replace("-", "_").split("_")
-        splits = [word for word in words if split_name(word)]
-        split = splits[0] if splits else ""
+        split = next(filter(None, map(split_name, words)), "")
         group = (
             labels if _LABELS & set(words) else pictures if _PICTURES & set(words) or array.ndim > 1 else None
         )
         if group is None:
+            left.append(name)
             continue
         if split in group:
             raise DataError(f"{path}: two arrays could be the same part, {name} is one: rename or remove one")
@@ -221,7 +227,15 @@ def _pairs(arrays: Mapping[str, np.ndarray], path: Path) -> list[_Pair]:
             f"{path} has no array of images: expected names such as x_train and y_train, or images and targets; "
             f"it has {', '.join(arrays) or 'none'}"
         )
-    return [_Pair(split, array, labels.get(split)) for split, array in pictures.items()]
+    if lone := [split for split in labels if split not in pictures]:
+        raise DataError(
+            f"{path} has labels of {lone[0] or 'no split'} and no images of it, but of "
+            f"{', '.join(split or 'no split' for split in pictures)}: expected names such as x_train and y_train; "
+            f"rename or remove them"
+        )
+    said = f"left out arrays whose names say neither images nor labels: {', '.join(left)}"
+    notes = (said,) if left else ()
+    return [_Pair(split, array, labels.get(split)) for split, array in pictures.items()], notes
 
 
 class _Pictures:

@@ -383,8 +383,12 @@ def _check_apart(parts: Sequence[_Rows], names: Sequence[str], source: str) -> N
 
 
 def _splits(parts: Sequence[_Rows], names: Sequence[str]) -> list[str]:
-    """Return the split of each row: from a column, else from the table's folder or name, else the image's folder."""
-    splits, start = [], 0
+    """Return the split of each row: from a column, else from the table's folder or name, else the image's folder.
+
+    Where some rows have a split, those without one have an empty text, and `prepare` refuses them.
+    """
+    splits: list[str] = []
+    start = 0
     for part in parts:
         here = names[start : start + len(part.files)]
         start += len(part.files)
@@ -395,13 +399,11 @@ def _splits(parts: Sequence[_Rows], names: Sequence[str]) -> list[str]:
         one = next((split for word in words if (split := split_name(word))), None)
         one = one or next((found[0] for word in words[-1:] if (found := split_word(word))), None)
         of_images = [_split_of(name) for name in here]
-        if one and len(parts) > 1:
+        if one and (len(parts) > 1 or not all(of_images)):
             splits += [one] * len(here)
-        elif all(of_images):
-            splits += [split or "" for split in of_images]
         else:
-            splits += [one or ""] * len(here)
-    return splits if all(splits) or any(any(part.splits) for part in parts) else [""] * len(splits)
+            splits += [split or "" for split in of_images]
+    return splits
 
 
 def _split_of(name: str) -> str | None:

@@ -102,7 +102,7 @@ def read(place: Place, _: ReadOptions) -> Reading:
         source=source,
         ids=list(pictures),
         columns=people,
-        splits=splits if all(splits) else [""] * len(splits),
+        splits=splits,
         classes=classes,
         targets=targets,
         picture=lambda row: images.decode_dataset_image(place.tree.read(pictures[row])),
