@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import mien
 from mien.data.folding import write_folds
+from mien.data.reading import ReadOptions
 from mien.errors import ConfigError, DataError
 from tests.auditing.planted import png, texture
 from tests.pictures import write_tree
@@ -121,3 +123,22 @@ def test_without_training_images_nothing_is_divided(folder, tmp_path):
     files = {f"test/{label}/{n}.png": png(texture(n)) for label in ("happy", "sad") for n in range(3)}
     with pytest.raises(DataError, match="has no split train to divide: its splits are test"):
         write_folds(write_tree(tmp_path / "only", files), tmp_path / "out", 2)
+
+
+def test_a_list_reads_as_its_source_was_read_by_options(tmp_path):
+    """The label was a column that was named, and boxes were not to be cut: the list has no words for either."""
+    rows = [f"{n:02}.png,{('happy', 'sad')[n % 2]},{'abc'[n % 3]},5,5,30,30" for n in range(24)]
+    table = "\n".join(["path,emotion,mood,x0,y0,x1,y1", *rows]).encode()
+    files = {f"{n:02}.png": png(texture(n)) for n in range(24)}
+    write_tree(tmp_path, files | {"list.csv": table})
+    options = ReadOptions(label_column="mood", box_columns="none")
+    source = mien.read_dataset(tmp_path / "list.csv", options=replace(options, val_fraction=0.3))
+    made = write_folds(tmp_path / "list.csv", tmp_path / "out", 2, options=options, as_lists=True)
+    data = mien.read_dataset(tmp_path / "out" / "fold_1.csv")
+    assert data.labels == source.labels == ("a", "b", "c")
+    for number, name in enumerate(data.ids):
+        row = [one.rpartition("/")[2] for one in source.ids].index(name.rpartition("/")[2])
+        assert data.truth[number] == source.truth[row]
+        assert (data.images[number] == source.images[row]).all()
+    assert data.columns["source_emotion"].tolist()[:2] == ["happy", "sad"]
+    assert "the columns emotion, x0, y0, x1, y1 of the source are called source_... in the list" in made.notes

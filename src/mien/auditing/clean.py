@@ -68,8 +68,8 @@ def write_cleaned(audit: Audit, out: Path) -> FaceDataset:
     data = cleaned(audit)
     if out.suffix.lower() == LIST:
         boxes = None if audit.boxes is None else audit.boxes[[not reason for reason in audit.dropped]]
-        write_list(out, data, boxes=boxes, with_splits=audit.names_splits)
-        return data
+        said = write_list(out, data, boxes=boxes, with_splits=audit.names_splits)
+        return replace(data, notes=(*data.notes, said)) if said else data
     if not audit.names_splits:
         data = _divided(audit, data)
     write_packed(out, data)

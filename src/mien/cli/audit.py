@@ -96,6 +96,7 @@ def audit(
     """
     from mien.auditing.clean import check_target, write_cleaned
     from mien.auditing.page import write_audit
+    from mien.cli.command import note_line
     from mien.cli.progress import progress
     from mien.cli.terminal import give, say
     from mien.files import locked
@@ -113,6 +114,8 @@ def audit(
         _print(found)
         if data is not None:
             say(f"{cleaned.fix}: {len(data):,} images{_shape(cleaned.fix, data.images.shape)}; {found.told}")
+            for note in data.notes[len(found.data.notes) :]:
+                say(note_line(note))
         say(f"wrote {page} and {out / 'findings.csv'}")
 
     give(found.to_dict(), json_to, show)

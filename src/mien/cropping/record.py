@@ -205,7 +205,7 @@ def _label(source: Reading, row: int) -> str:
 
 def _free(name: str) -> str:
     """Return the name of a column of the source, changed if the table or its reader gives this name a meaning."""
-    return f"source_{name}" if name in _OURS or columns.has_meaning(name) else name
+    return f"source_{name}" if name in _OURS else columns.without_meaning(name)
 
 
 def report(

@@ -271,6 +271,11 @@ def has_meaning(name: str) -> bool:
     )
 
 
+def without_meaning(name: str) -> str:
+    """Return the name of a source's column in a table of ours, where it must mean nothing to a reader."""
+    return f"source_{name}" if has_meaning(name) else name
+
+
 def unused_boxes(header: Sequence[str], used: Sequence[int]) -> list[str]:
     """Return the columns that look like parts of a box and are not used as one."""
     return [

@@ -106,20 +106,21 @@ def write_folds(
                 f"{data.source} has no split train to divide: its splits are {', '.join(data.splits)}"
             )
         part, groups = _parts(data, rows, k, options.split_seed)
-        names, counts = [], []
+        names, counts, said = [], [], ""
         for number in range(k):
             split = data.split.astype(f"<U{max(5, data.split.dtype.itemsize // 4)}")
             split[rows] = np.where(part == number, "val", "train")
             one = replace(data, split=split)
             names.append(f"fold_{number + 1}.{'csv' if as_lists else 'npz'}")
             if as_lists:
-                write_list(stage / names[-1], one, boxes=boxes, place=out)
+                said = write_list(stage / names[-1], one, boxes=boxes, place=out)
             else:
                 write_packed(stage / names[-1], one)
             counts.append(_counts(one))
             step(number + 1)
         files.write(stage / TABLE, _table(data, rows, part, groups))
         n_groups = len(np.unique(groups))
+    notes += (said,) if said else ()
     return Folds(data.source, data.labels, tuple(names), tuple(counts), n_groups, len(rows), notes)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mien import files
+from mien.data.columns import without_meaning
 from mien.data.groups import PHOTO_COLUMN
 from mien.errors import DataError
 from mien.escapes import csv_lines
@@ -29,8 +30,11 @@ def write_list(
     boxes: Float32[np.ndarray, "n 4"] | None = None,
     with_splits: bool = True,
     place: Path | None = None,
-) -> None:
+) -> str:
     """Write a table that names the same images, unchanged in their files; paths are relative to the table.
+
+    Returns a note if columns have another name in it: it is to be read as the source was, where an option may have
+    said which column is the label, and that there are no boxes.
 
     Args:
         out: the table, a CSV.
@@ -66,10 +70,14 @@ def write_list(
     if boxes is not None:
         columns |= {name: [f"{side:g}" for side in boxes[:, place]] for place, name in enumerate(_BOX)}
     others = {name: values.tolist() for name, values in data.columns.items() if name != PHOTO_COLUMN}
-    columns |= {name: values for name, values in others.items() if name not in columns}
+    columns |= {without_meaning(name): values for name, values in others.items()}
     if data.votes is not None:
         columns |= {
             name: [f"{count:g}" for count in data.votes[:, place]]
             for place, name in enumerate(FERPLUS_VOTE_ORDER)
         }
     files.write(out, csv_lines([columns, *zip(*columns.values(), strict=True)]))
+    changed = [name for name in others if without_meaning(name) != name]
+    return (
+        f"the columns {', '.join(changed)} of the source are called source_... in the list" if changed else ""
+    )
