@@ -117,6 +117,36 @@ def test_too_few_heads_are_an_error_before_training(tmp_path, archives):  # noqa
         fit(sources, tmp_path / "out", PLAN, resume=False, tell=print)
 
 
+def changed(archives, tmp_path, name, change):  # noqa: F811
+    """Return the sources with one archive changed: `change` gets the name and content of each file."""
+    other = tmp_path / f"other_{name}.zip"
+    with zipfile.ZipFile(archives[name]) as old, zipfile.ZipFile(other, "w") as new:
+        for one in old.namelist():
+            new.writestr(one, change(one, old.read(one)))
+    return Sources(**archives | {name: other})
+
+
+@pytest.mark.parametrize("broken", ["train/happy/2.jpg", "test/happy/2.jpg"])
+@pytest.mark.parametrize("content", [b"", b"no image"])
+def test_an_image_that_cannot_be_read_is_an_error_before_training(tmp_path, archives, broken, content):  # noqa: F811
+    """The process that draws scenes meets it first; the last ones were met hours later."""
+    sources = changed(archives, tmp_path, "faces", lambda name, old: content if name == broken else old)
+    with pytest.raises(DataError, match=f"other_faces.zip: {broken} is no image that can be read"):
+        fit(sources, tmp_path / "out", PLAN, resume=False, tell=pytest.fail)
+
+
+def test_a_run_goes_on_with_the_same_archives_and_not_with_fewer_steps(tmp_path, archives):  # noqa: F811
+    short = replace(PLAN, steps=2)
+    fit(Sources(**archives), tmp_path / "out", short, resume=False, tell=len)
+    other = changed(archives, tmp_path, "backgrounds", lambda name, old: old + b" ")
+    with pytest.raises(
+        TrainingError, match="a run with other backgrounds: give the same archives, or choose"
+    ):
+        fit(other, tmp_path / "out", short, resume=True, tell=len)
+    with pytest.raises(TrainingError, match="a run of 2 steps: give steps at least as many"):
+        fit(Sources(**archives), tmp_path / "out", replace(PLAN, steps=1), resume=True, tell=len)
+
+
 def test_the_worker_ends_with_a_killed_run():
     code = (
         "import os, signal\nfrom mien.faces import fit\n"
@@ -143,6 +173,10 @@ def test_a_trained_network_becomes_a_folder_that_finds_the_same(tmp_path, archiv
     folder = run.write(Detector(), Sources(**archives), tmp_path / "found", PLAN)
     facts, graphs = bundle.read(folder)
     assert set(graphs) == {"onnx", "int8"}
+    assert facts.material == ("Heads: heads.zip", "Faces: faces.zip", "Backgrounds: backgrounds.zip")
+    assert not any("142 heads" in note for note in facts.notes), "these are others"
+    given = "--heads heads.zip --faces faces.zip --backgrounds backgrounds.zip --steps 4"
+    assert facts.command == f"mien detector {given}"
     assert facts.parameters == sum(one.numel() for one in Detector().parameters())
     assert facts.checked["largest difference of ONNX Runtime from torch"] <= finish.MAX_DIFFERENCE
     assert json.loads((folder / "detector.json").read_text())["format"] == "mien.detector/2"

@@ -21,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from mien import files
 from mien.detectors.mien import STRIDE
 from mien.errors import DataError, TrainingError
-from mien.faces.material import Material, check_material, read_backgrounds, read_material
+from mien.faces.material import Material, check_material, fingerprint, read_backgrounds, read_material
 from mien.faces.network import Detector, loss
 from mien.faces.scenes import Spot, draw
 from mien.faces.targets import targets
@@ -62,6 +62,14 @@ class Sources:
     faces: Path
     backgrounds: Path
 
+    def fingerprints(self) -> dict[str, str]:
+        """Return the fingerprint of each archive.
+
+        Raises:
+            DataError: one cannot be read.
+        """
+        return {name: fingerprint(path) for name, path in vars(self).items()}
+
 
 def pool_of(begin: Callable[..., None], *given: object) -> ProcessPoolExecutor:
     """Return a pool of one new process."""
@@ -88,10 +96,19 @@ def end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def _begin(sources: Sources) -> None:
+def _begin() -> None:
     end_with_parent()
     cv2.setNumThreads(1)
-    _material.append(read_material(sources.heads, sources.faces, sources.backgrounds))
+
+
+def _read(sources: Sources) -> None:
+    """Read the material in the worker: the errors of a job come to the run, those of a worker's beginning do not.
+
+    Also what is held out, so that an image of it that cannot be read is an error before the training.
+    """
+    archives = vars(sources)
+    read_material(**archives, held_out=True)
+    _material.append(read_material(**archives))
 
 
 def _batch(seed: int, step: int, size: int, hard: list[Spot]) -> Batch:
@@ -159,6 +176,8 @@ class _State:
         self.optimiser = torch.optim.AdamW(groups, plan.peak_lr)
         self.done = 0
         self.hard: list[Spot] = []
+        self.sources: dict[str, str] = {}
+        """Fingerprints of the archives: hard negatives are places in these backgrounds."""
 
     @property
     def averaged(self) -> Detector:
@@ -170,7 +189,8 @@ class _State:
         """Continue from a checkpoint.
 
         Raises:
-            TrainingError: the checkpoint is of a run with other settings, or cannot be read.
+            TrainingError: the checkpoint is of a run with other settings or archives or with more steps, or cannot
+                be read.
         """
         try:
             kept = torch.load(path, weights_only=True)
@@ -181,6 +201,17 @@ class _State:
             ) from error
         if settings | {"steps": plan.steps} != asdict(plan):
             raise TrainingError(f"{path.parent} holds a run with other settings: choose another `out`")
+        before = kept.get("sources", self.sources)
+        if other := [name for name, one in self.sources.items() if before[name] != one]:
+            raise TrainingError(
+                f"{path.parent} holds a run with other {' and '.join(other)}: give the same archives, or choose "
+                f"another `out`"
+            )
+        if kept["step"] > plan.steps:
+            raise TrainingError(
+                f"{path.parent} holds a run of {kept['step']:,} steps: give `steps` at least as many, or choose "
+                f"another `out`"
+            )
         self.network.load_state_dict(kept["network"])
         self.average.load_state_dict(kept["average"])
         self.optimiser.load_state_dict(kept["optimiser"])
@@ -192,6 +223,7 @@ class _State:
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "sources": self.sources,
         }
         with files.replacing(path) as handle:
             torch.save(
@@ -205,7 +237,7 @@ def fit(sources: Sources, out: Path, plan: Plan, *, resume: bool, tell: Callable
 
     Raises:
         DataError: an archive cannot be used, or holds fewer backgrounds than `MINED`.
-        TrainingError: the folder holds a run with other settings, or a run and `resume` is false.
+        TrainingError: the folder holds a run and `resume` is false, or a run that `_State.load` refuses.
     """
     grounds = read_backgrounds(sources.backgrounds, held_out=False)
     if len(grounds) < MINED:
@@ -216,14 +248,16 @@ def fit(sources: Sources, out: Path, plan: Plan, *, resume: bool, tell: Callable
     check_material(sources.heads, sources.faces)
     files.make_folder(out)
     path, state = out / "checkpoint.pt", _State(plan)
+    state.sources = sources.fingerprints()
     if path.exists():
         if not resume:
             raise TrainingError(
                 f"{out} holds a run: give `resume=True` to continue it, or choose another `out`"
             )
         state.load(path, plan)
-    pool = pool_of(_begin, sources)
+    pool = pool_of(_begin)
     try:
+        pool.submit(_read, sources).result()
         while state.done < plan.steps:
             started, last = time.monotonic(), min(state.done + plan.chunk_steps, plan.steps)
             mean = _train(state, plan, _batches(pool, plan, state.done, last, state.hard))
@@ -233,7 +267,7 @@ def fit(sources: Sources, out: Path, plan: Plan, *, resume: bool, tell: Callable
             state.save(path, plan)
             seconds = round(time.monotonic() - started, 1)
             row = {"step": last, "loss": round(mean, 4), "hard": len(new), "seconds": seconds}
-            with (out / "history.jsonl").open("a", encoding="utf-8") as history:
+            with files.as_output_error(out), (out / "history.jsonl").open("a", encoding="utf-8") as history:
                 history.write(json.dumps(row) + "\n")
             tell(f"step {last}/{plan.steps}  loss {mean:.4f}  new hard negatives {len(new)}  {seconds} s")
     finally:

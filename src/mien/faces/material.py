@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from mien.data.archives import DAMAGED
 from mien.errors import DataError
 
 if TYPE_CHECKING:
@@ -79,6 +81,20 @@ def check_material(heads: Path, faces: Path) -> None:
     next(_images(faces, "test/", grey=True))
 
 
+def fingerprint(path: Path) -> str:
+    """Return a SHA-256 of the names and checksums of an archive's files.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = sorted((info.filename, info.CRC, info.file_size) for info in archive.infolist())
+    except DAMAGED as error:
+        raise DataError(f"cannot read {path}: expected a zip of .jpg images ({error})") from error
+    return hashlib.sha256(repr(found).encode(errors="surrogateescape")).hexdigest()
+
+
 def read_backgrounds(path: Path, *, held_out: bool) -> list[UInt8[np.ndarray, "_ _"]]:
     """Read the photographs without a face, as grey images of their own sizes."""
     return every_eighth([image for _, image in _images(path, "", grey=True)], held_out)
@@ -99,11 +115,12 @@ def _images(path: Path, folder: str, *, grey: bool) -> Iterator[tuple[str, np.nd
                 )
             for name in names:
                 kind = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR_RGB
-                image = cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), kind)
+                content = archive.read(name)
+                image = cv2.imdecode(np.frombuffer(content, np.uint8), kind) if content else None
                 if image is None:
                     raise DataError(f"{path.name}: {name} is no image that can be read")
                 yield name, image
-    except (OSError, zipfile.BadZipFile) as error:
+    except (*DAMAGED, RuntimeError) as error:  # the last: it is encrypted
         raise DataError(f"cannot read {path}: expected a zip of .jpg images ({error})") from error
 
 
@@ -112,7 +129,7 @@ def _heads(path: Path) -> Iterator[tuple[np.ndarray, Box]]:
     try:
         with zipfile.ZipFile(path) as archive:
             boxes = json.loads(archive.read("yunet_boxes_xyxy.json"))
-    except (OSError, KeyError, ValueError, RecursionError, zipfile.BadZipFile) as error:
+    except (*DAMAGED, KeyError, ValueError, RuntimeError) as error:
         raise DataError(
             f"{path} holds no yunet_boxes_xyxy.json with the boxes of its heads: {error}"
         ) from error

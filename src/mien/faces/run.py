@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from mien import files
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
 RUN = "run"
 """Folder beside the graphs for the checkpoint and the history of the run."""
+OWN = {
+    "heads": "d1113ca09fbd72eb7783e946c3bae1fde2d740b520655c15d9236106f83fff3e",
+    "faces": "9dd90e73c3816a8967d9d24b7413904d4b8d974a3c4afd10d6ef3b127a312bc1",
+    "backgrounds": "6b0c608365353e6de640717837376096a4415df47fb69262b3f40c4fbfdbf6fc",
+}
+"""Fingerprints of the archives that `mien_faces` was trained on, and that `MATERIAL` and `NOTES` are about."""
 MATERIAL = (
     "Heads: Face Research Lab London Set (L. DeBruine and B. Jones 2017, figshare 5047666, CC BY 4.0) and Young "
     "Adult White Faces (L. DeBruine and B. Jones 2017, figshare 4220517, CC BY 4.0); cut out, turned, changed in "
@@ -32,6 +39,12 @@ NOTES = (
     "not say each person's skin tone, so recall by skin tone was not measured on people. Shades of skin were varied "
     "by mixing the colours of each head at random, which does not replace that measurement.",
 )
+UNKNOWN = (
+    NOTES[0],
+    "It sees grey images only. How well it finds faces of different people was not measured: do so with photographs "
+    "of those whom it is to find.",
+)
+"""What is to be known of a detector that was trained on other archives."""
 
 
 def train_detector(
@@ -68,6 +81,8 @@ def write(network: Detector, sources: Sources, out: Path, plan: Plan) -> Path:
     graph = finish.export(network)
     parity = finish.check_parity(network, graph, choosing)
     int8, moved = finish.quantise(graph, ranges, choosing)
+    is_own = sources.fingerprints() == OWN
+    names = {name: path.name for name, path in vars(sources).items()}
     score = finish.calibrate(int8, scenes[2 * finish.N_ROUNDED :], material.backgrounds_u8)
     facts = bundle.Facts(
         name=out.name,
@@ -81,14 +96,25 @@ def write(network: Detector, sources: Sources, out: Path, plan: Plan) -> Path:
             "learning rate": plan.peak_lr,
             "seed": plan.seed,
         },
-        material=MATERIAL,
+        material=MATERIAL if is_own else tuple(f"{name.title()}: {file}" for name, file in names.items()),
         checked=score.checked
         | {
             "largest difference of ONNX Runtime from torch": parity,
             "mean difference of INT8 from float": moved,
         },
-        notes=NOTES,
-        command="mien detector --heads heads.zip --faces fer2013.zip --backgrounds backgrounds.zip",
+        notes=NOTES if is_own else UNKNOWN,
+        command=_command(names, plan),
     )
     bundle.save(out, facts, {"onnx": graph, "int8": int8})
     return out
+
+
+def _command(names: dict[str, str], plan: Plan) -> str:
+    """Return the command that makes the detector again, given the archives."""
+    words = ["mien", "detector"]
+    for name, file in names.items():
+        words += [f"--{name}", file]
+    for name in ("steps", "seed"):
+        if getattr(plan, name) != getattr(Plan, name):
+            words += [f"--{name}", str(getattr(plan, name))]
+    return shlex.join(words)
