@@ -111,3 +111,12 @@ def test_what_the_recipe_refuses_is_told_before_anything_runs(options, message):
 def test_a_recipe_survives_being_written(values):
     recipe = with_values(RECIPE, values)
     assert checked_recipe(tomllib.loads(to_toml(recipe))) == recipe
+
+
+@pytest.mark.parametrize(
+    "name", ["models/été", "模型/run", "run \U0001f600", "a\x7fb", 'a "b"\\c', "tab\tnew\nline"]
+)
+def test_a_best_recipe_is_written_whatever_names_are_in_it(name):
+    """A name outside the first plane of Unicode failed after the last trial, each time it was resumed."""
+    recipe = with_values(RECIPE, {"transfer.weights": name, "options_chosen_on": name})
+    assert checked_recipe(tomllib.loads(to_toml(recipe).encode().decode())) == recipe
