@@ -186,9 +186,11 @@ def test_a_foreign_config(tmp_path, text, message):
         bundle.load(tmp_path)
 
 
-def test_a_config_that_points_outside(copy):
-    edit(copy, lambda config: config["sha256"].update({"../secret": "0"}))
-    with pytest.raises(BundleError, match=r"names the file '\.\./secret' outside itself"):
+@pytest.mark.parametrize("name", ["../secret", "", "..", "a/b"])
+def test_a_config_that_points_outside(copy, name):
+    """An empty name is the folder itself, whose new file would lie beside it."""
+    edit(copy, lambda config: config["sha256"].update({name: "0"}))
+    with pytest.raises(BundleError, match=f"names the file {name!r} outside itself"):
         bundle.load(copy)
 
 

@@ -179,7 +179,7 @@ def load(model: str | Path = "default") -> Bundle:
     folder = find(model)
     config = _read_config(folder)
     for name in config.sha256:
-        if Path(name).name != name:
+        if Path(name).name != name or name in ("", ".."):
             raise BundleError(f"bundle {folder} names the file {name!r} outside itself")
     opened = Bundle(config.card, folder, config.sha256)
     if PAGE in opened.sha256:
