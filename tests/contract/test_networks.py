@@ -154,6 +154,13 @@ def test_an_unknown_network_names_its_neighbour():
         ("mynet_v1", 48, {"dropout": 2}, "mynet_v1 cannot be built for 48 pixels with .*dropout"),
         ("mynet_v1", 48, {"dropout": "much"}, "mynet_v1 cannot be built for 48 pixels with .*'much'"),
         ("blog_cnn_4", 8, {}, "blog_cnn_4 cannot be built for 8 pixels .* too small for its pools"),
+        (
+            "plain",
+            8,
+            {"first_stride": 2},
+            "plain cannot be built for 8 pixels .*: .*[Oo]utput size is too small",
+        ),
+        ("plain", 48, {"first_stride": 0}, "plain cannot be built for 48 pixels .*: .*stride"),
         ("vit", 50, {"patch_px": 16}, "vit cannot be built for 50 pixels .* patches of 16 pixels must tile"),
         ("timm/resnet43", 48, {}, r"timm [\d.]+ has no model 'resnet43'; did you mean resnet"),
         (

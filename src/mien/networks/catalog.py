@@ -123,11 +123,25 @@ def build(
         _check_options(name, options, list(inspect.signature(builder).parameters)[2:])
     try:
         made: nn.Module = builder(classes, spec, **options)
+        _check_input(made, spec)
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
         raise ConfigError(
             f"{name} cannot be built for {spec.size_px} pixels with network_options {options}: {error}"
         ) from error
     return made
+
+
+def _check_input(network: nn.Module, spec: Preprocess) -> None:
+    """Let the network answer one image: a picture that is too small for its pools is an error only then.
+
+    Raises:
+        RuntimeError: it cannot take the input.
+    """
+    import torch
+
+    with torch.no_grad():
+        network.eval()(torch.zeros(1, spec.channels, spec.size_px, spec.size_px))
+    network.train()
 
 
 def _check_options(name: str, options: Mapping[str, Any], known: Sequence[str]) -> None:
