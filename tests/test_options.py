@@ -7,6 +7,7 @@ import pickle
 import pytest
 
 from mien import bundle
+from mien.cli.command import check_together
 from mien.errors import ConfigError, DataError
 from mien.options import ReadOptions, RunOptions
 
@@ -52,3 +53,14 @@ def test_an_unknown_word_is_refused_with_the_nearest_one():
         "unknown format 'parket': expected auto, folders, pixels, list, names, affectnet, ck+, arrays, "
         "parquet, packed; did you mean parquet?"
     )
+
+
+def test_options_of_reading_need_a_dataset():
+    ReadOptions().check_used(None)
+    ReadOptions(val_fraction=0.3).check_used("faces.zip")
+    with pytest.raises(
+        ConfigError, match="val_fraction says how a dataset is read: give data too, or leave it out"
+    ):
+        ReadOptions(val_fraction=0.3).check_used(None)
+    with pytest.raises(ConfigError, match="labels says how a dataset is read"):
+        check_together(None, None, ReadOptions(labels="happy,sad"))

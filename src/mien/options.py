@@ -145,6 +145,16 @@ class ReadOptions:
         if self.split_seed < 0:
             raise ConfigError(f"`split_seed` must not be negative, got {self.split_seed}")
 
+    def check_used(self, data: object) -> None:
+        """Refuse options where no dataset is read.
+
+        Raises:
+            ConfigError: names the first one.
+        """
+        given = [name for name, value in vars(self).items() if value != getattr(ReadOptions, name)]
+        if data is None and given:
+            raise ConfigError(f"`{given[0]}` says how a dataset is read: give `data` too, or leave it out")
+
 
 @dataclass(frozen=True)
 class RecipeOptions:

@@ -20,7 +20,7 @@ from mien.evaluation.protocol import CHOSEN, FITTED, READ_ONCE, scores
 from mien.exporting import quantise, ship
 from mien.exporting.agreement import Bound
 from mien.exporting.temperature import BEFORE, save_calibrated
-from mien.options import PageOptions
+from mien.options import PageOptions, ReadOptions
 from mien.preprocess import Preprocess
 from tests.training.tiny import tiny_data
 
@@ -163,6 +163,14 @@ def test_learnt_splits_judge_no_graph(tiny, tmp_path):
     made = bundle.load(tmp_path / "half").card.exports["fp16"]
     assert made.calibration_split == "faces"
     assert {score.split for score in made.scores} == {"test"}
+
+
+def test_data_that_nothing_reads_are_refused(tiny_bundle, tmp_path):
+    with pytest.raises(ConfigError, match="to=hub takes the model as it is: leave out data"):
+        mien.export(tiny_bundle, "hub", tmp_path / "out", data="nowhere.zip", split="nosuch")
+    with pytest.raises(ConfigError, match="labels says how a dataset is read: give data too"):
+        mien.export(tiny_bundle, "onnx", tmp_path / "out", reading=ReadOptions(labels="happy,sad"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_one_graph_alone(tiny, tmp_path):

@@ -95,7 +95,7 @@ def benchmark(
     from mien.data.read import read_dataset
     from mien.files import locked, together, write
 
-    check_together(data, split)
+    check_together(data, split, reading)
     if spec and not any(model.endswith(".onnx") for model in models):
         raise ConfigError("`spec` describes a single .onnx file: none is among the models")
     wanted = combinations.asked()

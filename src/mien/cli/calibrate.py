@@ -64,7 +64,7 @@ def calibrate(
     from mien import bundle
     from mien.cli.terminal import say
 
-    check_together(data, split)
+    check_together(data, split, reading)
     if sum(bool(one) for one in (data, prior, adapt)) != 1:
         raise ConfigError(
             "expected one of `data` with `split`, `prior` or `adapt`: each is a step of its own"

@@ -97,8 +97,8 @@ def tell_notes(dataset: FaceDataset, name: str = "") -> None:
         complain(f"{name}{': ' if name else ''}{note_line(note)}")
 
 
-def check_together(data: str | None, split: str | None) -> None:
-    """Refuse a dataset without a split, or a split without a dataset, where both are optional.
+def check_together(data: str | None, split: str | None, reading: ReadOptions) -> None:
+    """Refuse a dataset without a split, or a split or options of reading without a dataset, where all are optional.
 
     Raises:
         ConfigError: one is missing.
@@ -106,6 +106,7 @@ def check_together(data: str | None, split: str | None) -> None:
     if (data is None) != (split is None):
         given, missing = ("data", "split") if data else ("split", "data")
         raise ConfigError(f"`{given}` needs `{missing}`: both together say which images")
+    reading.check_used(data)
 
 
 def command(*examples: str, name: str | None = None) -> Callable[[Callable[..., None]], TyperCommand]:

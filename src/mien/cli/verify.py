@@ -55,7 +55,7 @@ def verify(
     from mien.exporting.verify import pictures
     from mien.exporting.verify import verify as prove
 
-    check_together(data, split)
+    check_together(data, split, reading)
     if runtime and not web:
         raise ConfigError("`runtime` is for the page in a browser: give `web`, too")
     preprocess = bundle.load(model).preprocess

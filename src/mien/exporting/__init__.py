@@ -56,6 +56,7 @@ def export(
     """
     out = Path(out)
     _check(to, has_data=data is not None, split=split, page=page)
+    (reading or ReadOptions()).check_used(data)
     if to == "web":
         _page(str(model), out, page or PageOptions())
         return None
@@ -77,8 +78,8 @@ def _check(to: str, *, has_data: bool, split: str | None, page: PageOptions | No
     """
     if split and not has_data:
         raise ConfigError(f"`split={split}` needs a dataset: give `data` too")
-    if has_data and to == "web":
-        raise ConfigError("the page is the model as it is: leave out `data`")
+    if has_data and to in ("web", "hub"):
+        raise ConfigError(f"`to={to}` takes the model as it is: leave out `data`")
     given = [
         name for name, value in vars(page or PageOptions()).items() if value != getattr(PageOptions, name)
     ]
