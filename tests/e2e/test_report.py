@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from importlib import resources
 
 import numpy as np
 import pytest
@@ -99,6 +100,16 @@ def test_calibrate_in_place_and_what_it_refuses(tmp_path, tiny_bundle, run_witho
         "calibrate", copy, "--data", "synthetic", "--split", "val"
     )
     assert "a probability from 0 to 1, got 2" in refused("predict", "sample", "--uncertain-below", "2")
+
+
+def test_photos_that_cannot_be_read_do_not_count_in_silence(tmp_path):
+    sample = resources.files("mien").joinpath("assets", "sample.jpg").read_bytes()
+    write_tree(
+        tmp_path / "photos", {f"{number}.jpg": sample for number in range(7)} | {"broken.jpg": b"\xff\xd8"}
+    )
+    done = run("calibrate", "default", "--adapt", tmp_path / "photos", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "1 of 8 photos could not be read, and do not count" in done.stderr
 
 
 @pytest.mark.parametrize("words", [["--end-to-end"], ["--corruptions"], ["--explain"]])

@@ -245,6 +245,8 @@ def test_wrong_priors_are_refused(copy, tmp_path):
     loaded = bundle.load(copy)
     with pytest.raises(ConfigError, match="needs a number from 0 for each of"):
         save_prior(loaded, {"happy": 1.0}, "test", copy)
+    with pytest.raises(ConfigError, match="needs a number from 0 for each of .*; got angry=inf"):
+        save_prior(loaded, dict.fromkeys(loaded.id.labels, float("inf")), "test", copy)
     (tmp_path / "prior.json").write_text("[1, 2]")
     with pytest.raises(ConfigError, match="expected uniform, train, none, or a JSON file"):
         read_prior(loaded, str(tmp_path / "prior.json"))

@@ -104,7 +104,7 @@ def _fit(loaded: Bundle, data: str, split: str, reading: ReadOptions, place: Pat
 
 
 def _move(loaded: Bundle, model: str, prior: str | None, adapt: str | None, place: Path) -> None:
-    from mien.cli.terminal import print_table, say
+    from mien.cli.terminal import complain, print_table, say
     from mien.exporting.temperature import adapted_prior, own_prior, read_prior, save_prior
 
     before = loaded.card.calibration.prior or own_prior(loaded)
@@ -113,7 +113,10 @@ def _move(loaded: Bundle, model: str, prior: str | None, adapt: str | None, plac
 
         from mien.pipeline import predict
 
-        faces = [face for image in predict(adapt, model=model) for face in image.faces]
+        results = predict(adapt, model=model)
+        if unread := sum(image.error is not None for image in results):
+            complain(f"{unread:,} of {len(results):,} photos could not be read, and do not count")
+        faces = [face for image in results for face in image.faces]
         probs = np.array([[face.probs[label] for label in loaded.id.labels] for face in faces])
         wanted, source = (
             adapted_prior(loaded, probs.reshape(-1, len(loaded.id.labels))),

@@ -123,7 +123,9 @@ def save_prior(loaded: Bundle, prior: dict[str, float], source: str, out: Path) 
     """
     check_place(loaded, out)
     labels, old = loaded.id.labels, loaded.card.calibration
-    if prior and (set(prior) != set(labels) or min(prior.values()) < 0 or not sum(prior.values()) > 0):
+    if prior and (
+        set(prior) != set(labels) or min(prior.values()) < 0 or not 0 < sum(prior.values()) < np.inf
+    ):
         raise ConfigError(
             f"the prior needs a number from 0 for each of {', '.join(labels)}; got "
             f"{', '.join(f'{name}={value:g}' for name, value in prior.items())}"
