@@ -269,6 +269,23 @@ def test_resume_leaves_out_what_is_done_and_names_stay_the_same(folder, tmp_path
     assert {name: (out / name).read_bytes() for name in listed(out)} == before
 
 
+def test_more_photos_leave_the_files_of_earlier_ones(tmp_path):
+    """Of photos with one name, each has files of its own, also if one came in a later run, and first there."""
+    photos = [tmp_path / str(number) / "a.png" for number in range(3)]
+    for number, path in enumerate(photos):
+        path.parent.mkdir()
+        path.write_bytes(images.encode_png(np.full((210, 330, 3), 60 * number, np.uint8)))
+    outputs = Outputs(out=tmp_path / "out", crops=tmp_path / "crops")
+    run(photos[1:], outputs)
+    run(photos, replace(outputs, resume=True))
+    names = ["a.faces.jpg", "a-2.faces.jpg", "a-3.faces.jpg"]
+    levels = {
+        round(float(images.decode((tmp_path / "out" / name).read_bytes())[-9:].mean()), -1) for name in names
+    }
+    assert levels == {0, 60, 120}
+    assert {name.split(".")[0] for name in listed(tmp_path / "crops")} == {"a", "a-2", "a-3"}
+
+
 def test_a_name_that_is_not_utf_8_is_written_everywhere_and_is_done(tmp_path):
     photos = tmp_path / "photos\udce9"
     photos.mkdir()

@@ -49,6 +49,8 @@ STEM_LIMIT_BYTES = 200
 """Longest stem of a file that is written: file systems allow 255 bytes for a whole name."""
 JOURNAL, DOCUMENT = "predictions.jsonl", "predictions.json"
 """Names of the table and the document in the folder of results."""
+FILM = -1
+"""Stands for the index of a frame where all frames of a video are meant."""
 
 
 class Names:
@@ -123,6 +125,7 @@ class Sinks:
         """Images that an earlier run finished, by source and index."""
         self._names, self._stems = Names(), defaultdict[tuple[str, int], deque[str]](deque)
         self._film_stem, self._films = ("", ""), dict[str, FilmOutput]()
+        self._earlier = self._earlier_stems() if self.done and (self._pictures or self._crops) else {}
         self._window = Window(stop) if outputs.window else None
 
     def pending(self, frames: Frames, tracker: Tracker | None = None) -> Frames:
@@ -144,13 +147,30 @@ class Sinks:
         total = None if frames.total is None else max(0, frames.total - len(self.done))
         return Frames(undone(), total, frames.skipped)
 
+    def _earlier_stems(self) -> dict[tuple[str, int], str]:
+        """Return the stems of an earlier run's images and videos, so that files of other images get other names."""
+        self._earlier, stems = {}, {}
+        for image in images_of(read_rows(self.tables[0].lines)):
+            key = self._key(frame := Frame(image.source, image.index, image.time_s))
+            if key[1] != FILM or key[0] != self._film_stem[0]:
+                stems[key] = self._stem(frame)
+        self._film_stem = "", ""
+        return stems
+
+    def _key(self, frame: Frame) -> tuple[str, int]:
+        """Return what has a stem of its own: an image, or a video."""
+        is_film = frame.time_s is not None or (frame.index and frame.source == self._film_stem[0])
+        return frame.source, FILM if is_film else frame.index
+
     def _stem(self, frame: Frame) -> str:
         """Return the stem of the files about a frame: all frames of a video have the same."""
-        if frame.time_s is None and not (frame.index and frame.source == self._film_stem[0]):
-            return self._names.take(frame.source, frame.index)
-        if frame.source != self._film_stem[0]:
-            self._film_stem = frame.source, self._names.take(frame.source, 0)
-        return self._film_stem[1]
+        source, index = key = self._key(frame)
+        if index == FILM and source == self._film_stem[0]:
+            return self._film_stem[1]
+        stem = self._earlier.pop(key, None) or self._names.take(source, max(index, 0))
+        if index == FILM:
+            self._film_stem = source, stem
+        return stem
 
     def _is_kept(
         self, key: tuple[str, int], earlier: Iterator[ImageResult], tracker: Tracker | None, stem: str
