@@ -14,11 +14,15 @@ from mien.classifiers import load_classifier, probabilities
 from mien.config import Recipe, read_recipe
 from mien.data.dataset import FaceDataset, one_hot
 from mien.errors import BundleError, ConfigError, DataError
+from mien.exporting.temperature import save_prior
 from mien.labels import FERPLUS_VOTE_ORDER
 from mien.training.batches import Batches, ToInput
 from mien.training.distill import Teachers, load_teachers, taught_by_votes
 from mien.training.loop import train
 from tests.training.tiny import TINY, tiny_data
+
+EQUAL = np.ones(7, int)
+"""The tiny teachers have learnt as many images of each class."""
 
 
 def recipe(*teachers, settings=()) -> Recipe:
@@ -30,7 +34,7 @@ def recipe(*teachers, settings=()) -> Recipe:
 def test_the_mean_of_what_each_would_answer_itself(tiny_members):
     """The third teacher was trained on another number range, and must be shown it."""
     plan, data = recipe(*tiny_members), tiny_data()
-    teach = Teachers(load_teachers(plan), plan, data.labels)
+    teach = Teachers(load_teachers(plan), plan, data.labels, EQUAL)
     pictures = torch.from_numpy(data.images[:11]).permute(0, 3, 1, 2).float()
     answers = teach(ToInput(plan.input, torch.device("cpu"))(pictures))
     alone = [probabilities(load_classifier(path).logits(data.images[:11])) for path in tiny_members]
@@ -41,25 +45,51 @@ def test_the_mean_of_what_each_would_answer_itself(tiny_members):
 def test_a_teacher_that_knows_more_answers_as_if_there_were_no_other_labels(tiny_bundle):
     plan, data = recipe(tiny_bundle), tiny_data()
     some = (data.labels[4], data.labels[1])
-    teach = Teachers(load_teachers(plan), plan, some)
+    teach = Teachers(load_teachers(plan), plan, some, EQUAL[:2])
     pictures = torch.from_numpy(data.images[:11]).permute(0, 3, 1, 2).float()
     answers = teach(ToInput(plan.input, torch.device("cpu"))(pictures))
     whole = probabilities(load_classifier(tiny_bundle).logits(data.images[:11]))[:, [4, 1]]
     np.testing.assert_allclose(answers.numpy(), whole / whole.sum(axis=1, keepdims=True), atol=1e-5)
 
 
+def test_rare_classes_are_not_favoured_twice(tiny_bundle, tmp_path):
+    """Whatever class frequencies a teacher expects, it answers with those of the images that the student sees."""
+    plan, data = recipe(tiny_bundle), tiny_data()
+    pictures = torch.from_numpy(data.images[:11]).permute(0, 3, 1, 2).float()
+    x = ToInput(plan.input, torch.device("cpu"))(pictures)
+    drawn = np.array([10, 1, 5, 30, 10, 10, 10])
+
+    def answers(teacher, of=drawn):
+        return Teachers([teacher], plan, data.labels, of)(x).numpy()
+
+    plain = bundle.load(tiny_bundle)
+    whole = probabilities(load_classifier(tiny_bundle).logits(data.images[:11])) * drawn
+    np.testing.assert_allclose(answers(plain), whole / whole.sum(axis=1, keepdims=True), atol=1e-5)
+    save_prior(
+        plain, {label: 1.0 + row for row, label in enumerate(data.labels)}, "moved", tmp_path / "moved"
+    )
+    np.testing.assert_allclose(answers(bundle.load(tmp_path / "moved")), answers(plain), atol=1e-5)
+    counts = {"train": dict(zip(data.labels, drawn.tolist(), strict=True))}
+    facts = plain.card.model_copy(update={"data": plain.card.data.model_copy(update={"counts": counts})})
+    rare = replace(
+        plain, card=facts.model_copy(update={"recipe": {**facts.recipe, "loss": {"logit_adjustment_tau": 1}}})
+    )
+    np.testing.assert_allclose(answers(replace(plain, card=facts)), answers(plain, EQUAL), atol=1e-5)
+    np.testing.assert_allclose(answers(rare), answers(plain), atol=1e-5)
+
+
 def test_smaller_pictures_are_enlarged_for_the_teachers(tiny_bundle):
     """They then answer nearly as for the whole pictures, which they would not for small ones."""
     plan, data = recipe(tiny_bundle, settings=["resizing.early_size_px=24"]), tiny_data()
     teachers = load_teachers(plan)
-    teach = Teachers(teachers, plan, data.labels)
+    teach = Teachers(teachers, plan, data.labels, EQUAL)
     pictures = torch.from_numpy(data.images[:23]).permute(0, 3, 1, 2).float()
     smooth = torch.nn.functional.avg_pool2d(pictures, 9, stride=1, padding=4)
     x = ToInput(plan.input, torch.device("cpu"))(smooth)
     small = torch.nn.functional.avg_pool2d(x, 2)
     whole = teach(x)
     assert (teach(small) - whole).abs().mean() < 0.2 * (
-        teachers[0].network(small).softmax(1) - whole
+        teach.networks[0](small).softmax(1) - whole
     ).abs().mean()
 
 

@@ -105,9 +105,9 @@ def _fit(loaded: Bundle, data: str, split: str, reading: ReadOptions, place: Pat
 
 def _move(loaded: Bundle, model: str, prior: str | None, adapt: str | None, place: Path) -> None:
     from mien.cli.terminal import complain, print_table, say
-    from mien.exporting.temperature import adapted_prior, own_prior, read_prior, save_prior
+    from mien.exporting.temperature import adapted_prior, present_prior, read_prior, save_prior
 
-    before = loaded.card.calibration.prior or own_prior(loaded)
+    before = present_prior(loaded)
     if adapt:
         import numpy as np
 

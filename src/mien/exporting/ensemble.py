@@ -20,7 +20,7 @@ from mien.errors import BundleError, ConfigError, did_you_mean, needs
 from mien.evaluation.mixture import RULES, TIE_BREAK, MixtureReport, combine, judge_mixture, weights_of
 from mien.evaluation.protocol import check_unseen, keys_learnt, protocols, scores
 from mien.exporting.metadata import describe
-from mien.exporting.temperature import own_prior
+from mien.exporting.temperature import present_prior
 from mien.results import ModelId
 
 with needs("export"):
@@ -275,7 +275,7 @@ def _facts(
 def _prior(member: Bundle) -> dict[str, float]:
     """Return how frequent a member takes each label to be; empty where its card does not say."""
     try:
-        return member.card.calibration.prior or own_prior(member)
+        return present_prior(member)
     except ConfigError:
         return {}
 

@@ -146,11 +146,20 @@ def save_prior(loaded: Bundle, prior: dict[str, float], source: str, out: Path) 
     return found or before
 
 
+def present_prior(loaded: Bundle) -> dict[str, float]:
+    """Return how frequent a model takes each label to be: by a prior that was set, else by itself.
+
+    Raises:
+        ConfigError: its card does not state how many images of each label it was trained on.
+    """
+    return dict(loaded.card.calibration.prior or own_prior(loaded))
+
+
 def own_prior(loaded: Bundle) -> dict[str, float]:
     """Return how frequent a model takes each label to be, without a prior that was set later.
 
     Where biases were fitted, it is as frequent as among the images of the fit. Elsewhere the recipe decides
-    (`learnt_prior`); of an ensemble, the mean of its members counts. What a teacher favoured is not known.
+    (`learnt_prior`); of an ensemble, the mean of its members counts. Teachers change nothing (`Teachers`).
 
     Raises:
         ConfigError: its card does not state how many images of each label it was trained on.
@@ -222,7 +231,7 @@ def adapted_prior(loaded: Bundle, probs: Num[np.ndarray, "n k"]) -> dict[str, fl
     labels = loaded.id.labels
     if len(probs) < len(labels):
         raise DataError(f"{len(probs)} faces are too few to estimate how frequent {len(labels)} labels are")
-    before = loaded.card.calibration.prior or own_prior(loaded)
+    before = present_prior(loaded)
     found = estimate_prior(probs.astype(np.float64), np.array([before[label] for label in labels]))
     return dict(zip(labels, _fractions(found.tolist()).tolist(), strict=True))
 

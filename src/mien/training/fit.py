@@ -160,7 +160,9 @@ class _Run:
             self.raw, recipe.optim, backbone_lr_factor=recipe.transfer.backbone_lr_factor
         )
         teachers = load_teachers(recipe)
-        self.teachers = Teachers(teachers, recipe, data.labels).to(place.device) if teachers else None
+        self.teachers = (
+            Teachers(teachers, recipe, data.labels, self.batches.drawn).to(place.device) if teachers else None
+        )
         self.network = self._called()
         self.rate = 0.0
 
