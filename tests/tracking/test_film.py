@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mien.errors import ConfigError, OutputError
-from mien.options import Outputs
+from mien.options import Clip, Outputs
 from mien.pipeline import Pipeline
 from mien.predictions import ImageResult
 from mien.results import FaceResult
@@ -23,6 +23,7 @@ from mien.sinks.mp4 import pictures_in
 from mien.sinks.timeline import MOST_GLIMPSES, Timeline
 from mien.tracking.tracker import Tracker
 from mien.vision.frames import frames
+from mien.vision.sampling import ALL
 from tests.fakes import ConstantClassifier, FixedDetector
 from tests.vision.test_video import film
 
@@ -37,10 +38,10 @@ def talk(tmp_path_factory):
     return film(tmp_path_factory.mktemp("film") / "talk.mp4", times, sound=True)
 
 
-def run(source, outputs, stop_after=None):
+def run(source, outputs, stop_after=None, chosen=ALL):
     """Record a video; raise KeyboardInterrupt after so many frames."""
     pipeline, tracker = Pipeline(ConstantClassifier(), FixedDetector(BOX)), Tracker()
-    stream = frames(source)
+    stream = frames(source, clip=chosen)
     with Sinks(outputs, pipeline.facts | tracker.facts) as sinks:
         for number, _ in enumerate(recorded(pipeline, stream, sinks, tracker=tracker, workers=1), start=1):
             if number == stop_after:
@@ -100,6 +101,19 @@ def test_an_interrupted_run_leaves_a_video_that_plays_and_goes_on(talk, whole, t
     expected = times_of(whole / "talk.faces.mp4")
     assert times_of(tmp_path / "talk.faces.mp4") == pytest.approx(expected, abs=1e-4)
     assert not part.exists()
+
+
+def test_a_finished_run_can_be_repeated_and_goes_on_if_more_frames_are_chosen(talk, whole, tmp_path):
+    outputs = {"out": tmp_path, "csv": tmp_path / "t.csv"}
+    run(talk, Outputs(**outputs), chosen=Clip(end=2.0))
+    assert len(times_of(tmp_path / "talk.faces.mp4")) == 50
+    for _ in range(2):
+        run(talk, Outputs(**outputs, resume=True))
+        for name in ("t.csv", "predictions.jsonl", "talk.timeline.csv"):
+            assert (tmp_path / name).read_text() == (whole / name).read_text(), name
+        expected = times_of(whole / "talk.faces.mp4")
+        assert times_of(tmp_path / "talk.faces.mp4") == pytest.approx(expected, abs=1e-4)
+        assert not list(tmp_path.glob("*.part.mp4"))
 
 
 KILLED = """

@@ -33,14 +33,13 @@ class FilmOutput:
         self._stem, self._source, self._hides = stem, source, outputs.hides
         self._mp4 = Mp4(stem.with_name(stem.name + FILM_SUFFIX), source)
         self._timeline = Timeline(labels)
-        self._earlier = pictures_in(self._mp4.part) if outputs.resume else 0
+        self._earlier = pictures_in(self._mp4.earlier) if outputs.resume else 0
         self._is_changed = False
 
     def keeps(self, result: ImageResult) -> bool:
         """Return whether a frame in the tables is in an earlier run's video, too; if so, count its result."""
         if result.error is None:
-            is_finished = self._mp4.path.exists() and not self._mp4.part.exists()
-            if self._mp4.keep >= self._earlier and not is_finished:
+            if self._mp4.keep >= self._earlier:
                 return False
             self._mp4.keep += 1
             self._mp4.begin_s = result.time_s if self._mp4.begin_s is None else self._mp4.begin_s

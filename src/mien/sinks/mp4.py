@@ -42,7 +42,7 @@ BT709, LIMITED = 1, 1
 
 
 def pictures_in(path: Path) -> int:
-    """Return the number of frames in an incomplete MP4; 0 if there are none, or it cannot be read."""
+    """Return the number of frames in an MP4 of an earlier run; 0 if there are none, or it cannot be read."""
     if not path.exists():
         return 0
     import av
@@ -70,11 +70,13 @@ class Mp4:
         self._fresh = path.with_name(path.name.removesuffix(".mp4") + NEW_PART)
         if self._fresh.exists() and not self.part.exists():  # killed after the old part was removed
             self._fresh.replace(self.part)
+        self.earlier = self.part if self.part.exists() else path
+        """The file of an earlier run; it is whole if that run came to its end."""
         self._waiting: queue.Queue[tuple[np.ndarray, float] | None] = queue.Queue(WAITING)
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
         self.keep = 0
-        """Number of frames to copy from the incomplete file of an earlier run."""
+        """Number of frames to copy from the file of an earlier run."""
         self.begin_s: float | None = None
         """Time of the first frame in the source; it becomes 0 in the file."""
 
@@ -134,7 +136,7 @@ class Mp4:
             sound = opened.enter_context(_sound(out, self._source, self.begin_s or 0.0))
             last = self._copy(out, film) if self.keep else -1
             if self.keep:
-                self.part.unlink()
+                self.part.unlink(missing_ok=True)
             held: tuple[np.ndarray, int] | None = None  # until the next frame tells how long it lasts
             step = TICKS // 25
             while (item := self._waiting.get()) is not None:
@@ -156,7 +158,7 @@ class Mp4:
         import av
 
         last, left = -1, self.keep
-        with av.open(str(self.part)) as part:
+        with av.open(str(self.earlier)) as part:
             stream = part.streams.video[0]
             as_encoded = av.BitStreamFilterContext(
                 "h264_mp4toannexb", stream
