@@ -194,6 +194,41 @@ def test_broken_files_are_frames_with_their_error(tmp_path):
         assert (len(before) > 50) == (name == "cut.mkv")
 
 
+def with_long_sound(path, seconds=5):
+    """Write 1 s of pictures with more seconds of sound; the header of this form states only the longer time."""
+    with av.open(str(path), "w") as out:
+        stream, tone = out.add_stream("mpeg4", rate=25), out.add_stream("aac", rate=8000)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for _ in range(25):
+            out.mux(
+                stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24"))
+            )
+        out.mux(stream.encode(None))
+        for number in range(8 * seconds):
+            noise = np.random.default_rng(number).normal(0, 0.1, (1, 1024)).astype(np.float32)
+            wave = av.AudioFrame.from_ndarray(noise, "fltp", "mono")
+            wave.rate, wave.pts = 8000, 1024 * number
+            out.mux(tone.encode(wave))
+        out.mux(tone.encode(None))
+    return path
+
+
+def test_sound_may_be_longer_than_the_pictures(tmp_path):
+    path = with_long_sound(tmp_path / "a.mkv")
+    assert [one.error for one in frames(path)] == [None] * 25
+    path.write_bytes(path.read_bytes()[:-5000])
+    *before, last = frames(path)
+    assert len(before) == 25
+    assert "the file is not complete" in last.error
+
+
+def test_the_error_at_the_end_has_a_number_that_no_frame_has(tmp_path):
+    """Else a resumed run would take it for the frame of that number, which is done."""
+    broken_films(tmp_path)
+    numbers = [one.index for one in frames(tmp_path / "cut.mkv")]
+    assert numbers == list(range(len(numbers)))
+
+
 def test_a_folder_with_everything_mixed(tmp_path):
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "b.png")
     film(tmp_path / "a.mp4")

@@ -136,24 +136,34 @@ class Film:
                 again = None if self.live else partial(self._again, item.pts, index)
                 yield Frame(self.source, index, time_s, Pixels(item, convert, again))
             index += 1
-        self._check_end(container, stream, index, time_s)
+        if wrong := self._wrong_at_end(container, stream, index, max(time_s, 0.0)):
+            yield broken(self.source, wrong, index)  # with a number of its own, which no frame has
 
-    def _check_end(self, container: Any, stream: Any, index: int, time_s: float) -> None:
-        """Refuse a file that ended earlier than its header says.
-
-        Raises:
-            ImageError: it ended too early, or it gave no frame.
-        """
+    def _wrong_at_end(self, container: Any, stream: Any, index: int, time_s: float) -> str:
+        """Return why this may not be the end: no frame was read, or the header says more; empty if all is well."""
         name = self.source or "the video"
         if self.live:
-            raise ImageError(f"the stream {name} ended after {max(time_s, 0):.2f} s")
+            return f"the stream {name} ended after {time_s:.2f} s"
         if not index:
-            raise ImageError(f"cannot read {name}: no frame in it can be decoded")
+            return f"cannot read {name}: no frame in it can be decoded"
         own = float(stream.duration * stream.time_base) if stream.duration else _seconds(container)
-        if own - time_s > max(MISSING_S, 0.02 * own):
-            raise ImageError(
-                f"{name} ends at {time_s:.2f} s, its header says {own:.2f} s: the file is not complete"
-            )
+        slack = max(MISSING_S, 0.02 * own)
+        if own - time_s <= slack or (not stream.duration and own - self._last_s(own) <= slack):
+            return ""
+        return f"{name} ends at {time_s:.2f} s, its header says {own:.2f} s: the file is not complete"
+
+    def _last_s(self, near_s: float) -> float:
+        """Return the time of the last packet of any stream: the sound may be longer than the pictures."""
+        import av
+
+        last = 0.0
+        with self._opened() as container, contextlib.suppress(av.error.FFmpegError):
+            begin_us = container.start_time or 0
+            container.seek(begin_us + round(near_s * 1_000_000))
+            for packet in container.demux():
+                if packet.pts is not None:
+                    last = max(last, float(packet.pts * packet.time_base) - begin_us / 1_000_000)
+        return last
 
     def _sought(self, container: Any, stream: Any, begin: float) -> Any:
         """Go near the start of the clip; return what finds the number of the first frame there. None: not moved."""
