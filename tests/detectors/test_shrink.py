@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mien.detectors.shrink import iou, merged, search, tile_spans
+from mien.detectors.shrink import MOST_TILES, iou, merged, search, tile_spans
 from mien.errors import ImageError
 from mien.results import Face
 
@@ -36,6 +36,14 @@ def test_tiles_cover_the_longer_side_and_overlap_by_a_face(longer, shorter, most
         assert stop - start >= min(shorter, (spans[0][1]) // 2) - 1  # rounded starts
     if longer <= 3 * shorter or longer <= most:
         assert len(spans) == 1
+
+
+@given(st.integers(1, 64_000_000), st.integers(64, 1280))
+def test_a_picture_of_one_line_costs_a_bounded_number_of_searches(longer, most):
+    shorter = max(1, min(longer, 64_000_000 // longer))
+    spans = tile_spans(longer, shorter, most)
+    assert len(spans) <= 2 * MOST_TILES + 1
+    assert (spans[0][0], spans[-1][1]) == (0, longer)
 
 
 def test_the_spans_by_hand():

@@ -46,6 +46,18 @@ def test_beyond_the_picture_its_edge_continues(box):
     assert (crop_faces(flat, [Face(box)], Preprocess(size_px=11)) == 55).all()
 
 
+@pytest.mark.parametrize("upright", [False, True])
+def test_a_picture_of_one_line_as_a_face_takes_little_memory(monkeypatch, upright):
+    """The square around it has the square of its pixels: a PNG of 100 bytes could fill the memory."""
+    line = np.linspace(0, 255, 4801).astype(np.uint8)[None, :, None].repeat(3, axis=2)
+    image = line.transpose(1, 0, 2) if upright else line
+    box = (0.0, 0.0, float(image.shape[1]), float(image.shape[0]))
+    plain = crop_faces(image, [Face(box)], Preprocess())
+    monkeypatch.setattr("mien.vision.crop.PIXEL_LIMIT", 1_000_000, raising=False)
+    assert cut(image, around(box)).size <= 3 * 1_000_000
+    assert np.abs(crop_faces(image, [Face(box)], Preprocess()).astype(int) - plain).max() <= 3
+
+
 def test_no_face_gives_no_crop():
     assert crop_faces(np.zeros((9, 9, 3), np.uint8), [], Preprocess()).shape == (0, 48, 48, 1)
 

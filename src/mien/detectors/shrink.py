@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 PANORAMA = 3
 """An image whose longer side is more than this many times the shorter one is searched in tiles."""
+MOST_TILES = 32
+"""A narrower image is cut into about this many tiles, which are shrunk more: each tile costs a search."""
 SAME_FACE_IOU = 0.4
 """Two boxes of neighbouring tiles that overlap by more than this are one face."""
 
@@ -60,11 +62,12 @@ def search(
 def tile_spans(longer: int, shorter: int, longest_side_px: int) -> list[tuple[int, int]]:
     """Return (start, stop) of each tile along the longer side; one span if the image is no panorama.
 
-    Neighbours overlap by at least the shorter side, so every face lies in one of them as a whole.
+    Neighbours overlap by at least the shorter side, so every face lies in one of them as a whole. There are at most
+    about twice `MOST_TILES`.
     """
     if longer <= max(longest_side_px, PANORAMA * shorter):
         return [(0, longer)]
-    length = max(2 * shorter, longest_side_px)
+    length = max(2 * shorter, longest_side_px, math.ceil(longer / MOST_TILES))
     steps = math.ceil((longer - length) / (length - min(shorter, length // 2)))
     starts = [round(step * (longer - length) / max(steps, 1)) for step in range(steps + 1)]
     return [(start, start + length) for start in starts]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import cv2
 import numpy as np
+
+from mien.vision.images import PIXEL_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,10 +91,19 @@ def frame_of(face: Face | FaceResult, margin: float = 0.0, zoom: float = 1.0) ->
 
 
 def cut(image: UInt8[np.ndarray, "h w c"], box_xyxy_px: Box) -> UInt8[np.ndarray, "y x c"]:
-    """Return the part of an image in a box, rounded to whole pixels; beyond the image its edge pixels continue."""
+    """Return the part of an image in a box, rounded to whole pixels; beyond the image its edge pixels continue.
+
+    A box of more than `PIXEL_LIMIT` pixels, such as the square around a picture of one line, is cut from a smaller
+    copy of the image: a small file must not take gigabytes.
+    """
     height, width, channels = image.shape
     left, top, right, bottom = (round(side) for side in box_xyxy_px)
     right, bottom = max(right, left + 1), max(bottom, top + 1)
+    if (right - left) * (bottom - top) > PIXEL_LIMIT:
+        factor = math.ceil(math.sqrt((right - left) * (bottom - top) / PIXEL_LIMIT))
+        smaller = (max(1, width // factor), max(1, height // factor))
+        small = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA).reshape(*smaller[::-1], channels)
+        return cut(small, (left / factor, top / factor, right / factor, bottom / factor))
     inside = image[
         min(max(top, 0), height - 1) : max(min(bottom, height), 1),
         min(max(left, 0), width - 1) : max(min(right, width), 1),
