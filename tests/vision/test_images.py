@@ -305,6 +305,26 @@ def test_a_picture_over_the_limit_is_refused_by_its_header():
         images.decode(encoded(Image.fromarray(RGB), "PNG"), pixel_limit=34)
 
 
+def test_a_tile_of_a_tiff_over_the_limit_is_not_unpacked():
+    """A picture of one pixel may lie in a tile of billions."""
+    tags = {
+        256: 1,
+        257: 1,
+        258: 8,
+        259: 8,
+        262: 1,
+        277: 1,
+        322: 30_000,
+        323: 30_000,
+        324: 8 + 2 + 120 + 4,
+        325: 8,
+    }
+    rows = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    data = b"II*\0" + struct.pack("<IH", 8, len(tags)) + rows + bytes(4) + zlib.compress(b"")
+    with pytest.raises(ImageError, match="TIFF in tiles of 30000x30000 pixels, the limit is 64,000,000"):
+        images.decode(data)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -374,6 +394,11 @@ def test_a_jpeg_of_very_many_scans_is_refused():
     hidden = scans(101).replace(b"\xff\xda", b"\xff\xfe\0\x04\xff\xd9\xff\xda")  # an end inside a comment
     with pytest.raises(ImageError, match="JPEG of more than 100 scans"):
         images.decode(hidden)
+    many = scans(101)
+    second = many.index(b"\xff\xda", many.index(b"\xff\xda") + 2)
+    masked = many[:second] + b"\xff\x01\xf0\0" + many[second:]  # a marker without a length
+    with pytest.raises(ImageError, match="JPEG of more than 100 scans"):
+        images.decode(masked)
     padded = scans(9).replace(b"\xff\xda", b"\xff\xfe\0\x02" * 2000 + b"\xff\xda") + b"\xff\xda" * 101
     with pytest.raises(ImageError, match="JPEG of more than 100 scans"):
         images.decode(padded)

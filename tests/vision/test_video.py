@@ -10,6 +10,7 @@ import threading
 import time
 from dataclasses import replace
 from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -17,9 +18,9 @@ import pytest
 from PIL import Image
 
 import mien
-from mien.errors import ConfigError, MienWarning, MissingExtra
-from mien.vision import live
-from mien.vision.films import without_secret
+from mien.errors import ConfigError, ImageError, MienWarning, MissingExtra
+from mien.vision import images, live
+from mien.vision.films import rgb, without_secret
 from mien.vision.frames import frames, video
 from tests.pictures import jpeg
 
@@ -129,6 +130,27 @@ def test_turned_and_stretched_pixels_are_shown_as_they_should_be(tmp_path):
     assert np.abs(np.rot90(upright, degrees // 90).astype(int) - turned).max() < 12
     wide = next(iter(frames(film(tmp_path / "c.mp4", sample_aspect_ratio=Fraction(2, 1)))))
     assert wide.image_rgb_u8.shape == (34, 124, 3)
+
+
+def test_a_frame_that_is_too_large_as_it_is_shown_is_refused(tmp_path, monkeypatch):
+    """Width is a number of the file times a ratio of the file; a GIF's second frame may be larger than its first."""
+    frame = SimpleNamespace(width=64, height=48, rotation=0, reformat=None)
+    with pytest.raises(ImageError, match="picture of 1600000x48 pixels is over the limit"):
+        rgb(frame, 25_000)
+    first, second = (Image.new("P", (side, side)) for side in (7, 31))
+    out = io.BytesIO()
+    first.save(out, "GIF", save_all=True, append_images=[first])
+    data = out.getvalue()
+    second.save(out := io.BytesIO(), "GIF")
+    block = out.getvalue()[out.getvalue().rindex(b",\0\0\0\0\x1f\0\x1f\0") : -1]
+    (tmp_path / "grows.gif").write_bytes(data[:-1] + block + b";")
+    assert [one.error for one in frames(tmp_path / "grows.gif")][-1] is None
+    monkeypatch.setattr(images, "PIXEL_LIMIT", 900)
+    loaded = []
+    monkeypatch.setattr(Image.Image, "copy", lambda image: loaded.append(image.size) or image)
+    last = list(frames(tmp_path / "grows.gif"))[-1]
+    assert "picture of 31x31 pixels is over the limit" in (last.error or "")
+    assert loaded == [(7, 7)]
 
 
 def test_pixels_that_were_let_go_are_decoded_again_also_after_pickling(tmp_path):

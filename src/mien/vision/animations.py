@@ -79,14 +79,14 @@ class Animation:
             raise ImageError("expected an animated GIF or WebP")
         try:
             image = _READERS[kind](io.BytesIO(data))
-            too_large = image.width * image.height > images.PIXEL_LIMIT
             images_held = getattr(image, "n_frames", 1)
         except MemoryError:
             raise
         except Exception as error:
             raise ImageError(f"damaged or truncated picture: {error}") from error
-        if too_large or not images_held:
-            raise ImageError(f"picture of {image.width}x{image.height} pixels is over the limit")
+        images.check_size(*image.size, images.PIXEL_LIMIT)
+        if not images_held:
+            raise ImageError("damaged or truncated picture: it holds no frame")
         yield image
 
     def _again(self, index: int) -> Image.Image:
@@ -106,10 +106,11 @@ def _frame(image: Any, index: int) -> tuple[Image.Image, float]:
     """Return a copy of a frame, and for how long it is shown."""
     try:
         image.seek(index)
+        images.check_size(*image.size, images.PIXEL_LIMIT)  # a frame of a GIF may be larger than the first
         image.load()
         lasts_ms = float(image.info.get("duration") or 0)
         return image.copy(), lasts_ms / 1000 if lasts_ms > 10 else UNSTATED_S
-    except MemoryError:
+    except (ImageError, MemoryError):
         raise
     except Exception as error:  # Pillow's readers raise exceptions of many kinds for damaged files
         raise ImageError(f"damaged or truncated picture at its frame {index}: {error}") from error

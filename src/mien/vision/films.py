@@ -236,12 +236,16 @@ def rgb(frame: Any, ratio: float = 1.0) -> UInt8[np.ndarray, "h w 3"]:
     """Return the pixels of a decoded frame, upright; `ratio` is how much wider than high its pixels are shown.
 
     Raises:
-        ImageError: it cannot be converted.
+        ImageError: it cannot be converted, or would be too large.
     """
     import av
 
+    width = max(1, round(frame.width * ratio))
+    images.check_size(
+        width, frame.height, images.PIXEL_LIMIT
+    )  # the ratio is the file's own, and may be anything
     try:
-        pixels = frame.reformat(width=max(1, round(frame.width * ratio)), format="rgb24").to_ndarray()
+        pixels = frame.reformat(width=width, format="rgb24").to_ndarray()
     except (av.error.FFmpegError, ValueError) as error:
         raise ImageError(f"a frame cannot be converted to RGB: {_reason(error)}") from error
     turns = round(frame.rotation / 90) % 4

@@ -196,6 +196,16 @@ def from_pil(image: Image.Image, *, pixel_limit: int = PIXEL_LIMIT) -> UInt8[np.
     return np.asarray(_upright(image, pixel_limit, ("RGB",)))
 
 
+def check_size(width: int, height: int, pixel_limit: int) -> None:
+    """Refuse a picture that is too large, before its pixels are in memory.
+
+    Raises:
+        ImageError: it has more than `pixel_limit` pixels.
+    """
+    if width * height > pixel_limit:
+        raise ImageError(f"picture of {width}x{height} pixels is over the limit of {pixel_limit:,} pixels")
+
+
 def encode_jpeg(image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> bytes:
     """Encode a picture as JPEG, shrunk where a side is longer than the format allows.
 
@@ -261,9 +271,7 @@ def _check_single(image: ImageFile) -> None:
 
 def _upright(image: Image.Image, pixel_limit: int, modes: tuple[str, ...]) -> Image.Image:
     """Load, convert to 8 bits and turn; an image in none of `modes` becomes the first of them."""
-    width, height = image.size
-    if width * height > pixel_limit:
-        raise ImageError(f"picture of {width}x{height} pixels is over the limit of {pixel_limit:,} pixels")
+    check_size(*image.size, pixel_limit)
     try:
         deep = _is_deep(image)
         image.load()
@@ -284,6 +292,11 @@ def _is_deep(image: Image.Image) -> bool:
     """
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         tags = image.tag_v2
+        tile = [int(tags.get(tag, 1)) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH)]
+        if tile[0] * tile[1] > PIXEL_LIMIT:  # each is unpacked as a whole, even for a picture of one pixel
+            raise ImageError(
+                f"TIFF in tiles of {tile[0]}x{tile[1]} pixels, the limit is {PIXEL_LIMIT:,} pixels"
+            )
         inverted = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
         separate = tags.get(TiffImagePlugin.PLANAR_CONFIGURATION) == 2
         if max(tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,))) > 8 and (inverted or separate):
@@ -368,11 +381,12 @@ def _too_many_scans(data: bytes) -> bool:
     """Say whether a JPEG has more than `SCAN_LIMIT` scans.
 
     Inside a scan's data, 0xFF is followed by 0 or a restart marker (0xD0 to 0xD7); anything else is the next marker.
+    0xFF01 has no length either: the scans behind it would be taken for its content.
     """
     if data.count(b"\xff\xda") <= SCAN_LIMIT:
         return False
     at, scans = 2, 0
-    marker = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])", re.DOTALL)
+    marker = re.compile(rb"\xff+([\x02-\xcf\xd8-\xfe])", re.DOTALL)
     for _ in range(100 * SCAN_LIMIT):  # markers; a scan has a few of its own
         found = marker.search(data, at)
         if found is None or found[1] == b"\xd9":  # the end; a film or a second picture may follow
