@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 import zlib
 
 import pytest
@@ -113,6 +114,17 @@ def test_limits_of_a_request(service):
     assert (many.status_code, "limit of a request is 2" in many.json()["detail"]) == (413, True)
     wide = client.post("/v1/classify", content=png(size=(71, 73)), headers=JPEG)
     assert (wide.status_code, "limit of 5,000 pixels" in wide.json()["detail"]) == (422, True)
+
+
+@pytest.mark.parametrize("one", [b'"data:;base64,"', b'"a"', b"1"])
+def test_very_many_pictures_in_a_json_body_are_refused_before_they_are_read(client, one):
+    """The event loop reads JSON: nobody else is answered meanwhile."""
+    body = b'{"images": [' + (one + b",") * 500_000 + one + b"]}"
+    began = time.process_time()
+    answer = client.post("/v1/predict", content=body, headers=JSON)
+    assert answer.status_code == 413
+    assert "far more pictures than 32, the limit of a request" in answer.json()["detail"]
+    assert time.process_time() - began < 1
 
 
 def test_too_many_faces_are_an_error_and_not_left_out(service):

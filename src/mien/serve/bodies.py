@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 FIELD = "images"
 MULTIPART, JSON = "multipart/form-data", "application/json"
 _NAME_CHARACTERS = 200
+_COMMAS = 8
+"""A JSON body has two commas for each picture; this many show that it has too many."""
 _HOW = (
     f"send {MULTIPART} with files in the field {FIELD!r}, the bytes of one picture (image/jpeg, "
     f'application/octet-stream), or {JSON} as {{"{FIELD}": ["data:image/jpeg;base64,..."]}}'
@@ -84,7 +86,7 @@ async def pictures_of(request: Request, limits: LimitOptions, count: Callable[[i
     if kind == MULTIPART:
         pictures = await _from_form(request, body, limits.max_pictures)
     elif kind == JSON:
-        pictures = _from_json(body)
+        pictures = _from_json(body, limits.max_pictures)
     else:
         pictures = [Picture(body)]
     if not pictures:
@@ -130,7 +132,11 @@ async def _from_form(request: Request, body: bytes, most: int) -> list[Picture]:
     return pictures
 
 
-def _from_json(body: bytes) -> list[Picture]:
+def _from_json(body: bytes, most: int) -> list[Picture]:
+    if body.count(b",") > _COMMAS * (
+        most + 1
+    ):  # counting is quick; reading millions of texts blocks the event loop
+        raise Problem(413, f"a JSON body of far more pictures than {most}, the limit of a request")
     try:
         given = JsonBody.model_validate_json(body)
     except ValidationError as error:
