@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from PIL import Image
@@ -134,6 +137,18 @@ def test_cors_only_for_the_origins_that_are_named(service):
         assert answer.headers.get("access-control-allow-origin") == allowed
 
 
+def test_a_page_of_another_origin_may_send_a_key_and_reads_why_it_is_refused(service, tmp_path):
+    """A browser asks first, without the key, whether the header is allowed."""
+    (tmp_path / "keys").write_text("first-key-0123456789")
+    client = service(options=ServeOptions(cors_origin="https://a.example", api_key_file=tmp_path / "keys"))
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key"}
+    for origin, status in (("https://a.example", 200), ("https://c.example", 400)):
+        answer = client.options("/v1/predict", headers={"Origin": origin, **asked})
+        assert answer.status_code == status
+    refused = client.post("/v1/predict", headers={"Origin": "https://a.example"})
+    assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, "https://a.example")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -167,9 +182,41 @@ def test_a_key_is_needed_where_there_is_a_file_of_keys(service, tmp_path):
     assert client.get("/healthz").status_code == 200
 
 
+def test_a_key_is_its_bytes_and_a_file_may_begin_with_a_mark(service, tmp_path):
+    """Some editors put a byte order mark in front of UTF-8."""
+    (tmp_path / "keys").write_bytes("\ufefffirst-key-0123456789\nключ-ключ-ключ-à\n".encode())
+    client = service(options=ServeOptions(api_key_file=tmp_path / "keys"))
+    for key in ("first-key-0123456789", "ключ-ключ-ключ-à"):
+        for name, value in (("X-API-Key", key), ("Authorization", f"Bearer {key}")):
+            assert client.get("/v1/models", headers={name: value.encode()}).status_code == 200, (name, key)
+
+
+def test_the_page_is_there_as_a_whole_or_is_waited_for(service):
+    """Two visitors come while its files are packed."""
+    begun, going = threading.Event(), threading.Event()
+
+    class Files(dict):
+        def items(self):
+            yield "page.js", b"x"
+            begun.set()
+            going.wait(5)
+            yield "index.html", b"hello"
+
+    client = service(page=lambda: Files(there=True))
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(client.get, "/")
+        assert begun.wait(5)
+        second = pool.submit(client.get, "/")
+        time.sleep(0.2)
+        going.set()
+        assert [first.result(5).text, second.result(5).text] == ["hello", "hello"]
+
+
 def test_a_foreign_host_name_is_refused_on_loopback_alone(service):
     headers = {"Host": "stranger.example"}
     assert service().get("/healthz", headers=headers).status_code == 400
     assert service(options=ServeOptions(host="0.0.0.0")).get("/healthz", headers=headers).status_code == 200
+    for host in ("[2001:db8::1]:8000", "stranger.example]"):
+        assert service().get("/healthz", headers={"Host": host}).status_code == 400
     for host in ("localhost:8000", "127.0.0.1", "[::1]:8000"):
         assert service().get("/healthz", headers={"Host": host}).status_code == 200

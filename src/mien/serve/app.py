@@ -70,7 +70,8 @@ def make_app(
     _add_probes(app)
     _add_endpoints(app)
     add_page(app, page)
-    if options.origins:
+    app.add_middleware(Guard, options=options, keys=keys, state=app.state, metrics=metrics)
+    if options.origins:  # around the guard: a browser asks without a key, and pages read why they are refused
         app.add_middleware(
             CORSMiddleware,
             allow_origins=options.origins,
@@ -78,7 +79,6 @@ def make_app(
             allow_headers=["Authorization", "Content-Type", "X-API-Key"],
             expose_headers=["Retry-After"],
         )
-    app.add_middleware(Guard, options=options, keys=keys, state=app.state, metrics=metrics)
     return app
 
 

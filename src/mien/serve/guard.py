@@ -51,7 +51,7 @@ def read_keys(path: Path) -> list[bytes]:
         ConfigError: it cannot be read, has no key, or a key that is too short.
     """
     try:
-        lines = [line.strip() for line in files.regular(path).read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in files.regular(path).read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(f"cannot read `api_key_file` {path}: {why}") from error
@@ -119,7 +119,8 @@ class Guard:
             Problem: 400, 401 or 429.
         """
         headers, path = Headers(scope=scope), scope["path"]
-        host = headers.get("host", "").rsplit(":", 1)[0] if "]" not in headers.get("host", "") else "::1"
+        host = headers.get("host", "")
+        host = host[1:].partition("]")[0] if host.startswith("[") else host.rsplit(":", 1)[0]
         if self._hosts and host not in self._hosts:
             # Stops DNS rebinding: a foreign web page whose host name was pointed to this machine.
             raise Problem(400, "this service only answers to the name localhost")
@@ -133,8 +134,8 @@ class Guard:
 
     def _has_key(self, headers: Headers) -> bool:
         scheme, _, given = headers.get("authorization", "").partition(" ")
-        given = given.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-        digest = hashlib.sha256(given.encode("utf-8", "surrogateescape")).digest()
+        given = given.strip(" \t") if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        digest = hashlib.sha256(given.encode("latin-1")).digest()  # the bytes that came
         return (
             sum(hmac.compare_digest(digest, key) for key in self._keys) > 0
         )  # compares with every key, so that the time tells nothing

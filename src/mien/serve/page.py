@@ -41,10 +41,11 @@ def add_page(app: FastAPI, files: Callable[[], Mapping[str, bytes] | None]) -> N
     kept: dict[str, tuple[bytes, bytes, str]] = {}
 
     def prepare() -> None:
+        made = {INDEX: (WITHOUT.encode(), gzip.compress(WITHOUT.encode()), '"none"')}
         for name, content in (files() or {}).items():
             tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-            kept[name] = content, gzip.compress(content, 6, mtime=0), tag
-        kept.setdefault(INDEX, (WITHOUT.encode(), gzip.compress(WITHOUT.encode()), '"none"'))
+            made[name] = content, gzip.compress(content, 6, mtime=0), tag
+        kept.update(made)  # all at once: other requests come meanwhile
 
     @app.get("/", include_in_schema=False, response_class=HTMLResponse)
     @app.get("/{name}", include_in_schema=False)
