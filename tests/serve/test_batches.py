@@ -16,9 +16,9 @@ from mien.serve.guard import read_keys
 from mien.serve.options import LimitOptions, ServeOptions
 from mien.serve.problems import Problem
 from tests.fakes import ConstantClassifier
-from tests.pictures import jpeg, photo
+from tests.pictures import jpeg, photo, png
 from tests.serve.conftest import fake_pipeline
-from tests.serve.test_api import JPEG
+from tests.serve.test_api import JPEG, uri
 
 
 def crops(n: int, value: int) -> np.ndarray:
@@ -29,10 +29,10 @@ def means(batch: np.ndarray) -> np.ndarray:
     return batch.reshape(len(batch), -1)[:, :1].astype(np.float32)
 
 
-def batcher(work, others=9, **options) -> tuple[Batcher, list[int]]:
+def batcher(work, coming=9, **options) -> tuple[Batcher, list[int]]:
     sizes: list[int] = []
     settings = {"max_batch": 7, "max_wait_s": 0.2, **options}
-    return Batcher(work, others=lambda: others, seen=lambda n, _: sizes.append(n), **settings), sizes
+    return Batcher(work, coming=lambda: coming, seen=lambda n, _: sizes.append(n), **settings), sizes
 
 
 def test_jobs_share_a_batch_and_each_gets_its_own_rows():
@@ -51,9 +51,16 @@ def test_a_full_batch_does_not_wait_and_a_large_job_is_not_divided():
 
 
 def test_a_lone_request_does_not_wait():
-    shared, _ = batcher(means, others=1, max_wait_s=60)
+    shared, _ = batcher(means, coming=0, max_wait_s=60)
     shared.submit(crops(1, 3)).result(5)
     shared.close()
+
+
+def test_a_lone_request_of_several_pictures_does_not_wait(service):
+    client = service(max_wait_ms=20_000, timeout_s=10)
+    for address, more in (("/v1/classify", [uri(b"no picture")]), ("/v1/predict", [])):
+        answer = client.post(address, json={"images": [uri(png()), uri(png()), *more]})
+        assert answer.status_code == 200
 
 
 def test_an_error_reaches_everyone_in_the_batch_and_the_thread_goes_on():
@@ -78,7 +85,7 @@ def test_what_was_given_up_is_not_worked_on():
         going.wait(5)
         return means(batch)
 
-    shared = Batcher(work, max_batch=1, max_wait_s=0, others=lambda: 1, seen=lambda n, _: sizes.append(n))
+    shared = Batcher(work, max_batch=1, max_wait_s=0, coming=lambda: 1, seen=lambda n, _: sizes.append(n))
     first, second, third = (shared.submit(crops(n, n)) for n in (1, 2, 3))
     time.sleep(0.05)
     assert second.cancel()

@@ -30,7 +30,7 @@ class Batcher:
         *,
         max_batch: int,
         max_wait_s: float,
-        others: Callable[[], int],
+        coming: Callable[[], int],
         seen: Callable[[int, float], None],
     ) -> None:
         """Start the thread.
@@ -39,11 +39,11 @@ class Batcher:
             work: function from crops to one row of logits for each.
             max_batch: a batch with this many crops does not wait for more; the crops of one job are never divided.
             max_wait_s: longest time that the first job of a batch waits for others.
-            others: how many pictures are being served; a batch that holds all of them does not wait.
+            coming: how many further jobs may come soon; if there are none, a batch does not wait.
             seen: called with the number of crops and the seconds of each batch.
         """
         self._work, self._max_batch, self._max_wait_s = work, max_batch, max_wait_s
-        self._others, self._seen = others, seen
+        self._coming, self._seen = coming, seen
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="mien-batches", daemon=True)
         self._thread.start()
@@ -74,7 +74,7 @@ class Batcher:
             return [], False
         jobs, crops, until = [first], len(first.crops), time.monotonic() + self._max_wait_s
         while crops < self._max_batch:
-            left = until - time.monotonic() if len(jobs) < self._others() else 0
+            left = until - time.monotonic() if self._coming() else 0
             try:
                 job = self._jobs.get(timeout=left) if left > 0 else self._jobs.get_nowait()
             except queue.Empty:

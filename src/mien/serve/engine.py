@@ -49,12 +49,13 @@ class Engine:
         self._whole = Whole()
         self._facts = pipeline.facts
         self._threads = pipeline.workers_for(None, workers)
+        self._searched = 0  # pictures, or groups of crops, that may still bring a job
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="mien-find")
         self._batcher = Batcher(
             pipeline.name,
             max_batch=limits.max_batch,
             max_wait_s=limits.max_wait_ms / 1000,
-            others=lambda: self.gate.pictures,
+            coming=lambda: self._searched,
             seen=metrics.batched,
         )
 
@@ -90,16 +91,21 @@ class Engine:
 
     async def _results(self, pictures: Sequence[Picture], crops: bool) -> list[ImageResult]:
         """Return the results of pictures that one thread takes together."""
-        found: list[Found] = await self._in_thread(
-            "find", lambda: [self._find(one, crops) for one in pictures]
-        )
-        for result, _, _ in found:
-            self.metrics.pictures.labels("unreadable" if result.error else "ok").inc()
-        cuts = [cut for _, faces, cut in found if faces and cut is not None]
-        if not cuts:
-            return [result for result, _, _ in found]
-        begun = time.perf_counter()
-        rows = (await asyncio.wrap_future(self._batcher.submit(np.concatenate(cuts)))).tolist()
+        self._searched += 1
+        try:
+            found: list[Found] = await self._in_thread(
+                "find", lambda: [self._find(one, crops) for one in pictures]
+            )
+            for result, _, _ in found:
+                self.metrics.pictures.labels("unreadable" if result.error else "ok").inc()
+            cuts = [cut for _, faces, cut in found if faces and cut is not None]
+            if not cuts:
+                return [result for result, _, _ in found]
+            begun = time.perf_counter()
+            job = self._batcher.submit(np.concatenate(cuts))
+        finally:
+            self._searched -= 1
+        rows = (await asyncio.wrap_future(job)).tolist()
         self.metrics.stage.labels("wait_and_name").observe(time.perf_counter() - begun)
         self.metrics.faces.inc(len(rows))
         each = iter(rows)
