@@ -15,7 +15,7 @@ import pytest
 
 from mien.errors import BundleError, ConfigError
 from mien.serve.options import LimitOptions, ServeOptions
-from mien.serve.run import Service, serve
+from mien.serve.run import Service, listening, serve
 from tests.pictures import jpeg, photo
 
 
@@ -106,5 +106,8 @@ def test_what_keeps_a_service_from_starting_is_one_error():
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1:{port}: Address already in use"):
             serve(Service({}, ServeOptions(port=port), LimitOptions()), print)
+    for host in ("a" * 70 + ".example", "a..example"):
+        with pytest.raises(ConfigError, match="cannot listen on "):
+            listening(ServeOptions(host=host))
     with pytest.raises(BundleError, match="no model 'nothing-here'"):
         serve(Service({"model": "nothing-here"}, ServeOptions(), LimitOptions()), print)

@@ -122,10 +122,10 @@ def listening(options: ServeOptions) -> socket.socket:
     try:
         sock.bind((options.host, options.port))
         sock.listen(BACKLOG)  # connections wait from here on, until a process takes them
-    except OSError as error:
+    except (OSError, TypeError, UnicodeError) as error:  # the last two: text that cannot be a host's name
         sock.close()
         raise ConfigError(
-            f"cannot listen on {options.host}:{options.port}: {error.strerror or error}; choose"
+            f"cannot listen on {options.host}:{options.port}: {getattr(error, 'strerror', None) or error}; choose"
             " another `port` or `host`"
         ) from error
     sock.set_inheritable(True)
