@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from mien.detectors import built_in_folder, bundle, open_detector
 from mien.detectors.mien import Mien, Scale, levels, supported, suppress
@@ -130,6 +131,38 @@ def test_a_folder_that_is_no_detector_says_so(tmp_path, content, message):
         (tmp_path / "detector.json").write_text(content)
     with pytest.raises(BundleError, match=message):
         bundle.open_bundle(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        (
+            [helper.make_node("Identity", ["grey"], ["faces"])],
+            r"expected .*, got \[1, 1, 64, 88\]$",
+        ),
+        (
+            [helper.make_node("Reshape", ["grey", "shape"], ["faces"])],
+            "the face detector's graph fails: .*Reshape",
+        ),
+        (
+            [
+                helper.make_node("AveragePool", ["grey"], ["map"], kernel_shape=[8, 8], strides=[8, 8]),
+                helper.make_node("Concat", ["map"] * 4, ["four"], axis=1),
+                helper.make_node("Log", ["four"], ["faces"]),
+            ],
+            "not finite",
+        ),
+    ],
+)
+def test_a_graph_that_fails_or_answers_in_another_form_is_one_line(tmp_path, nodes, message):
+    grey = helper.make_tensor_value_info("grey", TensorProto.FLOAT, [1, 1, "y", "x"])
+    faces = helper.make_tensor_value_info("faces", TensorProto.FLOAT, None)
+    shape = helper.make_tensor("shape", TensorProto.INT64, [2], [7, 11])
+    graph = helper.make_graph(nodes, "g", [grey], [faces], [shape])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    bundle.save(tmp_path, FACTS, {"onnx": model.SerializeToString()})
+    with pytest.raises(BundleError, match=message):
+        bundle.open_bundle(tmp_path).detect(np.zeros((64, 88, 3), np.uint8))
 
 
 def test_the_shipped_detector_is_small_and_another_folder_may_take_its_place(tmp_path):

@@ -49,7 +49,7 @@ class Session:
         Raises:
             BundleError: the graph fails.
         """
-        with _as_bundle_error(f"model {self.name}: ONNX Runtime cannot run its graph on {list(image.shape)}"):
+        with as_bundle_error(f"model {self.name}: ONNX Runtime cannot run its graph on {list(image.shape)}"):
             (found,) = self.runtime.run([output], {image_name: image})
         return found
 
@@ -83,7 +83,7 @@ def _open(name: str, graph: bytes, threads: int | None, device: str) -> Session:
     options.add_session_config_entry("session.load_model_format", "ONNX")
     if threads is not None:
         options.intra_op_num_threads = threads
-    with _as_bundle_error(f"model {name}: ONNX Runtime refuses its graph"):
+    with as_bundle_error(f"model {name}: ONNX Runtime refuses its graph"):
         # On the CPU there is nothing to fall back to: it would print the graph's own text to stdout, and fail again.
         runtime = onnxruntime.InferenceSession(
             graph, options, providers=[provider], enable_fallback=device != "cpu"
@@ -93,7 +93,7 @@ def _open(name: str, graph: bytes, threads: int | None, device: str) -> Session:
             f"ONNX Runtime has a {device} provider, but it did not start and {used} took its place: check driver and "
             f"CUDA libraries, or leave out `device={device}`"
         )
-    with _as_bundle_error(f"model {name}: its graph holds text that cannot be read"):  # not UTF-8
+    with as_bundle_error(f"model {name}: its graph holds text that cannot be read"):  # not UTF-8
         metadata = dict(runtime.get_modelmeta().custom_metadata_map)
         inputs, outputs = tuple(runtime.get_inputs()), tuple(runtime.get_outputs())
         for tensor in (*inputs, *outputs):
@@ -116,7 +116,7 @@ def _refuse_other_files(name: str, graph: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _as_bundle_error(what: str) -> Iterator[None]:
+def as_bundle_error(what: str) -> Iterator[None]:
     """Turn whatever ONNX Runtime raises into one line.
 
     Raises:

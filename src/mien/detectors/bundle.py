@@ -9,16 +9,19 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mien import __version__, files
-from mien.classifiers.session import open_session
+from mien.classifiers.session import as_bundle_error, open_session
 from mien.detectors.mien import Mien, Scale
 from mien.errors import BundleError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from jaxtyping import Float32
 
 CONFIG, PAGE = "detector.json", "README.md"
 GRAPHS = {"onnx": "model.onnx", "int8": "model.int8.onnx"}
@@ -125,13 +128,24 @@ def run_by_onnx_runtime(graph: bytes) -> Any:
     """Return a function from grey f32 [1, 1, y, x] to the map of the graph, on one thread.
 
     Raises:
-        BundleError: it is no such graph.
+        BundleError: it is no such graph; the function raises it if the graph fails, or gives another form.
     """
     session = open_session("of the face detector", graph, threads=1)
     names = [output.name for output in session.outputs]
     if [one.name for one in session.inputs] != ["grey"] or names != ["faces"]:
         raise BundleError(f"this graph finds no faces: expected grey -> faces; it answers {', '.join(names)}")
-    return lambda grey: session.runtime.run(names, {"grey": grey})[0]
+
+    def run(grey: Float32[np.ndarray, "1 1 y x"]) -> Any:
+        with as_bundle_error("the face detector's graph fails"):
+            answer = session.runtime.run(names, {"grey": grey})[0]
+        if answer.ndim != 4 or answer.shape[:2] != (1, 4) or not np.isfinite(answer).all():
+            raise BundleError(
+                f"this graph finds no faces: expected finite numbers [1, 4, y, x], got {list(answer.shape)}"
+                f"{'' if np.isfinite(answer).all() else ' with numbers that are not finite'}"
+            )
+        return answer
+
+    return run
 
 
 def page(facts: Facts, graphs: Mapping[str, bytes]) -> str:
