@@ -250,6 +250,15 @@ def test_everything_is_written(folder, tmp_path):
     assert all("_decoded" not in vars(one.frame) for one in results), "results keep pixels"
 
 
+def test_a_table_that_is_named_twice_is_written_once(folder, tmp_path):
+    outputs = {"out": tmp_path, "jsonl": tmp_path / "x" / ".." / "predictions.jsonl"}
+    (tmp_path / "x").mkdir()
+    for resume in (False, True):
+        run(folder, Outputs(**outputs, resume=resume))
+        assert len(list(read_rows(tmp_path / "predictions.jsonl"))) == 9
+    assert len(json.loads((tmp_path / "predictions.json").read_text())["images"]) == 5
+
+
 def test_json_alone_goes_to_stdout_and_nothing_is_left(folder, capsys):
     run(folder, Outputs(json="-"))
     assert len(json.loads(capsys.readouterr().out)["images"]) == 5

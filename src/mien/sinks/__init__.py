@@ -101,8 +101,11 @@ class Sinks:
             OutputError: a file or folder cannot be written, or another command writes into a folder.
         """
         self._outputs, self._facts = outputs, facts
-        paths = [outputs.out and outputs.out / JOURNAL, outputs.jsonl, outputs.csv, outputs.parquet]
-        if outputs.resume and not any(paths):
+        named = (outputs.out and outputs.out / JOURNAL, outputs.jsonl, outputs.csv, outputs.parquet)
+        paths = list(
+            {path.resolve(): path for path in named if path}.values()
+        )  # one file named twice is one table
+        if outputs.resume and not paths:
             raise ConfigError(
                 "`resume` goes on with an earlier run: name its `out`, `csv`, `jsonl` or `parquet`"
             )
@@ -115,11 +118,9 @@ class Sinks:
         with ExitStack() as opened:
             for folder in {one.resolve(): one for one in (self._pictures, self._crops) if one}.values():
                 opened.enter_context(files.locked(folder))
-            if outputs.json and not any(paths):
+            if outputs.json and not paths:
                 paths = [Path(opened.enter_context(tempfile.TemporaryDirectory()), JOURNAL)]
-            self.tables = [
-                opened.enter_context(Table(path, facts, resume=outputs.resume)) for path in paths if path
-            ]
+            self.tables = [opened.enter_context(Table(path, facts, resume=outputs.resume)) for path in paths]
             self._opened = opened.pop_all()
         self.done = reduce(and_, (table.done for table in self.tables)) if self.tables else Done()
         """Images that an earlier run finished, by source and index."""
