@@ -334,7 +334,7 @@ def test_results_of_an_earlier_run_are_no_photos(tmp_path):
         dict.fromkeys(("a.png", "a.faces.jpg", "out/b.faces.jpg", "out/crops/c.png", "sub/d.png"), PNG),
     )
 
-    def found(source: Path | str, skip: Path | None) -> tuple[list[str], dict[str, int]]:
+    def found(source: Path | str, skip: Path | list[Path] | None) -> tuple[list[str], dict[str, int]]:
         got = frames(source, skip=skip)
         return [str(Path(name).relative_to(tmp_path / "in")) for name in sources(got)], got.skipped
 
@@ -351,6 +351,11 @@ def test_results_of_an_earlier_run_are_no_photos(tmp_path):
     )
     assert found(f"{inside}/*.*", inside) == (["a.png"], {"result": 1})
     assert found(out, out) == (["out/crops/c.png"], {"result": 1})
+    crops = out / "crops"
+    assert found(inside, [crops]) == (["a.faces.jpg", "a.png", "out/b.faces.jpg", "sub/d.png"], {"result": 1})
+    assert found(f"{inside}/**/*.png", [inside, crops]) == (["a.png", "sub/d.png"], {"result": 1})
+    (inside / "a.face12.png").write_bytes(PNG)
+    assert found(inside, [out, inside]) == (["a.png", "sub/d.png"], {"result": 4})
 
 
 @pytest.mark.parametrize("name", ["pipe.jpg", "pipe"])

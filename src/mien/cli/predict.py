@@ -98,7 +98,8 @@ def _look(
     from mien.vision.frames import frames
     from mien.vision.listing import counted
 
-    stream = frames(named, skip=outputs.out, clip=clip)
+    written = [folder for folder in (outputs.out, outputs.crops) if folder]
+    stream = frames(named, skip=written, clip=clip)
     tracker = tracker_for(stream, tracks)
     pipeline = Pipeline(model, **look.of_pipeline(), **vars(run) | {"threads": run.threads or 1})
     _prepare_opencv(several=pipeline.workers_for(stream.total, look.workers) > 1, pipeline=pipeline)

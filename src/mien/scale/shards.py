@@ -179,7 +179,7 @@ class Plan:
             yield from self._frames(place)
 
     def _folder(self, place: str) -> Iterator[str | Frame | Table]:
-        for path, kind, error in list_folder(place, self.skip):
+        for path, kind, error in list_folder(place, [self.skip] if self.skip else ()):
             if kind == "image":
                 yield path
             elif kind == "unreadable":

@@ -12,7 +12,7 @@ import io
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -149,7 +149,9 @@ class Frames:
             one.stop()
 
 
-def frames(source: object, *, skip: str | Path | None = None, clip: Clip = ALL) -> Frames:
+def frames(
+    source: object, *, skip: str | Path | Sequence[str | Path] | None = None, clip: Clip = ALL
+) -> Frames:
     """Return the frames of a source of any kind.
 
     ``[frame.source for frame in mien.frames("photos/")]``
@@ -164,9 +166,9 @@ def frames(source: object, *, skip: str | Path | None = None, clip: Clip = ALL) 
 
     A source that cannot be read, be it a broken file or an argument of a wrong kind, is a frame with its error. In
     folders, patterns and zips, pictures are recognised by suffix or else by their first bytes. Other files are
-    counted in `skipped`; hidden ones are not. `skip` is the folder to which results are written: results of an
-    earlier run there are counted as "result". Links to folders are followed; a folder that is reached twice is read
-    once.
+    counted in `skipped`; hidden ones are not. `skip` is the folder (or folders) to which results are written: results
+    of an earlier run there are counted as "result". Links to folders are followed; a folder that is reached twice is
+    read once.
 
     Raises:
         ConfigError: a folder, pattern or zip without pictures (from an iterator: when its turn comes).
@@ -174,7 +176,8 @@ def frames(source: object, *, skip: str | Path | None = None, clip: Clip = ALL) 
     """
     if isinstance(source, Frames):
         return source
-    search = _Search(Path(skip) if skip else None, clip)
+    folders = [skip] if isinstance(skip, str | Path) else skip or []
+    search = _Search([Path(one) for one in folders], clip)
     found = search.entries(source)
     if _is_many(source) and not isinstance(source, Sized):
         return Frames(found, None, search.skipped)
@@ -205,7 +208,7 @@ def video(
 class _Search:
     """State that all sources of one call of `frames` share."""
 
-    def __init__(self, skip: Path | None, clip: Clip) -> None:
+    def __init__(self, skip: Sequence[Path], clip: Clip) -> None:
         self.skip, self.clip = skip, clip
         self.skipped: Counter[str] = Counter()
         self.archives: dict[str, Archive] = {}

@@ -20,7 +20,7 @@ from mien.errors import ImageError
 from mien.vision import images
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 RESULT_SUFFIX, FILM_SUFFIX = ".faces.jpg", ".faces.mp4"
 """How the names of annotated pictures and videos end."""
@@ -33,6 +33,7 @@ _RESULTS = (
     ".timeline.png",
     ".timeline.csv",
 )
+_CROP = re.compile(r"\.face\d+\.png$")
 MEMBER_LIMIT = 1_000_000
 """Most files in one zip."""
 NOUNS = {
@@ -86,12 +87,12 @@ def counted(kinds: Mapping[str, int]) -> str:
     return ", ".join(f"{number:,} {NOUNS[kind][number > 1]}" for kind, number in order if number)
 
 
-def list_folder(root: str, results: Path | None = None, *, top: str = "") -> list[Listed]:
+def list_folder(root: str, results: Sequence[Path] = (), *, top: str = "") -> list[Listed]:
     """List the files below a folder in the order of their paths; a folder that cannot be read is "unreadable".
 
-    Links to folders are followed; a folder that is reached twice, as in a circle, is listed once. `results` is the
-    folder that an earlier run wrote to. If it lies below `top` (by default `root`), all files in it are of the kind
-    "result"; if it is `top` itself, only the annotated pictures are.
+    Links to folders are followed; a folder that is reached twice, as in a circle, is listed once. `results` are the
+    folders that an earlier run wrote to. If one lies below `top` (by default `root`), all files in it are of the kind
+    "result"; if it is `top` itself, only the annotated pictures and the crops of faces are.
     """
     listed: list[Listed] = []
     seen: set[str] = set()
@@ -111,7 +112,7 @@ def list_folder(root: str, results: Path | None = None, *, top: str = "") -> lis
     return _in_order(listed)
 
 
-def list_pattern(pattern: str, results: Path | None = None) -> list[Listed]:
+def list_pattern(pattern: str, results: Sequence[Path] = ()) -> list[Listed]:
     """List the files that match a pattern, and the files below folders that do; ``**`` is any number of folders."""
     parts = Path(pattern).parts
     fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
@@ -232,15 +233,12 @@ def _files(place: str, names: list[str], is_result: Callable[[str], bool]) -> It
             yield Listed(path, "result" if is_result(name) else kind_by(name, partial(first_bytes, path)))
 
 
-def _result_test(place: Path, root: Path, results: Path | None) -> Callable[[str], bool]:
+def _result_test(place: Path, root: Path, results: Sequence[Path]) -> Callable[[str], bool]:
     """Return a function: whether an earlier run wrote a file of this name in the folder `place` into `results`."""
-    if results is None:
-        return lambda _: False
-    out = Path(os.path.realpath(results))
-    if root in out.parents:
-        inside = place == out or out in place.parents
-        return lambda _: inside
-    return lambda name: place == out and name.endswith(_RESULTS)
+    outs = [Path(os.path.realpath(one)) for one in results]
+    if any(root in out.parents and (place == out or out in place.parents) for out in outs):
+        return lambda _: True
+    return lambda name: place in outs and bool(name.endswith(_RESULTS) or _CROP.search(name))
 
 
 def first_bytes(path: str) -> bytes:
