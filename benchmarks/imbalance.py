@@ -133,7 +133,7 @@ def page(options: argparse.Namespace) -> None:
     """Put the table of the finished runs into the page."""
     rows = lines(options.table)
     hardware = "; ".join(sorted({row["hardware"] for row in rows}))
-    facts = f"Mean ± standard deviation of n seeds. {hardware}."
+    facts = f"In %: mean ± standard deviation of n seeds. {hardware}."
     before, rest = PAGE.read_text().split(BEGIN)
     PAGE.write_text(f"{before}{BEGIN}\n{markdown(rows)}\n\n{facts}\n{END}{rest.split(END)[1]}")
 
@@ -150,8 +150,8 @@ def markdown(rows: list[dict[str, str]]) -> str:
         cells = [method, len(mine), mine[0]["epochs"]]
         for name in FIGURES:
             values = [100 * float(row[name]) for row in mine]
-            spread = statistics.stdev(values) if len(values) > 1 else 0.0
-            cells.append(f"{statistics.mean(values):.1f} ± {spread:.1f}")
+            spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+            cells.append(f"{statistics.mean(values):.1f}{spread}")
         text.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(text)
 
