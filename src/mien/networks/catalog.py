@@ -123,7 +123,7 @@ def build(
         _check_options(name, options, list(inspect.signature(builder).parameters)[2:])
     try:
         made: nn.Module = builder(classes, spec, **options)
-        _check_input(made, spec)
+        check_takes(made, spec.channels, spec.size_px)
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
         raise ConfigError(
             f"{name} cannot be built for {spec.size_px} pixels with network_options {options}: {error}"
@@ -131,17 +131,21 @@ def build(
     return made
 
 
-def _check_input(network: nn.Module, spec: Preprocess) -> None:
-    """Let the network answer one image: a picture that is too small for its pools is an error only then.
+def check_takes(network: nn.Module, channels: int, side_px: int) -> None:
+    """Let a network answer one image: that an image is too small for its pools shows only then.
 
     Raises:
-        RuntimeError: it cannot take the input.
+        ValueError: it cannot take images of this size.
     """
     import torch
 
-    with torch.no_grad():
-        network.eval()(torch.zeros(1, spec.channels, spec.size_px, spec.size_px))
-    network.train()
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, channels, side_px, side_px))
+    except (RuntimeError, ValueError, AssertionError) as error:  # timm asserts
+        raise ValueError(next(iter(str(error).splitlines()), type(error).__name__)) from error
+    finally:
+        network.train()
 
 
 def _check_options(name: str, options: Mapping[str, Any], known: Sequence[str]) -> None:

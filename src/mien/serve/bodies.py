@@ -133,9 +133,8 @@ async def _from_form(request: Request, body: bytes, most: int) -> list[Picture]:
 
 
 def _from_json(body: bytes, most: int) -> list[Picture]:
-    if body.count(b",") > _COMMAS * (
-        most + 1
-    ):  # counting is quick; reading millions of texts blocks the event loop
+    # counting is quick; to read millions of texts blocks the event loop
+    if body.count(b",") > _COMMAS * (most + 1):
         raise Problem(413, f"a JSON body of far more pictures than {most}, the limit of a request")
     try:
         given = JsonBody.model_validate_json(body)

@@ -102,9 +102,8 @@ class Sinks:
         """
         self._outputs, self._facts = outputs, facts
         named = (outputs.out and outputs.out / JOURNAL, outputs.jsonl, outputs.csv, outputs.parquet)
-        paths = list(
-            {path.resolve(): path for path in named if path}.values()
-        )  # one file named twice is one table
+        # a file that is named twice is one table
+        paths = list({path.resolve(): path for path in named if path}.values())
         if outputs.resume and not paths:
             raise ConfigError(
                 "`resume` goes on with an earlier run: name its `out`, `csv`, `jsonl` or `parquet`"

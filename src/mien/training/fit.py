@@ -166,18 +166,15 @@ class _Run:
         self.network = self._called()
         self.rate = 0.0
 
-    @torch.inference_mode()
     def _check_takes(self, side_px: int) -> None:
         """Refuse pictures of a size that the network cannot take."""
         try:
-            self._bare.eval()(torch.zeros(1, self.recipe.input.channels, side_px, side_px))
-        except (RuntimeError, ValueError, AssertionError) as error:  # timm asserts
+            catalog.check_takes(self._bare, self.recipe.input.channels, side_px)
+        except ValueError as error:
             raise ConfigError(
-                f"{self.recipe.network} takes no pictures of {side_px} pixels ({str(error).splitlines()[0]}): "
+                f"{self.recipe.network} takes no pictures of {side_px} pixels ({error}): "
                 "set resizing.early_size_px to 0"
             ) from error
-        finally:
-            self._bare.train()
 
     def _called(self) -> nn.Module:
         """Return what a step calls: the network itself, compiled, recorded or shared by processes."""

@@ -84,7 +84,7 @@ class Animation:
             raise
         except Exception as error:
             raise ImageError(f"damaged or truncated picture: {error}") from error
-        images.check_size(image.width, image.height, images.PIXEL_LIMIT)
+        images.check_size(image.size, images.PIXEL_LIMIT)
         if not images_held:
             raise ImageError("damaged or truncated picture: it holds no frame")
         yield image
@@ -106,7 +106,7 @@ def _frame(image: Any, index: int) -> tuple[Image.Image, float]:
     """Return a copy of a frame, and for how long it is shown."""
     try:
         image.seek(index)
-        images.check_size(image.width, image.height, images.PIXEL_LIMIT)  # a later frame may be larger
+        images.check_size(image.size, images.PIXEL_LIMIT)  # a frame of a GIF may be larger than the first
         image.load()
         lasts_ms = float(image.info.get("duration") or 0)
         return image.copy(), lasts_ms / 1000 if lasts_ms > 10 else UNSTATED_S

@@ -241,9 +241,8 @@ def rgb(frame: Any, ratio: float = 1.0) -> UInt8[np.ndarray, "h w 3"]:
     import av
 
     width = max(1, round(frame.width * ratio))
-    images.check_size(
-        width, frame.height, images.PIXEL_LIMIT
-    )  # the ratio is the file's own, and may be anything
+    # the ratio is the file's own, and may be anything
+    images.check_size((width, frame.height), images.PIXEL_LIMIT)
     try:
         pixels = frame.reformat(width=width, format="rgb24").to_ndarray()
     except (av.error.FFmpegError, ValueError) as error:

@@ -196,12 +196,13 @@ def from_pil(image: Image.Image, *, pixel_limit: int = PIXEL_LIMIT) -> UInt8[np.
     return np.asarray(_upright(image, pixel_limit, ("RGB",)))
 
 
-def check_size(width: int, height: int, pixel_limit: int) -> None:
+def check_size(resolution_wh: tuple[int, int], pixel_limit: int) -> None:
     """Refuse a picture that is too large, before its pixels are in memory.
 
     Raises:
         ImageError: it has more than `pixel_limit` pixels.
     """
+    width, height = resolution_wh
     if width * height > pixel_limit:
         raise ImageError(f"picture of {width}x{height} pixels is over the limit of {pixel_limit:,} pixels")
 
@@ -271,7 +272,7 @@ def _check_single(image: ImageFile) -> None:
 
 def _upright(image: Image.Image, pixel_limit: int, modes: tuple[str, ...]) -> Image.Image:
     """Load, convert to 8 bits and turn; an image in none of `modes` becomes the first of them."""
-    check_size(*image.size, pixel_limit)
+    check_size(image.size, pixel_limit)
     try:
         deep = _is_deep(image)
         image.load()
