@@ -55,5 +55,5 @@ def page(browser, address):
     opened.on("pageerror", lambda error: opened.mien_errors.append(str(error)))
     opened.on("request", lambda request: opened.mien_addresses.append(request.url))
     opened.goto(address)
-    opened.wait_for_selector("body[data-ready]", timeout=60_000)
+    opened.wait_for_selector("body[data-ready]", timeout=180_000)
     return opened

@@ -61,7 +61,7 @@ def test_photos_give_boxes_bars_and_the_table(page, shared, yunet_weights):
     page.set_input_files(
         "#files", [{"name": n, "mimeType": "image/jpeg", "buffer": data} for n, data in photos]
     )
-    page.get_by_role("status").filter(has_text="2 photos").wait_for(timeout=60_000)
+    page.get_by_role("status").filter(has_text="2 photos").wait_for(timeout=180_000)
     assert page.get_by_role("heading", name="Face 1: happy").is_visible()
     assert page.get_by_text("Error: not a picture that this browser can read").is_visible()
     pixels, boxes = (page.locator(".card canvas").nth(number).bounding_box() for number in (0, 1))
@@ -84,7 +84,7 @@ def test_a_square_by_keyboard(page):
     page.set_input_files(
         "#files", [{"name": "grey.jpg", "mimeType": "image/jpeg", "buffer": jpeg(photo() // 9 + 90)}]
     )
-    page.get_by_role("status").filter(has_text="1 photo,").wait_for(timeout=60_000)
+    page.get_by_role("status").filter(has_text="1 photo,").wait_for(timeout=180_000)
     before = page.locator(".face").count()
     page.get_by_role("application").focus()
     for key in ("ArrowLeft", "ArrowUp", "+", "-", "Enter"):
@@ -95,7 +95,7 @@ def test_a_square_by_keyboard(page):
 
 def test_the_camera_runs_and_stops(page):
     page.get_by_role("button", name="Use the camera").click()
-    page.locator("#live[data-frames='2']").wait_for(timeout=60_000)
+    page.locator("#live[data-frames='2']").wait_for(timeout=180_000)
     assert page.get_by_role("img", name="Probabilities of the largest face").is_visible()
     page.get_by_role("button", name="Stop the camera").click()
     page.get_by_role("status").filter(has_text="The camera is off").wait_for()
@@ -113,7 +113,7 @@ def test_nothing_leaves_the_page(page, address):
 def test_a_phone_in_light_and_dark(browser, address, page):
     phone = browser.new_page(viewport={"width": 360, "height": 640}, color_scheme="light")
     phone.goto(address)
-    phone.wait_for_selector("body[data-ready]", timeout=60_000)
+    phone.wait_for_selector("body[data-ready]", timeout=180_000)
     for scheme, paper in (("light", "rgb(255, 255, 255)"), ("dark", "rgb(21, 24, 27)")):
         phone.emulate_media(color_scheme=scheme)
         assert phone.evaluate("() => getComputedStyle(document.body).backgroundColor") == paper
