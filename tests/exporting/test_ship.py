@@ -16,10 +16,10 @@ from mien import bundle, files
 from mien.classifiers import load_classifier, probabilities
 from mien.data.synthetic import draw_dataset
 from mien.errors import BundleError, ConfigError, DataError, OutputError
-from mien.evaluation.protocol import CHOSEN, FITTED, READ_ONCE, scores
+from mien.evaluation.protocol import BEFORE, CHOSEN, FITTED, READ_ONCE, scores
 from mien.exporting import quantise, ship
 from mien.exporting.agreement import Bound
-from mien.exporting.temperature import BEFORE, save_calibrated
+from mien.exporting.temperature import save_calibrated
 from mien.options import PageOptions, ReadOptions
 from mien.preprocess import Preprocess
 from tests.training.tiny import tiny_data

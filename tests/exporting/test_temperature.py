@@ -13,11 +13,10 @@ from mien.classifiers import load_classifier, probabilities
 from mien.data.synthetic import draw_dataset
 from mien.errors import BundleError, ConfigError, DataError, OutputError
 from mien.evaluation.evaluate import evaluate
-from mien.evaluation.protocol import CHOSEN, FITTED, FITTED_TEMPERATURE, scores
+from mien.evaluation.protocol import BEFORE, CHOSEN, FITTED, FITTED_TEMPERATURE, scores
 from mien.exporting import quantise, ship
 from mien.exporting.agreement import Bound
 from mien.exporting.temperature import (
-    BEFORE,
     adapted_prior,
     own_prior,
     read_prior,

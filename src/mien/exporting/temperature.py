@@ -18,8 +18,7 @@ from mien.data.balance import class_counts, learnt_prior
 from mien.errors import BundleError, ConfigError, DataError, OutputError, needs
 from mien.evaluation.calibration import Calibration, calibrate, estimate_prior
 from mien.evaluation.evaluate import answers
-from mien.evaluation.protocol import BEFORE as BEFORE
-from mien.evaluation.protocol import calibrated_protocol, check_unseen, scores
+from mien.evaluation.protocol import BEFORE, calibrated_protocol, check_unseen, scores
 
 with needs("export"):
     import onnx
