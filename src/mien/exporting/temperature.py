@@ -158,7 +158,8 @@ def own_prior(loaded: Bundle) -> dict[str, float]:
     """Return how frequent a model takes each label to be, without a prior that was set later.
 
     Where biases were fitted, it is as frequent as among the images of the fit. Elsewhere the recipe decides
-    (`learnt_prior`); of an ensemble, the mean of its members counts. Teachers change nothing (`Teachers`).
+    (`learnt_prior`); of an ensemble, the mean of its members counts. Teachers do not count: their
+    answers are moved to the frequencies of the student's images (`training.distill.Teachers`).
 
     Raises:
         ConfigError: its card does not state how many images of each label it was trained on.
