@@ -75,6 +75,23 @@ def test_a_table_gives_back_what_was_written(form, tmp_path):
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("resume", [False, True])
+def test_two_commands_do_not_write_one_table(form, resume, tmp_path):
+    path = tmp_path / f"t.{form}"
+    with Table(path, FACTS) as table:
+        table.write(RESULTS[0])
+        with pytest.raises(
+            OutputError, match=f"another command is writing to .*t.{form}.*: nothing was changed"
+        ):
+            Table(path, FACTS, resume=resume)
+        table.write(RESULTS[1])
+    with Table(path, FACTS, resume=True) as again:
+        assert ("a.jpg", 0) in again.done
+        again.write(RESULTS[1])
+        assert [one.source for one in images_of(read_rows(again.lines))] == ["a.jpg", RESULTS[1].source]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
 def test_every_name_comes_back_and_is_done(form, tmp_path):
     names = [*(f"{name}.jpg" for name in (*ODD_NAMES, "a\0b")), "last.jpg"]
     with Table(tmp_path / f"t.{form}", FACTS) as table:

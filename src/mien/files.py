@@ -81,6 +81,23 @@ def append(file: IO[bytes], content: bytes) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def open_to_append(path: Path) -> IO[bytes]:
+    """Open a file for `append`, locked: one command at a time adds to it. The lock ends when it is closed.
+
+    Raises:
+        OutputError: another command is adding to it.
+        OSError: it cannot be opened.
+    """
+    file = path.open("ab", buffering=0)
+    if path.is_file() and not _lock(file.fileno()):
+        file.close()
+        raise OutputError(
+            f"another command is writing to {path}: nothing was changed; repeat this one when that has ended, or "
+            "name another file"
+        )
+    return file
+
+
 @contextlib.contextmanager
 def together(folder: Path, last: str) -> Iterator[Path]:
     """Replace several files of `folder` as one: give a folder inside it to write them into, below the same names.

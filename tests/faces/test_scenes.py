@@ -80,6 +80,15 @@ def test_the_ground_is_cut_away_and_the_person_stays():
     assert max(alpha[5, 5], alpha[5, 80], alpha[60, 10], alpha[60, 80]) < 5
 
 
+def test_a_head_that_does_not_stand_out_is_an_error_with_its_name(archives, tmp_path):
+    with zipfile.ZipFile(archives["heads"]) as source, zipfile.ZipFile(tmp_path / "h.zip", "w") as target:
+        for name in source.namelist():
+            plain = name == "3.jpg"
+            target.writestr(name, coded(np.full((110, 90, 3), 200, np.uint8)) if plain else source.read(name))
+    with pytest.raises(DataError, match="3.jpg: nothing differs from the background"):
+        read_material(**archives | {"heads": tmp_path / "h.zip"})
+
+
 def test_a_scene_depends_only_on_its_numbers(material):
     one, two, other = (draw(material, np.random.default_rng(seed), []) for seed in (5, 5, 6))
     assert (one.image_u8 == two.image_u8).all()

@@ -107,9 +107,11 @@ def test_other_results_are_not_mixed_in(scorer, photos, tmp_path):
     (tmp_path / "theirs" / "x.parquet").touch()
     with pytest.raises(ConfigError, match="theirs holds Parquet files of something else"):
         run(scorer, photos, tmp_path / "theirs")
-    (out / MANIFEST).write_text("[]\n")
-    with pytest.raises(ConfigError, match="_manifest.jsonl is damaged"):
-        run(scorer, photos, out, resume=True)
+    whole = (out / MANIFEST).read_text()
+    for damaged in ("[]\n", whole.replace('"digest"', '"other"'), whole.replace('"faces"', '"other"')):
+        (out / MANIFEST).write_text(damaged)
+        with pytest.raises(ConfigError, match="_manifest.jsonl is damaged"):
+            run(scorer, photos, out, resume=True)
     with files.locked(tmp_path / "busy"), pytest.raises(OutputError, match="another command is writing into"):
         run(scorer, photos, tmp_path / "busy")
 

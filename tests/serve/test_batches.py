@@ -165,9 +165,13 @@ def test_a_request_that_takes_too_long_is_given_up_and_frees_its_place(service):
     ("make", "message"),
     [
         (lambda: LimitOptions(queue=5, max_pictures=6), "max_pictures (6) is more than queue (5)"),
-        (lambda: LimitOptions(max_faces=0), "max_faces must be a positive number, got 0"),
-        (lambda: LimitOptions(max_wait_ms=-1), "max_wait_ms must be 0 or a positive number, got -1"),
+        (
+            lambda: LimitOptions(max_faces=0),
+            "max_faces must be a positive number up to 1,000,000,000,000, got 0",
+        ),
+        (lambda: LimitOptions(max_wait_ms=-1), "max_wait_ms must be 0 or a positive number up to"),
         (lambda: LimitOptions(timeout_s=float("nan")), "timeout_s must be a positive number"),
+        (lambda: LimitOptions(max_body_mb=1e305), "max_body_mb must be a positive number up to"),
         (lambda: ServeOptions(port=70_000), "port must be from 0 to 65535, got 70000"),
         (lambda: ServeOptions(processes=0), "processes must be at least 1"),
         (lambda: ServeOptions(cors_origin="*"), "cors_origin expects origins such as https://example.org"),

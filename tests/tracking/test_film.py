@@ -116,6 +116,23 @@ def test_a_finished_run_can_be_repeated_and_goes_on_if_more_frames_are_chosen(ta
         assert not list(tmp_path.glob("*.part.mp4"))
 
 
+def test_videos_may_come_in_another_order_when_a_run_goes_on(tmp_path):
+    one, two, three = (film(tmp_path / f"{name}.mp4", TIMES[:20]) for name in ("one", "two", "three"))
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        run([one, two], Outputs(out=out), stop_after=35)
+    with pytest.raises(KeyboardInterrupt):
+        run([three], Outputs(out=out, resume=True), stop_after=10)
+    run([three, two, one], Outputs(out=out, resume=True))
+    for name in ("one", "two", "three"):
+        assert len(times_of(out / f"{name}.faces.mp4")) == 20, name
+        assert len((out / f"{name}.timeline.csv").read_text().splitlines()) > 1
+    rows = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    assert sorted((row["source"], row["index"]) for row in rows) == sorted(
+        (video, index) for video in (one, two, three) for index in range(20)
+    )
+
+
 KILLED = """
 import sys, time
 from pathlib import Path

@@ -59,7 +59,7 @@ def read_material(heads: Path, faces: Path, backgrounds: Path, *, held_out: bool
         DataError: an archive cannot be read or lacks what is expected.
     """
     return Material(
-        [_levels(rgb, box) for rgb, box in every_eighth(list(_heads(heads)), held_out)],
+        [_levels(*head) for head in every_eighth(list(_heads(heads)), held_out)],
         np.stack([_sized(face) for _, face in _images(faces, "test/" if held_out else "train/", grey=True)]),
         read_backgrounds(backgrounds, held_out=held_out),
     )
@@ -124,8 +124,8 @@ def _images(path: Path, folder: str, *, grey: bool) -> Iterator[tuple[str, np.nd
         raise DataError(f"cannot read {path}: expected a zip of .jpg images ({error})") from error
 
 
-def _heads(path: Path) -> Iterator[tuple[np.ndarray, Box]]:
-    """Yield each head's image and its face box."""
+def _heads(path: Path) -> Iterator[tuple[str, np.ndarray, Box]]:
+    """Yield each head's file name, image and face box."""
     try:
         with zipfile.ZipFile(path) as archive:
             boxes = json.loads(archive.read("yunet_boxes_xyxy.json"))
@@ -135,19 +135,22 @@ def _heads(path: Path) -> Iterator[tuple[np.ndarray, Box]]:
         ) from error
     for name, image in _images(path, "", grey=False):
         if name in boxes and len(boxes[name]) == 1:
-            yield image, tuple(boxes[name][0])
+            yield name, image, tuple(boxes[name][0])
 
 
 def _sized(face: np.ndarray) -> np.ndarray:
     return face if face.shape == (48, 48) else cv2.resize(face, (48, 48), interpolation=cv2.INTER_AREA)
 
 
-def _levels(rgb_u8: UInt8[np.ndarray, "h w 3"], box: Box) -> tuple[Head, ...]:
+def _levels(name: str, rgb_u8: UInt8[np.ndarray, "h w 3"], box: Box) -> tuple[Head, ...]:
+    mask = cut_out(rgb_u8)
+    if not mask.any():
+        raise DataError(f"{name}: nothing differs from the background: expected a head before a plain one")
     scale, right, down = FRAME_OF_BOX
     x0, y0, x1, y1 = box
     width = x1 - x0
     frame = ((x0 + x1) / 2 + right * width, (y0 + y1) / 2 + down * width, scale * width)
-    rgba = np.dstack([rgb_u8, cut_out(rgb_u8)])
+    rgba = np.dstack([rgb_u8, mask])
     levels = []
     for side in LEVELS_PX:
         factor = side / frame[2]
@@ -161,7 +164,7 @@ def cut_out(rgb_u8: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"]:
     """Return a mask: 255 on the person, 0 on the plain background, values between at the edge.
 
     The background is modelled as a smooth surface through the pixels along the top and the upper sides. Pixels that
-    differ little from it and are connected to the top are background.
+    differ little from it and are connected to the top are background. If all pixels do, the mask is 0 everywhere.
     """
     height, width = rgb_u8.shape[:2]
     small = cv2.resize(rgb_u8, (180, round(180 * height / width)), interpolation=cv2.INTER_AREA)
@@ -173,8 +176,9 @@ def cut_out(rgb_u8: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"]:
     joined = np.unique(parts[:3])
     outside = np.isin(parts, joined[joined > 0])
     person = cv2.morphologyEx((~outside).astype(np.uint8) * 255, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
-    _, parts, sizes, _ = cv2.connectedComponentsWithStats(person)
-    person[parts != 1 + int(np.argmax(sizes[1:, cv2.CC_STAT_AREA]))] = 0
+    count, parts, sizes, _ = cv2.connectedComponentsWithStats(person)
+    if count > 1:
+        person[parts != 1 + int(np.argmax(sizes[1:, cv2.CC_STAT_AREA]))] = 0
     soft = cv2.GaussianBlur(cv2.erode(person, np.ones((2, 2), np.uint8)), (0, 0), 0.9)
     return cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR)
 

@@ -58,7 +58,7 @@ class Ledger:
         try:
             lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
             first, *records = [json.loads(line) for line in lines if line.endswith("\n")]
-            self.done = {record["shard"]: record for record in records if "shard" in record}
+            self.done = {record["shard"]: _checked(record) for record in records if "shard" in record}
             head = {**first}
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise ConfigError(f"{self.path} is damaged ({error}): choose another folder") from error
@@ -147,6 +147,11 @@ def opened(folder: Path, head: Mapping[str, Any], *, resume: bool) -> Iterator[L
     """
     with files.locked(folder), contextlib.closing(Ledger(folder, head, resume=resume)) as ledger:
         yield ledger
+
+
+def _checked(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the record of a shard if it has all that is read of it; KeyError if not."""
+    return {name: record[name] for name in ("shard", "file", "digest", *COUNTS)}
 
 
 def _line(record: Mapping[str, Any]) -> bytes:

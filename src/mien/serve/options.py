@@ -10,6 +10,8 @@ from mien.options import option
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MIB = 2**20
+LARGEST = 10**12
+"""No limit is larger: more is a mistake, and the largest numbers of a float are no whole numbers of bytes."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,9 @@ class LimitOptions:
         """
         for one in fields(self):
             value, may_be_zero = getattr(self, one.name), one.name == "max_wait_ms"
-            if not (value > 0 or (may_be_zero and value == 0)) or value == float("inf"):
+            if not (0 < value <= LARGEST or (may_be_zero and value == 0)):
                 wanted = "0 or a positive number" if may_be_zero else "a positive number"
-                raise ConfigError(f"`{one.name}` must be {wanted}, got {value:g}")
+                raise ConfigError(f"`{one.name}` must be {wanted} up to {LARGEST:,}, got {value:g}")
         if self.max_pictures > self.queue:
             raise ConfigError(
                 f"`max_pictures` ({self.max_pictures}) is more than `queue` ({self.queue}): "

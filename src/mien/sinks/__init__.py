@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mien import files
-from mien.errors import ConfigError
+from mien.errors import ConfigError, OutputError
 from mien.predictions import images_of
 from mien.sinks.done import Done
 from mien.sinks.film import FilmOutput
@@ -33,7 +33,7 @@ from mien.vision.listing import RESULT_SUFFIX
 from mien.workers import ordered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy as np
     from jaxtyping import UInt8
@@ -86,6 +86,29 @@ class Drawn(NamedTuple):
     stem: str
 
 
+class Earlier:
+    """The results that an earlier run wrote, read one after another: fast in the order in which they were written."""
+
+    def __init__(self, tables: Sequence[Table]) -> None:
+        self._tables = tables
+        self._rest: Iterator[ImageResult] = iter(())
+
+    def result(self, source: str, index: int) -> ImageResult:
+        """Return the result of an image that is in the table; if it was passed, the table is read again.
+
+        Raises:
+            OutputError: it is gone, as another program has changed the table.
+        """
+        for _ in range(2):
+            for one in self._rest:
+                if (one.source, one.index) == (source, index):
+                    return one
+            self._rest = images_of(read_rows(self._tables[0].lines))
+        raise OutputError(
+            f"{self._tables[0].path} has changed while this run goes on with it: {source} is gone from it"
+        )
+
+
 class Sinks:
     """Everything that one run writes. It is a context: leaving it finishes the files."""
 
@@ -135,11 +158,11 @@ class Sinks:
         """
 
         def undone() -> Iterator[Frame]:
-            earlier = images_of(read_rows(self.tables[0].lines)) if self.done else iter(())
+            earlier = Earlier(self.tables)
             for frame in frames:
                 key = frame.source, frame.index
                 stem = self._stem(frame)
-                if key in self.done and self._is_kept(key, earlier, tracker, stem):
+                if key in self.done and self._is_kept(frame, earlier, tracker, stem):
                     continue
                 self._stems[key].append(stem)
                 yield frame
@@ -172,12 +195,12 @@ class Sinks:
             self._film_stem = source, stem
         return stem
 
-    def _is_kept(
-        self, key: tuple[str, int], earlier: Iterator[ImageResult], tracker: Tracker | None, stem: str
-    ) -> bool:
+    def _is_kept(self, frame: Frame, earlier: Earlier, tracker: Tracker | None, stem: str) -> bool:
         """Return whether a frame in the tables is in the annotated video, too; if so, the tracker gets its result."""
-        result = next((one for one in earlier if (one.source, one.index) == key), None)
-        if result is None or result.time_s is None:
+        if frame.time_s is None:
+            return True
+        result = earlier.result(frame.source, frame.index)
+        if result.time_s is None:
             return True
         if self._pictures and not self._film_of(result.source, stem).keeps(result):
             return False

@@ -52,12 +52,14 @@ class Table:
         """Images of an earlier run; `write` ignores them."""
         files.make_folder(path.parent)
         with files.as_output_error(path):
-            begins = self._earlier() if resume else 0
-            if not begins:
-                files.write(self.lines, _csv_line(self.columns) if self._csv else b"")
-            else:
-                os.truncate(self.lines, begins)
-            self._file: IO[bytes] = self.lines.open("ab", buffering=0)
+            if finished := resume and path.exists() and not self.lines.exists():
+                self._write_lines()
+            self._file = files.open_to_append(self.lines)
+            try:
+                self._begin(resume=resume, finished=finished)
+            except BaseException:
+                self._file.close()
+                raise
 
     def write(self, result: ImageResult) -> None:
         """Append the rows of one image at once; an image that is there already is ignored.
@@ -87,27 +89,30 @@ class Table:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close(whole=kind is None)
 
-    def _earlier(self) -> int:
-        """Note the images of an earlier run; return the byte at which its last image, maybe incomplete, begins."""
-        if not self.lines.exists():
-            return self._from_parquet() if self.lines != self.path and self.path.exists() else 0
+    def _begin(self, *, resume: bool, finished: bool) -> None:
+        """Keep what an earlier run wrote, without its last image, which may be incomplete unless it `finished`."""
         begins, last = 0, None
-        for row, begin in _placed_rows(self.lines):
+        for row, begin in _placed_rows(self.lines) if resume else ():
             self._check(row)
             if (key := (row["source"], row["index"])) != last:
                 if last:
                     self.done.add(*last)
                 last, begins = key, begin
-        return begins
+        if finished:
+            if last:
+                self.done.add(*last)
+            return
+        if self.lines.is_file():
+            os.truncate(self.lines, begins)
+        if not begins and self._csv:
+            files.append(self._file, _csv_line(self.columns))
 
-    def _from_parquet(self) -> int:
-        """Go on with a table that was finished: turn it into lines again, and return how many bytes they have."""
+    def _write_lines(self) -> None:
+        """Turn the Parquet file of a finished run into lines again."""
         with files.replacing(self.lines) as lines:
             for row in _parquet_rows(self.path):
                 self._check(row)
-                self.done.add(row["source"], row["index"])
                 lines.write(self._encoded(row))
-        return self.lines.stat().st_size
 
     def _check(self, row: Mapping[str, Any]) -> None:
         """Refuse a row of an earlier run that this one cannot go on with.
