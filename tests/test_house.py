@@ -170,6 +170,17 @@ def loaded_after(code: str) -> list[str]:
     return run.stdout.split()
 
 
+def test_the_page_about_the_rooms_is_true():
+    page = (Path(__file__).parent.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    floors = re.findall(r"^\d  ([a-z]+(?: · [a-z]+)*)", page, re.MULTILINE)
+    assert [set(names.split(" · ")) for names in reversed(floors)] == FLOORS
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (.*) ?\|$", page, re.MULTILINE)
+    assert {name for name, _ in rows} == set(FLOOR)
+    found = rooms()
+    for name, excluded in rows:
+        assert not found[name] & set(re.findall(r"\w+", excluded)), name
+
+
 def test_importing_the_package_imports_nothing_heavy():
     assert loaded_after("import mien") == []
 
