@@ -1,9 +1,8 @@
-"""Training speed and memory: our loop, the one we had before, and the usual one; same network and images, in turn.
+"""Training speed and memory: our loop and the usual one; same network, images, changes and optimiser, in turn.
 
 The usual one: a folder of JPEGs read by PIL, torchvision's transforms an image at a time, a `DataLoader`
-with two workers, fp32. Ours: one uint8 tensor, batched augmentation, channels_last. The one before is that of the
-commit `BEFORE`, taken out of git; it needs lightning. Each measurement is a process of its own, so that its peak
-memory (of the process and its workers) is its own.
+with two workers, fp32. Ours: one uint8 tensor, batched augmentation, channels_last. Each measurement is a process of
+its own, so that its peak memory (of the process and its workers) is its own.
 
 What the loop gains and what bf16 gains are apart: every row states its precision, and bf16 is measured only where
 the processor computes in it. `OMP_NUM_THREADS` sets the threads. Images per processor second are of the process
@@ -16,12 +15,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
 import json
 import os
 import subprocess
 import sys
-import tarfile
 import tempfile
 import threading
 import time
@@ -31,11 +28,15 @@ from typing import Any
 
 WARM_UP = 16
 """Steps."""
-BEFORE = "a7b361c"
-"""The last commit with the loop on Lightning's Fabric, with a wait for the device in every step."""
+AS_USUAL = (
+    "resizing.early_size_px=0", "optim.name=sgd", "optim.peak_lr=0.1", "optim.weight_decay=5e-4",
+    "augment.rotation_deg=12", "augment.shift_fraction=0.12", "augment.scale_fraction=0.15",
+    "augment.brightness_fraction=0.2", "augment.clip_light=true", "augment.erase_probability=0.3",
+)  # fmt: skip
+"""Settings with which our loop does the work of the usual one."""
 Rates = tuple[float, float]
 """Images a second, and images a processor second."""
-NAMES = {"usual": "PIL dataset, 2 workers", "before": "mien before", "ours": "mien"}
+NAMES = {"usual": "PIL dataset, 2 workers", "ours": "mien"}
 
 
 def ours(archive: str, batch_size: int, precision: str, steps: int) -> Rates:
@@ -45,22 +46,9 @@ def ours(archive: str, batch_size: int, precision: str, steps: int) -> Rates:
     from mien.training import fit
     from mien.training.launch import open_place
 
-    recipe = read_recipe("mien/nano", [f"batch_size={batch_size}"])
+    recipe = read_recipe("mien/speedrun", [f"batch_size={batch_size}", *AS_USUAL])
     fit.REPORT_SECONDS = 0  # a stamp after every step
     run = fit._Run(recipe, read_dataset(archive, recipe.input), "test", open_place("cpu", precision))
-    return stamped(run, batch_size, steps)
-
-
-def before(archive: str, batch_size: int, precision: str, steps: int) -> Rates:
-    """Return images/s of the loop at `BEFORE`, whose `mien` is the one that is imported."""
-    from mien.data.sources import read_dataset
-
-    from mien.config import read_recipe
-    from mien.training.launch import open_fabric
-    from mien.training.loop import _Run
-
-    recipe = read_recipe("mien/nano", [f"batch_size={batch_size}"])
-    run = _Run(recipe, read_dataset(archive, recipe.input), "test", open_fabric("cpu", precision))
     return stamped(run, batch_size, steps)
 
 
@@ -126,7 +114,7 @@ def rate(stamps: list[tuple[int, float, float]], batch_size: int) -> Rates:
 
 
 def measured(
-    which: str, precision: str, source: str, package: Path | None, options: argparse.Namespace
+    which: str, precision: str, source: str, options: argparse.Namespace
 ) -> tuple[float, float, float]:
     """Run one variant in a process of its own; return its `Rates` and peak MiB of it and its workers."""
     import psutil
@@ -135,8 +123,7 @@ def measured(
         sys.executable, __file__, "--only", which, "--data", source, "--batch-size", str(options.batch_size),
         "--precision", precision, "--steps", str(options.steps),
     ]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(package)} if package else None
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     peak, watched = [0.0], psutil.Process(process.pid)
 
     def watch() -> None:
@@ -155,15 +142,6 @@ def measured(
     return (*json.loads(output.splitlines()[-1]), peak[0])
 
 
-def unpacked(commit: str, folder: Path) -> Path:
-    """Unpack the package as it was at a commit; return where Python finds it."""
-    root = Path(__file__).parent.parent
-    packed = subprocess.run(["git", "archive", commit, "src"], cwd=root, stdout=subprocess.PIPE, check=True)
-    with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
-        archive.extractall(folder, filter="data")
-    return folder / "src"
-
-
 def table(options: argparse.Namespace) -> None:
     """Measure every loop in every precision in turn, and print the table and the ratios."""
     import torch
@@ -172,24 +150,14 @@ def table(options: argparse.Namespace) -> None:
     from mien.machine import processor
 
     precisions = ["32-true", *(["bf16-mixed"] if "AVX512-BF16" in (processor().instructions or ()) else [])]
-    loops = options.loops.split(",")
-    wanted = [
-        (which, precision) for precision in precisions for which in loops
-        if (which, precision) != ("usual", "bf16-mixed")
-    ]  # fmt: skip
+    wanted = [("usual", "32-true"), *(("ours", precision) for precision in precisions)]
     rows: dict[tuple[str, str], list[tuple[float, float, float]]] = {one: [] for one in wanted}
     with tempfile.TemporaryDirectory() as folder:
-        sources, packages = dict.fromkeys(NAMES, options.data), dict.fromkeys(NAMES)
-        if "usual" in loops:
-            zipfile.ZipFile(options.data).extractall(folder)
-            sources["usual"] = str(Path(folder) / "train")
-        if "before" in loops:
-            packages["before"] = unpacked(BEFORE, Path(folder) / "before")
+        zipfile.ZipFile(options.data).extractall(folder)
+        sources = {"usual": str(Path(folder) / "train"), "ours": options.data}
         for _ in range(options.n):
             for which, precision in wanted:
-                rows[which, precision].append(
-                    measured(which, precision, sources[which], packages[which], options)
-                )
+                rows[which, precision].append(measured(which, precision, sources[which], options))
     print(describe("torch"))
     print(
         f"mien_nano, batch {options.batch_size}, {options.steps} steps after {WARM_UP}, "
@@ -200,7 +168,7 @@ def table(options: argparse.Namespace) -> None:
     for (which, precision), results in rows.items():
         cells = (spread([result[place] for result in results], 0) for place in range(3))
         print(f"| {NAMES[which]} | {precision} | {' | '.join(cells)} |")
-    for (which, precision), (other, base) in compared(wanted):
+    for (which, precision), (other, base) in zip(wanted[1:], wanted, strict=False):
         pairs = [*zip(rows[which, precision], rows[other, base], strict=True)]
         clock, processor_time = (spread([one[place] / two[place] for one, two in pairs]) for place in (0, 1))
         print(
@@ -209,16 +177,6 @@ def table(options: argparse.Namespace) -> None:
         )
     if len(precisions) == 1:
         print("\nbf16: not measured here, this processor does not compute in it")
-
-
-def compared(wanted: list[tuple[str, str]]) -> list[tuple[tuple[str, str], tuple[str, str]]]:
-    """Return pairs of rows that differ in one thing: the loop, or the precision."""
-    pairs = [
-        (("ours", precision), (other, precision)) for other in ("before", "usual")
-        for precision in ("32-true", "bf16-mixed")
-    ]  # fmt: skip
-    pairs.append((("ours", "bf16-mixed"), ("ours", "32-true")))
-    return [(one, two) for one, two in pairs if one in wanted and two in wanted]
 
 
 def main() -> None:
@@ -230,12 +188,11 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--n", type=int, default=5)
     parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--loops", default="usual,before,ours", help="which, with commas between")
     parser.add_argument("--only", choices=NAMES)
     parser.add_argument("--precision", default="32-true")
     options = parser.parse_args()
     if options.only:
-        run = {"ours": ours, "before": before, "usual": usual}[options.only]
+        run = {"ours": ours, "usual": usual}[options.only]
         print(json.dumps(run(options.data, options.batch_size, options.precision, options.steps)))
     else:
         table(options)

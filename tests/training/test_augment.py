@@ -220,3 +220,23 @@ def test_mixing_happens_as_often_as_asked():
 
 def test_options_that_are_off_do_not_move_the_others():
     assert torch.equal(drawn(rotation_deg=5.0).affine, drawn(rotation_deg=5.0, blur_sigma_px=1.0).affine)
+
+
+def test_a_cpu_skips_pictures_that_nothing_happens_to_and_gets_what_a_gpu_gets(monkeypatch):
+    strong = dict(downscale_fraction=0.5, jpeg_probability=0.5, noise_fraction=0.1, degrade_probability=0.5)
+    draws, images = drawn(40, **strong), torch.rand(40, 1, 16, 16) * 255
+    spared = (draws.noise.std == 0) & (draws.jpeg_quality == 100) & (draws.lost_sides == 0)
+    assert 10 < spared.sum() < 30
+    sizes = []
+
+    def all_rows(needed, change, images, *values):
+        sizes.append(int(needed.sum()))
+        return change(images, *values)
+
+    some = augment._degraded(images, draws)
+    monkeypatch.setattr(augment, "_where", all_rows)
+    torch.testing.assert_close(some, augment._degraded(images, draws))
+    assert torch.equal(some[spared], images[spared])
+    assert all(5 < size < 35 for size in sizes)
+    nobody = drawn(5, **strong | {"degrade_probability": 0.0})
+    assert torch.equal(augment._degraded(images[:5], nobody), images[:5])

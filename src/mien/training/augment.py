@@ -18,6 +18,8 @@ from torch.nn import functional
 from mien.training import worlds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jaxtyping import Bool, Float32, Int
 
     from mien.config import Augment
@@ -187,17 +189,35 @@ def apply(augment: Augment, images: Float32[Tensor, "b c h w"], draws: Draws) ->
 def _degraded(images: Float32[Tensor, "b c h w"], draws: Draws) -> Float32[Tensor, "b c h w"]:
     """Return the pictures with their changes of resolution, sharpness, compression and noise."""
     if draws.lost_sides is not None:
-        images = worlds.shrunk(images, draws.lost_sides)
+        images = _where(draws.lost_sides > 0, worlds.shrunk, images, draws.lost_sides)
     if draws.blur is not None:
         images = _convolved(_convolved(images, draws.blur, dim=2), draws.blur, dim=3)
     if draws.sharpness is not None:
         mean = functional.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
         images = images + draws.sharpness[:, None, None, None] * (images - mean)
     if draws.jpeg_quality is not None:
-        images = worlds.saved_as_jpeg(images, draws.jpeg_quality)
+        images = _where(draws.jpeg_quality < 100, worlds.saved_as_jpeg, images, draws.jpeg_quality)
     if draws.noise is not None:
-        images = images + draws.noise.std[:, None, None, None] * worlds.noise(draws.noise.seed, images.shape)
+        images = _where(draws.noise.std > 0, _noisy, images, *draws.noise)
     return images
+
+
+def _where(
+    needed: Bool[Tensor, " b"], change: Callable[..., Tensor], images: Tensor, *values: Tensor
+) -> Tensor:
+    """Return the pictures, changed where it is needed.
+
+    A CPU skips the others, to save time. A GPU would have to wait for their number, so it changes
+    all; the values of the others change nothing.
+    """
+    if images.device.type != "cpu":
+        return change(images, *values)
+    rows = needed.nonzero()[:, 0]
+    return images.index_copy(0, rows, change(images[rows], *(one[rows] for one in values)))
+
+
+def _noisy(images: Tensor, std: Float32[Tensor, " b"], seed: Int[Tensor, " b"]) -> Tensor:
+    return images + std[:, None, None, None] * worlds.noise(seed, images.shape)
 
 
 def _grid(affine: Float32[Tensor, "b 2 3"], height: int, width: int) -> Float32[Tensor, "b h w 2"]:
