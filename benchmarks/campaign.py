@@ -289,7 +289,10 @@ def recorded(name: str, run: Run, options: argparse.Namespace) -> bool:
 
 def wanted(name: str, options: argparse.Namespace) -> bool:
     """Say whether `--only` allows a run."""
-    return not options.only or any(name.startswith(start) for start in options.only)
+    names = {known for known, _, _ in all_seeds()}
+    return not options.only or any(
+        name == one or (one not in names and name.startswith(one)) for one in options.only
+    )
 
 
 def print_list(options: argparse.Namespace) -> None:
@@ -323,7 +326,7 @@ def main() -> None:
     parser.add_argument("--votes", type=Path, help="ferplus_votes.csv")
     parser.add_argument("--other-world", type=Path, help="photographs to look at after each run")
     parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--only", nargs="*", help="runs whose names begin so")
+    parser.add_argument("--only", nargs="*", help="runs of these names, or whose names begin so")
     parser.add_argument("--threads", type=int, default=0, help="threads of a run; 0: all cores")
     parser.add_argument("--commit", default="HEAD", help="the commit whose code makes runs that begin now")
     parser.add_argument("--here", action="store_true", help="use the working tree as it is")
