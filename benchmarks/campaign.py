@@ -52,10 +52,9 @@ RATES = {
     "base": Rate(30, 110, 12_000),  # nano's, by multiply-adds
     "distilled": Rate(190, 580, 10_000),  # nano and the answers of one small, by multiply-adds
     "vit_256": Rate(60, 200, 6_000),  # assumed
-    "inception_simplified": Rate(
-        13, 111, 6_000
-    ),  # measured: 10 with one thread, times 1.3 for two; 111 with two
-    "inception": Rate(9, 80, 4_000),  # the one above, by the ratio that docs/LOG.md has
+    # 10 and 33 with one thread, times 1.3 and 1.5 for two; a faster generation of processors: 111 with two
+    "inception_simplified": Rate(13, 50, 6_000),
+    "inception": Rate(9, 36, 4_000),  # the one above, by the ratio that docs/LOG.md has
 }
 
 
