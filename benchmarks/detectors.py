@@ -2,7 +2,7 @@ r"""Write docs/detectors.md: faces found by each detector, false positives, time
 
     python benchmarks/detectors.py --photos scenes.zip --portraits other_world.zip \
         --clips talking_face.mp4 single_face.mp4 --fer fer2013.zip --backgrounds backgrounds.zip \
-        --yunet face_detection_yunet_2023mar.onnx --bundle faces --out docs/detectors.md
+        --yunet face_detection_yunet_2023mar.onnx --out docs/detectors.md
 
 Every photo is resized to a longest side of 640 px. The reference boxes of photos and portraits are YuNet's own, so
 YuNet's own figures are too good. The size of a face is the width of its reference box in the photo as it is stored;
