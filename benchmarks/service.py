@@ -1,6 +1,6 @@
 """Requests and faces a second of ``mien serve``: shared batches against one request at a time; overload; abuse.
 
-    python benchmarks/service.py                 # 16 clients, both services in turn
+    python benchmarks/service.py                 # 16 clients, the services in turn
     python benchmarks/service.py --inside        # the same without sockets and clients: processor time a request
     python benchmarks/service.py --overload 60   # ten times what it sustains, with slow and cut uploads, for 60 s
     python benchmarks/service.py --fuzz 100000   # so many damaged bodies, inside one process
@@ -40,7 +40,10 @@ from mien.serve.app import make_app
 from mien.serve.options import LimitOptions, ServeOptions
 from mien.statistics import percentile
 
-SERVICES = {"one at a time": ("--workers", "1", "--max-batch", "1"), "shared batches": ()}
+SERVICES = {
+    "one at a time": ("--workers", "1", "--max-batch", "1"), "shared batches": (),
+    "shared, no wait": ("--max-wait-ms", "0"),
+}  # fmt: skip
 ROOM = ("--queue", "1024")  # nothing is refused while both are compared
 
 
@@ -108,7 +111,7 @@ def shown(value: float | None, width: int = 0) -> str:
 
 
 def compare(options: argparse.Namespace) -> None:
-    """Measure both services in turn, several rounds."""
+    """Measure the services in turn, several rounds."""
     photo = Path(options.photo).read_bytes()
     loads = {
         "1 crop": ("/v1/classify", *form([crop(0)]), 1),
