@@ -481,3 +481,22 @@ def test_encode_then_decode():
 def test_a_side_too_long_for_jpeg_is_shrunk():
     out = images.decode(images.encode_jpeg(np.full((4, 70_000, 3), 99, np.uint8)))
     assert out.shape[1] == 65_500
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "GIF", "AVIF"])
+def test_of_several_pictures_in_one_file_none_is_chosen_in_silence(kind):
+    first, second, smaller, other = (
+        Image.new("RGB", size, shade)
+        for size, shade in [((40, 30), "red"), ((40, 30), "blue"), ((11, 8), "blue"), ((9, 20), "blue")]
+    )
+
+    def held(*more: Image.Image) -> bytes:
+        return encoded(first, kind, save_all=True, append_images=list(more))
+
+    with pytest.raises(ImageError, match=rf"2 pictures in one file \({kind}\): save each as a file"):
+        images.decode(held(second))
+    assert images.decode(held()).shape == (30, 40, 3)
+    if kind == "TIFF":
+        assert images.decode(held(smaller)).shape == (30, 40, 3)  # a preview
+        with pytest.raises(ImageError, match="2 pictures in one file"):
+            images.decode(held(other))

@@ -22,7 +22,7 @@ from mien.errors import ConfigError, ImageError, MienWarning, MissingExtra
 from mien.vision import images, live
 from mien.vision.films import rgb, without_secret
 from mien.vision.frames import frames, video
-from tests.pictures import jpeg
+from tests.pictures import jpeg, write_zip
 
 CLIPS = ("face_noface.mov", "noface_face.mov", "single_face.mp4", "talking_face.mp4")
 
@@ -280,6 +280,16 @@ def test_animations(tmp_path, form):
     last = list(found)[-1]
     assert last.image_rgb_u8[0, 0, 0] == replace(last).image_rgb_u8[0, 0, 0] == 160
     assert told(frames(path.read_bytes())) == told(found)
+    write_zip(
+        tmp_path / "z.zip",
+        {f"a.{form.lower()}": path.read_bytes(), "b.jpg": jpeg(np.zeros((5, 7, 3), np.uint8))},
+    )
+    packed = frames(tmp_path / "z.zip")
+    assert [one.source for one in packed] == [f"{tmp_path}/z.zip/a.{form.lower()}"] * 3 + [
+        f"{tmp_path}/z.zip/b.jpg"
+    ]
+    assert told(frames(f"{tmp_path}/z.zip/a.{form.lower()}")) == told(list(packed)[:3]) == told(found)
+    assert pickle.loads(pickle.dumps(list(packed)[2])).image_rgb_u8[0, 0, 0] == 160
     assert frames(gif(tmp_path / f"one.{form.lower()}", 1, form)).total == 1
 
 

@@ -15,7 +15,7 @@ from mien.vision.frames import Frame, broken
 from mien.vision.sampling import ALL, Pixels, Sampler
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from mien.options import Clip
 
@@ -26,13 +26,13 @@ UNSTATED_S = 0.1
 
 
 class Animation:
-    """An animated picture, as a file or its content. It can be pickled."""
+    """An animated picture; `read` returns the content of its file. It can be pickled if `read` can."""
 
     live = False
 
-    def __init__(self, place: str | bytes, source: str | None = None, clip: Clip = ALL) -> None:
-        self._place, self._clip = place, clip
-        self.source = source if source is not None else place if isinstance(place, str) else ""
+    def __init__(self, read: Callable[[], bytes], source: str, clip: Clip = ALL) -> None:
+        self._read, self._clip = read, clip
+        self.source = source
 
     @cached_property
     def count(self) -> int:
@@ -73,7 +73,7 @@ class Animation:
         Raises:
             ImageError: it cannot be read, or is too large.
         """
-        data = self._place if isinstance(self._place, bytes) else images.read_file(self._place)
+        data = self._read()
         kind = images.format_of(data[: images.HEAD_BYTES]) or ""
         if kind not in _READERS:
             raise ImageError("expected an animated GIF or WebP")
@@ -94,12 +94,12 @@ class Animation:
             return _frame(image, index)[0]
 
 
-def is_animated(head: bytes, place: str | bytes) -> bool:
-    """Return whether a picture is an animation; `head` is its first `HEAD_BYTES` bytes."""
+def is_animated(head: bytes, read: Callable[[], bytes]) -> bool:
+    """Return whether a file is an animation that is read here; `head` is its first `HEAD_BYTES` bytes."""
     kind = images.format_of(head)
     if kind == "WEBP":
         return head[12:16] == b"VP8X" and len(head) > 20 and bool(head[20] & 2)
-    return kind == "GIF" and Animation(place).count > 1
+    return kind == "GIF" and Animation(read, "").count > 1
 
 
 def _frame(image: Any, index: int) -> tuple[Image.Image, float]:

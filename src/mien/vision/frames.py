@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import UInt8
 
+    from mien.vision.animations import Animation
     from mien.vision.sampling import Moving
 
 STDIN = "-"
@@ -265,13 +266,19 @@ class _Search:
 
     def _from_file_at(self, path: str, kind: str) -> str | Moving:
         """Return a video or animation to read, or the path of a picture (or of a file that is read as one)."""
-        from mien.vision.animations import SUFFIXES, Animation, is_animated
-
         if kind == "video":
             return self._film(path)
-        if path.lower().endswith(SUFFIXES) and is_animated(first_bytes(path), path):
-            return Animation(path, clip=self.clip)
-        return path
+        return self._animation(path, partial(first_bytes, path), partial(images.read_file, path)) or path
+
+    def _animation(
+        self, source: str, first_bytes: Callable[[], bytes], read: Callable[[], bytes]
+    ) -> Animation | None:
+        """Return a file as an animation if its suffix and its content are those of one."""
+        from mien.vision.animations import SUFFIXES, Animation, is_animated
+
+        if source.lower().endswith(SUFFIXES) and is_animated(first_bytes(), read):
+            return Animation(read, source, self.clip)
+        return None
 
     def _film(self, place: str | bytes, source: str | None = None) -> Moving:
         from mien.vision.films import Film
@@ -284,8 +291,9 @@ class _Search:
 
         if is_film(data[: images.HEAD_BYTES]):
             return self._film(data, source)
-        if is_animated(data[: images.HEAD_BYTES], data):
-            return Animation(data, source, self.clip)
+        read = partial(bytes, data)
+        if is_animated(data[: images.HEAD_BYTES], read):
+            return Animation(read, source, self.clip)
         return Frame(source, load=partial(images.decode, data))
 
     def _from_file(self, file: object, source: str) -> Frame | Moving:
@@ -332,8 +340,10 @@ class _Search:
     def _archive(self, path: str) -> Archive:
         return self.archives.setdefault(path, Archive(path))
 
-    def _member(self, path: str, name: str) -> Frame:
-        return Frame(f"{path}/{name}", load=partial(_from_member, self._archive(path), name))
+    def _member(self, path: str, name: str) -> Frame | Moving:
+        archive, source = self._archive(path), f"{path}/{name}"
+        animation = self._animation(source, partial(archive.first_bytes, name), partial(archive.read, name))
+        return animation or Frame(source, load=partial(_from_member, archive, name))
 
     def _pictures(
         self, listed: list[Listed], where: str, *, inside: bool = False

@@ -116,18 +116,19 @@ def decode(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> UInt8[np.ndarray, 
     Pixels of more than 8 bits are read if their range is certain (see `_eight_bits`), else refused.
 
     Raises:
-        ImageError: not a picture, damaged, of uncertain range, or larger than `pixel_limit` pixels.
+        ImageError: not a picture, damaged, of uncertain range, larger than `pixel_limit` pixels, or several pictures
+            in one file.
     """
     return np.asarray(_decoded(data, pixel_limit, ("RGB",)))
 
 
 def decode_dataset_image(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> UInt8[np.ndarray, "h w c"]:
-    """Decode like `decode`, but leave a grey picture at one channel, and refuse several pictures in one file.
+    """Decode like `decode`, but leave a grey picture at one channel.
 
     Raises:
-        ImageError: as `decode`, or a film or several pages of one size.
+        ImageError: as `decode`.
     """
-    pixels = np.asarray(_decoded(data, pixel_limit, ("RGB", "L"), single=True))
+    pixels = np.asarray(_decoded(data, pixel_limit, ("RGB", "L")))
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
@@ -232,7 +233,7 @@ def encode_png(image_u8: UInt8[np.ndarray, "h w c"], *, quick: bool = False) -> 
     return out.getvalue()
 
 
-def _decoded(data: bytes, pixel_limit: int, modes: tuple[str, ...], *, single: bool = False) -> Image.Image:
+def _decoded(data: bytes, pixel_limit: int, modes: tuple[str, ...]) -> Image.Image:
     """Decode a file's content as `_upright` does."""
     if not data:
         raise ImageError("expected a picture, got an empty file")
@@ -246,8 +247,7 @@ def _decoded(data: bytes, pixel_limit: int, modes: tuple[str, ...], *, single: b
         raise ImageError(f"JPEG of more than {SCAN_LIMIT} scans: made to take long, or damaged; save it anew")
     try:
         image = _READERS[kind][1](io.BytesIO(data))
-        if single:
-            _check_single(image)
+        _check_single(image)
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # Pillow's readers raise exceptions of many kinds for damaged files
@@ -256,18 +256,22 @@ def _decoded(data: bytes, pixel_limit: int, modes: tuple[str, ...], *, single: b
 
 
 def _check_single(image: ImageFile) -> None:
-    """Refuse a film or several pages; a second picture of another size is a preview, and is ignored.
+    """Refuse a film or several pages. A smaller second picture of the same shape in a TIFF is a preview: ignored.
 
     Raises:
         ImageError: says how many there are.
     """
     if not getattr(image, "is_animated", False):
         return
-    size = image.size
-    image.seek(1)
-    if image.size == size:
-        raise ImageError(f"{image.n_frames} pictures in one file ({image.format}): save each as a file")  # type: ignore[attr-defined]
-    image.seek(0)
+    width, height = image.size
+    if image.format == "TIFF":
+        image.seek(1)
+        own_width, own_height = image.size
+        off = abs(own_width * height - own_height * width)  # 0 for the same shape, but for a rounded side
+        if own_width < width and off <= max(width, height):
+            image.seek(0)
+            return
+    raise ImageError(f"{image.n_frames} pictures in one file ({image.format}): save each as a file")  # type: ignore[attr-defined]
 
 
 def _upright(image: Image.Image, pixel_limit: int, modes: tuple[str, ...]) -> Image.Image:

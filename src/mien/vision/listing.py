@@ -181,7 +181,7 @@ class Archive:
             raise ImageError(f"{self.path} is encrypted: unpack it, then give the folder")
         names = sorted({info.filename for info in members})
         return [
-            Listed(name, kind_by(name, partial(self._first_bytes, name)))
+            Listed(name, kind_by(name, partial(self.first_bytes, name)))
             for name in names
             if not any(map(is_hidden, name.split("/")))
         ]
@@ -210,7 +210,8 @@ class Archive:
         except _ZIP_ERRORS as error:
             raise ImageError(f"cannot read {where}: {_reason(error)}") from error
 
-    def _first_bytes(self, name: str) -> bytes:
+    def first_bytes(self, name: str) -> bytes:
+        """Return the first bytes of a member; an empty text if it cannot be read."""
         try:
             return self.read(name, images.HEAD_BYTES)
         except ImageError:
