@@ -113,6 +113,11 @@ def needs(extra: str) -> Iterator[None]:
         raise missing from error
 
 
+def number_of(count: int, noun: str) -> str:
+    """Return a count with its noun: ``1 image``, ``2,000 images``. The plural is the noun with an s."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean X?"`` for the nearest known word, else an empty string."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)

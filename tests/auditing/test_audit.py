@@ -120,9 +120,9 @@ def test_a_cleaned_list_reads_as_the_same_images(folder, found, tmp_path):
 
 def test_what_is_left_out_is_told_in_one_line(found):
     assert found.told == (
-        "left out 7 of 68 images: 1 corrupt; 1 blank images (train 1); 2 identical images with different labels, all "
-        "of them (train 2); 2 copies of images in another split: test stays, then val, then train (train 2); 1 "
-        "identical images in one split, all but the first (train 1)"
+        "left out 7 of 68 images; corrupt: 1; blank images: 1 (train 1); identical images with different labels, all "
+        "of them: 2 (train 2); copies of images in another split (test stays, then val, then train): 2 (train 2); "
+        "identical images in one split, all but the first: 1 (train 1)"
     )
 
 
@@ -136,7 +136,7 @@ def test_a_kill_leaves_one_audit_or_none(found, tmp_path):
 def test_page_and_table(found, tmp_path):
     page = write_audit(found, tmp_path).read_text()
     assert "identical, across splits</span><b>1</b>" in page
-    assert "1 groups of identical images have different labels" in page
+    assert "1 group of identical images with different labels (2 images)" in page
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)  # nothing is loaded from elsewhere
     with (tmp_path / "findings.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -129,8 +129,8 @@ def test_what_is_left_out_is_counted(tmp_path):
     }
     said = survey(write_tree(tmp_path, files)).notes
     assert any("left out 1 HEIC" in note for note in said)
-    assert any("left out 2 files that are not read as images" in note for note in said)
-    assert any("left out 2 thumbnails" in note for note in said)
+    assert any("left out 2 files not read as images" in note for note in said)
+    assert any("left out 2 images of system folders, such as thumbnails" in note for note in said)
     assert len(read(tmp_path)) == 12
 
 

@@ -90,7 +90,7 @@ def test_a_table_with_file_names_goes_by_name(tmp_path):
     data = read_dataset(root, options=options)
     assert len(data) == 7  # one picture has no votes
     told = "labels are replaced by the votes of votes.csv (rule distribution)"
-    assert data.notes[-1] == f"{told}; 4 of 7 images have another class than before"
+    assert data.notes[-1] == f"{told}; another class than before: 4 of 7 images"
     for name, target in zip(data.ids, data.targets, strict=True):
         assert target.tolist() == ([1, 0] if name.endswith("/0.png") else [0, 1])
     assert survey(root, options).left_out == 1

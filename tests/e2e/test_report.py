@@ -109,7 +109,7 @@ def test_photos_that_cannot_be_read_do_not_count_in_silence(tmp_path):
     )
     done = run("calibrate", "default", "--adapt", tmp_path / "photos", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    assert "1 of 8 photos could not be read, and do not count" in done.stderr
+    assert "could not be read, and left out: 1 of 8 photos" in done.stderr
 
 
 @pytest.mark.parametrize("words", [["--end-to-end"], ["--corruptions"], ["--explain"]])

@@ -66,7 +66,7 @@ def test_figures_and_what_moved():
     assert other.left_out == {"bored": 7}
     assert other.notes == (
         "a note",
-        "7 images of bored were left out: the model has no such label",
+        "left out 7 images of bored: the model has no such label",
         "has no images of sad: such an answer counts as a mistake (5 of 30 images)",
     )
     assert one.moved == {}
@@ -98,7 +98,7 @@ def test_every_form_says_the_same(tmp_path):
         ("angry", "A"): "", ("angry", "B"): "0.1", ("happy", "A"): "", ("happy", "B"): "-0.25", ("sad", "A"): "",
     }  # fmt: skip
     assert r"b.zip & test & 30 & 2 & 83.3" in (tmp_path / "out" / "across.tex").read_text()
-    for words in ("80.0 %", "83.3 %", "7 images of bored were left out", "−25.0", "a note"):
+    for words in ("80.0 %", "83.3 %", "left out 7 images of bored", "−25.0", "a note"):
         assert words in text
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from mien import files
 from mien.auditing.findings import KINDS, Finding
+from mien.errors import number_of
 from mien.evaluation.render import page, png_source, table
 from mien.palette import colours, hex_code
 
@@ -65,34 +66,34 @@ def rendered(audit: Audit) -> str:
 
 
 def sentence(audit: Audit, kind: str) -> str:
-    """Return a sentence about the findings of one kind, with their numbers."""
-    images = audit.found[kind]
+    """Return the findings of one kind in words, with their numbers."""
+    images = number_of(audit.found[kind], "image")
     exact, near = audit.groups["exact"], audit.groups["near"]
     if kind == "leak":
         parts = [
-            f"{counts['across_splits']:,} {_WHAT[name]}"
+            number_of(counts["across_splits"], noun) + rest
             for name, counts in audit.groups.items()
+            for noun, rest in [_WHAT[name]]
             if counts["across_splits"]
         ]
-        return f"{_joined(parts)} are in more than one split ({images:,} images)"
+        return f"in more than one split: {_joined(parts)} ({images})"
     if kind == "conflict":
-        return f"{exact['different_labels']:,} groups of identical images have different labels ({images:,} images)"
+        return f"{number_of(exact['different_labels'], 'group')} of identical images with different labels ({images})"
     if kind == "duplicate":
-        return f"{exact['groups']:,} groups of identical images ({images:,} images)"
+        return f"{number_of(exact['groups'], 'group')} of identical images ({images})"
     if kind == "near duplicate":
-        return (
-            f"{near['groups']:,} groups of near duplicates ({images:,} images); the labels differ in "
-            f"{near['different_labels']:,} of them"
-        )
-    return f"{images:,} {'images' if images != 1 else 'image'}"
+        groups = number_of(near["groups"], "group")
+        return f"{groups} of near duplicates ({images}); the labels differ in {near['different_labels']:,} of them"
+    return images
 
 
 _WHAT = {
-    "exact": "groups of identical images",
-    "near": "groups of near duplicates",
-    "photo": "photos with several faces",
-    "group": "of your groups",
+    "exact": ("group", " of identical images"),
+    "near": ("group", " of near duplicates"),
+    "photo": ("photo", " with several faces"),
+    "group": ("group", " of yours"),
 }
+"""What a group of each kind is called: the noun, and what follows it."""
 
 
 def _joined(parts: list[str]) -> str:

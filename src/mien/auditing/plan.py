@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 RULE = {
     BLANK: "blank images",
     CONFLICT: "identical images with different labels, all of them",
-    LEAK: "copies of images in another split: test stays, then val, then train",
+    LEAK: "copies of images in another split (test stays, then val, then train)",
     DUPLICATE: "identical images in one split, all but the first",
 }
 """What is left out, in this order. Corrupt images are always left out; images with a doubtful label stay."""
@@ -63,9 +63,9 @@ def tally(values: Shaped[np.ndarray, " m"]) -> str:
 def told(why: Sequence[str], splits: Shaped[np.ndarray, " n"], corrupt: int) -> str:
     """Say in one line what a cleaned set leaves out."""
     reasons = {reason: np.array([one == reason for one in why], bool) for reason in RULE}
-    parts = [f"{corrupt:,} corrupt"] if corrupt else []
+    parts = [f"corrupt: {corrupt:,}"] if corrupt else []
     for reason, rows in reasons.items():
         if rows.any():
-            parts.append(f"{rows.sum():,} {RULE[reason]} ({tally(splits[rows])})")
+            parts.append(f"{RULE[reason]}: {rows.sum():,} ({tally(splits[rows])})")
     total = sum(bool(one) for one in why) + corrupt
-    return f"left out {total:,} of {len(why) + corrupt:,} images" + (f": {'; '.join(parts)}" if parts else "")
+    return "; ".join([f"left out {total:,} of {len(why) + corrupt:,} images", *parts])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.command import DATA_HELP, check_together, command, model_argument, out_option
-from mien.errors import ConfigError
+from mien.errors import ConfigError, number_of
 from mien.options import ReadOptions
 
 if TYPE_CHECKING:
@@ -115,12 +115,12 @@ def _move(loaded: Bundle, model: str, prior: str | None, adapt: str | None, plac
 
         results = predict(adapt, model=model)
         if unread := sum(image.error is not None for image in results):
-            complain(f"{unread:,} of {len(results):,} photos could not be read, and do not count")
+            complain(f"could not be read, and left out: {unread:,} of {number_of(len(results), 'photo')}")
         faces = [face for image in results for face in image.faces]
         probs = np.array([[face.probs[label] for label in loaded.id.labels] for face in faces])
         wanted, source = (
             adapted_prior(loaded, probs.reshape(-1, len(loaded.id.labels))),
-            f"{len(faces):,} faces",
+            number_of(len(faces), "face"),
         )
     else:
         wanted, source = read_prior(loaded, str(prior)), Path(str(prior)).name

@@ -64,10 +64,11 @@ def _print_report(report: CropReport, cutting: CropOptions) -> None:
     from mien.cli.terminal import print_table, say, shorten
     from mien.cropping import SEVERAL
     from mien.detectors import CATALOG, advice
+    from mien.errors import number_of
 
     if cutting.detector == "auto" and report.detector in CATALOG:
         say(advice(report.detector))
-    say(f"{report.source}: {report.photos:,} photos, {report.faces:,} faces")
+    say(f"{report.source}: {number_of(report.photos, 'photo')}, {number_of(report.faces, 'face')}")
     names = list(
         dict.fromkeys([*report.labels, *(name for count in report.counts.values() for name in count)])
     )

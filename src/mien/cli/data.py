@@ -10,7 +10,7 @@ import typer
 from mien.cli.audit import audit, split
 from mien.cli.command import DATA_HELP, Json, Settings, command, group, out_option
 from mien.cli.crop import crop
-from mien.errors import ConfigError
+from mien.errors import ConfigError, number_of
 from mien.options import ReadOptions
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def convert(
         with needs("train"):
             from mien.training.batches import enlarged
         dataset = pack(path, out, preprocess, reading, change=lambda data: enlarged(data, recipe))
-    say(f"{out}: {len(dataset):,} images, {out.stat().st_size / 2**20:,.1f} MiB")
+    say(f"{out}: {number_of(len(dataset), 'image')}, {out.stat().st_size / 2**20:,.1f} MiB")
     for note in (*dataset.notes, *warnings_of(dataset)):
         say(note_line(note))
     _print_skipped(dataset.skipped)
@@ -111,7 +111,7 @@ def _print_report(report: DatasetReport) -> None:
     from mien.cli.command import note_line
     from mien.cli.terminal import print_table, say
 
-    say(f"{report.source}: {report.n:,} images, {report.form}")
+    say(f"{report.source}: {number_of(report.n, 'image')}, {report.form}")
     order = ("train", "val", "test")
     splits = sorted(report.counts, key=lambda split: order.index(split) if split in order else len(order))
     rows = [(label, *(f"{report.counts[split][label]:,}" for split in splits)) for label in report.labels]
@@ -124,11 +124,11 @@ def _print_report(report: DatasetReport) -> None:
     say("imbalance: images of the largest class for each image of the smallest")
     for size in report.sizes[:_SIZES]:
         colour = "grey" if size["channels"] == 1 else "colour"
-        say(f"{size['n']:,} images of {size['width']}x{size['height']} pixels, {colour}")
+        say(f"{number_of(size['n'], 'image')} of {size['width']}x{size['height']} pixels, {colour}")
     if rest := report.sizes[_SIZES:]:
         sides = [side for size in rest for side in (size["width"], size["height"])]
         say(
-            f"{sum(size['n'] for size in rest):,} images of {len(rest):,} other sizes, "
+            f"{number_of(sum(size['n'] for size in rest), 'image')} of {number_of(len(rest), 'other size')}, "
             f"sides from {min(sides)} to {max(sides)} pixels"
         )
     if report.left_out:

@@ -10,7 +10,7 @@ import numpy as np
 from mien.data.groups import GROUP_COLUMN
 from mien.data.place import Place, Sign, beside_images
 from mien.data.reading import Reading, class_targets
-from mien.errors import DataError
+from mien.errors import DataError, number_of
 from mien.labels import CKPLUS_ORDER
 from mien.vision import images
 
@@ -56,7 +56,7 @@ def read(place: Place, _: ReadOptions) -> Reading:
         notes=(
             f"the class numbers are CK+'s: {meaning}; the images of a person stay in one split",
             *(
-                [f"left out {left:,} images of the sequences, which have no label of their own"]
+                [f"left out {number_of(left, 'image')} of the sequences, without a label of its own"]
                 if left
                 else []
             ),

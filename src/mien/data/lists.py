@@ -22,7 +22,7 @@ from mien.data.reading import Reading, class_targets
 from mien.data.split_names import split_name, split_word
 from mien.data.text import SUFFIXES, Member, open_table
 from mien.data.votes import vote_targets
-from mien.errors import DataError
+from mien.errors import DataError, number_of
 from mien.labels import EMOTIONS_8, canonical
 from mien.vision import images
 
@@ -187,7 +187,7 @@ def _notes(place: Place, parts: Sequence[_Rows], found: Sequence[Found]) -> list
     notes.append(f"labels are read from {', '.join(str(part.name) for part in parts[:4])}, not from folders")
     notes += place.passed_over({*place.pictures, *place.tables})
     left = len(place.pictures) - len({one.name for one in found})
-    return notes + ([f"left out {left:,} images that no table names"] if left > 0 else [])
+    return notes + ([f"left out {number_of(left, 'image')} that no table names"] if left > 0 else [])
 
 
 def _joined(parts: Sequence[_Rows], name: str, width: int) -> np.ndarray | None:

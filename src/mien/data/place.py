@@ -21,7 +21,7 @@ from mien.data.archives import (
     unpacked,
     zip_tree,
 )
-from mien.errors import DataError
+from mien.errors import DataError, number_of
 from mien.vision import images
 
 if TYPE_CHECKING:
@@ -172,12 +172,14 @@ class Place:
                 kinds[suffix or "no ending"] += 1
         said = []
         if heic:
-            said.append(f"left out {heic:,} HEIC images: {images.HEIC_HINT}")
+            said.append(f"left out {number_of(heic, 'HEIC image')}: {images.HEIC_HINT}")
         if kinds:
             ends = ", ".join(f"{suffix} {count:,}" for suffix, count in kinds.most_common(6))
-            said.append(f"left out {sum(kinds.values()):,} files that are not read as images: {ends}")
+            said.append(f"left out {number_of(kinds.total(), 'file')} not read as images: {ends}")
         if self.tree.debris:
-            said.append(f"left out {self.tree.debris:,} thumbnails and images of system folders")
+            said.append(
+                f"left out {number_of(self.tree.debris, 'image')} of system folders, such as thumbnails"
+            )
         return tuple(said)
 
     def _begins_as_picture(self, name: str) -> bool:

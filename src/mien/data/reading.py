@@ -20,7 +20,7 @@ from mien.data.duplicates import picture_keys
 from mien.data.groups import GROUP_COLUMN, SMALLEST_PX, by_pattern, suggested_pattern, thumbnail, together
 from mien.data.split_names import split_name
 from mien.data.splits import drawn
-from mien.errors import ConfigError, DataError, MienWarning, did_you_mean
+from mien.errors import ConfigError, DataError, MienWarning, did_you_mean, number_of
 from mien.escapes import encodable
 from mien.labels import canonical, choose_labels, without_numbers
 from mien.options import ReadOptions as ReadOptions
@@ -196,7 +196,7 @@ def _with_plain_classes(reading: Reading) -> Reading:
         known = sorted((name for name in known if name != "-1"), key=int)
     for name in (name for name in classes if name not in known):
         count = int((targets[:, classes.index(name)] > 0).sum())
-        notes.append(f"{count:,} images of the class {name!r} are read as having no label")
+        notes.append(f"read as having no label: {number_of(count, 'image')} of the class {name!r}")
     targets = targets[:, [classes.index(name) for name in known]]
     bare = without_numbers(known)
     if bare != known:

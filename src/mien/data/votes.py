@@ -9,7 +9,7 @@ import numpy as np
 
 from mien.data.columns import SPLIT, find, plain, votes_places
 from mien.data.text import open_table
-from mien.errors import DataError
+from mien.errors import DataError, number_of
 from mien.labels import EMOTIONS_8, FERPLUS_VOTE_ORDER, canonical, without_numbers
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _told(
     ]
     labelled = reading.targets[kept].any(axis=1)
     other = int((labelled & (before != np.array(EMOTIONS_8)[targets[kept].argmax(axis=1)])).sum())
-    told = f"; {other:,} of {len(kept):,} images have another class than before" if other else ""
+    told = f"; another class than before: {other:,} of {number_of(len(kept), 'image')}" if other else ""
     return f"labels are replaced by the votes of {path.name} (rule {rule}){told}"
 
 

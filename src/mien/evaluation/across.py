@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mien.errors import ConfigError, DataError
+from mien.errors import ConfigError, DataError, number_of
 from mien.evaluation.compare import letter
 from mien.evaluation.evaluate import answers, report
 from mien.results import ACROSS_SCHEMA
@@ -179,7 +179,7 @@ def _notes(counted: EvalReport, left_out: dict[str, int]) -> list[str]:
     missing = [name for name in labels if not counted.per_class[name].support]
     answered = int(np.array(counted.confusion)[:, [labels.index(name) for name in missing]].sum())
     notes = [
-        f"{count:,} images of {name} were left out: the model has no such label"
+        f"left out {number_of(count, 'image')} of {name}: the model has no such label"
         for name, count in left_out.items()
     ]
     if missing:

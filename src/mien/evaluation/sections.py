@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mien.errors import ConfigError, DataError, did_you_mean
+from mien.errors import ConfigError, DataError, did_you_mean, number_of
 from mien.evaluation import figures
 from mien.evaluation.metrics import headline
 from mien.statistics import (
@@ -148,9 +148,10 @@ def end_to_end(
             seen = wilson_of(len(mine), len(whole))
             table.append((label, len(whole), gone, seen, wilson(mine) if len(mine) else None, wilson(whole)))
     text = (
-        f"{n:,} labelled faces in {photos:,} photos; the detector missed {lost:,}. Of those it found, "
-        f"{hits.mean():.1%} are labelled correctly; with the missed faces counted as errors, {both.mean():.1%}. "
-        f"It also found {extra:,} faces without a label, which count neither way."
+        f"{number_of(n, 'labelled face')} in {number_of(photos, 'photo')}; the detector missed {lost:,}. "
+        f"Of those it found, {hits.mean():.1%} are labelled correctly; with the missed faces counted as errors, "
+        f"{both.mean():.1%}. "
+        f"Faces that it found and that have no label count neither way: {extra:,}."
     )
     header = ("faces", "labelled", "missed", "found", "accuracy of the found", "accuracy end to end")
     facts = {"photos": photos, "extra": extra, "missed_ids": list(missed.ids)}
