@@ -64,6 +64,28 @@ def test_slices_and_their_gap():
     assert "33.3 points of accuracy apart" in section.text
 
 
+def test_a_group_whose_faces_are_missed_does_not_look_good():
+    rows = replace(data(LABELS, [0, 1, 2] * 14), columns={"group": np.array(["a"] * 21 + ["b"] * 21)})
+    answers = np.array([0, 1, 2] * 14)
+    answers[:3] = 1  # two of a are wrong
+    lost = replace(data(LABELS, [0] * 33), columns={"group": np.array(["b"] * 9 + ["c"] * 24)})
+    section = slices(certain(answers), rows, "group", lost)
+    assert section.header == (
+        "group",
+        "faces",
+        "accuracy end to end",
+        "missed",
+        "accuracy of the found",
+        "macro-F1",
+    )
+    a, b, c = section.rows
+    assert (a[:2], a[2].value, a[3], a[4].value) == (("a", 21), 19 / 21, 0, 19 / 21)
+    assert (b[:2], b[2].value, b[3], b[4].value) == (("b", 30), 21 / 30, 9, 1)
+    assert (c[:2], c[2].value, c[3:]) == (("c", 24), 0, (24, None, None))
+    assert (section.facts["gap"]["best"], section.facts["gap"]["worst"]) == ("a", "c")
+    assert "A missed face counts as an error" in section.text
+
+
 def test_one_slice_large_enough_has_no_gap():
     rows = replace(data(LABELS, [0, 1, 2] * 9), columns={"place": np.array(["a"] * 25 + ["b"] * 2)})
     assert slices(certain([0] * 27), rows, "place").facts["gap"] is None

@@ -25,7 +25,7 @@ def service():
     def start(pipeline=None, options=None, page=lambda: None, **limits):
         used = pipeline or fake_pipeline()
         app = make_app(lambda: used, options or ServeOptions(), LimitOptions(**limits), 2, page)
-        client = TestClient(app, raise_server_exceptions=False)
+        client = TestClient(app, "http://localhost", raise_server_exceptions=False)
         client.__enter__()
         open_clients.append(client)
         return client

@@ -112,6 +112,9 @@ def test_limits_of_a_request(service):
     assert chunked.status_code == 413
     many = client.post("/v1/classify", json={"images": [uri(png(size=(31, 31)))] * 3})
     assert (many.status_code, "limit of a request is 2" in many.json()["detail"]) == (413, True)
+    for count in (3, 4, 9):
+        form = service(max_pictures=2).post("/v1/classify", files=[("images", png(size=(31, 31)))] * count)
+        assert (form.status_code, "limit of a request" in form.json()["detail"]) == (413, True)
     wide = client.post("/v1/classify", content=png(size=(71, 73)), headers=JPEG)
     assert (wide.status_code, "limit of 5,000 pixels" in wide.json()["detail"]) == (422, True)
 

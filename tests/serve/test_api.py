@@ -220,3 +220,15 @@ def test_a_foreign_host_name_is_refused_on_loopback_alone(service):
         assert service().get("/healthz", headers={"Host": host}).status_code == 400
     for host in ("localhost:8000", "127.0.0.1", "[::1]:8000"):
         assert service().get("/healthz", headers={"Host": host}).status_code == 200
+    assert service().get("/healthz", headers={"Host": "testserver"}).status_code == 400
+
+
+def test_every_address_of_this_machine_alone_is_loopback(service):
+    own = ServeOptions(host="127.0.0.2")
+    assert [one.is_loopback for one in (own, ServeOptions(host="::1"), ServeOptions(host="0.0.0.0"))] == [
+        True,
+        True,
+        False,
+    ]
+    assert service(options=own).get("/healthz", headers={"Host": "127.0.0.2:8000"}).status_code == 200
+    assert service(options=own).get("/healthz", headers={"Host": "stranger.example"}).status_code == 400

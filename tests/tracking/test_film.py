@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import av
 import numpy as np
@@ -18,7 +19,7 @@ from mien.pipeline import Pipeline
 from mien.predictions import ImageResult
 from mien.results import FaceResult
 from mien.sinks import Sinks, recorded
-from mien.sinks.hiding import AFTER_S, AHEAD_S, around, hide
+from mien.sinks.hiding import AFTER_S, AHEAD_S, Hiding, hide
 from mien.sinks.mp4 import pictures_in
 from mien.sinks.timeline import MOST_GLIMPSES, Timeline
 from mien.tracking.tracker import Tracker
@@ -38,9 +39,9 @@ def talk(tmp_path_factory):
     return film(tmp_path_factory.mktemp("film") / "talk.mp4", times, sound=True)
 
 
-def run(source, outputs, stop_after=None, chosen=ALL):
+def run(source, outputs, stop_after=None, chosen=ALL, boxes=(BOX,)):
     """Record a video; raise KeyboardInterrupt after so many frames."""
-    pipeline, tracker = Pipeline(ConstantClassifier(), FixedDetector(BOX)), Tracker()
+    pipeline, tracker = Pipeline(ConstantClassifier(), FixedDetector(*boxes)), Tracker()
     stream = frames(source, clip=chosen)
     with Sinks(outputs, pipeline.facts | tracker.facts) as sinks:
         for number, _ in enumerate(recorded(pipeline, stream, sinks, tracker=tracker, workers=1), start=1):
@@ -207,12 +208,28 @@ def result(time, *tracks, x=100.0):
 def test_a_face_is_hidden_before_it_is_found_after_it_is_lost_and_between():
     times = [n / 10 for n in range(60)]
     there = [t for t in times if 2.0 <= t <= 2.5 or 3.2 <= t <= 3.5]
-    found = list(around(result(t, *([1] if t in there else [])) for t in times))
+    found = list(Hiding().around(result(t, *([1] if t in there else [])) for t in times))
     assert [one.time_s for one, _ in found] == times
     hidden = [one.time_s for one, boxes in found if boxes]
     assert {t for t in times if 2.0 - AHEAD_S <= t <= 3.5 + AFTER_S - 0.05} <= {*hidden}
     assert min(hidden) > 2.0 - AHEAD_S - 0.15
     assert max(hidden) < 3.5 + AFTER_S + 0.05
+
+
+def test_a_face_for_which_the_tracker_waits_longer_stays_hidden():
+    found = list(Hiding(4.0).around(result(n / 10, *([] if 10 < n < 40 else [1])) for n in range(60)))
+    assert all(boxes for _, boxes in found)
+
+
+def test_a_face_found_just_before_an_interruption_is_hidden_after_it():
+    hiding = Hiding()
+    for n in range(20):
+        hiding.adopt(result(n / 10, 1))
+    hiding.adopt(replace(result(1.9, 2), source="b.mp4"))
+    found = list(hiding.around(result(n / 10) for n in range(20, 40)))
+    hidden = [one.time_s for one, boxes in found if boxes]
+    assert hidden[0] == 2.0
+    assert 2.8 <= hidden[-1] <= 1.9 + AFTER_S
 
 
 @pytest.mark.parametrize("smooth", [True, False])
@@ -254,6 +271,18 @@ def test_hidden_faces_are_not_in_the_video_nor_on_the_page(talk, tmp_path):
     run(talk, Outputs(out=tmp_path, pixelate=True))
     assert "data:image/jpeg" not in (tmp_path / "talk.timeline.html").read_text()
     assert len(times_of(tmp_path / "talk.faces.mp4")) == 100
+
+
+def test_a_resumed_run_hides_the_face_that_it_no_longer_finds(talk, tmp_path, monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        run(talk, Outputs(out=tmp_path, pixelate=True), stop_after=40)
+    hidden = []
+    monkeypatch.setattr("mien.sinks.hide", lambda image, boxes, smooth: hidden.append(bool(boxes)) or image)
+    run(talk, Outputs(out=tmp_path, pixelate=True, resume=True), boxes=())
+    assert len(hidden) in range(55, 62)
+    seconds = sum(hidden) / 25
+    assert AFTER_S - 0.1 < seconds < AFTER_S + 0.1
+    assert hidden[: sum(hidden)] == [True] * sum(hidden)
 
 
 def test_a_timeline_by_hand():

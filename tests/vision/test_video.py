@@ -403,6 +403,34 @@ def test_a_stream_over_http_has_the_times_of_the_clock_and_is_stopped(monkeypatc
     assert all(grey == pytest.approx(8 * number, abs=8 * 3) for *_, number, grey in seen)
 
 
+def test_a_whole_video_at_an_address_ends_without_an_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    film(tmp_path / "a.mp4")
+
+    class Folder(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *given):
+            super().__init__(*given, directory=str(tmp_path))
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Folder) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        found = list(frames(f"http://127.0.0.1:{server.server_port}/a.mp4"))
+        server.shutdown()
+    assert [one.error for one in found] == [None] * 11
+    assert told(found) == told(frames(tmp_path / "a.mp4"))
+
+
+def test_an_animation_is_stopped(tmp_path):
+    found, seen = frames(gif(tmp_path / "a.gif")), []
+    for one in found:
+        seen.append(one.index)
+        found.stop()
+    assert seen == [0]
+    assert len(list(found)) == 3
+
+
 def test_a_playlist_does_not_open_what_it_names(tmp_path):
     film(tmp_path / "a.ts", form="mpegts")
     (tmp_path / "list.mp4").write_text("#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n")

@@ -144,7 +144,7 @@ def judge(
         if photos else None,
         duplicates(probs, rows, are_duplicates(rows.images, trained_on)) if trained_on is not None else None,
         annotators(probs, rows) if rows.votes is not None else None,
-        *(slices(probs, rows, column) for column in slice_by),
+        *(slices(probs, rows, column, photos.missed if photos else None) for column in slice_by),
         mean_maps(classifier, rows, probs) if explain else None,
         robustness(with_tta(classifier, tta), rows, counted.accuracy) if corruptions else None,
     ) if sectioned]  # fmt: skip

@@ -81,16 +81,28 @@ def duplicates(
     return Section("duplicates", "Duplicates of training images", text, header, table, {"ids": ids})
 
 
-def slices(probs: Num[np.ndarray, "n k"], rows: FaceDataset, column: str) -> Section:
-    """Give accuracy and macro-F1 for each value of a column, and the gap between the best and the worst."""
-    values = rows.columns[column]
-    truth, predicted, k = rows.truth, probs.argmax(axis=1), probs.shape[1]
-    groups = {value or "(none)": values == value for value in sorted(set(values.tolist()))}
-    table = []
-    for value, part in groups.items():
-        counts = resampled_confusion(confusion(truth[part], predicted[part], k))
-        table.append((value, int(part.sum()), wilson((predicted == truth)[part]), macro_f1(counts)))
-    compared = {value: accuracy for value, n, accuracy, _ in table if n >= FEW}
+def slices(
+    probs: Num[np.ndarray, "n k"], rows: FaceDataset, column: str, missed: FaceDataset | None = None
+) -> Section:
+    """Give accuracy and macro-F1 for each value of a column, and the gap between the best and the worst.
+
+    `missed` are the labelled faces that a detector did not find. They are errors: a group whose faces are missed must
+    not look good.
+    """
+    values, truth, predicted, k = rows.columns[column], rows.truth, probs.argmax(axis=1), probs.shape[1]
+    lost = np.array([], values.dtype) if missed is None else missed.columns[column]
+    table: list[tuple[Any, ...]] = []
+    for value in sorted({*values.tolist(), *lost.tolist()}):
+        part, gone, name = values == value, int((lost == value).sum()), value or "(none)"
+        hits = (predicted == truth)[part]
+        whole = wilson(np.concatenate([hits, np.zeros(gone, bool)]))
+        f1 = macro_f1(resampled_confusion(confusion(truth[part], predicted[part], k))) if len(hits) else None
+        if missed is None:
+            table.append((name, len(hits), whole, f1))
+        else:
+            of_found = wilson(hits) if len(hits) else None
+            table.append((name, len(hits) + gone, whole, gone, of_found, f1))
+    compared = {value: accuracy for value, n, accuracy, *_ in table if n >= FEW}
     text, facts = f"Accuracy by {column}.", dict[str, Any](column=column, gap=None)
     if len(compared) > 1:
         worst, best = (pick(compared, key=lambda name: compared[name].value) for pick in (min, max))
@@ -101,10 +113,14 @@ def slices(probs: Num[np.ndarray, "n k"], rows: FaceDataset, column: str) -> Sec
             f"{100 * gap.low:.1f} to {100 * gap.high:.1f}). The two were chosen for being furthest apart, so the gap "
             f"leans high; values with fewer than {FEW} images are not compared."
         )
+    if missed is not None:
+        text += " A missed face counts as an error; macro-F1 is of the faces found."
     drawing = figures.bars_with_intervals(
         f"slices_{column}", f"Accuracy by {column}", [(row[0], row[1], row[2]) for row in table]
     )
     header = (column, "images", "accuracy", "macro-F1")
+    if missed is not None:
+        header = (column, "faces", "accuracy end to end", "missed", "accuracy of the found", "macro-F1")
     return Section(f"slices_{column}", f"By {column}", text, header, table, facts, (drawing,))
 
 

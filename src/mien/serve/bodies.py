@@ -115,7 +115,7 @@ async def _from_form(request: Request, body: bytes, most: int) -> list[Picture]:
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
 
-    parser = _InMemory(request.headers, stream(), max_files=most + 1, max_fields=1)
+    parser = _InMemory(request.headers, stream(), max_files=most, max_fields=1)
     try:
         form = await parser.parse()
         if parser.begun != sum(isinstance(value, UploadFile) for _, value in form.multi_items()):
@@ -126,6 +126,8 @@ async def _from_form(request: Request, body: bytes, most: int) -> list[Picture]:
                 raise Problem(422, f"unexpected field {shown(field)!r}: {_HOW}")
             pictures.append(Picture(await value.read(), shown(value.filename or "")))
     except MultiPartException as error:
+        if parser.begun > most:
+            raise Problem(413, f"more than {most} pictures, the limit of a request") from error
         raise Problem(422, f"the multipart body cannot be read: {error.message}") from error
     finally:
         parser.close()

@@ -74,7 +74,7 @@ class Guard:
     ) -> None:
         """`keys` are digests, as `read_keys` returns them; without any, everybody may use the service."""
         self.app, self.metrics, self._state, self._keys = app, metrics, state, keys
-        self._hosts = (*LOOPBACK, "testserver") if options.is_loopback else ()
+        self._hosts = (*LOOPBACK, options.host) if options.is_loopback else ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a request, or pass it on and note its status and time."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 from dataclasses import dataclass, fields
 from pathlib import Path  # noqa: TC003 - the command line reads the types of the fields
 
@@ -55,6 +57,8 @@ class ServeOptions:
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can connect."""
+        with contextlib.suppress(ValueError):
+            return ipaddress.ip_address(self.host).is_loopback
         return self.host in LOOPBACK
 
 

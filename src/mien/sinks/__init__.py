@@ -21,8 +21,7 @@ from mien.errors import ConfigError, OutputError
 from mien.predictions import images_of
 from mien.sinks.done import Done
 from mien.sinks.film import FilmOutput
-from mien.sinks.hiding import UNTRACKED, hide
-from mien.sinks.hiding import around as hiding
+from mien.sinks.hiding import UNTRACKED, Hiding, hide
 from mien.sinks.tables import Table, read_rows
 from mien.sinks.window import Window
 from mien.vision.crop import cut, frame_of
@@ -151,10 +150,10 @@ class Sinks:
         self._earlier = self._earlier_stems() if self.done and (self._pictures or self._crops) else {}
         self._window = Window(stop) if outputs.window else None
 
-    def pending(self, frames: Frames, tracker: Tracker | None = None) -> Frames:
+    def pending(self, frames: Frames, *followers: Tracker | Hiding | None) -> Frames:
         """Return the frames that are not done. Each gets the name of its files, the same in every run.
 
-        The tracker gets the results of a video's frames that are done, so that its tracks continue.
+        The followers get the results of a video's frames that are done, so that its tracks continue.
         """
 
         def undone() -> Iterator[Frame]:
@@ -162,7 +161,7 @@ class Sinks:
             for frame in frames:
                 key = frame.source, frame.index
                 stem = self._stem(frame)
-                if key in self.done and self._is_kept(frame, earlier, tracker, stem):
+                if key in self.done and self._is_kept(frame, earlier, followers, stem):
                     continue
                 self._stems[key].append(stem)
                 yield frame
@@ -195,8 +194,10 @@ class Sinks:
             self._film_stem = source, stem
         return stem
 
-    def _is_kept(self, frame: Frame, earlier: Earlier, tracker: Tracker | None, stem: str) -> bool:
-        """Return whether a frame in the tables is in the annotated video, too; if so, the tracker gets its result."""
+    def _is_kept(
+        self, frame: Frame, earlier: Earlier, followers: Sequence[Tracker | Hiding | None], stem: str
+    ) -> bool:
+        """Return whether a frame in the tables is in the annotated video, too; if so, followers get its result."""
         if frame.time_s is None:
             return True
         result = earlier.result(frame.source, frame.index)
@@ -204,8 +205,9 @@ class Sinks:
             return True
         if self._pictures and not self._film_of(result.source, stem).keeps(result):
             return False
-        if tracker:
-            tracker.adopt(result)
+        for follower in followers:
+            if follower:
+                follower.adopt(result)
         return True
 
     def _film_of(self, source: str, stem: str) -> FilmOutput:
@@ -339,10 +341,11 @@ def recorded(
         raise ConfigError("`blur` and `pixelate` search every frame: leave out `detect_every`")
     if sinks.hides and not tracker and stream.moving:
         raise ConfigError(UNTRACKED)
-    pending = sinks.pending(stream, tracker)
+    hiding = Hiding(tracker.bridge if tracker else 0.0) if sinks.hides else None
+    pending = sinks.pending(stream, tracker, hiding)
     workers = pipeline.workers_for(pending.total, workers)
     results = pipeline.stream(pending, tracker=tracker, workers=workers)
-    items = hiding(results) if sinks.hides else ((result, list[Any]()) for result in results)
+    items = hiding.around(results) if hiding else ((result, list[Any]()) for result in results)
     for drawn in ordered(sinks.draw, items, workers, ahead=1):
         sinks.write(drawn)
         yield drawn.result

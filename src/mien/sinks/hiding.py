@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 AHEAD_S = 0.5
 """Seconds for which the place of a face is hidden before the face is first found."""
 AFTER_S = 1.0
-"""Seconds for which the place is hidden after the face was last found."""
+"""Seconds for which the place is hidden after the face was last found, or longer if the tracker waits longer."""
 MARGIN = 0.3
 """Margin beyond each side of a box that is hidden, too, in sides of the box: for hair, ears and chin."""
 CELLS = 6
@@ -32,37 +32,53 @@ UNTRACKED = "`blur` and `pixelate` hide a face of a video also in frames where i
 """Message if nothing follows the faces of a video."""
 
 
-def around(results: Iterable[ImageResult]) -> Iterator[tuple[ImageResult, list[Box]]]:
-    """Yield each result with the boxes to hide in its image; those of a video come `AHEAD_S` late.
+class Hiding:
+    """Says which places to hide in each frame: those of its faces, and those where a track was or will be."""
 
-    The boxes are those of every face in the image, and of places where a track was or will be: before it begins,
-    after it ends, and in gaps.
+    def __init__(self, bridge_s: float = 0.0) -> None:
+        """`bridge_s` is the time for which a tracker waits for a face: until then, its place is hidden."""
+        self._after_s = max(AFTER_S, bridge_s)
+        self._earlier: dict[str, dict[int | None, tuple[float, Box]]] = {}
 
-    Raises:
-        ConfigError: a face of a video has no track, so it would be seen in frames where it is missed.
-    """
-    waiting: deque[tuple[ImageResult, list[Box]]] = deque()
-    last: dict[int | None, tuple[float, Box]] = {}
-    for result in results:
-        boxes = [face.box_xyxy_px for face in result.faces]
-        if waiting and (result.source != waiting[-1][0].source or result.time_s is None):
-            yield from waiting
-            waiting.clear()
-            last.clear()
+    def adopt(self, result: ImageResult) -> None:
+        """Take a result of an earlier run: its faces are hidden in the frames that follow, too."""
         if result.time_s is not None:
-            if any(face.track is None for face in result.faces):
-                raise ConfigError(UNTRACKED)
-            _reach_back(waiting, result, last)
-            last = {track: seen for track, seen in last.items() if 0 <= result.time_s - seen[0] <= AFTER_S}
-            found = {face.track for face in result.faces}
-            boxes += [box for track, (_, box) in last.items() if track not in found]
-            last |= {face.track: (result.time_s, face.box_xyxy_px) for face in result.faces}
-        waiting.append((result, boxes))
-        while result.time_s is None or result.time_s - (waiting[0][0].time_s or 0.0) > AHEAD_S:
-            yield waiting.popleft()
-            if not waiting:
-                break
-    yield from waiting
+            seen = self._earlier.setdefault(result.source, {})
+            seen |= {face.track: (result.time_s, face.box_xyxy_px) for face in result.faces}
+
+    def around(self, results: Iterable[ImageResult]) -> Iterator[tuple[ImageResult, list[Box]]]:
+        """Yield each result with the boxes to hide in its image; those of a video come `AHEAD_S` late.
+
+        The boxes are those of every face in the image, and of places where a track was or will be: before it begins,
+        after it ends, and in gaps.
+
+        Raises:
+            ConfigError: a face of a video has no track, so it would be seen in frames where it is missed.
+        """
+        waiting: deque[tuple[ImageResult, list[Box]]] = deque()
+        last: dict[int | None, tuple[float, Box]] = {}
+        source = None
+        for result in results:
+            boxes = [face.box_xyxy_px for face in result.faces]
+            if result.source != source or result.time_s is None:
+                yield from waiting
+                waiting.clear()
+                source, last = result.source, self._earlier.pop(result.source, {})
+            if result.time_s is not None:
+                if any(face.track is None for face in result.faces):
+                    raise ConfigError(UNTRACKED)
+                _reach_back(waiting, result, last)
+                kept = {track: seen for track, seen in last.items()
+                        if 0 <= result.time_s - seen[0] <= self._after_s}  # fmt: skip
+                found = {face.track: (result.time_s, face.box_xyxy_px) for face in result.faces}
+                boxes += [box for track, (_, box) in kept.items() if track not in found]
+                last = kept | found
+            waiting.append((result, boxes))
+            while result.time_s is None or result.time_s - (waiting[0][0].time_s or 0.0) > AHEAD_S:
+                yield waiting.popleft()
+                if not waiting:
+                    break
+        yield from waiting
 
 
 def _reach_back(

@@ -33,6 +33,7 @@ class Animation:
     def __init__(self, read: Callable[[], bytes], source: str, clip: Clip = ALL) -> None:
         self._read, self._clip = read, clip
         self.source = source
+        self._stopped = False
 
     @cached_property
     def count(self) -> int:
@@ -47,17 +48,18 @@ class Animation:
         return Sampler(self._clip).of(self.count, self.count * UNSTATED_S)
 
     def stop(self) -> None:
-        """Do nothing: it ends by itself."""
+        """End after the current frame."""
+        self._stopped = True
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield its frames; if it is damaged, the last frame has an error."""
-        index = 0
+        index, self._stopped = 0, False
         try:
             with self._opened() as image:
                 sampler, time_s = Sampler(self._clip), 0.0
                 for index in range(self.count):
                     shown, seconds = _frame(image, index)
-                    if sampler.is_past(time_s):
+                    if self._stopped or sampler.is_past(time_s):
                         return
                     if sampler.takes(time_s):
                         pixels = Pixels(shown, images.from_pil, partial(self._again, index))

@@ -142,7 +142,7 @@ class Film:
     def _wrong_at_end(self, container: Any, stream: Any, index: int, time_s: float) -> str:
         """Return why this may not be the end: no frame was read, or the header says more; empty if all is well."""
         name = self.source or "the video"
-        if self.live:
+        if self.live and container.duration is None:
             return f"the stream {name} ended after {time_s:.2f} s"
         if not index:
             return f"cannot read {name}: no frame in it can be decoded"
