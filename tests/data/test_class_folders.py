@@ -212,6 +212,25 @@ def test_a_column_that_asks_for_a_split(tmp_path):
     assert any("is_train is not read as the split" in note for note in read(tmp_path / "list.csv").notes)
 
 
+def test_a_column_that_only_may_name_the_split_does_so_by_its_words(tmp_path):
+    write_tree(tmp_path, {f"{i}.png": png(i) for i in range(30)})
+    for words, splits in [(("rgb", "ir"), {"train", "val"}), (("training", "test"), {"train", "test"})]:
+        lines = [f"{i}.png,{EMOTIONS[i % 3]},{words[i % 2]}" for i in range(30)]
+        (tmp_path / "list.csv").write_text(listed("file,label,mode", lines))
+        data = read(tmp_path / "list.csv")
+        assert set(data.splits) == splits
+        said = "mode holds words that name no split (ir, rgb) and is not read as the split"
+        assert any(said in note for note in data.notes) == ("ir" in words)
+
+
+def test_a_long_line_of_json_is_refused_like_one_of_a_table(tmp_path, monkeypatch):
+    monkeypatch.setattr("mien.data.text.LINE_LIMIT_BYTES", 200)
+    write_tree(tmp_path, {"0.png": png()})
+    (tmp_path / "list.jsonl").write_text('{"file": "0.png", "label": "' + "a" * 300 + '"}\n')
+    with pytest.raises(DataError, match="line 1 is longer than 200 bytes: is this a table"):
+        read(tmp_path / "list.jsonl")
+
+
 def test_columns_of_a_box_and_of_folds_are_neither_label_nor_split(tmp_path):
     write_tree(tmp_path, {f"{i}.png": png(i, (60, 60)) for i in range(30)})
     lines = [f"{i}.png,5,{6 + i % 4},40,40,{i % 5},{EMOTIONS[i % 3]}" for i in range(30)]

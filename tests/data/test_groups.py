@@ -11,6 +11,7 @@ import pytest
 from mien.data import groups
 from mien.data.groups import (
     by_pattern,
+    comparable,
     equal_values,
     joined,
     near_pairs,
@@ -190,3 +191,10 @@ def test_names_that_suggest_persons(names, found):
     assert bool(pattern) == (found is not None)
     if found:
         assert by_pattern(names, pattern, "x").tolist() == found
+
+
+def test_one_tiny_image_does_not_hide_the_near_duplicates_of_the_others():
+    images = scenes(12)
+    pairs = [*images, *(moved(image, 1, 1) for image in images)]
+    thumbs = np.stack([comparable(image) for image in [*pairs, images[0][:15, :15]]])
+    assert len(set(together(np.arange(25), thumbs, {}).tolist())) == 13

@@ -125,6 +125,17 @@ def inside(path: Path) -> bytes:
     return content
 
 
+@pytest.mark.parametrize("command", [evaluate, audit, crop])
+def test_nor_does_a_note_about_a_table(photos, tmp_path, monkeypatch, command):
+    rows = [
+        f"{path.relative_to(photos)},{path.parent.name},5,6,41,42" for path in sorted(photos.rglob("*.jpg"))
+    ]
+    (photos / "faces.csv").write_text("\n".join(["image,label,x0,y0,x1,y1", *rows]))
+    notes = read_dataset(photos, SEEN.preprocess).notes
+    assert "labels are read from photos:faces.csv, not from folders" in notes
+    test_no_output_tells_of_the_user_or_the_camera(photos, tmp_path, monkeypatch, command)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_output_tells_of_the_user_or_the_camera(photos, tmp_path, monkeypatch, command):
     out = photos.parent / "out"  # a list names its images by their way from here

@@ -20,10 +20,12 @@ from mien.auditing.sheets import Card, sheets
 from mien.auditing.votes import leaders
 from mien.classifiers import load_classifier
 from mien.data.answered import read_out_of_fold
+from mien.data.groups import SMALLEST_PX
 from mien.data.read import in_memory
 from mien.data.reading import ReadOptions
 from mien.data.survey import warnings_of
 from mien.detectors import open_detector
+from mien.errors import number_of
 from mien.evaluation.protocol import keys_learnt
 
 if TYPE_CHECKING:
@@ -236,6 +238,12 @@ def _audited(
 ) -> Audit:
     """Put together what was found."""
     judged, judge, said = judgement
+    small = int((measured.size_hw_px.min(axis=1) < SMALLEST_PX).sum()) if measured.thumbs is not None else 0
+    if small:
+        said = [
+            *said,
+            f"not searched for near duplicates: {number_of(small, 'image')} below {SMALLEST_PX} pixels",
+        ]
     why, order = drops(measured, copies), list(KINDS)
     findings = (
         *of_corrupt(measured),

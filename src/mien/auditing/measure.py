@@ -54,7 +54,7 @@ class Measured:
     keys: Int[np.ndarray, " n"]
     """A hash of the pixels as they are stored: equal for identical images."""
     thumbs: UInt8[np.ndarray, "n 32 32"] | None
-    """None where near duplicates cannot be looked for: drawn faces, or images smaller than `SMALLEST_PX`."""
+    """Black for an image smaller than `SMALLEST_PX`, which is compared with no other; None if no image can be."""
     size_hw_px: Int[np.ndarray, "n 2"]
     grey: Float32[np.ndarray, " n"]
     """Mean grey level, 0 to 255."""
@@ -171,12 +171,15 @@ def _assembled(
     """Put together what was kept of the images; `reasons` says why the others could not be decoded."""
     kept = np.array([row for row in range(len(reading.ids)) if row not in reasons], int)
     figures = np.array(seen.figures, np.float32).reshape(len(kept), 6)
-    too_small = data.source == DRAWN or figures[:, :2].min() < SMALLEST_PX
+    too_small = figures[:, :2].min(axis=1) < SMALLEST_PX
+    thumbs = None if data.source == DRAWN or too_small.all() else np.stack(seen.thumbs)
+    if thumbs is not None:
+        thumbs[too_small] = 0
     return Measured(
         data=data,
         fitted_to=preprocess,
         keys=np.array(seen.keys, np.int64),
-        thumbs=None if too_small else np.stack(seen.thumbs),
+        thumbs=thumbs,
         size_hw_px=figures[:, :2].astype(int),
         grey=figures[:, 2],
         spread=figures[:, 3],

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 RULE = {
     BLANK: "blank images",
     CONFLICT: "identical images with different labels, all of them",
-    LEAK: "copies of images in another split (test stays, then val, then train)",
+    LEAK: "copies of images in another split, or of the same photo or group (test stays, then val, then train)",
     DUPLICATE: "identical images in one split, all but the first",
 }
 """What is left out, in this order. Corrupt images are always left out; images with a doubtful label stay."""

@@ -86,6 +86,8 @@ PATH = (
     ),
 )
 SPLIT = ("usage", "split", "subset", "set", "partition", "fold", "phase", "datasplit", "mode", "part")
+_MAYBE_SPLIT = frozenset(("partition", "fold", "phase", "mode", "part"))
+"""Names of `SPLIT` that columns of other meanings have, too: they count if all their words are names of splits."""
 _ASKS_FOR_SPLIT = ("istrain", "istraining", "istest", "isval", "isvalid", "isvalidation", "traintest")
 _CORNERS = (
     ("x0", "y0", "x1", "y1"),
@@ -209,12 +211,17 @@ def split_place(
         return named(header, "split_column", options.split_column, source), ()
     if (place := find(header, SPLIT)) is not None:
         words = {row[place] for row in rows}
+        strange = sorted(word for word in words if not split_name(word))
         if len(words) > 1 and all(word.isdecimal() for word in words):
-            return None, (
-                f"{source}: the column {header[place]} holds numbers and is not read as the split "
-                f"(`split_column` makes it one)",
-            )
-        return place, ()
+            why = "numbers"
+        elif strange and plain(header[place]) in _MAYBE_SPLIT:
+            why = f"words that name no split ({', '.join(strange[:3])})"
+        else:
+            return place, ()
+        return None, (
+            f"{source}: the column {header[place]} holds {why} and is not read as the split "
+            f"(`split_column` makes it one)",
+        )
     asked = next((name for name in header if plain(name) in _ASKS_FOR_SPLIT), None)
     for place, name in enumerate(header):
         words = {row[place] for row in rows}

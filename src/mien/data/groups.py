@@ -57,6 +57,13 @@ def thumbnail(image: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "32 32"]:
     return cv2.resize(grey, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
 
 
+def comparable(image: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "32 32"]:
+    """Return the thumbnail, or a black one for an image that is too small: that one is compared with no other."""
+    if min(image.shape[:2]) < SMALLEST_PX:
+        return np.zeros((SIDE_PX, SIDE_PX), np.uint8)
+    return thumbnail(image)
+
+
 def thumbnails(images: Iterable[UInt8[np.ndarray, "h w c"]]) -> UInt8[np.ndarray, "n 32 32"]:
     """Return the thumbnail of each image."""
     made = [thumbnail(image) for image in images]

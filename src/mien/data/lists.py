@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import re
 from collections import Counter
@@ -20,7 +19,7 @@ from mien.data.numberings import named_numbers
 from mien.data.place import CERTAIN, MAYBE, NO, Place, Sign
 from mien.data.reading import Reading, class_targets
 from mien.data.split_names import split_name, split_word
-from mien.data.text import SUFFIXES, Member, open_table
+from mien.data.text import SUFFIXES, Member, decoded_lines, open_table
 from mien.data.votes import vote_targets
 from mien.errors import DataError, number_of
 from mien.labels import EMOTIONS_8, canonical
@@ -448,9 +447,8 @@ def _json_lines(source: Path | Member) -> tuple[str, list[str], Iterator[tuple[i
     """Read a file of JSON objects, one a line: their names are the columns."""
     name = source.name if isinstance(source, Member) else str(source)
     with regular(source).open("rb") if isinstance(source, Path) else source.open() as file:
-        text = io.TextIOWrapper(file, "utf-8")
         records: list[tuple[int, dict[str, object]]] = []
-        for number, line in enumerate(text, start=1):
+        for number, line in enumerate(decoded_lines(name, file), start=1):
             if not line.strip():
                 continue
             try:

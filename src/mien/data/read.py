@@ -161,7 +161,7 @@ def open_source(
             dataset = draw_dataset(preprocess)
         elif name == "packed":
             dataset = packed.read_packed(place.path)
-        reading = Reading.of(dataset) if dataset else form(name).read(place, options).encodable()
+        reading = Reading.of(dataset) if dataset else form(name).read(place, options).presentable()
     except DAMAGED as error:
         raise DataError(f"{path} is damaged or cannot be read ({error}): download it again") from error
     except MemoryError as error:

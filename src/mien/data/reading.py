@@ -11,13 +11,14 @@ import unicodedata
 import warnings
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mien.data.dataset import FaceDataset, check_split, one_hot
 from mien.data.duplicates import picture_keys
-from mien.data.groups import GROUP_COLUMN, SMALLEST_PX, by_pattern, suggested_pattern, thumbnail, together
+from mien.data.groups import GROUP_COLUMN, by_pattern, comparable, suggested_pattern, together
 from mien.data.split_names import split_name
 from mien.data.splits import drawn
 from mien.errors import ConfigError, DataError, MienWarning, did_you_mean, number_of
@@ -93,15 +94,20 @@ class Reading:
             notes=data.notes,
         )
 
-    def encodable(self) -> Reading:
-        """Return the rows with names that can be written as UTF-8 (`mien.escapes`); `picture` keeps the real ones."""
+    def presentable(self) -> Reading:
+        """Return the rows as files may state them: names in UTF-8 (`mien.escapes`), notes without the folder.
+
+        `picture` keeps the real names.
+        """
+        name = Path(self.source).name or self.source
 
         def each(texts: Iterable[str]) -> list[str]:
             return [encodable(text) for text in texts]
 
         return replace(
             self, source=encodable(self.source), ids=each(self.ids), splits=each(self.splits),
-            classes=tuple(each(self.classes)), notes=tuple(each(self.notes)),
+            classes=tuple(each(self.classes)),
+            notes=tuple(each(note.replace(self.source, name) for note in self.notes)),
             columns={encodable(name): np.array(each(cells.tolist()), str) for name, cells in self.columns.items()},
         )  # fmt: skip
 
@@ -409,17 +415,15 @@ class _Seen:
     def __init__(self) -> None:
         self._keys: list[Int[np.ndarray, " 1"]] = []
         self._thumbs: list[UInt8[np.ndarray, "32 32"]] = []
-        self._small = False
 
     def add(self, picture: UInt8[np.ndarray, "h w c"]) -> None:
         """Add one image. Images of different sizes are never exact duplicates, but may be near ones."""
         self._keys.append(picture_keys([picture]))
-        self._thumbs.append(thumbnail(picture))
-        self._small |= min(picture.shape[:2]) < SMALLEST_PX
+        self._thumbs.append(comparable(picture))
 
     def groups(self, columns: Mapping[str, Shaped[np.ndarray, " n"]]) -> Int[np.ndarray, " n"]:
         """Return the groups of all images so far."""
-        return together(np.concatenate(self._keys), None if self._small else np.stack(self._thumbs), columns)
+        return together(np.concatenate(self._keys), np.stack(self._thumbs), columns)
 
 
 def _split_names(reading: Reading) -> list[str]:

@@ -238,7 +238,7 @@ def _lines(source: Path | Member) -> Iterator[tuple[str, Iterator[str]]]:
     try:
         with contextlib.ExitStack() as stack:
             name, stream = _stream(source, stack)
-            yield name, _decoded(name, stream)
+            yield name, decoded_lines(name, stream)
     except (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as error:
         place = source if isinstance(source, os.PathLike) else source.name
         raise DataError(f"{place} is damaged or cannot be read ({error}): download it again") from error
@@ -336,7 +336,12 @@ def _the_table(names: list[str], path: Path) -> str:
     )
 
 
-def _decoded(name: str, stream: IO[bytes]) -> Iterator[str]:
+def decoded_lines(name: str, stream: IO[bytes]) -> Iterator[str]:
+    """Yield the lines of UTF-8 text.
+
+    Raises:
+        DataError: a line is very long, or this is no UTF-8 text with usual ends of lines.
+    """
     for number in range(1, 2**62):
         line = stream.readline(LINE_LIMIT_BYTES)
         if not line:

@@ -118,7 +118,7 @@ def slices(
     drawing = figures.bars_with_intervals(
         f"slices_{column}", f"Accuracy by {column}", [(row[0], row[1], row[2]) for row in table]
     )
-    header = (column, "images", "accuracy", "macro-F1")
+    header: tuple[str, ...] = (column, "images", "accuracy", "macro-F1")
     if missed is not None:
         header = (column, "faces", "accuracy end to end", "missed", "accuracy of the found", "macro-F1")
     return Section(f"slices_{column}", f"By {column}", text, header, table, facts, (drawing,))
