@@ -121,9 +121,8 @@ def test_a_cleaned_list_reads_as_the_same_images(folder, found, tmp_path):
 def test_what_is_left_out_is_told_in_one_line(found):
     assert found.told == (
         "left out 7 of 68 images; corrupt: 1; blank images: 1 (train 1); identical images with different labels, all "
-        "of them: 2 (train 2); copies of images in another split, or of the same photo or group (test stays, then val, then train): "
-        "2 (train 2); "
-        "identical images in one split, all but the first: 1 (train 1)"
+        "of them: 2 (train 2); copies of images in another split, or of the same photo or group (test stays, then "
+        "val, then train): 2 (train 2); identical images in one split, all but the first: 1 (train 1)"
     )
 
 

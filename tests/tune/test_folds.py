@@ -146,6 +146,8 @@ def test_the_models_together_are_one(trained):
 def test_it_resumes(trained, tmp_path):
     out = shutil.copytree(trained[0], tmp_path / "cv")
     shutil.rmtree(out / "fold2")
+    with pytest.raises(ConfigError, match="ensemble joins models of an earlier run: delete it"):
+        cross_validate(RECIPE, DATA, out, K, device="cpu", resume=True)
     shutil.rmtree(out / "ensemble")
     (out / "folds.json").unlink()
     with pytest.raises(ConfigError, match="fold1 already holds a finished model"):

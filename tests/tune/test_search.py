@@ -221,18 +221,53 @@ def test_a_line_for_each_trial():
         say = staticmethod(said.append)
 
         def __call__(self, steps):
-            pass
+            done.append(steps)
 
-    tell = _teller("accuracy", 3, Bar())
+    done = []
     make = searching.Trial
+    tell = _teller("accuracy", (), 3, Bar())
     tell(make(1, {LR: 0.0123456}, 0.5, True, 3, 1.0))
     tell(make(2, {LR: 0.1}, 0.4, True, 3, 1.0))
     tell(make(3, {LR: 0.1}, 0.6, False, 2, 1.0))
     assert said == [
-        "trial   1/3  complete: accuracy 50.00%  * best  peak_lr=0.0123",
-        "trial   2/3  complete: accuracy 40.00%  peak_lr=0.1",
-        "trial   3/3  ended early: accuracy 60.00% in epoch 2  peak_lr=0.1",
+        "  1/3  trial 1, complete: accuracy 50.00%  * best  peak_lr=0.0123",
+        "  2/3  trial 2, complete: accuracy 40.00%  peak_lr=0.1",
+        "  3/3  trial 3, ended early: accuracy 60.00% in epoch 2  peak_lr=0.1",
     ]
+    assert done == [0, 1, 1, 1]
+
+
+def test_after_an_interruption_the_best_is_that_of_all_trials():
+    said, done, make = [], [], searching.Trial
+
+    class Bar:
+        say = staticmethod(said.append)
+
+        def __call__(self, steps):
+            done.append(steps)
+
+    tell = _teller("accuracy", (make(1, {}, 0.5, True, 3, 1.0), make(2, {}, 0.9, False, 1, 1.0)), 4, Bar())
+    tell(make(4, {LR: 0.1}, 0.4, True, 3, 1.0))  # number 3 was interrupted
+    tell(make(5, {LR: 0.1}, 0.6, True, 3, 1.0))
+    assert said == [
+        "  3/4  trial 4, complete: accuracy 40.00%  peak_lr=0.1",
+        "  4/4  trial 5, complete: accuracy 60.00%  * best  peak_lr=0.1",
+    ]
+    assert done == [2, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"network": Choice(("mien_nano", "nonesuch"))}, "unknown network 'nonesuch'"),
+        ({"network_options.widhts": Choice(([[8], [8]],))}, "widhts"),
+    ],
+)
+def test_a_network_is_checked_before_anything_runs(tmp_path, fitted, options, message):
+    with pytest.raises(ConfigError, match=message):
+        search(RECIPE, DATA, Space(options, {}), tmp_path)
+    assert not fitted
+    assert searching.trials_of(tmp_path) == ()
 
 
 def test_two_workers_share_a_study(tmp_path):

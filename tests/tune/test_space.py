@@ -25,8 +25,8 @@ def test_a_space_reads_like_a_recipe(tmp_path):
         epochs = 3
         batch_size = [64, 128]
         optim.peak_lr = { low = 0.01, high = 0.5, log = true }
-        network_options.widths = [[16, 32], [32, 64]]
-        network_options.dropout = { low = 0, high = 4 }
+        network_options.widths = [[[16], [32]], [[32], [64]]]
+        network_options.first_stride = { low = 1, high = 2 }
         [augment]
         rotation_deg = { low = 0, high = 30, step = 10 }
         copies_per_image = { low = 1, high = 4 }
@@ -35,16 +35,16 @@ def test_a_space_reads_like_a_recipe(tmp_path):
     assert found.options == {
         "batch_size": Choice((64, 128)),
         "optim.peak_lr": Range(0.01, 0.5, log=True),
-        "network_options.widths": Choice(([16, 32], [32, 64])),
-        "network_options.dropout": Range(0, 4, whole=True),
+        "network_options.widths": Choice(([[16], [32]], [[32], [64]])),
+        "network_options.first_stride": Range(1, 2, whole=True),
         "augment.rotation_deg": Range(0, 30, step=10),
         "augment.copies_per_image": Range(1, 4, whole=True),
     }
     assert found.fixed == {"epochs": 3}
     assert found.base(RECIPE).epochs == 3
-    found.check(RECIPE)
-    kept = {"network_options.widths": "[32, 64]", "batch_size": 64}
-    assert found.restored(kept) == {"network_options.widths": [32, 64], "batch_size": 64}
+    found.check(read_recipe(TINY, ["network=plain", "network_options={}"]))
+    kept = {"network_options.widths": "[[32], [64]]", "batch_size": 64}
+    assert found.restored(kept) == {"network_options.widths": [[32], [64]], "batch_size": 64}
 
 
 BAD = {

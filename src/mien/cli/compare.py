@@ -36,7 +36,10 @@ def compare(
     reading: ReadOptions,
     tta: Tta = "none",
     seed: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Random seed of the bootstrap, which gives the intervals.")
+        int,
+        typer.Option(
+            min=0, metavar="N", help="Random seed of the bootstrap, which gives the intervals of macro-F1."
+        ),
     ] = 0,
     json_to: Json = None,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ from mien.errors import needs
 from mien.options import ReadOptions, RecipeOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from mien.cli.progress import Progress
     from mien.config import Recipe
@@ -65,7 +66,7 @@ def tune(
 
     with needs("tune"):
         from mien.tune.report import write_search
-        from mien.tune.search import check_place, search
+        from mien.tune.search import check_place, search, trials_of
         from mien.tune.space import read_space
 
     wanted = read_space(space)
@@ -77,7 +78,7 @@ def tune(
         bar.begin("trials", trials)
         found = search(
             checked, dataset, wanted, out, trials=trials, minutes=minutes, workers=workers, seed=search_seed,
-            device=device, resume=resume, on_trial=_teller(checked.validation.monitor, trials, bar),
+            device=device, resume=resume, on_trial=_teller(checked.validation.monitor, trials_of(out), trials, bar),
         )  # fmt: skip
     best = write_search(found, out)
     give(found.to_dict(), json_to, lambda: _print(found, best, data))
@@ -94,9 +95,15 @@ def _read(data: str, recipe: Recipe, reading: ReadOptions, bar: Progress) -> Fac
     return dataset
 
 
-def _teller(monitor: str, trials: int, bar: Progress) -> Callable[[Trial], None]:
-    """Return a function that prints a line for each trial, with a mark at the best so far."""
-    highest = [float("-inf")]
+def _teller(monitor: str, before: Sequence[Trial], trials: int, bar: Progress) -> Callable[[Trial], None]:
+    """Return a function that prints a line for each trial, with a mark at the best so far.
+
+    `before` are the trials of earlier calls. A line counts the trials that have ended: a trial that was interrupted
+    keeps its number, so numbers may be higher.
+    """
+    highest = [max((one.value for one in before if one.is_complete), default=float("-inf"))]
+    ended = itertools.count(len(before) + 1)
+    bar(len(before))
 
     def tell(trial: Trial) -> None:
         best = trial.is_complete and trial.value > highest[0]
@@ -110,7 +117,8 @@ def _teller(monitor: str, trials: int, bar: Progress) -> Callable[[Trial], None]
         )
         bar(1)
         bar.say(
-            f"trial {trial.number:3}/{trials}  {trial.state}: {figure}{'  * best' if best else ''}  {values}"
+            f"{next(ended):3}/{trials}  trial {trial.number}, {trial.state}: {figure}{'  * best' if best else ''}  "
+            f"{values}"
         )
 
     return tell

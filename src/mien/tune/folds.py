@@ -11,6 +11,7 @@ import json
 import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,25 +130,31 @@ def cross_validate(
     places = [out / f"{FOLD}{number + 1}" for number in range(check_folds(k))]
     for place in places:
         check(recipe, place, device=device, resume=resume)
+    joined = out / ENSEMBLE
+    _check_joined(joined, places)
     data, part = divided(recipe, data, k)
-
-    def train_fold(recipe: Recipe, data: FaceDataset, place: Path) -> object:
-        options: dict[str, Any] = {"device": device, "resume": resume, "command": command}
-        return train(recipe, data, place, score="validation", **options)
-
+    train_one = train_one or partial(train, score="validation", device=device, resume=resume, command=command)
     for number, place in enumerate(places):
-        (train_one or train_fold)(recipe, without(data, recipe, part == number), place)
+        train_one(recipe, without(data, recipe, part == number), place)
     logits = _answers(places, data, part)
     logits = _calibrated(logits, data.truth, part, biases=not recipe.favours_rare_classes)
     found = _judged(data, logits, part, places)
     files.write(out / TABLE, _table(data, logits, part))
-    if not (out / ENSEMBLE / bundle.CONFIG).exists():
+    if not (joined / bundle.CONFIG).exists():
         accuracies = [one.accuracy for one in found.folds]
-        save_folds(
-            [bundle.load(place) for place in places], data, accuracies, out / ENSEMBLE, command=command
-        )
+        save_folds([bundle.load(place) for place in places], data, accuracies, joined, command=command)
     files.write(out / "folds.json", json.dumps(found.to_dict(), indent=2) + "\n")
     return found
+
+
+def _check_joined(joined: Path, places: list[Path]) -> None:
+    """Refuse an ensemble whose members are gone: it would stay there beside other models.
+
+    Raises:
+        ConfigError: says which.
+    """
+    if (joined / bundle.CONFIG).exists() and not all((one / bundle.CONFIG).exists() for one in places):
+        raise ConfigError(f"{joined} joins models of an earlier run: delete it, or choose another `out`")
 
 
 def check_folds(k: int) -> int:

@@ -61,7 +61,7 @@ def best_toml(found: Search) -> str:
 
     assert checked_recipe(tomllib.loads(text)) == found.recipe
     return (
-        f"# Trial {found.best.number} of {len(found.trials)} ({complete} complete), found by mien tune: "
+        f"# Trial {found.best.number}, the best of {len(found.trials)} ({complete} complete), found by mien tune: "
         f"{AXES[found.monitor]} {abs(found.best.value):.4f}\n"
         f"# on {found.n_judged:,} images of {found.split}. The best of many reads better on the images that chose it "
         f"than on others.\n\n{text}"

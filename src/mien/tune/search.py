@@ -128,6 +128,18 @@ def search(
             return _result(study, recipe, space, data, split)
 
 
+def trials_of(out: Path) -> tuple[Trial, ...]:
+    """Return the trials of the study in a folder that have ended; empty if there is no study.
+
+    Raises:
+        ConfigError: the file is no study.
+    """
+    if not (out / STUDY).exists():
+        return ()
+    with _quiet(), _opened(out / STUDY) as study:
+        return _ended(study)
+
+
 def search_recipe(recipe: Recipe) -> Recipe:
     """Return the recipe as trials use it: a recipe that judges on ``test`` is judged on a hold-out."""
     if recipe.validation.split != "test":
@@ -323,8 +335,12 @@ def _quiet() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
+def _ended(study: optuna.Study) -> tuple[Trial, ...]:
+    return tuple(Trial.of(one) for one in study.get_trials(states=_OVER, deepcopy=False))
+
+
 def _result(study: optuna.Study, recipe: Recipe, space: Space, data: FaceDataset, split: str) -> Search:
-    made = tuple(Trial.of(one) for one in study.get_trials(states=_OVER, deepcopy=False))
+    made = _ended(study)
     complete = [one for one in made if one.is_complete]
     if not complete:
         reason = next((one.error for one in made if one.error), "no trial was begun in time")

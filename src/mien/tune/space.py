@@ -24,6 +24,7 @@ from pydantic import BaseModel
 
 from mien.config import Recipe, checked_recipe
 from mien.errors import ConfigError, did_you_mean
+from mien.networks.catalog import build, network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -106,11 +107,15 @@ class Space:
         """Check the ends of every range and every choice, one value at a time.
 
         Raises:
-            ConfigError: the recipe does not allow a value.
+            ConfigError: the recipe or its network does not allow a value.
         """
         for path, values in self.options.items():
             for value in values.ends:
-                with_values(recipe, {path: value})
+                changed = with_values(recipe, {path: value})
+                if path == "network":
+                    network(changed.network)
+                elif path.startswith("network_options") and "network" not in self.options:
+                    build(changed.network, 2, changed.input, changed.network_options)
 
     def drawn(self, trial: Trial) -> dict[str, Any]:
         """Let Optuna choose a value of every option."""
