@@ -92,6 +92,8 @@ def _fit(loaded: Bundle, data: str, split: str, reading: ReadOptions, place: Pat
 
     dataset = read_dataset(data, loaded.preprocess, split=split, options=reading)
     found = save_calibrated(loaded, dataset, split, place, biases=biases)
+    if loaded.card.calibration and loaded.card.calibration.prior:
+        say("the class prior that was set before is gone; set it again with --prior or --adapt")
     low, high = found.ece_calibrated_95
     rows = [
         ("log-loss", f"{found.log_loss:.4f}", f"{found.log_loss_calibrated:.4f}"),
