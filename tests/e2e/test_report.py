@@ -93,6 +93,10 @@ def test_calibrate_in_place_and_what_it_refuses(tmp_path, tiny_bundle, run_witho
     assert "temperature " in done.stdout
     assert "after, cross-validated" in done.stdout
     assert run("predict", "sample", "--model", copy, "--uncertain-below", "1").stdout.count("uncertain") == 1
+    lost = "the class prior that was set before is gone; set it again with --prior or --adapt"
+    assert lost not in done.stdout
+    assert run("calibrate", copy, "--prior", "uniform").returncode == 0
+    assert lost in run("calibrate", copy, *words).stdout
     assert "is part of the package: say where a calibrated copy goes" in refused(
         "calibrate", "default", *words
     )
