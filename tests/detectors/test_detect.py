@@ -24,6 +24,22 @@ def test_yunet_finds_five_faces_from_left_to_right(shared, yunet_weights):
     assert all(0.7 <= face.score <= 1 for face in faces)
 
 
+@pytest.mark.parametrize("side", [300, 640, 1280, 2000])
+def test_yunet_finds_a_face_that_fills_the_photo(shared, yunet_weights, side):
+    photo = images.read(shared / "photos" / "single_face.jpg")
+    detector = open_detector("yunet", yunet_weights)
+    x0, y0, x1, y1 = (round(value) for value in detector.detect(photo)[0].box_xyxy_px)
+    rim = (x1 - x0) // 8
+    close = photo[max(0, y0 - rim) : y1 + rim, max(0, x0 - rim) : x1 + rim]
+    factor = side / max(close.shape[:2])
+    (face,) = detector.detect(cv2.resize(close, None, fx=factor, fy=factor))
+    wanted = tuple(
+        factor * value
+        for value in (min(rim, x0), min(rim, y0), min(rim, x0) + x1 - x0, min(rim, y0) + y1 - y0)
+    )
+    assert iou(face.box_xyxy_px, wanted) > 0.7
+
+
 def test_haar_and_yunet_agree_on_one_face(shared, yunet_weights):
     image = images.read(shared / "photos" / "single_face.jpg")
     (haar,), (yunet,) = Haar().detect(image), open_detector("yunet", yunet_weights).detect(image)
@@ -164,7 +180,7 @@ def test_yunet_is_never_given_a_narrow_picture(yunet_weights):
         assert face.box_xyxy_px == pytest.approx((1, 2, 4, 6))
     assert given == [(64, 64), (97, 64), (64, 97), (65, 64)]
     detector.detect(np.zeros((2560, 20, 3), np.uint8))
-    assert set(given[4:]) == {(64, 1280)}
+    assert set(given[4:]) == {(64, 1280), (64, 320)}
 
 
 def test_yunet_without_weights_says_what_to_do():

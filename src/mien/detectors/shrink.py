@@ -47,8 +47,8 @@ def search(
         tile = image_rgb_u8[:, start:stop] if across else image_rgb_u8[start:stop]
         left, top = (start, 0) if across else (0, start)
         try:
-            small, factor = _shrunk(tile, longest_side_px)
-            found = [_moved(face, factor, left, top) for face in find(small)]
+            small, factor = shrunk(tile, longest_side_px)
+            found = [moved(face, factor, left, top) for face in find(small)]
         except cv2.error as error:
             raise ImageError(f"OpenCV cannot work on this image: {error.err or error}") from error
         axis = 0 if across else 1
@@ -94,7 +94,9 @@ def _whole(box: Box, axis: int, ends: tuple[float, float]) -> bool:
     return box[axis] > ends[0] and box[axis + 2] < ends[1]
 
 
-def _moved(face: Face, factor: float, left: int, top: int) -> Face:
+def moved(face: Face, factor: float, left: int, top: int) -> Face:
+    """Return a face of a shrunk image, or of a part of an image, in pixels of the whole image."""
+
     def place(box: Box) -> Box:
         x0, y0, x1, y1 = (side * factor for side in box)
         return (x0 + left, y0 + top, x1 + left, y1 + top)
@@ -105,7 +107,7 @@ def _moved(face: Face, factor: float, left: int, top: int) -> Face:
     )
 
 
-def _shrunk(
+def shrunk(
     image: UInt8[np.ndarray, "h w 3"], longest_side_px: int
 ) -> tuple[UInt8[np.ndarray, "y x 3"], float]:
     """Return the image with its longer side at most that long, and the factor back to its own pixels."""

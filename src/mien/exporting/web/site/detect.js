@@ -13,8 +13,14 @@ export async function detect(ort, session, facts, rgba, source) {
 
 // YuNet (Wu et al. 2023): for each cell of three grids, a class score, an object score and a box.
 async function findYunet(ort, session, facts, rgba, source) {
-  const side = facts.side_px, scale = Math.min(1, side / Math.max(rgba.width, rgba.height));
-  const pixels = shrunk(source, rgba, scale, side), plane = side * side;
+  const longest = Math.max(rgba.width, rgba.height), scale = Math.min(1, facts.side_px / longest);
+  const found = await atScale(ort, session, facts, rgba, source, scale);
+  const close = facts.side_px / 2 / longest; // it misses a face that fills a large picture
+  return found.length || close >= scale ? found : atScale(ort, session, facts, rgba, source, close);
+}
+
+async function atScale(ort, session, facts, rgba, source, scale) {
+  const side = facts.side_px, plane = side * side, pixels = shrunk(source, rgba, scale, side);
   const input = new Float32Array(3 * plane);
   for (let i = 0; i < plane; i++) {
     for (let c = 0; c < 3; c++) input[c * plane + i] = pixels[4 * i + 2 - c]; // BGR
