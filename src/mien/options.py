@@ -316,6 +316,14 @@ class Clip:
         if self.end is not None and not self.end > self.start:
             raise ConfigError(f"`end` must be after `start` ({self.start:g} s), got {self.end:g}")
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """Which frames are used, for tables: empty if all are. `end` is left out: a later run may go on beyond it."""
+        parts = [f"every {self.every}" if self.every > 1 else "", f"{self.fps:g} a second" if self.fps else "",
+                 f"from {self.start:g} s" if self.start else ""]  # fmt: skip
+        told = ", ".join(filter(None, parts))
+        return {"clip": told} if told else {}
+
 
 @dataclass(frozen=True)
 class TrackOptions:

@@ -8,19 +8,21 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+from mien import files
 from mien.errors import ConfigError, OutputError
 from mien.options import Clip, Outputs
 from mien.pipeline import Pipeline
 from mien.predictions import ImageResult
 from mien.results import FaceResult
-from mien.sinks import Sinks, recorded
+from mien.sinks import Sinks, mp4, recorded
 from mien.sinks.hiding import AFTER_S, AHEAD_S, Hiding, hide
-from mien.sinks.mp4 import pictures_in
+from mien.sinks.mp4 import Mp4, pictures_in
 from mien.sinks.timeline import MOST_GLIMPSES, Timeline
 from mien.tracking.tracker import Tracker
 from mien.vision.frames import frames
@@ -39,12 +41,14 @@ def talk(tmp_path_factory):
     return film(tmp_path_factory.mktemp("film") / "talk.mp4", times, sound=True)
 
 
-def run(source, outputs, stop_after=None, chosen=ALL, boxes=(BOX,)):
+def run(source, outputs, stop_after=None, chosen=ALL, boxes=(BOX,), workers=1):
     """Record a video; raise KeyboardInterrupt after so many frames."""
     pipeline, tracker = Pipeline(ConstantClassifier(), FixedDetector(*boxes)), Tracker()
     stream = frames(source, clip=chosen)
-    with Sinks(outputs, pipeline.facts | tracker.facts) as sinks:
-        for number, _ in enumerate(recorded(pipeline, stream, sinks, tracker=tracker, workers=1), start=1):
+    with Sinks(outputs, pipeline.facts | tracker.facts | chosen.facts) as sinks:
+        for number, _ in enumerate(
+            recorded(pipeline, stream, sinks, tracker=tracker, workers=workers), start=1
+        ):
             if number == stop_after:
                 raise KeyboardInterrupt
 
@@ -134,12 +138,85 @@ def test_videos_may_come_in_another_order_when_a_run_goes_on(tmp_path):
     )
 
 
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_new_video_before_a_half_done_one_takes_nothing_from_it(tmp_path, workers):
+    """Workers read ahead: frames of the second video are taken over while the first one is still written."""
+    one, two = (film(tmp_path / f"{name}.mp4", TIMES[:20]) for name in ("one", "two"))
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        run([one], Outputs(out=out), stop_after=12)
+    run([two, one], Outputs(out=out, resume=True), workers=workers)
+    rows = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    for source, track in ((one, 1), (two, 2)):
+        assert len(times_of(out / f"{Path(source).stem}.faces.mp4")) == 20
+        assert {row["track"] for row in rows if row["source"] == source} == {track}
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "told"),
+    [
+        ({}, {"pixelate": True}, "faces hidden by pixelate"),
+        ({"blur": True}, {}, "faces hidden by blur"),
+        ({"chosen": Clip(every=2)}, {}, "frames: every 2"),
+        ({"chosen": Clip(every=2)}, {"chosen": Clip(fps=5, start=1)}, "frames: 5 a second, from 1 s"),
+    ],
+)
+def test_a_run_does_not_go_on_with_other_frames_or_visible_faces(talk, tmp_path, first, then, told):
+    def given(options):
+        chosen = options.get("chosen", ALL)
+        return {name: value for name, value in options.items() if name != "chosen"}, chosen
+
+    hidden, chosen = given(first)
+    with pytest.raises(KeyboardInterrupt):
+        run(talk, Outputs(out=tmp_path, **hidden), stop_after=9, chosen=chosen)
+    before = (tmp_path / "predictions.jsonl").read_bytes()
+    hidden, chosen = given(then)
+    with pytest.raises(ConfigError, match=told):
+        run(talk, Outputs(out=tmp_path, resume=True, **hidden), chosen=chosen)
+    assert (tmp_path / "predictions.jsonl").read_bytes() == before
+    run(talk, Outputs(out=tmp_path, resume=True, **given(first)[0]), chosen=given(first)[1])
+
+
+def test_a_full_disk_at_the_end_of_a_video_is_an_error_and_no_wait(talk, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    real = mp4._mux
+    one = Mp4(tmp_path / "t.faces.mp4", "")
+    monkeypatch.setattr(
+        "mien.sinks.mp4._mux", lambda out, packets: full() if one._is_over else real(out, packets)
+    )
+    for number in range(3):
+        one.add(np.zeros((34, 62, 3), np.uint8), number / 25)
+    with pytest.raises(OutputError, match="No space left on device"):
+        one.close()
+
+
+def test_a_refused_run_leaves_the_earlier_table(talk, tmp_path, monkeypatch):
+    run(talk, Outputs(out=tmp_path))
+    before = (tmp_path / "predictions.jsonl").read_bytes()
+    with files.locked(tmp_path / "other"), pytest.raises(OutputError, match="another command"):
+        run(talk, Outputs(out=tmp_path, csv=tmp_path / "t.csv", crops=tmp_path / "other"))
+    with (tmp_path / "u.csv").open("ab") as held:
+        assert files._lock(held.fileno())
+        with pytest.raises(OutputError, match="another command"):
+            run(talk, Outputs(out=tmp_path, csv=tmp_path / "u.csv"))
+    monkeypatch.setattr("mien.sinks.Window", refusing_window)
+    with pytest.raises(ConfigError, match="no screen"):
+        run(talk, Outputs(out=tmp_path, window=True))
+    assert (tmp_path / "predictions.jsonl").read_bytes() == before
+
+
+def refusing_window(_):
+    raise ConfigError("no screen")
+
+
 KILLED = """
 import sys, time
 from pathlib import Path
 from mien.options import Outputs
 from mien.pipeline import Pipeline
-from mien.sinks import Sinks, recorded
+from mien.sinks import Sinks, mp4, recorded
 from mien.tracking.tracker import Tracker
 from mien.vision.frames import frames
 from tests.fakes import ConstantClassifier, FixedDetector

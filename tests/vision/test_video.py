@@ -19,6 +19,7 @@ from PIL import Image
 
 import mien
 from mien.errors import ConfigError, ImageError, MienWarning, MissingExtra
+from mien.options import Clip
 from mien.vision import images, live
 from mien.vision.films import rgb, without_secret
 from mien.vision.frames import frames, video
@@ -95,7 +96,6 @@ def test_a_variable_rate_and_a_late_start(tmp_path):
         ({"start": 0.2}, range(5, 11)),
         ({"start": 0.2, "every": 2}, (5, 7, 9)),
         ({"end": 0.08}, (0, 1)),
-        ({"start": 9}, ()),
     ],
 )
 def test_chosen_frames_keep_their_numbers_and_pixels(tmp_path, clip, numbers):
@@ -420,6 +420,24 @@ def test_a_whole_video_at_an_address_ends_without_an_error(tmp_path, monkeypatch
         server.shutdown()
     assert [one.error for one in found] == [None] * 11
     assert told(found) == told(frames(tmp_path / "a.mp4"))
+
+
+def test_what_begins_after_a_stop_gives_nothing(tmp_path):
+    one, two = film(tmp_path / "1.mp4"), gif(tmp_path / "2.gif")
+    found, seen = frames([one, two, two]), []
+    for frame in found:
+        seen.append((frame.source, frame.index))
+        if len(seen) == 3:
+            found.stop()
+    assert seen == [(one, 0), (one, 1), (one, 2)]
+    assert len(list(found)) == 11 + 3 + 3
+
+
+@pytest.mark.parametrize("make", [film, gif])
+def test_a_clip_beyond_the_end_says_so(tmp_path, make):
+    path = make(tmp_path / ("a.mp4" if make is film else "a.gif"))
+    (only,) = frames(path, clip=Clip(start=100))
+    assert "has no frame from 100 s on: its last one is at 0." in only.error
 
 
 def test_an_animation_is_stopped(tmp_path):

@@ -85,6 +85,11 @@ class OnnxClassifier:
                 f"[{len(image)}, {len(self.id.labels)}]"
             )
         scores = scores[: len(crops)]
+        if not np.isfinite(scores).all():
+            raise BundleError(
+                f"model {self._session.name}: its graph gave numbers that are not finite: is it damaged, or do its "
+                "numbers overflow in 16 bits?"
+            )
         self._check_output(scores)
         return scores
 

@@ -93,7 +93,7 @@ def _look(
     from mien.cli.terminal import complain, say
     from mien.detectors import advice
     from mien.pipeline import Pipeline
-    from mien.sinks import STDOUT, Sinks, recorded
+    from mien.sinks import STDOUT, Sinks, check_hiding, recorded
     from mien.tracking.tracker import tracker_for
     from mien.vision.frames import frames
     from mien.vision.listing import counted
@@ -104,7 +104,9 @@ def _look(
     pipeline = Pipeline(model, **look.of_pipeline(), **vars(run) | {"threads": run.threads or 1})
     _prepare_opencv(several=pipeline.workers_for(stream.total, look.workers) > 1, pipeline=pipeline)
     quiet, seen = outputs.json == STDOUT, Counter[str]()
-    facts = pipeline.facts | (tracker.facts if tracker else {})
+    facts = pipeline.facts | (tracker.facts | clip.facts if tracker else {})
+    if outputs.hides:
+        check_hiding(stream, tracker)
     with (
         stopped_by_ctrl_c(stream) as hint,
         Sinks(outputs, facts, stream.stop) as sinks,

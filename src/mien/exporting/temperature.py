@@ -89,6 +89,12 @@ def save_calibrated(
     classifier = open_graph(loaded.id, loaded.preprocess, loaded.read(bundle.GRAPH))
     rows, logits = answers(classifier, data, split)
     check_unseen(loaded, rows, split)
+    lacking = [label for number, label in enumerate(rows.labels) if not (rows.truth == number).any()]
+    if biases and lacking:
+        raise DataError(
+            f"{split} of {data.source} has no images of {', '.join(lacking)}, so no bias can be fitted: "
+            "`biases=False` fits the temperature alone"
+        )
     found = calibrate(_raw(loaded, logits), rows.truth, biases=biases)
     where = {"split": split, "data": Path(data.source).name, "fingerprint": data.fingerprint()}
     facts = card.Calibration(**where, **found.to_dict(), **fitted_biases(found, rows))

@@ -99,6 +99,8 @@ class Plan:
     """The folder of results; its files are not read as a source."""
     skipped: Counter[str] = field(default_factory=Counter)
     """Files of folders that are neither images nor tables of images, by kind."""
+    _lists: set[str] = field(default_factory=set, init=False, repr=False)
+    """Lists that are being read, so that none reads itself."""
 
     def __iter__(self) -> Iterator[Shard]:
         """Yield the shards in the order of the source.
@@ -170,7 +172,11 @@ class Plan:
         if storage.is_uri(place):
             yield from self._stored(place)
         elif place.lower().endswith(LIST_SUFFIX) and Path(place).is_file():
+            if place in self._lists:
+                raise ConfigError(f"{place} is a list that names itself")
+            self._lists.add(place)
             yield from chain.from_iterable(map(self._at, _lines(place)))
+            self._lists.remove(place)
         elif place.lower().endswith(".parquet") and Path(place).is_file():
             yield Table("", place, place, is_named=True)
         elif os.path.isdir(place):  # noqa: PTH112 - never raises, whatever the name

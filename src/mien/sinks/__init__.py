@@ -10,7 +10,7 @@ import json
 import sys
 import tempfile
 from collections import defaultdict, deque
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import reduce
 from operator import and_
 from pathlib import Path
@@ -122,7 +122,7 @@ class Sinks:
             ConfigError: no earlier run to resume, or results of another model are there.
             OutputError: a file or folder cannot be written, or another command writes into a folder.
         """
-        self._outputs, self._facts = outputs, facts
+        self._outputs = outputs
         named = (outputs.out and outputs.out / JOURNAL, outputs.jsonl, outputs.csv, outputs.parquet)
         # a file that is named twice is one table
         paths = list({path.resolve(): path for path in named if path}.values())
@@ -136,19 +136,24 @@ class Sinks:
             files.make_folder(
                 Path(outputs.json).parent
             )  # checked first, so that hours of work are not lost because the folder does not exist
+        if outputs.hides:
+            facts = {**facts, "hidden": "blur" if outputs.blur else "pixelate"}
+        self._facts = facts
         with ExitStack() as opened:
+            self._window = opened.enter_context(closing(Window(stop))) if outputs.window else None
             for folder in {one.resolve(): one for one in (self._pictures, self._crops) if one}.values():
                 opened.enter_context(files.locked(folder))
             if outputs.json and not paths:
                 paths = [Path(opened.enter_context(tempfile.TemporaryDirectory()), JOURNAL)]
             self.tables = [opened.enter_context(Table(path, facts, resume=outputs.resume)) for path in paths]
+            for table in self.tables:
+                table.begin()  # when nothing can be refused any more
             self._opened = opened.pop_all()
         self.done = reduce(and_, (table.done for table in self.tables)) if self.tables else Done()
         """Images that an earlier run finished, by source and index."""
         self._names, self._stems = Names(), defaultdict[tuple[str, int], deque[str]](deque)
         self._film_stem, self._films = ("", ""), dict[str, FilmOutput]()
         self._earlier = self._earlier_stems() if self.done and (self._pictures or self._crops) else {}
-        self._window = Window(stop) if outputs.window else None
 
     def pending(self, frames: Frames, *followers: Tracker | Hiding | None) -> Frames:
         """Return the frames that are not done. Each gets the name of its files, the same in every run.
@@ -163,6 +168,10 @@ class Sinks:
                 stem = self._stem(frame)
                 if key in self.done and self._is_kept(frame, earlier, followers, stem):
                     continue
+                if self._pictures and frame.time_s is not None:
+                    self._film_of(
+                        frame.source, stem
+                    )  # now, so that films are kept in the order of the sources
                 self._stems[key].append(stem)
                 yield frame
 
@@ -211,7 +220,7 @@ class Sinks:
         return True
 
     def _film_of(self, source: str, stem: str) -> FilmOutput:
-        """Return the files about a video; those of the video before are finished when it is written to."""
+        """Return the files about a video; those of the videos before are finished when it is written to."""
         assert self._pictures
         if source not in self._films:
             labels = self._facts["model"]["labels"]
@@ -257,7 +266,9 @@ class Sinks:
         result, picture, stem = drawn
         if self._pictures and (result.time_s is not None or result.source in self._films):
             film = self._film_of(result.source, stem)
-            for source in [other for other in self._films if other != result.source]:
+            for source in list(self._films):
+                if source == result.source:
+                    break  # what follows was opened ahead, by frames that are done
                 self._films.pop(source).close()
             film.add(result, picture)
         for table in self.tables:
@@ -293,12 +304,10 @@ class Sinks:
 
     def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
         """Close the tables; write the JSON document if the run was not interrupted."""
-        with ExitStack() as closing:
-            closing.push(self._opened)
-            if self._window:
-                closing.callback(self._window.close)
+        with ExitStack() as ending:
+            ending.push(self._opened)
             for film in self._films.values():
-                closing.callback(film.close, whole=kind is None)
+                ending.callback(film.close, whole=kind is None)
             if kind is None:
                 for place in (self._pictures and str(self._pictures / DOCUMENT), self._outputs.json):
                     if place:
@@ -323,6 +332,18 @@ class Sinks:
         yield "]\n}\n" if before == "\n    " else "\n  ]\n}\n"
 
 
+def check_hiding(stream: Frames, tracker: Tracker | None) -> None:
+    """Refuse to hide the faces of a video if they may be missed in some frames.
+
+    Raises:
+        ConfigError: not every frame is searched, or no tracker follows the faces.
+    """
+    if tracker and tracker.detect_every > 1:
+        raise ConfigError("`blur` and `pixelate` search every frame: leave out `detect_every`")
+    if not tracker and stream.moving:
+        raise ConfigError(UNTRACKED)
+
+
 def recorded(
     pipeline: Pipeline,
     stream: Frames,
@@ -337,10 +358,10 @@ def recorded(
         ConfigError: faces of a video are to be hidden, but not every frame is searched, or no tracker follows them.
         OutputError: a file cannot be written.
     """
-    if sinks.hides and tracker and tracker.detect_every > 1:
-        raise ConfigError("`blur` and `pixelate` search every frame: leave out `detect_every`")
-    if sinks.hides and not tracker and stream.moving:
-        raise ConfigError(UNTRACKED)
+    if sinks.hides:
+        check_hiding(stream, tracker)
+    if tracker and sinks.tables:
+        tracker.reserve(sinks.tables[0].last_tracks)
     hiding = Hiding(tracker.bridge if tracker else 0.0) if sinks.hides else None
     pending = sinks.pending(stream, tracker, hiding)
     workers = pipeline.workers_for(pending.total, workers)

@@ -50,6 +50,8 @@ def pictures_in(path: Path) -> int:
     count = 0
     with contextlib.suppress(av.error.FFmpegError), av.open(str(path)) as part:
         for packet in part.demux(part.streams.video[0]):
+            if packet.is_corrupt:  # written by half: the disk was full, or the power failed
+                break
             count += packet.size > 0
     return count
 
@@ -75,6 +77,7 @@ class Mp4:
         self._waiting: queue.Queue[tuple[np.ndarray, float] | None] = queue.Queue(WAITING)
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
+        self._is_over = False
         self.keep = 0
         """Number of frames to copy from the file of an earlier run."""
         self.begin_s: float | None = None
@@ -121,8 +124,16 @@ class Mp4:
             self._write(resolution_wh)
         except Exception as error:
             self._error = error
-            while self._waiting.get() is not None:
+            for _ in self._frames():
                 pass
+
+    def _frames(self) -> Iterator[tuple[np.ndarray, float]]:
+        """Yield the frames that come, until `close`."""
+        while not self._is_over:
+            item = self._waiting.get()
+            self._is_over = item is None
+            if item is not None:
+                yield item
 
     def _write(self, resolution_wh: tuple[int, int]) -> None:
         import av
@@ -139,7 +150,7 @@ class Mp4:
                 self.part.unlink(missing_ok=True)
             held: tuple[np.ndarray, int] | None = None  # until the next frame tells how long it lasts
             step = TICKS // 25
-            while (item := self._waiting.get()) is not None:
+            for item in self._frames():
                 ticks = max(last + 1, round((item[1] - (self.begin_s or 0.0)) * TICKS))
                 if held:
                     step = ticks - held[1]
@@ -163,14 +174,14 @@ class Mp4:
             as_encoded = av.BitStreamFilterContext(
                 "h264_mp4toannexb", stream
             )  # an MP4 stores it in another form
-            for packet in part.demux(stream):
-                if not left:
-                    break
+            for packet in part.demux(stream) if left else ():
                 if packet.size:
                     last, left = round((packet.pts or 0) * packet.time_base * TICKS), left - 1
                     for filtered in as_encoded.filter(packet):
                         filtered.stream = film
                         out.mux(filtered)
+                if not left:
+                    break
         return last
 
 

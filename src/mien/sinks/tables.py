@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mien.predictions import ImageResult
 
 _WHOLE_NUMBERS = ("index", "width", "height", "face", "views", "track")
-_TEXTS = ("source", "error", "detector", "label", "model", "finder", "tracking")
+_TEXTS = ("source", "error", "detector", "label", "model", "finder", "tracking", "clip", "hidden")
 
 
 class Table:
@@ -32,7 +32,7 @@ class Table:
     """
 
     def __init__(self, path: Path, facts: Mapping[str, Any], *, resume: bool = False) -> None:
-        """Begin the file, or go on with it; `facts` are those of the pipeline.
+        """Open the file, or read what an earlier run wrote into it; `begin` changes it. `facts` are the pipeline's.
 
         Raises:
             ConfigError: another ending, or the table to go on with was made by another model, detector or setting.
@@ -48,6 +48,9 @@ class Table:
         self._same, self.columns = same_in_all(facts), columns_of(facts)
         self.lines = path.with_name(f"{path.name}.part.jsonl") if form == ".parquet" else path
         """The file that grows."""
+        self._is_begun = False
+        self.last_tracks: dict[str, int] = {}
+        """The highest number of a track in an earlier run's rows of each source."""
         self.done = Done()
         """Images of an earlier run; `write` ignores them."""
         files.make_folder(path.parent)
@@ -56,7 +59,7 @@ class Table:
                 self._write_lines()
             self._file = files.open_to_append(self.lines)
             try:
-                self._begin(resume=resume, finished=finished)
+                self._kept_bytes = self._read_earlier(finished=finished) if resume else 0
             except BaseException:
                 self._file.close()
                 raise
@@ -67,6 +70,7 @@ class Table:
         Raises:
             OutputError: it cannot be written.
         """
+        self.begin()
         if (result.source, result.index) not in self.done:
             with files.as_output_error(self.path):
                 rows = (self._encoded(row | self._same) for row in result.to_rows())
@@ -78,6 +82,8 @@ class Table:
         Raises:
             OutputError: it cannot be written.
         """
+        if whole:
+            self.begin()
         self._file.close()
         if whole and self.lines != self.path:
             _write_parquet(self.path, read_rows(self.lines), self.columns)
@@ -89,11 +95,31 @@ class Table:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close(whole=kind is None)
 
-    def _begin(self, *, resume: bool, finished: bool) -> None:
-        """Keep what an earlier run wrote, without its last image, which may be incomplete unless it `finished`."""
+    def begin(self) -> None:
+        """Drop what is not kept of an earlier run, and write the header of a new file. `write` does it, too.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        if self._is_begun:
+            return
+        self._is_begun = True
+        with files.as_output_error(self.path):
+            if self.lines.is_file():
+                os.truncate(self.lines, self._kept_bytes)
+            if not self._kept_bytes and self._csv:
+                files.append(self._file, _csv_line(self.columns))
+
+    def _read_earlier(self, *, finished: bool) -> int:
+        """Note what an earlier run did, without its last image, which may be incomplete unless it `finished`.
+
+        Returns the number of bytes to keep.
+        """
         begins, last = 0, None
-        for row, begin in _placed_rows(self.lines) if resume else ():
+        for row, begin in _placed_rows(self.lines):
             self._check(row)
+            if row.get("track"):
+                self.last_tracks[row["source"]] = max(self.last_tracks.get(row["source"], 0), row["track"])
             if (key := (row["source"], row["index"])) != last:
                 if last:
                     self.done.add(*last)
@@ -101,11 +127,8 @@ class Table:
         if finished:
             if last:
                 self.done.add(*last)
-            return
-        if self.lines.is_file():
-            os.truncate(self.lines, begins)
-        if not begins and self._csv:
-            files.append(self._file, _csv_line(self.columns))
+            return self.lines.stat().st_size
+        return begins
 
     def _write_lines(self) -> None:
         """Turn the Parquet file of a finished run into lines again."""
@@ -147,7 +170,7 @@ def same_in_all(facts: Mapping[str, Any]) -> dict[str, Any]:
         "finder": facts["detector"],
         "uncertain_below": facts["uncertain_below"],
     }
-    return same | ({"tracking": facts["tracking"]} if "tracking" in facts else {})
+    return same | {name: facts[name] for name in ("tracking", "clip", "hidden") if name in facts}
 
 
 def columns_of(facts: Mapping[str, Any]) -> tuple[str, ...]:
@@ -159,6 +182,8 @@ def columns_of(facts: Mapping[str, Any]) -> tuple[str, ...]:
 def _told(row: Mapping[str, Any]) -> str:
     """Return in words how results were made."""
     tracking = f", tracks ({row['tracking']})" if row.get("tracking") else ""
+    tracking += f", frames: {row['clip']}" if row.get("clip") else ""
+    tracking += f", faces hidden by {row['hidden']}" if row.get("hidden") else ""
     return (
         f"{row.get('model')} (detector {row.get('finder')}, views: {row.get('views')}, uncertain below "
         f"{row.get('uncertain_below')}{tracking})"

@@ -11,6 +11,8 @@ from mien.results import UNCERTAIN, Box, FaceResult
 from mien.tracking.pairs import centre, moved, paired
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mien.predictions import ImageResult
     from mien.vision.frames import Frames
 
@@ -77,6 +79,8 @@ class Tracker:
         self.detect_every, self.smooth, self.bridge = options.detect_every, options.smooth, options.bridge
         self._tracks: list[_Track] = []
         self._next, self._source, self._time_s = 1, "", -math.inf
+        self._adopted: dict[str, Tracker] = {}
+        self._reserved: dict[str, int] = {}
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -100,18 +104,40 @@ class Tracker:
         return replace(result, faces=tuple(seen))
 
     def adopt(self, result: ImageResult) -> None:
-        """Take a result of an earlier run, so that a resumed run continues its tracks."""
+        """Take a result of an earlier run, so that a resumed run continues its tracks.
+
+        It may come while frames of another video are still followed: it counts when its own video begins.
+        """
         if result.time_s is None or result.error is not None:
             return
-        self._begin(result.source, result.time_s)
+        if result.source not in self._adopted:
+            self._adopted[result.source] = Tracker(
+                detect_every=self.detect_every, smooth=self.smooth, bridge=self.bridge
+            )
+        of_source = self._adopted[result.source]
+        of_source._take(result, result.time_s)
+        self._next = max(self._next, of_source._next)
+
+    def reserve(self, last_tracks: Mapping[str, int]) -> None:
+        """Take the highest numbers that an earlier run gave in each source: others get higher ones."""
+        self._reserved = dict(last_tracks)
+
+    def _take(self, result: ImageResult, time_s: float) -> None:
+        self._begin(result.source, time_s)
         known = {track.number: track for track in self._tracks}
         for face in result.faces:
             if face.track is not None:
-                track = known.get(face.track) or self._new(face, result.time_s, face.track)
-                track.see(face, result.time_s, self.smooth)
+                track = known.get(face.track) or self._new(face, time_s, face.track)
+                track.see(face, time_s, self.smooth)
 
     def _begin(self, source: str, time_s: float) -> None:
         """Forget tracks that have ended: of another source, away for too long, or of a later time than this frame."""
+        if source != self._source:
+            others = (last for name, last in self._reserved.items() if name != source)
+            self._next = max(self._next, 1 + max(others, default=0))
+        if source != self._source and source in self._adopted:
+            earlier = self._adopted.pop(source)
+            self._tracks, self._source, self._time_s = earlier._tracks, source, earlier._time_s
         if source != self._source or time_s < self._time_s:
             self._tracks = []
         self._tracks = [

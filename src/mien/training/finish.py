@@ -32,7 +32,6 @@ from mien.evaluation.protocol import (
 from mien.exporting.onnx import check_parity, export_onnx
 from mien.exporting.temperature import calibrated, fitted_biases
 from mien.networks.plain import deploy
-from mien.options import check_choice
 from mien.results import ModelId
 from mien.training.history import write_plot
 from mien.training.transfer import origin, parents
@@ -71,7 +70,6 @@ def finish(
         BundleError: the exported graph differs from the network.
         OutputError: `out` can't be written.
     """
-    check_choice("score", score, ("all", "validation"))
     out, network, data, run = Path(out), trained.network, trained.data, trained
     recipe, preprocess, before = run.recipe, run.recipe.input, parents(run.recipe)
     fingerprint = fingerprint or data.fingerprint()

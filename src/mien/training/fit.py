@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from mien.data.dataset import HOLDOUT, check_split
-from mien.errors import ConfigError, TrainingError
+from mien.errors import ConfigError, DataError, TrainingError
 from mien.evaluation.protocol import check_unseen
 from mien.history import EpochRow
 from mien.networks import catalog
@@ -301,8 +301,15 @@ def with_judges(recipe: Recipe, data: FaceDataset) -> tuple[FaceDataset, str]:
     """Return the data with the split that judges every epoch, and its name.
 
     Raises:
-        DataError: there is no such split, or a model to learn from has learnt its images.
+        DataError: there is no such split, a model to learn from has learnt its images, or the images are not of the
+            size that the recipe states.
     """
+    spec, shape = recipe.input, tuple(data.images.shape[1:])
+    if shape != (spec.size_px, spec.size_px, spec.channels):
+        raise DataError(
+            f"{data.source}: expected images of {[spec.size_px, spec.size_px, spec.channels]}, as the recipe's input "
+            f"says, got {list(shape)}: read the dataset with recipe.input"
+        )
     split, rule = validation_split(recipe, data), recipe.validation
     check_split(split, (*data.splits, HOLDOUT), data.source)
     if split == HOLDOUT and HOLDOUT not in data.splits:

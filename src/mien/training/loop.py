@@ -19,7 +19,7 @@ from mien.data.read import read_dataset
 from mien.errors import ConfigError
 from mien.history import EpochRow, write_csv
 from mien.networks import catalog
-from mien.options import ReadOptions
+from mien.options import ReadOptions, check_choice
 from mien.training.checkpoint import Checkpoint, differences, finished_recipe, settled
 from mien.training.finish import finish
 from mien.training.fit import State, Step, fit, with_judges
@@ -74,7 +74,8 @@ def train(
         TrainingError: the loss is no longer a number, or another process of the run is gone.
         OutputError: `out` can't be written, or another command trains there.
     """
-    recipe, out = read_recipe(recipe) if isinstance(recipe, str) else recipe, Path(out)
+    recipe, out = read_recipe(str(recipe)) if isinstance(recipe, str | Path) else recipe, Path(out)
+    check_choice("score", score, ("all", "validation"))
     check(recipe, out, device=device, resume=resume)
     if not isinstance(data, FaceDataset):
         data = read_dataset(data, recipe.input, options=reading or ReadOptions())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from safetensors.torch import load, load_file
 from torch import nn
 
 from mien import bundle, files
-from mien.errors import BundleError, ConfigError, FetchError
+from mien.errors import BundleError, ConfigError, FetchError, MienWarning, number_of
 from mien.networks import catalog
 
 if TYPE_CHECKING:
@@ -109,6 +110,13 @@ def _load_fitting(network: nn.Module, given: dict[str, torch.Tensor], source: st
         raise ConfigError(
             f"{source} does not fit {type(network).__name__}: it lacks {len(missing)} of {len(own)} tensors, "
             f"such as {missing[0]}"
+        )
+    if extra := sorted(given.keys() - own.keys()):
+        warnings.warn(
+            f"{source}: {number_of(len(extra), 'tensor')} of {len(given)}, such as {extra[0]}, have no place in "
+            f"{type(network).__name__} and are left out: is it of another network?",
+            MienWarning,
+            stacklevel=2,
         )
     first = next(name for name, value in own.items() if value.ndim == 4)
     for name in own.keys() & given.keys():

@@ -12,7 +12,7 @@ from PIL import GifImagePlugin, Image, WebPImagePlugin
 from mien.errors import ImageError
 from mien.vision import images
 from mien.vision.frames import Frame, broken
-from mien.vision.sampling import ALL, Pixels, Sampler
+from mien.vision.sampling import ALL, Pixels, Sampler, no_frame_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,15 +56,20 @@ class Animation:
         index, self._stopped = 0, False
         try:
             with self._opened() as image:
-                sampler, time_s = Sampler(self._clip), 0.0
+                sampler, time_s, taken = Sampler(self._clip), 0.0, False
                 for index in range(self.count):
                     shown, seconds = _frame(image, index)
                     if self._stopped or sampler.is_past(time_s):
                         return
                     if sampler.takes(time_s):
+                        taken = True
                         pixels = Pixels(shown, images.from_pil, partial(self._again, index))
                         yield Frame(self.source, index, round(time_s, 6), pixels)
                     time_s += seconds
+                if not taken:
+                    yield broken(
+                        self.source, no_frame_from(self._clip, self.source, time_s - seconds), index + 1
+                    )
         except ImageError as error:
             yield broken(self.source, str(error), index)
 

@@ -22,7 +22,7 @@ from mien.errors import ImageError, MienWarning, needs
 from mien.vision import images
 from mien.vision.frames import Frame, broken
 from mien.vision.live import newest
-from mien.vision.sampling import ALL, Pixels, Sampler, is_address
+from mien.vision.sampling import ALL, Pixels, Sampler, is_address, no_frame_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,7 +118,7 @@ class Film:
     def _read(self, container: Any, stream: Any) -> Iterator[Frame]:
         stream.thread_type = "SLICE" if self.live else "AUTO"  # with threads for frames, FFmpeg delays frames
         begin = 0 if container.start_time is None else container.start_time / 1_000_000
-        sampler, index, time_s = Sampler(self._clip), 0, -math.inf
+        sampler, index, time_s, taken = Sampler(self._clip), 0, -math.inf, False
         convert = partial(rgb, ratio=float(stream.sample_aspect_ratio or 1))
         first = self._sought(container, stream, begin)
         for item in _decoded(container, stream):
@@ -133,11 +133,14 @@ class Film:
             if self._stopped or sampler.is_past(time_s):
                 return
             if sampler.takes(time_s):
+                taken = True
                 again = None if self.live else partial(self._again, item.pts, index)
                 yield Frame(self.source, index, time_s, Pixels(item, convert, again))
             index += 1
         if wrong := self._wrong_at_end(container, stream, index, max(time_s, 0.0)):
             yield broken(self.source, wrong, index)  # with a number of its own, which no frame has
+        elif not taken:
+            yield broken(self.source, no_frame_from(self._clip, self.source, time_s), index)
 
     def _wrong_at_end(self, container: Any, stream: Any, index: int, time_s: float) -> str:
         """Return why this may not be the end: no frame was read, or the header says more; empty if all is well."""

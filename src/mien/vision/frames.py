@@ -113,15 +113,15 @@ class Frames:
     """Number of frames; None if it is not known before the end, as with videos."""
     skipped: dict[str, int]
     """Number of files in folders, patterns and zips that were not used, by kind (`listing.NOUNS`)."""
+    _stopped: bool = field(default=False, init=False, repr=False)
 
     def __iter__(self) -> Iterator[Frame]:
+        self._stopped = False
         for entry in self.entries:
-            if isinstance(entry, str):
-                yield Frame(entry)
-            elif isinstance(entry, Frame):
-                yield replace(entry)
-            else:
-                yield from entry
+            for frame in _frames_of(entry):
+                if self._stopped:
+                    return
+                yield frame
 
     @property
     def moving(self) -> list[Moving]:
@@ -145,7 +145,8 @@ class Frames:
         return None if len(known) < len(counts) else still + sum(known)
 
     def stop(self) -> None:
-        """End the cameras and streams after their current frame. Any thread may call this."""
+        """End after the current frame. Any thread may call this."""
+        self._stopped = True
         for one in self.moving:
             one.stop()
 
@@ -204,6 +205,12 @@ def video(
             f"expected a video, an animation, a camera or a stream, got {source!r:.60}; for images: frames"
         )
     return found
+
+
+def _frames_of(entry: str | Frame | Moving) -> Iterable[Frame]:
+    if isinstance(entry, str):
+        return [Frame(entry)]
+    return [replace(entry)] if isinstance(entry, Frame) else entry
 
 
 class _Search:

@@ -36,6 +36,12 @@ def is_address(text: str) -> bool:
     return bool(colon) and scheme.lower() in SCHEMES
 
 
+def no_frame_from(clip: Clip, source: str, end_s: float) -> str:
+    """Return the error of a source that ends before the clip begins."""
+    last = f"its last one is at {max(end_s, 0.0):.2f} s"
+    return f"{source or 'the video'} has no frame from {clip.start:g} s on: {last}"
+
+
 class Moving(Protocol):
     """A source of many frames in order of time: a video, an animation, a camera, a network stream."""
 
