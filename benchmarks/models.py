@@ -9,8 +9,8 @@ most of ten annotators named; images for which the model lacks this emotion are 
 mean accuracy over the corruptions of `mien evaluate --corruptions`, strengths 1 to 5. *Other photographs* are 462
 images of five classes; no model was trained on them, but options of the training were chosen by results on them.
 Only answers among these classes are allowed, with flip. ECE is the calibration error in percent. Intervals are 95
-%. The weights are of one seed; on a tenth of the training images, three seeds of the recipe have 66.3 ± 0.7 %
-([LOG.md](LOG.md)).
+%. The weights are of one seed. Judged on the hold-out, a tenth of the training images, with flip, three seeds of the
+recipe have 66.3 ± 0.7 % ([LOG.md](LOG.md)).
 """
 
 from __future__ import annotations

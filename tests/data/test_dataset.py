@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mien.data.dataset import FaceDataset, one_hot
-from mien.errors import DataError
+from mien.errors import ConfigError, DataError
 from mien.labels import EMOTIONS_7
 
 
@@ -87,6 +87,27 @@ def test_faces_of_one_photo_and_the_users_groups_are_held_out_together():
         assert (held[::2] == held[1::2]).all()
         assert len(set(held[:4])) == 1, "rows 0-2 are one person, rows 2 and 3 one photo"
         assert held.sum() == 20
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, 3.0, -0.5])
+def test_a_holdout_of_nothing_or_all_is_refused(fraction):
+    with pytest.raises(ConfigError, match="expected a fraction between 0 and 1 to hold out, got"):
+        dataset().hold_out(fraction, 0)
+
+
+def test_images_without_a_label_change_no_class_of_a_holdout():
+    data = dataset(per_class=(50, 50, 100), test=0)
+    bare = data.targets.copy()
+    bare[100:] = 0
+    for seed in range(4):
+        held = replace(data, targets=bare).hold_out(0.2, seed).select("holdout")
+        assert [(held.given == number).sum() for number in (0, 1, -1)] == [10, 10, 20]
+
+
+def test_rows_may_be_counted_from_the_end():
+    taken = dataset().take(np.array([-2, -1]))
+    assert taken.ids == ("row105", "row106")
+    assert (taken.images == dataset().images[-2:]).all()
 
 
 def test_an_empty_holdout_is_refused():

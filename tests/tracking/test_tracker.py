@@ -82,6 +82,7 @@ def test_smoothing_by_hand_at_uneven_times():
         assert only.label == ("happy" if expected > 0.5 else "sad") if best >= 0.6 else UNCERTAIN
     raw = Tracker(smooth=0).update(ImageResult("a.mp4", 0, 0.0, faces=(face(5.0),)))
     assert raw.faces[0].probs == raw.faces[0].raw_probs
+    assert Tracker().update(result).faces[0].raw_probs == only.raw_probs, "the raw ones stay"
 
 
 def test_a_resumed_tracker_goes_on_as_if_it_had_never_stopped():

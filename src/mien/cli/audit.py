@@ -152,7 +152,10 @@ def _packed_as(cleaned: Fix) -> Any:
 
     if cleaned.size_px is None and cleaned.channels is None:
         return None
-    shape = {"size_px": cleaned.size_px or 48, "channels": cleaned.channels or 1}
+    shape = {
+        "size_px": 48 if cleaned.size_px is None else cleaned.size_px,
+        "channels": 1 if cleaned.channels is None else cleaned.channels,
+    }
     return checked_recipe({"network": "none", "input": shape}).input
 
 

@@ -30,7 +30,7 @@ def detector(
             metavar="N", help="Training steps; with --resume a run can be continued with more steps."
         ),
     ] = 28_000,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of weights and scenes.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of weights and scenes.")] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the interrupted run in the folder of --out.")
     ] = False,

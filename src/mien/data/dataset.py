@@ -13,7 +13,7 @@ from mien.data.balance import class_counts
 from mien.data.duplicates import picture_keys
 from mien.data.groups import SMALLEST_PX, thumbnails, together
 from mien.data.splits import drawn
-from mien.errors import DataError, did_you_mean
+from mien.errors import ConfigError, DataError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -150,7 +150,8 @@ class FaceDataset:
         return self.take(self.rows(split))
 
     def take(self, rows: Int[np.ndarray, " m"]) -> FaceDataset:
-        """Return these rows, in this order."""
+        """Return these rows, in this order; negative numbers count from the end."""
+        rows = np.arange(len(self))[rows]
         together = len(rows) > 0 and bool((np.diff(rows) == 1).all())
         images = self.images[rows[0] : rows[-1] + 1] if together else self.images[rows]
         ids = tuple(self.ids[row] for row in rows)
@@ -203,8 +204,11 @@ class FaceDataset:
         whose groups have images of several classes.
 
         Raises:
+            ConfigError: a fraction that is not between 0 and 1.
             DataError: no such split, nothing would be held out, or the dataset holds augmented copies.
         """
+        if not 0 < fraction < 1:
+            raise ConfigError(f"expected a fraction between 0 and 1 to hold out, got {fraction:g}")
         if any(name.startswith(COPY) for name in self.ids):
             raise DataError(
                 f"{self.source} holds copies that a recipe made: a holdout would share images with the rest; "
@@ -212,7 +216,7 @@ class FaceDataset:
             )
         moved = self.split.astype(f"<U{max(len(HOLDOUT), self.split.dtype.itemsize // 4)}")
         rows = self.rows(split)
-        held = drawn(self.truth[rows], self.groups(rows), fraction, seed)
+        held = drawn(self.given[rows], self.groups(rows), fraction, seed)
         if not held.any():
             raise DataError(
                 f"a holdout of {fraction:g} of {split!r} in {self.source} is empty: raise the fraction"

@@ -60,7 +60,7 @@ class Tracker:
     Numbers begin at 1 and are never used again. A face keeps its number while its box overlaps, or lies near, the
     place that is predicted from its motion. A face that was away for at most `bridge` seconds and comes back near its
     old place keeps it, too. Faces are not compared by their looks: someone who comes back later or elsewhere gets a
-    new number, and so does everybody after a cut.
+    new number. A cut is not noticed: another person at nearly the same place takes over the number.
     """
 
     def __init__(self, *, detect_every: int = 1, smooth: float = 0.5, bridge: float = 1.0) -> None:
@@ -167,7 +167,9 @@ class Tracker:
         probs = track.see(face, time_s, self.smooth)
         best = max(probs, key=probs.__getitem__)
         label = best if probs[best] >= uncertain_below else UNCERTAIN
-        return replace(face, probs=probs, raw_probs=face.probs, label=label, track=track.number)
+        return replace(
+            face, probs=probs, raw_probs=face.raw_probs or face.probs, label=label, track=track.number
+        )
 
 
 def tracker_for(stream: Frames, options: TrackOptions) -> Tracker | None:
