@@ -22,6 +22,7 @@ from mien.errors import ConfigError, DataError, OutputError, TrainingError
 from mien.evaluation.calibration import calibrate
 from mien.evaluation.protocol import READ_BY_RUN
 from mien.exporting.temperature import without_temperature
+from mien.preprocess import Preprocess
 from mien.training import fit, loop
 from mien.training.loop import check, train
 from mien.training.summary import summary
@@ -376,10 +377,10 @@ def test_a_resume_with_another_recipe_or_dataset_is_refused(tmp_path):
         ),
         (["batch_size=71"], "cpu", DataError, "70 training images do not fill a batch of 71"),
         (
-            ["network=blog_cnn_4", "input.size_px=8"],
+            ["input.size_px=32"],
             "cpu",
-            ConfigError,
-            "blog_cnn_4 cannot be built for 8 pixels .* too small",
+            DataError,
+            r"synthetic: expected images of \[32, 32, 1\], as the recipe's input says, got \[48, 48, 1\]",
         ),
         ([], "tpu", ConfigError, "unknown device 'tpu': expected one of auto, cpu, cuda, mps"),
         (
@@ -393,6 +394,18 @@ def test_a_resume_with_another_recipe_or_dataset_is_refused(tmp_path):
 def test_what_is_refused(tmp_path, settings, device, error, message):
     with pytest.raises(error, match=message):
         train(recipe(*settings), tiny_data(), tmp_path / "run", device=device)
+
+
+def test_a_network_that_is_too_large_for_the_images_is_refused(tmp_path):
+    small = draw_dataset(Preprocess(size_px=8), {"train": 70, "test": 35})
+    with pytest.raises(ConfigError, match="blog_cnn_4 cannot be built for 8 pixels .* too small"):
+        train(recipe("network=blog_cnn_4", "input.size_px=8"), small, tmp_path / "run", device="cpu")
+
+
+def test_a_wrong_word_for_the_score_is_refused_at_once(tmp_path):
+    with pytest.raises(ConfigError, match="score"):
+        train(recipe(), tiny_data(), tmp_path / "run", device="cpu", score="tset")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_device_that_is_not_there(tmp_path, monkeypatch):

@@ -45,9 +45,7 @@ def tune(
         float | None, typer.Option(metavar="X", help="Begin no trial after this many minutes.")
     ] = None,
     workers: Annotated[int, typer.Option(metavar="N", help="Processes that train at the same time.")] = 1,
-    search_seed: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Random seed of the choice of values.")
-    ] = 0,
+    search_seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the choice of values.")] = 0,
     device: Annotated[
         str, choice_option(("auto", "cpu", "cuda", "mps"), "Where to train; auto takes the fastest there is.")
     ] = "auto",
