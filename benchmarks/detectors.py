@@ -8,7 +8,7 @@ Every photo is resized to a longest side of 640 px. The reference boxes of photo
 YuNet's own figures are too good. The size of a face is the width of its reference box in the photo as it is stored;
 faces count from 16 px. A face is found if a box overlaps its reference box by an IoU (intersection over union) of .4
 or more. Each box finds one face, and a box that finds none is a false positive. The time is processor time on one
-thread, for an image of 640x480.
+thread, for an image of 640x480. In the last table, a face that is not found counts as wrong.
 
 12 of YuNet's 130 boxes show dogs, monkeys, a fox, a duck and a pumpkin (`ANIMALS`, found by eye). The column *people*
 leaves them out.
