@@ -79,6 +79,20 @@ def test_photos_give_boxes_bars_and_the_table(page, shared, yunet_weights):
         assert box == pytest.approx(list(face.box_xyxy_px), abs=0.1 * (box[2] - box[0]))
 
 
+def test_a_face_that_fills_a_large_photo_is_found(page, shared, yunet_weights):
+    import cv2
+
+    from mien.detectors import open_detector
+    from mien.vision.images import read
+
+    whole = read(shared / "photos" / "single_face.jpg")
+    x0, y0, x1, y1 = map(round, open_detector("yunet", yunet_weights).detect(whole)[0].box_xyxy_px)
+    close = cv2.resize(whole[y0 - 3 : y1 + 3, x0 - 3 : x1 + 3], (1200, 1200), interpolation=cv2.INTER_LINEAR)
+    page.set_input_files("#files", [{"name": "selfie.jpg", "mimeType": "image/jpeg", "buffer": jpeg(close)}])
+    card = page.locator(".card").filter(has_text="selfie.jpg")
+    card.get_by_role("heading", name="Face 1: ").wait_for(timeout=60_000)
+
+
 def test_a_square_by_keyboard(page):
     page.get_by_role("button", name="Remove all").click() if page.locator(".card").count() else None
     page.set_input_files(
