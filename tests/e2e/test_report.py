@@ -103,6 +103,9 @@ def test_calibrate_in_place_and_what_it_refuses(tmp_path, tiny_bundle, run_witho
     assert "no split 'val' in synthetic" in refused(
         "calibrate", copy, "--data", "synthetic", "--split", "val"
     )
+    assert "--no-biases belongs to --data: a prior fits no biases" in refused(
+        "calibrate", copy, "--prior", "uniform", "--no-biases"
+    )
     assert "a probability from 0 to 1, got 2" in refused("predict", "sample", "--uncertain-below", "2")
 
 

@@ -70,7 +70,7 @@ def calibrate(
             "expected one of `data` with `split`, `prior` or `adapt`: each is a step of its own"
         )
     if not biases and not data:
-        raise ConfigError("`biases` belongs to `data`: a prior fits no biases")
+        raise ConfigError("--no-biases belongs to `data`: a prior fits no biases")
     loaded = bundle.load(model)
     if out is None and (model == "default" or model in bundle.built_in()):
         raise ConfigError(

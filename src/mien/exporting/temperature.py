@@ -93,7 +93,7 @@ def save_calibrated(
     if biases and lacking:
         raise DataError(
             f"{split} of {data.source} has no images of {', '.join(lacking)}, so no bias can be fitted: "
-            "`biases=False` fits the temperature alone"
+            "fit the temperature alone (biases=False, or --no-biases)"
         )
     found = calibrate(_raw(loaded, logits), rows.truth, biases=biases)
     where = {"split": split, "data": Path(data.source).name, "fingerprint": data.fingerprint()}

@@ -168,10 +168,10 @@ class Sinks:
                 stem = self._stem(frame)
                 if key in self.done and self._is_kept(frame, earlier, followers, stem):
                     continue
-                if self._pictures and frame.time_s is not None:
-                    self._film_of(
-                        frame.source, stem
-                    )  # now, so that films are kept in the order of the sources
+                if (
+                    self._pictures and frame.time_s is not None
+                ):  # now, so that films have the order of the sources
+                    self._film_of(frame.source, stem)
                 self._stems[key].append(stem)
                 yield frame
 
