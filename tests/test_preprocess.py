@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from mien.errors import ImageError
 from mien.preprocess import Preprocess
 
 
@@ -87,3 +89,12 @@ def test_old_rules_for_detectors_are_dropped_only_where_they_say_what_the_detect
 def test_json_round_trip():
     spec = Preprocess(channels=3, margin=0.1)
     assert Preprocess.model_validate(json.loads(spec.model_dump_json())) == spec
+
+
+@pytest.mark.parametrize(
+    "image",
+    [np.zeros((48, 48), np.uint8), np.zeros((9, 9, 4), np.uint8), np.zeros((48, 48, 1), np.float32)],
+)
+def test_what_is_no_image_is_refused(image):
+    with pytest.raises(ImageError, match=r"expected an image of uint8 \[h, w, 1 or 3\], got "):
+        inspect.unwrap(Preprocess.fit)(Preprocess(), image)  # without the check of types in tests

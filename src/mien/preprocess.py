@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from mien.errors import ImageError
+
 if TYPE_CHECKING:
     from jaxtyping import Float32, UInt8
 
@@ -78,7 +80,14 @@ class Preprocess(BaseModel):
         """Bring one image (1 grey or 3 RGB channels, any size) to the colour and size of the input.
 
         The shape is kept: an image that is not square is continued by its edge pixels, the same on both sides.
+
+        Raises:
+            ImageError: it is something else.
         """
+        if image.ndim != 3 or image.shape[2] not in (1, 3) or image.dtype != np.uint8:
+            raise ImageError(
+                f"expected an image of uint8 [h, w, 1 or 3], got {image.dtype} {list(image.shape)}: convert it first"
+            )
         size, (height, width) = self.size_px, image.shape[:2]
         if (height, width) != (size, size):
             factor = size / max(height, width)

@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from mien.errors import ConfigError, ImageError
+from mien.options import Clip
 from mien.vision import images, listing
-from mien.vision.frames import Frame, Frames, frames
+from mien.vision.frames import Frame, Frames, frames, video
 from tests.pictures import write_tree, write_zip
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
@@ -159,6 +160,27 @@ def test_nothing_is_decoded_or_kept_before_it_is_asked(tmp_path, monkeypatch):
 def test_frames_pass_through():
     found = frames([RGB])
     assert frames(found) is found
+
+    with pytest.raises(ConfigError, match="skip and clip choose frames when Frames are made"):
+        frames(found, clip=Clip(every=2))
+    with pytest.raises(ConfigError, match="skip and clip choose frames"):
+        frames(found, skip="out")
+
+
+def test_frames_among_others_are_not_read_before_their_turn(tmp_path):
+    write_tree(tmp_path, {"a.png": PNG, "b.txt": b"x"})
+    inner = frames(tmp_path)
+    found = frames([inner, RGB])
+    assert (found.total, found.skipped) == (2, {"text": 1})
+    assert [frame.error for frame in found] == [None, None]
+    assert found.entries[0] == str(tmp_path / "a.png")
+
+
+def test_a_video_that_is_none_says_what_is_wrong(tmp_path):
+    with pytest.raises(ConfigError, match=r"expected a video.*'typo\.mp4' \(.*No such file.*\)"):
+        video("typo.mp4")
+    with pytest.raises(ConfigError, match="expected a video.*, got ndarray; for images: mien.frames"):
+        video(RGB)
 
 
 @pytest.mark.parametrize("source", ["x.png", PNG, RGB, "z.zip", None])

@@ -164,7 +164,8 @@ def frames(
     - A video file, with the extra `video`; an animated GIF or WebP; a network stream, ``rtsp://...`` or
       ``http://...``; a camera, as its number or ``camera:0``. They give the frames that `clip` chooses.
     - Pixels: a PIL image; a NumPy array, RGB u8 [h, w, 3] or grey u8 [h, w] or [h, w, 1].
-    - A list, tuple or iterator of these. An iterator is read only as far as frames are used, and `total` is None.
+    - `Frames`, and a list, tuple or iterator of all these. An iterator is read only as far as frames are used, and
+      `total` is None.
 
     A source that cannot be read, be it a broken file or an argument of a wrong kind, is a frame with its error. In
     folders, patterns and zips, pictures are recognised by suffix or else by their first bytes. Other files are
@@ -173,10 +174,13 @@ def frames(
     read once.
 
     Raises:
-        ConfigError: a folder, pattern or zip without pictures (from an iterator: when its turn comes).
+        ConfigError: a folder, pattern or zip without pictures (from an iterator: when its turn comes), or `skip` or
+            `clip` with `Frames`, which are made already.
         MissingExtra: a video is named, and the extra `video` is not installed.
     """
     if isinstance(source, Frames):
+        if skip or clip != ALL:
+            raise ConfigError("`skip` and `clip` choose frames when Frames are made: give them there")
         return source
     folders = [skip] if isinstance(skip, str | Path) else skip or []
     search = _Search([Path(one) for one in folders], clip)
@@ -201,8 +205,11 @@ def video(
     """
     found = frames(source, clip=Clip(every, fps, start, end))
     if isinstance(found.entries, list) and not found.moving:
+        got = repr(source) if isinstance(source, str | Path) else type(source).__name__
+        why = next((one.error for one in found), None)
         raise ConfigError(
-            f"expected a video, an animation, a camera or a stream, got {source!r:.60}; for images: frames"
+            f"expected a video, an animation, a camera or a stream, got {got:.60}"
+            f"{f' ({why})' if why else '; for images: mien.frames'}"
         )
     return found
 
@@ -223,8 +230,8 @@ class _Search:
 
     def entries(self, source: object) -> Iterator[str | Frame | Moving]:
         """Yield a path or a frame for each picture of `source`."""
-        if isinstance(source, Frame):
-            yield source
+        if isinstance(source, Frame | Frames):
+            yield from self._made(source)
         elif isinstance(source, str | os.PathLike):
             yield from self._from_path(os.fspath(source))
         elif isinstance(source, bytes | bytearray | memoryview):
@@ -243,6 +250,12 @@ class _Search:
                 yield from self.entries(each)
         else:
             yield broken("", _wrong_kind(source))
+
+    def _made(self, source: Frame | Frames) -> Iterable[str | Frame | Moving]:
+        if isinstance(source, Frame):
+            return [source]
+        self.skipped.update(source.skipped)
+        return source.entries
 
     def _from_path(self, path: str) -> Iterator[str | Frame | Moving]:
         if path == STDIN:
