@@ -10,10 +10,11 @@ import time
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 import mien
-from mien.errors import ConfigError, ImageError
-from mien.pipeline import Pipeline, predict
+from mien.errors import ConfigError, ImageError, OutputError
+from mien.pipeline import Pipeline, Predictions, predict
 from mien.results import UNCERTAIN, Face
 from mien.vision import images
 from mien.vision.crop import VIEWS
@@ -222,6 +223,9 @@ def test_below_the_bound_a_face_is_uncertain_and_keeps_its_probabilities(bound, 
         ({"uncertain_below": 1.2}, "uncertain_below is a probability from 0 to 1, got 1.2"),
         ({"views": 3}, "views must be one of 1, 2"),
         ({"detector": "yunett"}, r"unknown detector 'yunett': expected .*; did you mean yunet\?"),
+        ({"backend": "int8"}, "backend, device, threads and spec open a model that is named"),
+        ({"threads": 2}, "leave them out with a classifier of your own"),
+        ({"detector_weights": "x.onnx"}, "detector_weights are of a detector that is named"),
     ],
 )
 def test_wrong_options_are_refused(options, message):
@@ -249,3 +253,20 @@ def test_predict_is_a_sequence_that_converts(tmp_path):
     assert "not a picture" in page
     assert found[0]._repr_png_().startswith(b"\x89PNG")
     assert found[1]._repr_png_() is None
+
+
+def test_a_slice_is_predictions_and_what_is_gone_is_told(tmp_path):
+    paths = [tmp_path / f"{name}.png" for name in "abc"]
+    for path in paths:
+        Image.fromarray(photo()).save(path)
+    found = predict(paths, model=ConstantClassifier(), detector=FixedDetector(BOX))
+    part = found[1:]
+    assert isinstance(part, Predictions)
+    assert [one.source for one in part] == [str(path) for path in paths[1:]]
+    assert part.to_dict()["model"] == found.to_dict()["model"]
+    paths[1].unlink()
+    with pytest.raises(OutputError, match=r"1 image cannot be read again and left out of .*, first .*b\.png"):
+        found.save(tmp_path / "out")
+    lines = (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()
+    assert [json.loads(line)["source"] for line in lines] == [str(paths[0]), str(paths[2])]
+    assert sorted(one.name for one in (tmp_path / "out").glob("*.jpg")) == ["a.faces.jpg", "c.faces.jpg"]

@@ -22,7 +22,7 @@ import numpy as np
 from mien import __version__
 from mien.classifiers import load_classifier, probabilities
 from mien.detectors.finder import Finder
-from mien.errors import ConfigError, ImageError
+from mien.errors import ConfigError, ImageError, OutputError, number_of
 from mien.options import Outputs
 from mien.predictions import ImageResult, data_frame
 from mien.results import UNCERTAIN, Face, FaceResult
@@ -45,7 +45,10 @@ SCHEMA = "mien.predictions/2"
 
 
 class Pipeline:
-    """Decode, detect, crop, classify. It pickles: a copy opens its model and detector again."""
+    """Decode, detect, crop, classify.
+
+    It pickles if its model and detector are named: a copy opens them again. Objects of your own must be picklable.
+    """
 
     def __init__(
         self,
@@ -76,7 +79,8 @@ class Pipeline:
 
         Raises:
             BundleError: the model cannot be loaded.
-            ConfigError: no such detector or number of views, weights are missing, or a bound outside [0, 1].
+            ConfigError: no such detector or number of views, weights are missing, a bound outside [0, 1], or options
+                that open something named beside an object of your own.
         """
         self._given = {name: value for name, value in locals().items() if name != "self"}
         if not 0 <= uncertain_below <= 1:
@@ -85,6 +89,15 @@ class Pipeline:
             raise ConfigError(f"`views` must be one of {', '.join(map(str, VIEWS))}, got {views}")
         self.views, self.uncertain_below = views, uncertain_below
         own = not isinstance(model, str | Path)
+        if own and (backend, device, threads, spec) != ("onnx", "cpu", 1, None):
+            raise ConfigError(
+                "`backend`, `device`, `threads` and `spec` open a model that is named: leave them out with a "
+                "classifier of your own"
+            )
+        if detector_weights and not isinstance(detector, str):
+            raise ConfigError(
+                "`detector_weights` are of a detector that is named: leave them out with your own"
+            )
         self.backend = type(model).__name__ if own else backend
         self._classifier = (
             load_classifier(model, backend=backend, device=device, threads=threads, spec=spec)
@@ -117,7 +130,7 @@ class Pipeline:
             "version": __version__,
             "model": self.classifier.id.to_dict(),
             "backend": self.backend,
-            "detector": self._finder.name,
+            "detector": self._finder.identity,
             "views": self.views,
             "uncertain_below": self.uncertain_below,
         }
@@ -264,7 +277,7 @@ def _reopened(given: dict[str, Any]) -> Pipeline:
 
 
 class Predictions(Sequence[ImageResult]):
-    """The results of several images: `len`, iteration, `[0]`, and the forms that people go on with.
+    """The results of several images: `len`, iteration, `[0]`, slices, and the forms that people go on with.
 
     Pixels are not kept: `save` and `show` of a result decode its image again.
     """
@@ -278,6 +291,8 @@ class Predictions(Sequence[ImageResult]):
         return len(self.images)
 
     def __getitem__(self, place: int | slice) -> Any:
+        if isinstance(place, slice):
+            return Predictions(self.images[place], self.facts, self.skipped)
         return self.images[place]
 
     def __repr__(self) -> str:
@@ -308,11 +323,19 @@ class Predictions(Sequence[ImageResult]):
         """Write what ``mien predict --out`` writes: annotated images, `predictions.jsonl` and `predictions.json`.
 
         Raises:
-            OutputError: the folder cannot be written.
+            OutputError: the folder cannot be written, or images cannot be read again; the others are written then.
         """
+        lost = []
         with Sinks(Outputs(out=Path(folder)), self.facts) as sinks:
             for image in self:
-                sinks.add(image)
+                try:
+                    sinks.add(image)
+                except ImageError as error:
+                    lost.append(f"{image.source}: {error}")
+        if lost:
+            raise OutputError(
+                f"{number_of(len(lost), 'image')} cannot be read again and left out of {folder}, first {lost[0]}"
+            )
         return Path(folder)
 
     def show(self) -> None:

@@ -69,6 +69,7 @@ def test_auto_takes_small_pictures_whole_and_prefers_yunet(shared, yunet_weights
     assert open_detector("auto").detect(np.zeros((64, 65, 3), np.uint8)) == []
     assert [face.detector for face in open_detector("auto").detect(photo)] == ["haar"]
     assert open_detector("auto").name == "haar"
+    assert open_detector("auto").identity == "auto (haar)"
     (no_cache / "face_detection_yunet_2023mar.onnx").write_bytes(yunet_weights.read_bytes())
     assert [face.detector for face in open_detector("auto").detect(photo)] == ["yunet"]
     assert open_detector("auto").name == "yunet"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 
 import numpy as np
@@ -168,6 +169,9 @@ def test_a_graph_that_fails_or_answers_in_another_form_is_one_line(tmp_path, nod
 def test_the_shipped_detector_is_small_and_another_folder_may_take_its_place(tmp_path):
     facts, graphs = bundle.read(built_in_folder())
     assert open_detector("mien").name == "mien"
+    assert re.fullmatch("mien@[0-9a-f]{12}", open_detector("mien").identity)
+    with_it = open_detector("auto", built_in_folder())
+    assert (with_it.name, with_it.identity) == ("mien", f"auto ({open_detector('mien').identity})")
     assert sum(map(len, graphs.values())) <= 300_000
     assert list(MATERIAL) == list(facts.material)
     with pytest.raises(BundleError, match="is no trained detector"):

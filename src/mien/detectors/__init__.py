@@ -119,12 +119,15 @@ def built_in_folder() -> Path:
 
 
 def best_at_hand(weights: Path | None = None) -> str:
-    """Return the name of the detector that `auto` uses here."""
-    return "yunet" if weights or YUNET.cached() else "haar"
+    """Return the name of the detector that `auto` uses here; a folder as `weights` is a trained detector."""
+    if weights:
+        return "mien" if weights.is_dir() else "yunet"
+    return "yunet" if YUNET.cached() else "haar"
 
 
-def advice(name: str) -> str:
+def advice(used: str | FaceDetector) -> str:
     """Return the line that says which detector of the catalog is used, and how to get a better one."""
+    name = used if isinstance(used, str) else str(getattr(used, "name", ""))
     entry = CATALOG[name]
     return f"detector: {name}, {entry.about}" + (f"; {entry.advice}" if entry.advice else "")
 
@@ -135,6 +138,7 @@ class Auto:
     def __init__(self, name: str, weights: Path | None = None) -> None:
         self.name = name
         self._inner, self._whole = open_detector(name, weights), open_detector("whole")
+        self.identity = f"auto ({getattr(self._inner, 'identity', name)})"
         self.one_at_a_time = getattr(self._inner, "one_at_a_time", False)
 
     def detect(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:

@@ -121,7 +121,9 @@ def open_bundle(folder: Path, kind: str | None = None) -> Mien:
     chosen = kind or list(graphs)[-1]
     if chosen not in graphs:
         raise BundleError(f"detector {folder} has no {chosen} graph: expected one of {', '.join(graphs)}")
-    return Mien(run_by_onnx_runtime(graphs[chosen]), Scale(facts.gain, facts.bias), facts.threshold)
+    graph, scale = graphs[chosen], Scale(facts.gain, facts.bias)
+    identity = f"mien@{files.sha256(graph)[:12]}"
+    return Mien(run_by_onnx_runtime(graph), scale, facts.threshold, identity)
 
 
 def run_by_onnx_runtime(graph: bytes) -> Any:

@@ -49,6 +49,11 @@ class Finder:
         """The detector's name, or that of its type."""
         return str(getattr(self.detector, "name", type(self.detector).__name__))
 
+    @property
+    def identity(self) -> str:
+        """What must be equal for equal answers: the name, what ``auto`` takes, the hash of trained weights."""
+        return str(getattr(self.detector, "identity", self.name))
+
     def find(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:
         """Return the faces of an image, from left to right.
 

@@ -64,7 +64,9 @@ class Mien:
     name = "mien"
     longest_side_px = 512
 
-    def __init__(self, graph: Graph, scale: Scale = RAW, threshold: float = 0.5) -> None:
+    def __init__(
+        self, graph: Graph, scale: Scale = RAW, threshold: float = 0.5, identity: str = "mien"
+    ) -> None:
         """Take a network.
 
         Args:
@@ -72,8 +74,9 @@ class Mien:
                 and log side of its frame, in strides of 8 pixels.
             scale: from a logit to a probability.
             threshold: a candidate with a lower probability is no face.
+            identity: what tells it from detectors with other weights.
         """
-        self._graph, self._scale, self._threshold = graph, scale, threshold
+        self._graph, self._scale, self._threshold, self.identity = graph, scale, threshold, identity
 
     def detect(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:
         """Return the faces from left to right, each with the probability that it is one.

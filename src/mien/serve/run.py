@@ -96,8 +96,11 @@ def serve(service: Service, say: Callable[[str], None]) -> None:
     )
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every broken body
     service.app()  # so that a wrong key file is an error before the port is opened
-    name = service.open().facts["detector"]  # and a wrong model, too
-    say(advice(name) if service.pipeline.get("detector") == "auto" else f"detector: {name}")
+    pipeline = service.open()  # and a wrong model, too
+    if service.pipeline.get("detector") == "auto":
+        say(advice(pipeline.detector))
+    else:
+        say(f"detector: {pipeline.facts['detector']}")
     with listening(options) as sock:
         shown = f"[{options.host}]" if ":" in options.host else options.host
         say(f"listening on http://{shown}:{sock.getsockname()[1]}/ (stop with Ctrl-C)")
