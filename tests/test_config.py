@@ -97,6 +97,11 @@ def test_recipe_files(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text('network = "mynet_v1"\nepochs = 2\n')
     assert read_recipe(str(path)).epochs == 2
+    assert read_recipe(path, ["seed=5"]).seed == 5
+    with pytest.raises(ConfigError, match="settings are a list such as"):
+        read_recipe(path, "seed=5")
+    with pytest.raises(ConfigError, match="no recipe '.*gone.toml'"):
+        read_recipe(path.with_name("gone.toml"))
     path.write_text("network = \n")
     with pytest.raises(ConfigError, match="is not valid TOML"):
         read_recipe(str(path))

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from mien import bundle
-from mien.cli.command import check_together
+from mien.cli.audit import Fix
+from mien.cli.command import check_together, tell_still, telling
+from mien.cli.evaluate import Parts
 from mien.errors import ConfigError, DataError
-from mien.options import ReadOptions, RunOptions
+from mien.options import Clip, CropOptions, LookOptions, ReadOptions, RunOptions, TrackOptions
+from mien.preprocess import Preprocess
+from mien.vision.frames import frames
+from tests.training.tiny import tiny_data
 
 
 def test_an_error_names_the_field_in_python_and_the_flag_on_a_command_line():
@@ -64,3 +73,48 @@ def test_options_of_reading_need_a_dataset():
         ReadOptions(val_fraction=0.3).check_used(None)
     with pytest.raises(ConfigError, match="labels says how a dataset is read"):
         check_together(None, None, ReadOptions(labels="happy,sad"))
+    with pytest.raises(ConfigError, match="labels says how a dataset is read: give its path as data"):
+        ReadOptions(labels="happy,sad").check_used(tiny_data(4))
+
+
+def test_numbers_below_the_least():
+    for made, message in (
+        (lambda: LookOptions(workers=0), "workers must be at least 1, got 0"),
+        (lambda: CropOptions(workers=0), "workers must be at least 1, got 0"),
+        (lambda: RunOptions(threads=0), "threads must be at least 1, got 0"),
+        (lambda: Parts(dpi=20), "dpi must be from 50 to 1200, got 20"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            made()
+
+
+def test_a_size_of_figures_needs_figures():
+    with pytest.raises(ConfigError, match="dpi belongs to the full report: say where"):
+        Parts(dpi=300).check(None)
+    with pytest.raises(ConfigError, match="dpi belongs to the report on one dataset"):
+        Parts(dpi=300).check_single()
+
+
+def test_only_a_packed_cleaned_set_draws_a_split():
+    assert [Fix(Path(name)).is_packed for name in ("x.npz", "x.csv")] == [True, False]
+    assert not Fix().is_packed
+
+
+def test_options_for_videos_say_so_where_there_is_none(tmp_path, capsys):
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.png")
+    stream = frames(tmp_path)
+    tell_still(stream, Clip(), TrackOptions())
+    assert capsys.readouterr() == ("", "")
+    tell_still(stream, Clip(every=2), TrackOptions(smooth=0))
+    assert (
+        capsys.readouterr().err
+        == "--every, --smooth: without effect, as there is no video, animation or camera\n"
+    )
+
+
+def test_notes_of_data_that_several_models_read_are_told_once(capsys):
+    data = replace(tiny_data(4), notes=("`val_fraction` was used",), skipped=("bad.png",))
+    read = telling(lambda _: data)
+    assert read(Preprocess()) is data
+    assert read(Preprocess(size_px=64)) is data
+    assert capsys.readouterr().err == "--val-fraction was used\nleft out as corrupt: 1 image: bad.png\n"

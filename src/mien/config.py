@@ -305,7 +305,7 @@ class Recipe(_Section):
     """Compile the network (needs a C++ compiler on a CPU; gains or loses by network: measure)."""
     cuda_graphs: bool = False
     """On CUDA, record the network's forward and backward pass once and replay it. It saves the time that starting
-    hundreds of small kernels takes. Elsewhere it has no effect."""
+    hundreds of small kernels takes. Without effect elsewhere, for several processes and with frozen_epochs."""
     input: Preprocess = Preprocess()
     augment: Augment = Augment()
     resizing: Resizing = Resizing()
@@ -398,15 +398,17 @@ def recipe_names() -> list[str]:
     return [f"{folder}/{file.name.removesuffix('.toml')}" for folder, file in _shipped()]
 
 
-def read_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
-    """Read a shipped recipe or a TOML file and apply ``key.path=value`` settings.
+def read_recipe(name: str | Path, settings: Sequence[str] = ()) -> Recipe:
+    """Read a shipped recipe or a TOML file and apply ``key.path=value`` settings, a list.
 
     ``mien.read_recipe("nano", ["optim.peak_lr=0.05"]).optim``
 
     Raises:
         ConfigError: no such recipe, bad TOML, an unknown key or a value out of range.
     """
-    text = recipe_text(name)
+    if isinstance(settings, str):
+        raise ConfigError(f"settings are a list such as ['epochs=3'], got the text {settings!r}")
+    text = recipe_text(str(name))
     try:
         options = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # no TOML, too many digits, too deeply nested

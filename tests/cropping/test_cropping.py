@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import tarfile
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -280,6 +281,16 @@ def test_what_would_have_no_effect_or_mix_things_is_refused(tmp_path, what):
         )
     with pytest.raises(ConfigError, match=message):
         crop(photos, out, reading=reading, **options)
+
+
+@pytest.mark.parametrize("option", [{"several": "all"}, {"detector_weights": Path("x.onnx")}])
+def test_options_of_a_search_are_refused_where_boxes_are_cut(tmp_path, option):
+    rows = ["path,label,left,top,right,bottom", "a.png,sad,10,10,90,90", "b.png,happy,10,10,90,90"]
+    files = {"a.png": scene(216, seed=1), "b.png": scene(216, seed=2)}
+    write_tree(tmp_path, files | {"list.csv": "\n".join(rows).encode()})
+    with pytest.raises(ConfigError, match=f"{next(iter(option))} has no effect here: the list gives"):
+        crop_photos(tmp_path / "list.csv", tmp_path / "out", CropOptions(**option))
+    assert not (tmp_path / "out").exists()
 
 
 def test_labels_are_chosen_and_renamed_as_in_reading(tmp_path):

@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mien.data.read import convert, opened, read_dataset
+from mien.data.read import convert, opened, read_dataset, read_split
 from mien.data.reading import ReadOptions
 from mien.data.survey import survey
 from mien.data.votes import vote_targets
-from mien.errors import DataError
+from mien.errors import ConfigError, DataError
 from mien.labels import EMOTIONS_8, FERPLUS_VOTE_ORDER
+from mien.preprocess import Preprocess
 from tests.data.test_tables import SMALL, USAGES, table
-from tests.pictures import tree, write_tree
+from tests.pictures import png, tree, write_tree
 
 OFFICIAL = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
 
@@ -150,3 +151,23 @@ def test_votes_beside_the_labels_leave_them_as_they_are_and_travel(tmp_path):
     packed = read_dataset(tmp_path / "packed.npz")
     np.testing.assert_array_equal(packed.votes, data.votes)
     assert packed.fingerprint() == data.fingerprint()
+
+
+def test_rules_for_votes_that_make_no_label_are_refused(tmp_path):
+    votes = "neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+    files = {f"{row}.png": png(row) for row in range(4)}
+    counts = ("0,9,0,2", "0,2,0,9") * 2
+    lines = [f"{row}.png,{('sad', 'fear')[row % 2]},{few},0,0,0,0,0,0" for row, few in enumerate(counts)]
+    write_tree(tmp_path, files | {"both.csv": "\n".join([f"file,label,{votes}", *lines]).encode()})
+    lines = [line.replace(",sad", "").replace(",fear", "") for line in lines]
+    write_tree(tmp_path, {"bare.csv": "\n".join([f"file,{votes}", *lines]).encode()})
+    for rule, most in (("majority", 1), ("distribution", 9 / 11)):
+        options = ReadOptions(vote_rule=rule, labels="happy,sad")
+        data = read_split(tmp_path / "bare.csv", Preprocess(), "all", options)
+        assert data.targets.max() == pytest.approx(most)
+    for given in ({"vote_rule": "majority"}, {"vote_unknown": "ignore"}):
+        with pytest.raises(ConfigError, match="both.csv has labels, and its votes stay beside them"):
+            read_split(tmp_path / "both.csv", Preprocess(), "all", ReadOptions(**given))
+    data = read_split(tmp_path / "both.csv", Preprocess(), "all", ReadOptions(vote_rule="beside"))
+    assert data.given_names.tolist() == ["sad", "fear"] * 2
+    assert data.votes is not None

@@ -56,7 +56,7 @@ def test_a_dataset_goes_through_convert_train_and_evaluate_with_the_same_options
     done = run("train", "nano", "--data", root, *options, "--out", tmp_path / "run", *track, *TINY)
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "run" / "run" / "tensorboard").glob("events.*"))
-    assert "left out 1 corrupt images: train/sad/bad.png" in done.stderr
+    assert "left out as corrupt: 1 image: train/sad/bad.png" in done.stderr
     card = bundle.load(tmp_path / "run").card
     assert card.labels == ("good", "bad")
     assert card.command.startswith(

@@ -115,8 +115,11 @@ def test_photos_that_cannot_be_read_do_not_count_in_silence(tmp_path):
         tmp_path / "photos", {f"{number}.jpg": sample for number in range(7)} | {"broken.jpg": b"\xff\xd8"}
     )
     done = run("calibrate", "default", "--adapt", tmp_path / "photos", "--out", tmp_path / "out")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr
     assert "could not be read, and left out: 1 of 8 photos" in done.stderr
+    assert done.stderr.startswith("detector: "), "auto says what it has taken"
+    assert "from 7 faces" in done.stdout
+    assert (tmp_path / "out" / "model.onnx").exists()
 
 
 @pytest.mark.parametrize("words", [["--end-to-end"], ["--corruptions"], ["--explain"]])

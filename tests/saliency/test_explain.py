@@ -108,3 +108,14 @@ def test_more_photos_leave_the_pictures_of_the_first_ones(photo, tmp_path):
     sources = [str(tmp_path / name / "a.png") for name in ("first", "second")]
     assert [image["source"] for image in written.document()["images"]] == sources
     assert len(list((tmp_path / "out").glob("*.png"))) == 2
+
+
+def test_a_wrong_label_leaves_an_earlier_journal(photo, tmp_path):
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    pipeline = pipeline_for(model=Spot(36, 24, size_px=48), detector=DETECTOR)
+    with Written(tmp_path / "out", pipeline, None) as written:
+        list(written.explain(frames([str(tmp_path / "a.png")])))
+    before = (tmp_path / "out" / JOURNAL).read_bytes()
+    with pytest.raises(ConfigError, match="no label 'hapy'"):
+        Written(tmp_path / "out", pipeline, "hapy")
+    assert (tmp_path / "out" / JOURNAL).read_bytes() == before

@@ -152,6 +152,17 @@ def test_a_plateau_lowers_the_rate_as_torch_does():
     assert ours == 0.2  # it was lowered, and the floor met
 
 
+def test_a_plateau_waits_epochs_and_not_judgements():
+    """Judged in every second epoch and patient for three: the rate falls in the fourth epoch after the best."""
+    optim = Optim(peak_lr=1.0, schedule="plateau", plateau_patience_epochs=3, plateau_factor=0.5)
+    none = math.nan
+    history = rows(none, 1.0, none, 1.0, none, 1.0, none, 1.0)
+    rates = [
+        learning_rate(optim, 0.5, epochs=99, history=history[:done]) for done in range(1, len(history) + 1)
+    ]
+    assert rates == [1.0] * 5 + [0.5] * 3
+
+
 def test_patience_and_the_best_epoch():
     history = rows(1.0, 0.8, 0.9, 0.9, accuracies=(0.5, 0.5, 0.6, 0.5))
     assert best_epoch(history).epoch == 3

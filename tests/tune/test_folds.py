@@ -12,7 +12,7 @@ import pytest
 
 from mien import bundle
 from mien.classifiers import load_classifier, probabilities
-from mien.cli.folds import check_alone, tell_folds, train_folds
+from mien.cli.folds import check_run, tell_folds, train_folds
 from mien.config import read_recipe
 from mien.data.answered import read_out_of_fold
 from mien.data.duplicates import are_duplicates
@@ -89,9 +89,10 @@ def test_the_command_says_so_and_refuses_before_it_reads(monkeypatch, tmp_path):
         "each fold keeps its last epoch: an epoch chosen on the held-out images would flatter their answers"
     )
     assert [flatter in lines for lines in said] == [False, True]
-    check_alone(RECIPE, K)
+    ready = {"device": "cpu", "resume": False}
+    check_run(RECIPE, tmp_path / "new", K, **ready)
     with pytest.raises(ConfigError, match="plateau lowers the rate"):
-        check_alone(read_recipe(TINY, ["optim.schedule=plateau"]), K)
+        check_run(read_recipe(TINY, ["optim.schedule=plateau"]), tmp_path / "new", K, **ready)
 
 
 def test_the_numbers_are_those_of_the_table(trained, capsys):
@@ -110,7 +111,8 @@ def test_the_numbers_are_those_of_the_table(trained, capsys):
     document = json.loads((out / "folds.json").read_text())
     assert document == json.loads(json.dumps(found.to_dict()))
     tell_folds(found, out)
-    printed = capsys.readouterr().out
+    out, printed = capsys.readouterr()
+    assert not out, "stdout has the folder alone"
     assert f"all 84 images, each by the model without it: accuracy {found.accuracy.value:.1%}" in printed
 
 

@@ -80,10 +80,10 @@ def test_the_best_is_found_and_every_form_says_the_same(tmp_path, fitted, capsys
     for name in ("history", "importance", "options"):
         assert (tmp_path / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (tmp_path / "figures" / f"{name}.svg").exists()
-    _print(found, best, "synthetic")
+    _print(found, best, ["a b", "--group-column", "who"])
     printed = capsys.readouterr().out
     assert f"best: trial {found.best.number}, accuracy {found.best.value:.2%} on " in printed
-    assert f"next: mien train {best} --data synthetic --out run" in printed
+    assert f"next: mien train {best} --data 'a b' --group-column who --out run" in printed
 
 
 def test_no_trial_sees_the_test_images(tmp_path, fitted):

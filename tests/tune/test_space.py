@@ -120,3 +120,11 @@ def test_a_best_recipe_is_written_whatever_names_are_in_it(name):
     """A name outside the first plane of Unicode failed after the last trial, each time it was resumed."""
     recipe = with_values(RECIPE, {"transfer.weights": name, "options_chosen_on": name})
     assert checked_recipe(tomllib.loads(to_toml(recipe).encode().decode())) == recipe
+
+
+def test_an_option_is_said_in_one_place(tmp_path):
+    space = read_space(write(tmp_path, "epochs = 3\nbatch_size = [64, 128]"))
+    assert space.base(RECIPE, ["seed=4"]).epochs == 3
+    for setting in ("epochs=9", "batch_size = 32"):
+        with pytest.raises(ConfigError, match=rf"the space has .*, and {setting} is given, too"):
+            space.base(RECIPE, [setting])

@@ -18,7 +18,7 @@ from mien.auditing.measure import Measured, measure
 from mien.auditing.plan import drops, told
 from mien.auditing.sheets import Card, sheets
 from mien.auditing.votes import leaders
-from mien.classifiers import load_classifier
+from mien.classifiers import is_graph, load_classifier
 from mien.data.answered import read_out_of_fold
 from mien.data.groups import SMALLEST_PX
 from mien.data.read import in_memory
@@ -188,8 +188,8 @@ def audit(
         preprocess: what the images of `Audit.data` are fitted to; by default to what a packed set
             has, what `model` takes, or 48-pixel grey.
         allocate: makes the array of the fitted images; by default in memory.
-        draws: a cleaned set will be written (`mien.auditing.clean`). A split val is drawn for it where the source
-            names none; otherwise options that say how it is drawn are refused.
+        draws: a packed cleaned set will be written (`mien.auditing.clean`). A split val is drawn for it where the
+            source names no splits; without it, options that say how a split is drawn are refused.
         step: called with what is being done, how many images are done, and of how many.
 
     Raises:
@@ -225,7 +225,7 @@ def _loaded(
     if not isinstance(model, str | Path):
         return model, None
     classifier = load_classifier(model)
-    return classifier, None if str(model).endswith(".onnx") else keys_learnt(bundle.load(model))
+    return classifier, None if is_graph(model) else keys_learnt(bundle.load(model))
 
 
 def _audited(

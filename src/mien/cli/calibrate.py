@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.command import DATA_HELP, check_together, command, model_argument, out_option
+from mien.cli.command import DATA_HELP, check_together, command, model_argument, out_option, tell_notes
 from mien.errors import ConfigError, number_of
 from mien.options import ReadOptions
 
@@ -82,9 +82,12 @@ def calibrate(
     check_place(loaded, place)
     if data and split:
         _fit(loaded, data, split, reading, place, biases=biases)
+        unread = 0
     else:
-        _move(loaded, model, prior, adapt, place)
+        unread = _move(loaded, model, prior, adapt, place)
     say(str(place))
+    if unread:
+        raise typer.Exit(1)
 
 
 def _fit(loaded: Bundle, data: str, split: str, reading: ReadOptions, place: Path, *, biases: bool) -> None:
@@ -93,6 +96,7 @@ def _fit(loaded: Bundle, data: str, split: str, reading: ReadOptions, place: Pat
     from mien.exporting.temperature import save_calibrated
 
     dataset = read_dataset(data, loaded.preprocess, split=split, options=reading)
+    tell_notes(dataset)
     found = save_calibrated(loaded, dataset, split, place, biases=biases)
     if loaded.card.calibration and loaded.card.calibration.prior:
         say("the class prior that was set before is gone; set it again with --prior or --adapt")
@@ -107,16 +111,19 @@ def _fit(loaded: Bundle, data: str, split: str, reading: ReadOptions, place: Pat
     print_table(("", "before", "after, cross-validated"), rows, right=True)
 
 
-def _move(loaded: Bundle, model: str, prior: str | None, adapt: str | None, place: Path) -> None:
+def _move(loaded: Bundle, model: str, prior: str | None, adapt: str | None, place: Path) -> int:
+    """Store a class prior, and return how many photos could not be read."""
     from mien.cli.terminal import complain, print_table, say
     from mien.exporting.temperature import adapted_prior, present_prior, read_prior, save_prior
 
-    before = present_prior(loaded)
+    before, unread = present_prior(loaded), 0
     if adapt:
         import numpy as np
 
+        from mien.detectors import advice, best_at_hand
         from mien.pipeline import predict
 
+        complain(advice(best_at_hand()))
         results = predict(adapt, model=model)
         if unread := sum(image.error is not None for image in results):
             complain(f"could not be read, and left out: {unread:,} of {number_of(len(results), 'photo')}")
@@ -132,3 +139,4 @@ def _move(loaded: Bundle, model: str, prior: str | None, adapt: str | None, plac
     say("class prior: " + (f"from {source}" if source != "none" else "the model's own"))
     rows = [(label, f"{before[label]:.1%}", f"{found[label]:.1%}") for label in loaded.id.labels]
     print_table(("label", "until now", "from now on"), rows, right=True)
+    return unread

@@ -20,13 +20,15 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from mien.cli.terminal import complain
-from mien.errors import ConfigError, MienError
+from mien.errors import ConfigError, MienError, number_of
 from mien.options import ReadOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mien.data.dataset import FaceDataset
+    from mien.preprocess import Preprocess
+    from mien.vision.frames import Frames
 
 DATA_HELP = "A dataset: class folders, zip, CSV, arrays, Parquet (see docs/data.md), or `synthetic`."
 
@@ -91,10 +93,37 @@ def with_sample(sources: Sequence[str]) -> list[str]:
     return [own if source == "sample" and not Path(source).exists() else source for source in sources]
 
 
+def note_lines(dataset: FaceDataset) -> list[str]:
+    """Return what was decided, converted or left out while a dataset was read, a line each."""
+    lines = [note_line(note) for note in dataset.notes]
+    if dataset.skipped:
+        lines.append(
+            f"left out as corrupt: {number_of(len(dataset.skipped), 'image')}: {', '.join(dataset.skipped)}"
+        )
+    return lines
+
+
 def tell_notes(dataset: FaceDataset, name: str = "") -> None:
-    """Print on stderr what was decided, left out or converted while a dataset was read."""
-    for note in dataset.notes:
-        complain(f"{name}{': ' if name else ''}{note_line(note)}")
+    """Print `note_lines` on stderr, each after the name of the dataset if there are several."""
+    for line in note_lines(dataset):
+        complain(f"{name}{': ' if name else ''}{line}")
+
+
+def telling(read: Callable[[Preprocess], FaceDataset]) -> Callable[[Preprocess], FaceDataset]:
+    """Return a function that reads as `read` does and tells its notes once, however often it is called.
+
+    The same dataset is read again for each model that takes images of another size.
+    """
+    told: list[bool] = []
+
+    def read_and_tell(preprocess: Preprocess) -> FaceDataset:
+        dataset = read(preprocess)
+        if not told:
+            tell_notes(dataset)
+            told.append(True)
+        return dataset
+
+    return read_and_tell
 
 
 def check_together(data: str | None, split: str | None, reading: ReadOptions) -> None:
@@ -120,6 +149,13 @@ def command(*examples: str, name: str | None = None) -> Callable[[Callable[..., 
         return made
 
     return make
+
+
+def tell_still(stream: Frames, *groups: Any) -> None:
+    """Say which options of these groups were given for videos, if a stream has none."""
+    given = [word for options in groups for word in flag_words(options) if word.startswith("--")]
+    if given and not stream.moving:
+        complain(f"{', '.join(given)}: without effect, as there is no video, animation or camera")
 
 
 def group(commands: dict[str, TyperCommand], meaning: str, *, default: str = "") -> Group:

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.command import Data, Json, Split, Tta, command, out_option, tell_notes
+from mien.cli.command import Data, Json, Split, Tta, command, out_option, telling
 from mien.options import ReadOptions
 
 if TYPE_CHECKING:
-    from mien.data.dataset import FaceDataset
     from mien.evaluation.compare import Comparison
     from mien.evaluation.recipes import Recipes
-    from mien.preprocess import Preprocess
 
 
 @command(
@@ -57,15 +55,7 @@ def compare(
     from mien.files import locked
 
     contenders = enter(models)
-    told: list[bool] = []
-
-    def read(preprocess: Preprocess) -> FaceDataset:
-        dataset = read_split(data, preprocess, split, reading)
-        if not told:  # the data are read again for each other input size
-            tell_notes(dataset)
-            told.append(True)
-        return dataset
-
+    read = telling(lambda preprocess: read_split(data, preprocess, split, reading))
     turns = iter(range(len(contenders)))
     # Locked first, so that minutes of work are not lost because the folder cannot be written.
     with locked(out), progress("models", len(contenders)) as step:
@@ -112,8 +102,6 @@ def _print(comparison: Comparison) -> None:
         _print_recipes(comparison.recipes)
     for pair in comparison.pairs if len(comparison.recipes.groups) < 2 else ():
         say(pair.meaning)
-    if comparison.skipped:
-        say(f"left out {len(comparison.skipped)} corrupt images: {', '.join(comparison.skipped)}")
 
 
 def _print_recipes(recipes: Recipes) -> None:

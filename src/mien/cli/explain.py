@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.command import Json, Model, command, out_option, with_sample
+from mien.cli.command import Json, Model, command, out_option, tell_still, with_sample
 from mien.errors import ConfigError
-from mien.options import Clip, LookOptions, RunOptions, option
+from mien.options import FINDERS, Clip, RunOptions, option, weights_option
 
 if TYPE_CHECKING:
     from mien.saliency.explain import Explanation
-
-_DETECTORS = next(one for one in LookOptions.__dataclass_fields__.values() if one.name == "detector")
 
 
 @dataclass(frozen=True)
@@ -25,13 +23,9 @@ class Finding:
     detector: str = option(
         "auto", "What finds the faces. auto takes yunet if it was fetched, else haar, and an image of at most 64 "
         "pixels as one face; whole takes each image as one face.",
-        choices=_DETECTORS.metadata["choices"],
+        choices=(*FINDERS, "whole"),
     )  # fmt: skip
-    detector_weights: Path | None = option(
-        None,
-        "The detector's weights: a file in place of `mien fetch`, or the folder of a trained detector.",
-        metavar="PATH",
-    )
+    detector_weights: Path | None = weights_option()
 
 
 @command("mien explain photo.jpg --out why", "mien explain crops/ --detector whole --label sad --out why")
@@ -72,11 +66,12 @@ def explain(
     stream = frames(with_sample(sources), skip=out, clip=clip)
     if stream.live:
         raise ConfigError("a camera or network stream does not end: explain images of it")
+    tell_still(stream, clip)
     pipeline = pipeline_for(model=model, **vars(finding), **vars(run) | {"threads": run.threads or cores()})
     errors = 0
     with Written(out, pipeline, label, resume=resume) as written, progress("photos", stream.expected) as step:
         if finding.detector == "auto":
-            step.say(advice(pipeline.facts["detector"]))
+            step.say(advice(pipeline.detector))
         step(len(written.done))
         for one in written.explain(stream):
             errors += one.error is not None

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.command import DATA_HELP, choice_option, command, flag_words, model_argument, out_option
+from mien.cli.command import (
+    DATA_HELP,
+    choice_option,
+    command,
+    flag_words,
+    model_argument,
+    out_option,
+    tell_notes,
+)
 from mien.errors import ConfigError, needs
 from mien.options import PageOptions, ReadOptions
 
@@ -51,7 +59,7 @@ def export(
 ) -> None:
     """Convert a model to one ONNX file, INT8, FP16, a web page or a hub folder.
 
-    The result is compared with the original, and refused if its answers differ too much.
+    A converted graph is compared with the original, and refused if its answers differ too much.
     """
     from mien import bundle
     from mien.cli.terminal import say
@@ -63,14 +71,20 @@ def export(
     if data:
         words += ["--data", Path(data).name, *(["--split", split] if split else []), *flag_words(reading)]
     command = shlex.join([*words, "--out", out.name])
-    agreement = convert(model, to, out, data=data, split=split, reading=reading, page=page, command=command)
+    agreement = convert(
+        model,
+        to,
+        out,
+        data=data,
+        split=split,
+        reading=reading,
+        page=page,
+        command=command,
+        on_read=tell_notes,
+    )
     if agreement:
-        _print(
-            agreement,
-            to,
-            bundle.load(out).card if to != "onnx" else None,
-            "images" if data else "drawn faces",
-        )
+        card = bundle.load(out).card if to != "onnx" else None
+        _print(agreement, to, card, "images" if data else "drawn faces")
     if to == "web":
         _print_page(out)
     if push:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 from typing import TYPE_CHECKING, Any
-
-import typer
 
 from mien.errors import ConfigError
 
@@ -24,18 +24,15 @@ def fold_words(folds: int | None) -> list[str]:
     return [] if folds is None else ["--folds", str(folds)]
 
 
-def check_alone(recipe: Recipe, folds: int | None) -> None:
-    """Refuse fewer than two folds, a recipe that needs more than the other folds, and several processes.
+def check_run(recipe: Recipe, out: Path, folds: int, *, device: str, resume: bool) -> None:
+    """Refuse fewer than two folds, a recipe or folder that cannot be used, and several processes.
 
     Raises:
         ConfigError: says why.
     """
-    if folds is None:
-        return
-    from mien.tune.folds import check_folds, fold_recipe
+    from mien.tune.folds import check_places, fold_recipe
 
-    check_folds(folds)
-    fold_recipe(recipe)
+    check_places(fold_recipe(recipe), out, folds, device=device, resume=resume)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError(
             "`folds` are trained in one process: start without torchrun, or train each fold by itself"
@@ -98,13 +95,12 @@ def tell_folds(found: CrossValidation, out: Path) -> None:
     (accuracy, accuracy_sd), (f1, f1_sd) = found.spread(), found.spread("macro_f1")
     rows.append(("mean", "", f"{accuracy:.1%}", f"{f1:.1%}"))
     rows.append(("standard deviation", "", f"{100 * accuracy_sd:.1f}", f"{100 * f1_sd:.1f}"))
-    print_table(("held-out fold", "images", "accuracy", "macro-F1"), rows, right=True)
     whole = found.accuracy
-    say(
-        f"all {sum(one.n for one in found.folds):,} images, each by the model without it: accuracy {whole.value:.1%} "
-        f"({100 * whole.low:.1f} to {100 * whole.high:.1f} %), macro-F1 {found.macro_f1:.1%}, calibration error "
-        f"{found.calibration_error.value:.1%}"
-    )
-    typer.echo(
-        f"their probabilities: {out / 'out_of_fold.csv'}; the models together: {out / 'ensemble'}", err=True
-    )
+    with contextlib.redirect_stdout(sys.stderr):  # stdout has the folder alone, for scripts
+        print_table(("held-out fold", "images", "accuracy", "macro-F1"), rows, right=True)
+        say(
+            f"all {sum(one.n for one in found.folds):,} images, each by the model without it: accuracy "
+            f"{whole.value:.1%} ({100 * whole.low:.1f} to {100 * whole.high:.1f} %), macro-F1 {found.macro_f1:.1%}, "
+            f"calibration error {found.calibration_error.value:.1%}"
+        )
+        say(f"their probabilities: {out / 'out_of_fold.csv'}; the models together: {out / 'ensemble'}")

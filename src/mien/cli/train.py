@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.command import Data, Settings, choice_option, command, flag_words, note_line, out_option
+from mien.cli.command import (
+    Data,
+    Settings,
+    choice_option,
+    command,
+    flag_words,
+    note_line,
+    note_lines,
+    out_option,
+)
 from mien.errors import ConfigError, needs
 from mien.options import ReadOptions, RecipeOptions
 
@@ -91,7 +100,7 @@ def train(
 
     Ctrl-C loses at most one epoch, or a few very short ones: the same command with --resume continues.
     """
-    from mien.cli.folds import check_alone, first_fold, fold_words, tell_folds, train_folds
+    from mien.cli.folds import check_run, first_fold, fold_words, tell_folds, train_folds
     from mien.cli.progress import progress
     from mien.cli.terminal import say
     from mien.config import read_recipe
@@ -109,9 +118,10 @@ def train(
         recipe, data, out, device, settings, [*flag_words(reading), *fold_words(folds)]
     )
     check_trackers(track or [])
-    check_alone(checked, folds)
     if folds is None:
         check(checked, out, device=device, resume=resume)
+    else:
+        check_run(checked, out, folds, device=device, resume=resume)
     speaks = os.environ.get("RANK", "0") == "0"  # of several processes, one draws and logs
     tracked = sorted(set(track or [])) if speaks else []
     with progress(f"reading {data}", quiet=not speaks) as bar:
@@ -139,10 +149,8 @@ def _read(data: str, recipe: Recipe, reading: ReadOptions, bar: Progress) -> Fac
     from mien.data.survey import counts_of, warnings_of
 
     dataset = read_dataset(data, recipe.input, options=reading)
-    for line in (*counts_of(dataset), *dataset.notes, *warnings_of(dataset)):
-        bar.say(note_line(line))
-    if dataset.skipped:
-        bar.say(f"left out {len(dataset.skipped)} corrupt images: {', '.join(dataset.skipped)}")
+    for line in (*counts_of(dataset), *note_lines(dataset), *map(note_line, warnings_of(dataset))):
+        bar.say(line)
     return dataset
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.command import Data, Json, Settings, choice_option, command, note_line, out_option
+from mien.cli.command import Data, Json, Settings, choice_option, command, flag_words, note_lines, out_option
 from mien.errors import needs
 from mien.options import ReadOptions, RecipeOptions
 
@@ -57,7 +57,7 @@ def tune(
 ) -> None:
     """Search for better options of a recipe.
 
-    Trials are judged on held-out training images, never on test. The best recipe is written as a TOML file
+    Trials are judged on the recipe's validation images, never on test. The best recipe is written as a TOML file
     for `mien train`. Ctrl-C loses the trial in progress; the same command with --resume goes on.
     """
     from mien.cli.progress import progress
@@ -69,8 +69,8 @@ def tune(
         from mien.tune.search import check_place, search, trials_of
         from mien.tune.space import read_space
 
-    wanted = read_space(space)
-    checked = wanted.base(read_recipe(recipe, changes.settings(settings or [])))
+    given, wanted = changes.settings(settings or []), read_space(space)
+    checked = wanted.base(read_recipe(recipe, given), given)
     wanted.check(checked)
     check_place(out, resume=resume)
     with progress(f"reading {data}") as bar:
@@ -81,15 +81,15 @@ def tune(
             device=device, resume=resume, on_trial=_teller(checked.validation.monitor, trials_of(out), trials, bar),
         )  # fmt: skip
     best = write_search(found, out)
-    give(found.to_dict(), json_to, lambda: _print(found, best, data))
+    give(found.to_dict(), json_to, lambda: _print(found, best, [data, *flag_words(reading, folders=True)]))
 
 
 def _read(data: str, recipe: Recipe, reading: ReadOptions, bar: Progress) -> FaceDataset:
     from mien.data.read import read_dataset
 
     dataset = read_dataset(data, recipe.input, options=reading)
-    for line in dataset.notes:
-        bar.say(note_line(line))
+    for line in note_lines(dataset):
+        bar.say(line)
     if recipe.validation.split == "test":
         bar.say("trials are judged on a hold-out of the training images, in place of the recipe's test")
     return dataset
@@ -136,7 +136,7 @@ def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _print(found: Search, best: Path, data: str) -> None:
+def _print(found: Search, best: Path, data: Sequence[str]) -> None:
     import shlex
 
     from mien.cli.terminal import print_table, say
@@ -156,15 +156,12 @@ def _print(found: Search, best: Path, data: str) -> None:
         for path, value in found.best.params.items()
     ]
     print_table(("option", "best value", "importance"), rows, right=True)
-    if found.monitor != "loss" and 0 < found.best.value < 1:
+    if found.monitor == "accuracy":
         error = (found.best.value * (1 - found.best.value) / found.n_judged) ** 0.5
-        say(
-            f"a figure here has a standard error of {100 * error:.1f} points, "
-            "and the best of many trials looks better than it is"
-        )
+        say(f"an accuracy here has a standard error of {100 * error:.1f} points")
+    say("the best of many trials looks better than it is")
     for trial in found.trials:
         if trial.error:
             say(f"trial {trial.number} failed: {trial.error}")
-    say(
-        f"wrote {best} and figures; next: mien train {shlex.quote(str(best))} --data {shlex.quote(data)} --out run"
-    )
+    words = ["mien", "train", str(best), "--data", *data, "--out", "run"]
+    say(f"wrote {best} and figures; next: {shlex.join(words)}")

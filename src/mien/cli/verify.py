@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.command import DATA_HELP, Json, check_together, command, model_argument
+from mien.cli.command import DATA_HELP, Json, check_together, command, model_argument, tell_notes
 from mien.errors import ConfigError, needs
 from mien.options import ReadOptions
 
@@ -60,6 +60,8 @@ def verify(
         raise ConfigError("`runtime` is for the page in a browser: give `web`, too")
     preprocess = bundle.load(model).preprocess
     dataset = read_dataset(data, preprocess, split=split, options=reading) if data else None
+    if dataset:
+        tell_notes(dataset)
     if web:
         with needs("serve"):
             from mien.serve import parity

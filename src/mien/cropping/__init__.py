@@ -17,9 +17,10 @@ import numpy as np
 from mien import files
 from mien.cropping.record import JOURNAL, RECORD, TABLE, Journal, report, table
 from mien.cropping.record import CropReport as CropReport
-from mien.cropping.work import BOXES, Photo, Work
+from mien.cropping.work import BOXES as BOXES
 from mien.cropping.work import SEVERAL as SEVERAL
 from mien.cropping.work import UNREADABLE as UNREADABLE
+from mien.cropping.work import Photo, Work
 from mien.data.groups import PHOTO_COLUMN
 from mien.data.read import open_source
 from mien.data.reading import ReadOptions, prepare
@@ -77,9 +78,10 @@ def crop_photos(
     with ExitStack() as stack:
         source, notes = _source(path, options, reading, stack)
         boxed = source.boxes is not None and options.detector == "auto" and detector is None
+        _check_boxes(source, options, boxed=boxed)
         finder = None if boxed else Finder(detector or options.detector, options.detector_weights)
         photos = _photos(source)
-        settings = _settings(path, options, finder.name if finder else BOXES)
+        settings = _settings(path, options, finder.identity if finder else BOXES)
         _check_place(Path(path), out, resume=options.resume)
         stack.enter_context(files.locked(out))
         journal = Journal(out, settings, stack, resume=options.resume)
@@ -111,6 +113,17 @@ def _check_effect(options: CropOptions, reading: ReadOptions) -> None:
         raise ConfigError(
             "`val_fraction` and `split_seed` have no effect here: no split is drawn before the faces are read"
         )
+
+
+def _check_boxes(source: Reading, options: CropOptions, *, boxed: bool) -> None:
+    """Refuse options that have no effect where the source gives boxes; `boxed` if these are cut as they are."""
+    if boxed and options.detector_weights:
+        raise ConfigError(
+            "`detector_weights` has no effect here: the list gives boxes, and they are cut; leave it out, or name "
+            "the `detector` that searches the photos"
+        )
+    if source.boxes is not None and options.several != CropOptions.several:
+        raise ConfigError("`several` has no effect here: the list gives a box for each label; leave it out")
 
 
 def _source(

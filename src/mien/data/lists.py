@@ -163,7 +163,7 @@ def read(place: Place, options: ReadOptions) -> Reading:
     if votes is None or any(part.has_labels for part in parts):
         return reading
     kept = np.flatnonzero(targets.any(axis=1))
-    return replace(reading.take(kept), left_out=len(targets) - len(kept))
+    return replace(reading.take(kept), from_votes=True, left_out=len(targets) - len(kept))
 
 
 def _tables_and_finder(place: Place) -> tuple[list[str | None], Callable[[str, str, str], Found]]:

@@ -16,7 +16,7 @@ from mien.data.place import Place
 from mien.data.reading import Reading, ReadOptions, decode, part, prepare
 from mien.data.recognise import form, form_at
 from mien.data.synthetic import SYNTHETIC, draw_dataset
-from mien.data.votes import with_votes
+from mien.data.votes import BESIDE, with_votes
 from mien.errors import ConfigError, DataError
 from mien.preprocess import Preprocess
 
@@ -73,6 +73,27 @@ def read_split(
     with ExitStack() as stack:
         reading = _prepared(open_source(path, preprocess, options, stack)[0], options, split)
         return decode(reading, preprocess, split=split, skip_corrupt=options.skip_corrupt, allocate=in_memory)
+
+
+def read_given(
+    data: FaceDataset | str | Path,
+    preprocess: Preprocess,
+    split: str | None = None,
+    options: ReadOptions | None = None,
+) -> FaceDataset:
+    """Return a dataset as it is, or read what a path names; with `split` as `read_split` does.
+
+    Raises:
+        ConfigError: options for a dataset that was read before.
+        DataError: as `read_dataset`.
+    """
+    options = options or ReadOptions()
+    if not isinstance(data, str | Path):
+        options.check_used(data)
+        return data
+    if split is None:
+        return read_dataset(data, preprocess, options=options)
+    return read_split(data, preprocess, split, options)
 
 
 def _prepared(reading: Reading, options: ReadOptions, split: str) -> Reading:
@@ -166,12 +187,8 @@ def open_source(
         raise DataError(f"{path} is damaged or cannot be read ({error}): download it again") from error
     except MemoryError as error:
         raise DataError(f"the memory is not enough to read {path}") from error
-    rules = (options.vote_rule, options.vote_unknown) != (ReadOptions.vote_rule, ReadOptions.vote_unknown)
-    if rules and not options.votes and reading.votes is None:
-        raise ConfigError(
-            "`vote_rule` and `vote_unknown` say how votes are read: add `votes=FILE`, or leave them out"
-        )
     if not options.votes:
+        _check_rules(options, reading)
         return reading, dataset
     voted = with_votes(reading, Path(options.votes), rule=options.vote_rule, unknown=options.vote_unknown)
     return voted, None
@@ -194,6 +211,26 @@ def _check_effect(options: ReadOptions, name: str, path: str) -> None:
         if getattr(options, one) != getattr(ReadOptions, one):
             what = "is a finished dataset" if ready else f"is read as {name}"
             raise ConfigError(f"`{one}` has no effect here: {path} {what}; leave it out")
+
+
+def _check_rules(options: ReadOptions, reading: Reading) -> None:
+    """Refuse rules for votes where no target is made of votes.
+
+    Raises:
+        ConfigError: says why they have no effect.
+    """
+    given = (options.vote_rule, options.vote_unknown)
+    if given == (ReadOptions.vote_rule, ReadOptions.vote_unknown) or reading.from_votes:
+        return
+    if reading.votes is None:
+        raise ConfigError(
+            "`vote_rule` and `vote_unknown` say how votes are read: add `votes=FILE`, or leave them out"
+        )
+    if given != (BESIDE, ReadOptions.vote_unknown):
+        raise ConfigError(
+            f"`vote_rule` and `vote_unknown` have no effect here: {reading.source} has labels, and its votes stay "
+            f"beside them; leave the rules out"
+        )
 
 
 def _is_as_wanted(dataset: FaceDataset, preprocess: Preprocess, options: ReadOptions) -> bool:

@@ -62,6 +62,8 @@ class Reading:
     """Annotators' votes in the order of `mien.labels.FERPLUS_VOTE_ORDER`."""
     columns: Mapping[str, Shaped[np.ndarray, " n"]] = field(default_factory=dict)
     """Further columns of a list, as text; reports can be sliced by them."""
+    from_votes: bool = False
+    """Whether the targets were made of `votes`, which stand in the source beside no labels."""
     boxes: Float32[np.ndarray, "n 4"] | None = None
     """Box of each row's face in its image (x0, y0, x1, y1 in pixels), if a list gives boxes. Then the column
     ``photo`` names the image, which may have several faces."""

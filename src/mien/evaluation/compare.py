@@ -13,10 +13,9 @@ import numpy as np
 
 from mien.classifiers import probabilities
 from mien.classifiers.combine import with_tta
-from mien.data.dataset import FaceDataset
 from mien.data.duplicates import are_duplicates
-from mien.data.read import read_dataset
-from mien.errors import DataError
+from mien.data.read import read_given
+from mien.errors import ConfigError, DataError
 from mien.evaluation.contenders import check_labels, enter
 from mien.evaluation.evaluate import answers, report
 from mien.evaluation.figures import GRID
@@ -24,7 +23,6 @@ from mien.evaluation.latency import latencies_ms
 from mien.evaluation.paired import compare_pairs, pareto, resample
 from mien.evaluation.protocol import MOST_SEEN
 from mien.evaluation.recipes import Recipes, weigh_recipes
-from mien.options import ReadOptions
 from mien.results import COMPARISON_SCHEMA
 from mien.statistics import (
     INTERVAL,
@@ -41,8 +39,10 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float32, Int, Num, UInt8
 
+    from mien.data.dataset import FaceDataset
     from mien.evaluation.contenders import Contender, Past
     from mien.evaluation.paired import Pair
+    from mien.options import ReadOptions
     from mien.preprocess import Preprocess
     from mien.results import EvalReport
 
@@ -196,7 +196,7 @@ def compare(
         models: names of built-in models, model folders, or folders of finished runs.
         data: what `mien.read_dataset` can read, or a dataset; a dataset must have the size and colour that every
             model takes.
-        split: the name of the split.
+        split: the name of the split; ``all`` takes every image of what `data` names, if no split has this name.
         tta: test-time augmentation, as `mien compare --tta` names it.
         seed: seed of the bootstrap, which gives the intervals.
         reading: how `data` is read, if it is a path.
@@ -208,10 +208,10 @@ def compare(
     """
 
     def read(preprocess: Preprocess) -> FaceDataset:
-        if isinstance(data, FaceDataset):
-            return data
-        return read_dataset(data, preprocess, split=split, options=reading or ReadOptions())
+        return read_given(data, preprocess, split, reading)
 
+    if isinstance(models, str | Path):
+        raise ConfigError(f"a comparison needs a list of models, got {str(models)!r}")
     return judge(enter([str(model) for model in models]), read, split, tta=tta, seed=seed)
 
 

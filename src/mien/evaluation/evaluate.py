@@ -9,9 +9,7 @@ import numpy as np
 
 from mien.classifiers import load_classifier
 from mien.classifiers.combine import with_tta
-from mien.data.dataset import FaceDataset
-from mien.data.read import read_dataset
-from mien.options import ReadOptions
+from mien.data.read import read_given
 from mien.results import ClassScores, EvalReport, ModelId
 from mien.statistics import class_figures, confusion, ranks
 
@@ -19,6 +17,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float32, Int
 
     from mien.classifiers import Classifier
+    from mien.data.dataset import FaceDataset
+    from mien.options import ReadOptions
 
 TOP_K = (2, 3)
 
@@ -49,8 +49,7 @@ def evaluate(
     """
     classifier = load_classifier(model) if isinstance(model, str | Path) else model
     with_tta(classifier, tta)  # refuses an unknown name before an image is read
-    if not isinstance(data, FaceDataset):
-        data = read_dataset(data, classifier.preprocess, split=split, options=reading or ReadOptions())
+    data = read_given(data, classifier.preprocess, split, reading)
     rows, logits = answers(classifier, data, split, tta=tta)
     return report(rows.truth, logits, model=classifier.id, data=rows, split=split, tta=tta)
 

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mien import bundle
-from mien.data.dataset import FaceDataset
-from mien.data.read import read_dataset
+from mien.data.read import read_given
 from mien.errors import ConfigError, needs
 from mien.options import PageOptions, ReadOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mien.data.dataset import FaceDataset
     from mien.exporting.agreement import Agreement
 
 
@@ -28,6 +30,7 @@ def export(
     reading: ReadOptions | None = None,
     page: PageOptions | None = None,
     command: str = "",
+    on_read: Callable[[FaceDataset], None] = lambda _: None,
 ) -> Agreement | None:
     """Convert a model, compare the result with the original, and write it into the new folder `out`.
 
@@ -44,6 +47,7 @@ def export(
         reading: how `data` is read, if it is a path.
         page: options of a web page.
         command: the command that makes this again; the model card states it.
+        on_read: called with the dataset before it is used.
 
     Returns how the result agrees with the original; None for ``hub`` and ``web``, which convert nothing.
 
@@ -65,8 +69,9 @@ def export(
 
     check_target(to, out, has_data=data is not None)
     source = bundle.load(model)
-    if data is not None and not isinstance(data, FaceDataset):
-        data = read_dataset(data, source.preprocess, options=reading or ReadOptions())
+    if data is not None:
+        data = read_given(data, source.preprocess, options=reading)
+        on_read(data)
     return ship(source, to, out, data=data, split=split, command=command)
 
 

@@ -287,6 +287,7 @@ def push(folder: Path, repository: str) -> str:
         api.upload_folder(repo_id=repository, folder_path=folder, commit_message="mien export")
     except Exception as error:  # the client's errors and those of the transport below it
         raise OutputError(
-            f"cannot push {folder} to {repository}: {error}; the folder is whole, push it again"
+            f"cannot push {folder} to {repository}: {error}; the folder is whole: `hf upload {repository} {folder}` "
+            f"uploads it"
         ) from error
     return address

@@ -159,6 +159,19 @@ def facts_of(pipeline: Pipeline) -> dict[str, Any]:
     return {"schema": SCHEMA, **kept, "method": "occlusion", "places": PLACES}
 
 
+def check_label(pipeline: Pipeline, label: str | None) -> None:
+    """Refuse a label that the model does not have.
+
+    Raises:
+        ConfigError: names its labels.
+    """
+    labels = pipeline.classifier.id.labels
+    if label is not None and label not in labels:
+        raise ConfigError(
+            f"the model has no label {label!r}: expected one of {', '.join(labels)}{did_you_mean(label, labels)}"
+        )
+
+
 def explained(
     pipeline: Pipeline, stream: Iterable[Frame], *, label: str | None = None
 ) -> Iterator[Explanation]:
@@ -167,11 +180,7 @@ def explained(
     Raises:
         ConfigError: the model has no such label.
     """
-    labels = pipeline.classifier.id.labels
-    if label is not None and label not in labels:
-        raise ConfigError(
-            f"the model has no label {label!r}: expected one of {', '.join(labels)}{did_you_mean(label, labels)}"
-        )
+    check_label(pipeline, label)
     facts = facts_of(pipeline)
     for result in pipeline.stream(stream, workers=1):
         one = Explanation(result.source, result.index, error=result.error, facts=facts)

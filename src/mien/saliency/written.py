@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mien import files
 from mien.errors import ConfigError
-from mien.saliency.explain import explained, facts_of
+from mien.saliency.explain import check_label, explained, facts_of
 from mien.sinks import Names
 
 if TYPE_CHECKING:
@@ -31,9 +31,11 @@ class Written:
         """Begin a folder, or go on with it.
 
         Raises:
-            ConfigError: the folder to go on with was made by another model or detector, or for another label.
+            ConfigError: the model has no such label, or the folder to go on with was made by another model or
+                detector, or for another label.
             OutputError: the folder cannot be written, or another command writes into it.
         """
+        check_label(pipeline, label)
         self.out, self._pipeline, self._label = out, pipeline, label
         facts = facts_of(pipeline)
         self._same = {"model": facts["model"]["sha256"], "finder": facts["detector"], "asked": label}
@@ -55,7 +57,6 @@ class Written:
         """Explain what is not done, and yield each image once it is written.
 
         Raises:
-            ConfigError: the model has no such label.
             OutputError: a file cannot be written.
         """
         stems = dict[tuple[str, int], str]()

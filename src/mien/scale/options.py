@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from mien.errors import ConfigError
-from mien.options import check_choices, option
+from mien.options import check_choices, check_least, option
 
 SHARD_SIZE = 4096
 MOST_IN_A_SHARD = 1_000_000
@@ -44,8 +44,7 @@ class ScaleOptions:
         check_choices(self)
         if not 1 <= self.shard_size <= MOST_IN_A_SHARD:
             raise ConfigError(f"`shard_size` must be from 1 to {MOST_IN_A_SHARD:,}, got {self.shard_size:,}")
-        if self.worker_cpus < 1:
-            raise ConfigError(f"`worker_cpus` must be at least 1, got {self.worker_cpus}")
+        check_least(self, 1, "worker_cpus")
         if self.worker_gpus is not None and not 0 <= self.worker_gpus <= 64:
             raise ConfigError(f"`worker_gpus` must be from 0 to 64, got {self.worker_gpus:g}")
         host, colon, port = (self.address or "auto:1").rpartition(":")

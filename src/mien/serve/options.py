@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path  # noqa: TC003 - the command line reads the types of the fields
 
 from mien.errors import ConfigError
-from mien.options import option
+from mien.options import check_least, option
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MIB = 2**20
@@ -40,9 +40,7 @@ class ServeOptions:
         """
         if not 0 <= self.port <= 65_535:
             raise ConfigError(f"`port` must be from 0 to 65535, got {self.port}")
-        for name in ("processes", "stop_s"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"`{name}` must be at least 1, got {getattr(self, name)}")
+        check_least(self, 1, "processes", "stop_s")
         for origin in self.origins:
             if not origin.startswith(("http://", "https://")) or origin.count("/") != 2:
                 raise ConfigError(
@@ -71,7 +69,9 @@ class LimitOptions:
     max_pictures: int = option(32, "Most pictures in one request.")
     max_faces: int = option(200, "Most faces in one picture; a picture with more is an error.")
     timeout_s: float = option(30.0, "Seconds that a request may take, its upload included.")
-    queue: int = option(64, "Most pictures that wait or are worked on; a request beyond gets status 429.")
+    queue: int = option(
+        64, "Most pictures of a process that wait or are worked on; a request beyond gets status 429."
+    )
     max_batch: int = option(
         64, "Crops of faces, of all requests, with which a call of the classifier takes no more. The crops of a "
         "photo are never divided, so a call can have more.",

@@ -237,7 +237,7 @@ class _Run:
         loss, accuracy = self.place.mean(sums / steps).tolist()
         if not math.isfinite(loss):
             raise TrainingError(
-                f"the loss is {loss} in epoch {epoch + 1}: lower optim.peak_lr or use 32-true"
+                f"the loss is {loss} in epoch {epoch + 1}: lower optim.peak_lr, or set precision=32-true"
             )
         return loss, accuracy
 

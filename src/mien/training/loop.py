@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 
 from mien import __version__, bundle, files
 from mien.config import Recipe, facts_of, read_recipe
-from mien.data.dataset import FaceDataset
-from mien.data.read import read_dataset
+from mien.data.read import read_given
 from mien.errors import ConfigError
 from mien.history import EpochRow, write_csv
 from mien.networks import catalog
@@ -28,6 +27,8 @@ from mien.training.transfer import check_sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from mien.data.dataset import FaceDataset
 
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_FRACTION = 0.05
@@ -77,8 +78,7 @@ def train(
     recipe, out = read_recipe(str(recipe)) if isinstance(recipe, str | Path) else recipe, Path(out)
     check_choice("score", score, ("all", "validation"))
     check(recipe, out, device=device, resume=resume)
-    if not isinstance(data, FaceDataset):
-        data = read_dataset(data, recipe.input, options=reading or ReadOptions())
+    data = read_given(data, recipe.input, options=reading)
     fingerprint = data.fingerprint()
     place = open_place(device, recipe.precision)
     with place.together(), contextlib.ExitStack() as lock:

@@ -134,13 +134,12 @@ def _fall(high: float, low: float, part: float) -> float:
 
 def _after_plateaus(optim: Optim, history: Sequence[EpochRow]) -> float:
     """Return the part of the peak rate that is left: a function of the history, so a resumed run agrees."""
-    left, best, waited = 1.0, math.inf, 0
+    left, best, since = 1.0, math.inf, 0
     for row in history:
-        if math.isnan(row.val_loss):  # not judged
-            continue
-        best, waited = (row.val_loss, 0) if row.val_loss < best else (best, waited + 1)
-        if waited > optim.plateau_patience_epochs:
-            left, waited = left * optim.plateau_factor, 0
+        if row.val_loss < best:  # not true of an epoch that was not judged
+            best, since = row.val_loss, row.epoch
+        elif row.epoch - since > optim.plateau_patience_epochs and not math.isnan(row.val_loss):
+            left, since = left * optim.plateau_factor, row.epoch
     return left
 
 

@@ -127,11 +127,8 @@ def cross_validate(
         TrainingError, OutputError: as `mien.train`.
     """
     out, recipe = Path(out), fold_recipe(recipe)
-    places = [out / f"{FOLD}{number + 1}" for number in range(check_folds(k))]
-    for place in places:
-        check(recipe, place, device=device, resume=resume)
+    places = check_places(recipe, out, k, device=device, resume=resume)
     joined = out / ENSEMBLE
-    _check_joined(joined, places)
     data, part = divided(recipe, data, k)
     train_one = train_one or partial(train, score="validation", device=device, resume=resume, command=command)
     for number, place in enumerate(places):
@@ -147,14 +144,20 @@ def cross_validate(
     return found
 
 
-def _check_joined(joined: Path, places: list[Path]) -> None:
-    """Refuse an ensemble whose members are gone: it would stay there beside other models.
+def check_places(recipe: Recipe, out: Path, k: int, *, device: str, resume: bool) -> list[Path]:
+    """Return the folders of the `k` models, after a check that each can be trained there.
 
     Raises:
-        ConfigError: says which.
+        ConfigError: fewer than two folds, as `mien.train`, or an ensemble whose members are gone: it would stay there
+            beside other models.
     """
+    places = [out / f"{FOLD}{number + 1}" for number in range(check_folds(k))]
+    for place in places:
+        check(recipe, place, device=device, resume=resume)
+    joined = out / ENSEMBLE
     if (joined / bundle.CONFIG).exists() and not all((one / bundle.CONFIG).exists() for one in places):
         raise ConfigError(f"{joined} joins models of an earlier run: delete it, or choose another `out`")
+    return places
 
 
 def check_folds(k: int) -> int:

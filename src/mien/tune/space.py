@@ -27,7 +27,7 @@ from mien.errors import ConfigError, did_you_mean
 from mien.networks.catalog import build, network
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from optuna import Trial
 
@@ -95,12 +95,15 @@ class Space:
     fixed: Mapping[str, Any]
     """Values that are the same in every trial."""
 
-    def base(self, recipe: Recipe) -> Recipe:
-        """Return the recipe with the fixed values.
+    def base(self, recipe: Recipe, settings: Sequence[str] = ()) -> Recipe:
+        """Return the recipe with the fixed values; `settings` are its ``key=value`` changes that a user gave.
 
         Raises:
-            ConfigError: an unknown option, or a value out of range.
+            ConfigError: an unknown option, a value out of range, or an option that `settings` name, too.
         """
+        for setting in settings:
+            if (name := setting.partition("=")[0].strip()) in {*self.options, *self.fixed}:
+                raise ConfigError(f"the space has {name}, and {setting} is given, too: leave one of them out")
         return with_values(recipe, self.fixed)
 
     def check(self, recipe: Recipe) -> None:
