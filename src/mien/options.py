@@ -359,7 +359,7 @@ class TrackOptions:
     detect_every: int = option(
         1,
         "Find faces in every Kth frame of a video. If two of these show the same faces at nearly the same places, "
-        "the boxes of the frames between are interpolated; else these frames are searched, too.",
+        "the boxes of the frames between are interpolated; else these frames are searched, too. They wait in memory.",
         metavar="K",
     )
     smooth: float = option(

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, f1_score
 
-from mien.evaluation.paired import compare_pairs, pareto, resample, shown_p
-from mien.statistics import class_figures, confusion, macro_f1, resampled_confusion
+from mien.evaluation.paired import compare_pairs, pareto, resample, shown_p, shown_points
+from mien.statistics import Estimate, class_figures, confusion, macro_f1, resampled_confusion
 
 
 def compared(truth, *answers, names="ABCDEFGH", k=3):
@@ -126,3 +126,8 @@ def test_everyone_is_on_the_front_or_beaten_by_one_on_it(points):
 )
 def test_how_a_probability_is_shown(p, text):
     assert shown_p(p) == text
+
+
+def test_a_small_difference_is_not_shown_as_none():
+    assert shown_points(Estimate(0.0003, -0.001, 0.0016)) == "0.03 points (95 % interval -0.10 to 0.16)"
+    assert shown_points(Estimate(0.021, 0.001, 0.04)) == "2.1 points (95 % interval 0.1 to 4.0)"

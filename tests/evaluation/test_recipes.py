@@ -47,7 +47,7 @@ def test_mean_and_spread_by_hand():
     assert (first.macro_f1, first.macro_f1_sd) == pytest.approx((0.6, 0.1 * 2**0.5))
     assert (second.accuracy, second.accuracy_sd) == (0.5, 0)
     assert found.pairs[0].accuracy.value == 0
-    assert found.pairs[0].meaning.startswith("No clear difference between a and b: a is ahead by 0.0 points")
+    assert found.pairs[0].meaning.startswith("a and b are equally good (2 and 2 runs, 4 images")
     assert weigh_recipes(["", ""], ["x", "y"], hits[:2], [0, 0], ["", ""]) == Recipes()
     assert weigh_recipes(["a", "a", "b", "b"], list("wxyz"), hits[:, :1], [0] * 4, [""] * 4).pairs == ()
 

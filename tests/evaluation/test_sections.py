@@ -86,6 +86,13 @@ def test_a_group_whose_faces_are_missed_does_not_look_good():
     assert "A missed face counts as an error" in section.text
 
 
+def test_slices_that_are_equal_have_no_best():
+    rows = replace(data(LABELS, [0, 1, 2] * 20), columns={"place": np.array(["a"] * 30 + ["b"] * 30)})
+    section = slices(certain([0, 1, 2] * 20), rows, "place")
+    assert section.facts["gap"] is None
+    assert section.text == "Accuracy by place: all values with 20 images or more have the same."
+
+
 def test_one_slice_large_enough_has_no_gap():
     rows = replace(data(LABELS, [0, 1, 2] * 9), columns={"place": np.array(["a"] * 25 + ["b"] * 2)})
     assert slices(certain([0] * 27), rows, "place").facts["gap"] is None

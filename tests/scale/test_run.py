@@ -134,6 +134,15 @@ def test_a_run_that_ended_before_its_first_shard_is_begun_anew(scorer, photos, t
     assert run(scorer, photos, tmp_path / "out", head={"model": "other"})[0] == [0, 1, 2]
 
 
+def test_a_file_that_was_written_before_its_line_does_not_stay(scorer, photos, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(scorer, photos, tmp_path / "out", stop_after=0)
+    (tmp_path / "out" / "part-000009.parquet").write_bytes(b"of a run that was killed")
+    run(scorer, photos, tmp_path / "out")
+    names = sorted(path.name for path in (tmp_path / "out").glob("*.parquet"))
+    assert names == [f"part-{number:06}.parquet" for number in range(3)]
+
+
 def test_a_full_disk_loses_no_whole_shard(scorer, photos, tmp_path, monkeypatch):
     write, out = files.write, tmp_path / "out"
 

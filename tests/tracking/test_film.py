@@ -372,7 +372,7 @@ def test_a_timeline_by_hand():
     (one,) = timeline.summary(timeline.longest(5))
     assert (one["changes"], one["longest"], one["frames"]) == (1, "happy", 80)
     assert (one["longest_from_s"], one["longest_to_s"]) == pytest.approx((3.0, 8.0))
-    assert one["shares"] == pytest.approx({"happy": 50 / 79, "sad": 29 / 79})
+    assert one["shares"] == pytest.approx({"happy": 50 / 80, "sad": 30 / 80})
     _, means = timeline.series(1, 10)
     assert means == [pytest.approx(row) for row in [[1, 0]] * 3 + [[0.25, 0.75]] * 5 + [[0, 0]] * 2]
 
@@ -389,6 +389,27 @@ def test_a_timeline_of_hours_stays_small(monkeypatch):
     assert timeline.table().count("\n") <= 51
     assert len(timeline.people[1].glimpses) <= MOST_GLIMPSES
     assert all(row == [pytest.approx(0.5)] for row in timeline.series(1, 20)[1])
+
+
+def test_the_first_frame_of_a_timeline_lasts_as_long_as_the_others():
+    timeline = Timeline(("happy",))
+    for number in range(2):
+        faces = (FaceResult(BOX, "happy", {"happy": 1.0}, track=number),)
+        timeline.add(ImageResult("a.mp4", number, number / 10, faces=faces))
+    seen = {one["track"]: (one["seen_s"], one["last_s"]) for one in timeline.summary(timeline.longest(5))}
+    assert seen == {0: pytest.approx((0.1, 0.1)), 1: pytest.approx((0.1, 0.2))}
+
+
+def test_a_timeline_of_many_people_is_joined_no_further_than_one_bin_a_person(monkeypatch):
+    """Joining cannot make fewer bins than people, so it must not be tried with every frame."""
+    monkeypatch.setattr("mien.sinks.timeline.MOST_BINS", 50)
+    timeline, joined = Timeline(("happy",)), []
+    monkeypatch.setattr(timeline, "_merge", lambda: joined.append(Timeline._merge(timeline)))
+    for number in range(1000):
+        faces = (FaceResult(BOX, "happy", {"happy": 0.5}, track=number),)
+        timeline.add(ImageResult("a.mp4", number, number / 10, faces=faces))
+    assert len(joined) < 20
+    assert timeline.table().count("\n") == 1001
 
 
 PLAY = """() => new Promise((done) => {

@@ -96,6 +96,16 @@ def test_a_run_of_an_older_version_goes_on_as_it_was_meant(tmp_path):
     assert set(state.parts["average"]["module"]) == {"weight", "bias"}
 
 
+def test_a_run_goes_on_with_the_same_teachers_alone(tmp_path):
+    path, recipe = tmp_path / "checkpoint.pt", read_recipe(TINY)
+    Checkpoint(path, recipe, "x", "test", ("aa",)).save(State())
+    assert Checkpoint(path, recipe, "x", "test", ("aa",)).load().history == []
+    with pytest.raises(
+        ConfigError, match="was begun with another teacher: its name is the same, but not the"
+    ):
+        Checkpoint(path, recipe, "x", "test", ("bb",)).load()
+
+
 @pytest.mark.parametrize("content", [{}, {"claim": 3}, [1], {"claim": {"recipe": "{"}}])
 def test_a_checkpoint_of_another_form_is_one_line(tmp_path, content):
     path = tmp_path / "checkpoint.pt"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -29,6 +30,10 @@ def test_tensorboard(tmp_path):
             log(row)
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     assert [(e.step, round(e.value, 6)) for e in events.Scalars("val_loss")] == [(1, 1.8), (2, 1.6)]
+    with tracker("tensorboard", RECIPE, tmp_path) as log:  # resumed from a checkpoint after the first epoch
+        log(ROWS[1])
+    again = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert [e.step for e in again.Scalars("val_loss")] == [1, 2]
     assert set(events.Tags()["scalars"]) >= {"train_loss", "train_accuracy", "val_loss", "val_accuracy"}
 
 
@@ -49,6 +54,7 @@ def test_mlflow_goes_on_in_the_same_run_until_its_server_goes_away(tmp_path, mon
         raise KeyboardInterrupt
     assert the_run(tmp_path)[1].info.status == "FAILED"
     with tracker("mlflow", RECIPE, tmp_path) as log:
+        log(ROWS[0])  # again, as the run resumes from an earlier checkpoint
         log(ROWS[1])
     client, run = the_run(tmp_path)
     assert run.info.status == "FINISHED"
@@ -65,7 +71,9 @@ def test_mlflow_goes_on_in_the_same_run_until_its_server_goes_away(tmp_path, mon
     with lost, tracker("mlflow", RECIPE, tmp_path) as log:
         monkeypatch.setattr(type(client), "log_batch", gone)
         monkeypatch.setattr(type(client), "set_terminated", gone)
-        log(ROWS[0])
+        log(replace(ROWS[1], epoch=3))
+    with pytest.raises(OutputError, match="no route"), tracker("mlflow", RECIPE, tmp_path):
+        pass  # its end cannot be told either
 
 
 def test_what_is_refused(tmp_path, monkeypatch):

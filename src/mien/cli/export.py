@@ -67,21 +67,10 @@ def export(
 
     if push and to != "hub":
         raise ConfigError(f"`push` uploads a hub folder: expected `to=hub`, got `to={to}`")
-    words = ["mien", "export", Path(model).name, "--to", to]
-    if data:
-        words += ["--data", Path(data).name, *(["--split", split] if split else []), *flag_words(reading)]
-    command = shlex.join([*words, "--out", out.name])
     agreement = convert(
-        model,
-        to,
-        out,
-        data=data,
-        split=split,
-        reading=reading,
-        page=page,
-        command=command,
-        on_read=tell_notes,
-    )
+        model, to, out, data=data, split=split, reading=reading, page=page, on_read=tell_notes,
+        command=_command(model, to, data, split, reading, out),
+    )  # fmt: skip
     if agreement:
         card = bundle.load(out).card if to != "onnx" else None
         _print(agreement, to, card, "images" if data else "drawn faces")
@@ -92,6 +81,16 @@ def export(
             from mien.exporting.ship import push as upload
         say(f"uploaded to {upload(out, push)}")
     say(str(out))
+
+
+def _command(
+    model: str, to: str, data: str | None, split: str | None, reading: ReadOptions, out: Path
+) -> str:
+    """Return the command that makes this again, for the card; names are without folders of this machine."""
+    words = ["mien", "export", Path(model).name, "--to", to]
+    if data:
+        words += ["--data", Path(data).name, *(["--split", split] if split else []), *flag_words(reading)]
+    return shlex.join([*words, "--out", out.name])
 
 
 def _print_page(out: Path) -> None:

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from mien.errors import ConfigError
+from mien.errors import ConfigError, needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,12 +24,17 @@ def fold_words(folds: int | None) -> list[str]:
     return [] if folds is None else ["--folds", str(folds)]
 
 
-def check_run(recipe: Recipe, out: Path, folds: int, *, device: str, resume: bool) -> None:
-    """Refuse fewer than two folds, a recipe or folder that cannot be used, and several processes.
+def check_run(recipe: Recipe, out: Path, folds: int | None, *, device: str, resume: bool) -> None:
+    """Refuse a recipe or folder that cannot be used; of folds, fewer than two, and several processes.
 
     Raises:
         ConfigError: says why.
     """
+    with needs("train"):
+        from mien.training.loop import check
+    if folds is None:
+        check(recipe, out, device=device, resume=resume)
+        return
     from mien.tune.folds import check_places, fold_recipe
 
     check_places(fold_recipe(recipe), out, folds, device=device, resume=resume)

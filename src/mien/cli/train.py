@@ -110,18 +110,13 @@ def train(
     checked = read_recipe(recipe, settings)
     check_choice("score", score, ("all", "validation"))
     with needs("train"):
-        from mien.training.loop import check
         from mien.training.track import check_trackers
-
     out = out or _numbered(resume=resume)
     command = _rebuild_command(
         recipe, data, out, device, settings, [*flag_words(reading), *fold_words(folds)]
     )
     check_trackers(track or [])
-    if folds is None:
-        check(checked, out, device=device, resume=resume)
-    else:
-        check_run(checked, out, folds, device=device, resume=resume)
+    check_run(checked, out, folds, device=device, resume=resume)
     speaks = os.environ.get("RANK", "0") == "0"  # of several processes, one draws and logs
     tracked = sorted(set(track or [])) if speaks else []
     with progress(f"reading {data}", quiet=not speaks) as bar:

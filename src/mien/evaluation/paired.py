@@ -139,7 +139,7 @@ def _meaning(
     better, worse, gain = (first, second, accuracy)
     if accuracy.value < 0:
         better, worse, gain = second, first, Estimate(-accuracy.value, -accuracy.high, -accuracy.low)
-    points = f"{100 * gain.value:.1f} points (95 % interval {100 * gain.low:.1f} to {100 * gain.high:.1f})"
+    points = shown_points(gain)
     correction = f", corrected for {pairs} pairs" if pairs > 1 else ""
     chance = f"p {shown_p(p_holm)}{correction}"
     if p_holm < CHANCE:
@@ -150,6 +150,13 @@ def _meaning(
         f"No clear difference between {better} and {worse}: {better} is ahead by {points}, which also happens by "
         f"chance ({chance})."
     )
+
+
+def shown_points(gain: Estimate) -> str:
+    """Return a difference in points with its interval; with two decimals where one would show 0.0."""
+    digits = 1 if abs(gain.value) >= 0.0005 else 2
+    value, low, high = (f"{100 * one:.{digits}f}" for one in (gain.value, gain.low, gain.high))
+    return f"{value} points (95 % interval {low} to {high})"
 
 
 def shown_p(p: float) -> str:

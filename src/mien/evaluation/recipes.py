@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from mien.evaluation.paired import shown_p
+from mien.evaluation.paired import shown_p, shown_points
 from mien.statistics import CHANCE, Estimate, compare_recipes, holm
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _meaning(
     if gain.value < 0:
         first, second, runs = second, first, (runs[1], runs[0])
         gain = Estimate(-gain.value, -gain.high, -gain.low)
-    points = f"{100 * gain.value:.1f} points (95 % interval {100 * gain.low:.1f} to {100 * gain.high:.1f})"
+    points = shown_points(gain)
     correction = f", corrected for {pairs} pairs" if pairs > 1 else ""
     basis = f"{runs[0]} and {runs[1]} runs, {images:,} images, p {shown_p(p_holm)}{correction}"
     if p_holm < CHANCE:
@@ -127,4 +127,6 @@ def _meaning(
             f"{first} is better than {second} by {points}; other seeds or images alone are an unlikely explanation "
             f"({basis})."
         )
+    if not gain.value:
+        return f"{first} and {second} are equally good ({basis})."
     return f"No clear difference between {first} and {second}: {first} is ahead by {points} ({basis})."

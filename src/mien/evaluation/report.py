@@ -202,10 +202,11 @@ def summary(counted: EvalReport) -> str:
     """Return the result in two sentences."""
     told = {label: row for label, row in counted.per_class.items() if row.support}
     best, worst = (pick(told, key=lambda label: told[label].f1) for pick in (max, min))
-    text = (
-        f"{counted.accuracy:.1%} of {counted.n:,} images are predicted correctly. Best class: {best} "
-        f"(F1 {told[best].f1:.1%}); weakest: {worst} ({told[worst].f1:.1%})."
-    )
+    text = f"{counted.accuracy:.1%} of {counted.n:,} images are predicted correctly. "
+    if told[best].f1 == told[worst].f1:
+        text += f"The F1 of {'every class' if len(told) > 1 else best} is {told[best].f1:.1%}."
+    else:
+        text += f"Best class: {best} (F1 {told[best].f1:.1%}); weakest: {worst} ({told[worst].f1:.1%})."
     counts = np.array(counted.confusion)
     off = counts - np.diag(counts.diagonal())
     if not off.any():

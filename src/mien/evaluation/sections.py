@@ -104,8 +104,8 @@ def slices(
             table.append((name, len(hits) + gone, whole, gone, of_found, f1))
     compared = {value: accuracy for value, n, accuracy, *_ in table if n >= FEW}
     text, facts = f"Accuracy by {column}.", dict[str, Any](column=column, gap=None)
-    if len(compared) > 1:
-        worst, best = (pick(compared, key=lambda name: compared[name].value) for pick in (min, max))
+    worst, best = (pick(compared, key=lambda name: compared[name].value, default="") for pick in (min, max))
+    if worst != best:
         gap = difference(compared[best], compared[worst])
         facts["gap"] = {"best": best, "worst": worst, **gap._asdict()}
         text = (
@@ -113,6 +113,8 @@ def slices(
             f"{100 * gap.low:.1f} to {100 * gap.high:.1f}). The two were chosen for being furthest apart, so the gap "
             f"leans high; values with fewer than {FEW} images are not compared."
         )
+    elif len(compared) > 1:
+        text = f"Accuracy by {column}: all values with {FEW} images or more have the same."
     if missed is not None:
         text += " A missed face counts as an error; macro-F1 is of the faces found."
     drawing = figures.bars_with_intervals(

@@ -62,8 +62,12 @@ class Ledger:
             head = {**first}
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise ConfigError(f"{self.path} is damaged ({error}): choose another folder") from error
-        if not self.done:
-            return  # the run ended before its first shard, so nothing is lost if it begins again
+        if not self.done:  # the run ended before its first shard, so nothing is lost if it begins again
+            for file in self.folder.glob(
+                "part-??????.parquet"
+            ):  # it may have been killed before it wrote the line
+                file.unlink()
+            return
         if not resume:
             raise ConfigError(
                 f"{self.folder} holds results of an earlier run: add `resume` to go on with it, or choose another "

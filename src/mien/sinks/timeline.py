@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 FIRST_BIN_S = 0.02
 MOST_BINS = 20_000
-"""Most bins of time; if there are more, neighbouring bins are joined in pairs."""
+"""Most bins of time; if there are more, and more than two a person, neighbouring bins are joined in pairs."""
 MOST_GLIMPSES = 24
 """Most places of a face that are kept for its strip of faces."""
 
@@ -70,6 +70,9 @@ class Timeline:
         time_s = result.time_s
         if self._time_s is not None and time_s > self._time_s:
             self._step_s = time_s - self._time_s
+            if self.frames == 1:  # only now is it known how long the first frame lasts
+                for person in self.people.values():
+                    self._last(person)
         self.frames, self._time_s = self.frames + 1, time_s
         for face in result.faces:
             if face.track is None:
@@ -82,23 +85,28 @@ class Timeline:
             found[0] += 1
             for place, label in enumerate(self.labels, start=1):
                 found[place] += face.probs.get(label, 0.0)
-        if len(self._bins) > MOST_BINS:
+        if len(self._bins) > max(MOST_BINS, 2 * len(self.people)):  # each person keeps one bin at least
             self._merge()
 
     def _count(self, person: Person, label: str, time_s: float, box: Box) -> None:
         if person.label != label:
             person.changes += bool(person.label)
             person.label, person.since_s = label, time_s
-        lasts = min(self._step_s, 1.0)
-        person.seconds[label] = person.seconds.get(label, 0.0) + lasts
-        person.last_s = time_s + lasts
-        if person.last_s - person.since_s > person.longest[2] - person.longest[1]:
-            person.longest = (label, person.since_s, person.last_s)
+        person.last_s = time_s
+        self._last(person)
         if person.frames % person.every == 0:
             person.glimpses.append((time_s, box))
             if len(person.glimpses) > MOST_GLIMPSES:
                 person.glimpses, person.every = person.glimpses[::2], 2 * person.every
         person.frames += 1
+
+    def _last(self, person: Person) -> None:
+        """Let a person's label last for a frame."""
+        lasts = min(self._step_s, 1.0)
+        person.seconds[person.label] = person.seconds.get(person.label, 0.0) + lasts
+        person.last_s += lasts
+        if person.last_s - person.since_s > person.longest[2] - person.longest[1]:
+            person.longest = (person.label, person.since_s, person.last_s)
 
     def _merge(self) -> None:
         wider: dict[tuple[int, int], list[float]] = {}

@@ -33,6 +33,8 @@ class Checkpoint:
     fingerprint: str
     validation_split: str
     """What ``validation.split`` of the recipe stands for."""
+    teachers: tuple[str, ...] = ()
+    """SHA-256 of each model that the run learns from: another model may have the same name."""
 
     def exists(self) -> bool:
         """Say whether there is an unfinished run."""
@@ -48,6 +50,7 @@ class Checkpoint:
             "recipe": self.recipe.model_dump_json(),
             "dataset": self.fingerprint,
             "validation_split": self.validation_split,
+            "teachers": list(self.teachers),
         }
         rows = [asdict(row) for row in state.history]
         buffer = io.BytesIO()
@@ -73,6 +76,8 @@ class Checkpoint:
         now = facts_of(self.recipe)
         if what := differences(finished_recipe(recipe, split), settled(now, self.validation_split)):
             self._refuse("recipe", f"resume with the same one ({what})")
+        if claim.get("teachers", [*self.teachers]) != [*self.teachers]:  # older versions did not write it
+            self._refuse("teacher", "its name is the same, but not the model; resume with the same one")
         try:
             history = [EpochRow(**row) for row in rows]
         except TypeError as error:

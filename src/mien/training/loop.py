@@ -86,7 +86,8 @@ def train(
         if place.decided(lambda: resume and _is_finished(out, fingerprint)):
             return out
         data, split = with_judges(recipe, data)  # refused before a folder is made
-        checkpoint = Checkpoint(out / "run" / CHECKPOINT, recipe, fingerprint, split)
+        teachers = tuple(bundle.load(name).id.sha256 for name in recipe.distillation.teachers)
+        checkpoint = Checkpoint(out / "run" / CHECKPOINT, recipe, fingerprint, split, teachers)
         state = place.decided(lambda: _begun(checkpoint, lock, resume=resume))
         keeper = _Keeper(checkpoint, on_epoch)
         trained = fit(recipe, data, device=device, state=state, on_step=on_step, on_epoch=keeper.note)

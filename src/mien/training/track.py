@@ -42,7 +42,8 @@ def tracker(name: str, recipe: Recipe, out: Path) -> Iterator[Callable[[EpochRow
     """Yield what takes an epoch's figures to ``tensorboard`` or ``mlflow``.
 
     TensorBoard's events go to ``out/run/tensorboard``. MLflow goes where ``MLFLOW_TRACKING_URI`` says, else to
-    ``out/run/mlflow.db``; a resumed run goes on in the same MLflow run.
+    ``out/run/mlflow.db``; a resumed run goes on in the same MLflow run. Each epoch is shown once, also if it is
+    repeated after an interruption.
 
     Raises:
         ConfigError: MLflow cannot be reached; OutputError: it no longer can.
@@ -57,13 +58,19 @@ def _tensorboard(recipe: Recipe, out: Path) -> Iterator[Callable[[EpochRow], Non
     with needs("track"):
         from torch.utils.tensorboard import SummaryWriter
 
-    with SummaryWriter(out / "run" / "tensorboard") as writer:
-        writer.add_text("recipe", f"```json\n{recipe.model_dump_json(indent=2)}\n```")
+    with contextlib.ExitStack() as opened:
+        writers: list[SummaryWriter] = []
 
         def log(row: EpochRow) -> None:
+            if (
+                not writers
+            ):  # now, as a resumed run repeats epochs after its checkpoint: their old events are hidden
+                place = out / "run" / "tensorboard"
+                writers.append(opened.enter_context(SummaryWriter(place, purge_step=row.epoch)))
+                writers[0].add_text("recipe", f"```json\n{recipe.model_dump_json(indent=2)}\n```")
             for figure, value in _figures(row).items():
-                writer.add_scalar(figure, value, row.epoch)
-            writer.flush()
+                writers[0].add_scalar(figure, value, row.epoch)
+            writers[0].flush()
 
         yield log
 
@@ -84,16 +91,24 @@ def _mlflow(recipe: Recipe, out: Path) -> Iterator[Callable[[EpochRow], None]]:
         run_id = known.read_text() if known.exists() else _begin(client, recipe, out)
         files.write(known, run_id)
         client.update_run(run_id, "RUNNING")
+        logged = {one.step for one in client.get_metric_history(run_id, "train_loss")}
     except MlflowException as error:
         raise ConfigError(f"MLflow at {client.tracking_uri}: {error}") from error
 
-    def log(row: EpochRow) -> None:
+    @contextlib.contextmanager
+    def reached() -> Iterator[None]:
         try:
-            now = int(1000 * time.time())
-            figures = [Metric(name, value, now, row.epoch) for name, value in _figures(row).items()]
-            client.log_batch(run_id, metrics=figures)
+            yield
         except MlflowException as error:
             raise OutputError(f"MLflow at {client.tracking_uri}: {error}; --resume goes on") from error
+
+    def log(row: EpochRow) -> None:
+        if row.epoch in logged:  # a resumed run repeats epochs after its checkpoint
+            return
+        now = int(1000 * time.time())
+        with reached():
+            figures = [Metric(name, value, now, row.epoch) for name, value in _figures(row).items()]
+            client.log_batch(run_id, metrics=figures)
 
     try:
         yield log
@@ -101,7 +116,8 @@ def _mlflow(recipe: Recipe, out: Path) -> Iterator[Callable[[EpochRow], None]]:
         with contextlib.suppress(MlflowException):
             client.set_terminated(run_id, "FAILED")
         raise
-    client.set_terminated(run_id)
+    with reached():
+        client.set_terminated(run_id)
 
 
 def _begin(client: MlflowClient, recipe: Recipe, out: Path) -> str:  # type: ignore[name-defined] # noqa: F821
