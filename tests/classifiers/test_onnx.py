@@ -317,6 +317,19 @@ def test_a_graph_that_fails_when_run(tmp_path, kind, capfd):
     assert capfd.readouterr() == ("", "")  # the runtime does not print it a second time
 
 
+def test_a_graph_that_gives_no_numbers(tmp_path):
+    gains = numpy_helper.from_array(np.array([[np.nan, 1]], np.float32), "gains")
+    image = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["b", 11, 11, 1])
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["b", 2])
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["mean"], axes=[1, 2], keepdims=0),
+        helper.make_node("Mul", ["mean", "gains"], ["y"]),
+    ]
+    place = write(tmp_path, model(nodes, [image], [out], [gains]), spec(output="logits"))
+    with pytest.raises(BundleError, match="its graph gave numbers that are not finite: is it damaged"):
+        load_classifier(place).logits(CROPS)
+
+
 def test_a_graph_that_gives_another_number_of_rows(tmp_path):
     opened = load_classifier(write(tmp_path, failing("reshape"), spec(output="logits")))
     with pytest.raises(BundleError, match=r"its graph gave \[121, 2\] for 2 crops; expected \[2, 2\]"):

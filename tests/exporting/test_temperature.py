@@ -151,6 +151,12 @@ def test_what_is_refused(copy, tiny_members, tmp_path):
         save_calibrated(bundle.load(copy), DATA, "train", copy)
     with pytest.raises(ConfigError, match="already holds another model"):
         save_calibrated(bundle.load(copy), DATA, "test", tiny_members[1])
+    few = replace(DATA, split=np.where((DATA.split == "test") & (DATA.truth == 2), "other", DATA.split))
+    with pytest.raises(
+        DataError, match="test of .* has no images of fear, so no bias can be fitted: .*no-biases"
+    ):
+        save_calibrated(bundle.load(copy), few, "test", copy)
+    assert save_calibrated(bundle.load(copy), few, "test", copy, biases=False).bias == ()
     with pytest.raises(BundleError, match="without an output named logits cannot be calibrated"):
         import onnx
 

@@ -175,6 +175,12 @@ def test_bad_sources(tmp_path, source, text):
         list(Plan(place, 3))
 
 
+def test_a_list_that_names_itself(tmp_path):
+    (tmp_path / "list.txt").write_text(f"{tmp_path / 'list.txt'}\n")
+    with pytest.raises(ConfigError, match="list.txt is a list that names itself"):
+        list(Plan(str(tmp_path / "list.txt"), 3))
+
+
 def test_no_password_is_shown():
     uri = "s3://key:secret@bucket/photos?endpoint_override=127.0.0.1:9000"
     assert shown(uri) == "s3://bucket/photos"

@@ -13,7 +13,7 @@ from mien.card import Origin
 from mien.config import Recipe, read_recipe
 from mien.data.duplicates import picture_keys
 from mien.data.synthetic import draw_dataset
-from mien.errors import ConfigError, DataError, FetchError
+from mien.errors import ConfigError, DataError, FetchError, MienWarning
 from mien.evaluation.protocol import CHOSEN, keys_learnt
 from mien.labels import EMOTIONS_7
 from mien.networks import catalog
@@ -185,6 +185,16 @@ def test_the_hub_out_of_reach_says_what_to_do(monkeypatch):
         FetchError, match=r"cannot get timm/resnet10t from the hub \(OSError: no route\): download"
     ):
         load_start(network, recipe(f"network={BACKBONE}", "transfer.weights=hub"))
+
+
+def test_weights_that_have_no_place_are_told(pretrained, tmp_path):
+    given = load_file(pretrained)
+    save_file(given | {"neck.weight": given["fc.bias"].clone()}, tmp_path / "more.safetensors")
+    with pytest.warns(
+        MienWarning, match=r"left out, without a place in ResNet: 1 tensor of \d+, such as neck"
+    ):
+        _, after = started(tmp_path / "more.safetensors")
+    assert torch.equal(after["layer1.0.conv2.weight"], given["layer1.0.conv2.weight"])
 
 
 def test_what_is_refused(pretrained, tmp_path):

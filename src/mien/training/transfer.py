@@ -113,8 +113,8 @@ def _load_fitting(network: nn.Module, given: dict[str, torch.Tensor], source: st
         )
     if extra := sorted(given.keys() - own.keys()):
         warnings.warn(
-            f"{source}: {number_of(len(extra), 'tensor')} of {len(given)}, such as {extra[0]}, have no place in "
-            f"{type(network).__name__} and are left out: is it of another network?",
+            f"{source}: left out, without a place in {type(network).__name__}: {number_of(len(extra), 'tensor')} of "
+            f"{len(given)}, such as {extra[0]}; is it of another network?",
             MienWarning,
             stacklevel=2,
         )
