@@ -178,6 +178,8 @@ def test_each_video_begins_with_a_searched_frame_and_photos_are_all_searched():
         Frame("d"),
     ]
     assert [searched for _, searched in marked(given, 5)] == [True, False, True, False, True, True]
+    twice = [Frame("a.mp4", number, number / 10) for number in (0, 1, 2, 0, 1, 2)]
+    assert [searched for _, searched in marked(twice, 5)] == [True, False, False] * 2, "it begins again"
 
 
 def test_one_track_from_first_to_last_frame_of_a_real_clip(shared, yunet_weights):

@@ -31,10 +31,10 @@ class Found(NamedTuple):
 
 def marked(frames: Iterable[Frame], detect_every: int) -> Iterator[tuple[Frame, bool]]:
     """Yield each frame, and whether it is to be searched: the first of each video, then every Kth; every photo."""
-    source, number = None, 0
+    source, index, number = "", -1, 0
     for frame in frames:
-        number = 0 if frame.source != source or frame.time_s is None else number + 1
-        source = frame.source
+        goes_on = frame.time_s is not None and frame.source == source and frame.index > index
+        source, index, number = frame.source, frame.index, number + 1 if goes_on else 0
         yield frame, number % detect_every == 0
 
 
@@ -70,7 +70,8 @@ def _between(
         least_iou=STEADY_IOU,
     )
     same = len(pairs) == len(last.faces) == len(found.faces)
-    if last.frame.source != found.frame.source or not same:
+    goes_on = found.frame.source == last.frame.source and found.frame.index > last.frame.index
+    if not goes_on or not same:
         return list(search(waiting))
     steps = len(waiting) + 1
     return [
