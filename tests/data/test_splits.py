@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mien.data.read import read_split
 from mien.data.splits import drawn, folds
+from mien.errors import ConfigError
+from mien.options import ReadOptions
+from mien.preprocess import Preprocess
+from tests.pictures import png, write_tree
 
 
 def test_without_groups_each_class_gives_its_fraction():
@@ -68,3 +73,13 @@ def test_a_group_is_never_divided(rows, fraction, seed):
     if len(rows):
         largest = np.bincount(groups).max()
         assert abs(held.sum() - fraction * len(rows)) <= largest * 5
+
+
+@pytest.mark.parametrize("options", [{"val_fraction": 0.2}, {"split_seed": 3}])
+def test_no_split_is_drawn_where_all_images_are_taken(tmp_path, options):
+    write_tree(tmp_path / "set", {f"{label}/{i}.png": png(i) for label in ("happy", "sad") for i in range(4)})
+    assert len(read_split(tmp_path / "set", Preprocess(), "all")) == 8
+    with pytest.raises(
+        ConfigError, match=f"{next(iter(options))} has no effect here: split=all takes every image"
+    ):
+        read_split(tmp_path / "set", Preprocess(), "all", ReadOptions(**options))

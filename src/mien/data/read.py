@@ -97,8 +97,15 @@ def read_given(
 
 
 def _prepared(reading: Reading, options: ReadOptions, split: str) -> Reading:
-    """Prepare a source for the use of one split, which may be `ALL` of its images."""
+    """Prepare a source for the use of one split, which may be `ALL` of its images.
+
+    Raises:
+        ConfigError: options of a split that is drawn, where all images are taken.
+    """
     if split == ALL and ALL not in (reading.splits or ()):
+        for name in ("val_fraction", "split_seed"):
+            if getattr(options, name) != getattr(ReadOptions, name):
+                raise ConfigError(f"`{name}` has no effect here: `split=all` takes every image; leave it out")
         reading = replace(reading, splits=[ALL] * len(reading.ids))
     return prepare(reading, options, split=split)
 
