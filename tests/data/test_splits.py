@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mien.data.read import read_split
+from mien.data.packed import write_packed
+from mien.data.read import read_dataset, read_split
 from mien.data.splits import drawn, folds
-from mien.errors import ConfigError
+from mien.errors import ConfigError, DataError
 from mien.options import ReadOptions
 from mien.preprocess import Preprocess
-from tests.pictures import png, write_tree
+from tests.pictures import png, tree, write_tree
 
 
 def test_without_groups_each_class_gives_its_fraction():
@@ -83,3 +84,17 @@ def test_no_split_is_drawn_where_all_images_are_taken(tmp_path, options):
         ConfigError, match=f"{next(iter(options))} has no effect here: split=all takes every image"
     ):
         read_split(tmp_path / "set", Preprocess(), "all", ReadOptions(**options))
+
+
+def test_the_hold_out_of_recipes_is_a_split_by_name(tmp_path):
+    root = write_tree(tmp_path / "set", tree(each=20))
+    held = read_split(root, Preprocess(), "holdout")
+    wanted = read_dataset(root).hold_out(0.1, 0).select("holdout")
+    assert held.ids == wanted.ids
+    assert set(held.split) == {"holdout"}
+    assert held.notes[-1] == "holdout: 0.1 of each class of train, which recipes hold out (seed 0)"
+    write_packed(tmp_path / "own.npz", read_dataset(root).hold_out(0.3, 1))
+    own = read_split(tmp_path / "own.npz", Preprocess(), "holdout")
+    assert len(own) == 3 * len(held), "a split of this name comes first"
+    with pytest.raises(DataError, match="no split 'train'"):
+        read_split(write_tree(tmp_path / "other", tree(splits=("test",))), Preprocess(), "holdout")

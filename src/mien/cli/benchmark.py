@@ -91,7 +91,7 @@ def benchmark(
     from mien.benchmark.subjects import judged, subject
     from mien.classifiers import is_graph
     from mien.cli.terminal import complain, give, say
-    from mien.data.read import read_dataset
+    from mien.data.read import read_split
     from mien.files import locked, together, write
 
     check_together(data, split, reading)
@@ -102,7 +102,7 @@ def benchmark(
     with locked(out) if out else nullcontext():
         subjects = [subject(model, spec if is_graph(model) else None) for model in models]
         if data and split:
-            read = telling(lambda wanted: read_dataset(data, wanted, split=split, options=reading))
+            read = telling(lambda wanted: read_split(data, wanted, split, reading))
             subjects = judged(subjects, read, split)
         measured = measure(subjects, **wanted, listen=complain)
         if out:

@@ -34,7 +34,11 @@ def calibrate(
     data: Annotated[str | None, typer.Option("--data", "-d", metavar="DATA", help=DATA_HELP)] = None,
     split: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="The split to fit to; not one the model was trained on."),
+        typer.Option(
+            metavar="NAME",
+            help="The split to fit to, not one that the model was trained on: such as val, or holdout for what "
+            "recipes hold out of train.",
+        ),
     ] = None,
     prior: Annotated[
         str | None,
@@ -92,10 +96,10 @@ def calibrate(
 
 def _fit(loaded: Bundle, data: str, split: str, reading: ReadOptions, place: Path, *, biases: bool) -> None:
     from mien.cli.terminal import print_table, say
-    from mien.data.read import read_dataset
+    from mien.data.read import read_split
     from mien.exporting.temperature import save_calibrated
 
-    dataset = read_dataset(data, loaded.preprocess, split=split, options=reading)
+    dataset = read_split(data, loaded.preprocess, split, reading)
     tell_notes(dataset)
     found = save_calibrated(loaded, dataset, split, place, biases=biases)
     if loaded.card.calibration and loaded.card.calibration.prior:

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 DATA_HELP = "A dataset: class folders, zip, CSV, arrays, Parquet (see docs/data.md), or `synthetic`."
 
 
+SPLITS = "train, val, test, its own name, all for every image, or holdout for what recipes hold out of train"
+
+
 def note_line(note: str) -> str:
     """Return a note on a dataset with flags (`--val-fraction`) in place of names of options (`val_fraction`)."""
     return MienError(note).with_flags({one.name: _flag(one.name) for one in fields(ReadOptions)})
@@ -46,9 +49,7 @@ def choice_option(choices: Sequence[str], meaning: str) -> Any:
 Data = Annotated[str, typer.Option("--data", "-d", metavar="DATA", help=DATA_HELP)]
 Split = Annotated[
     str,
-    typer.Option(
-        metavar="NAME", help="The split to use: train, val, test, its own name, or all for every image."
-    ),
+    typer.Option(metavar="NAME", help=f"The split to use: {SPLITS}."),
 ]
 Settings = Annotated[
     list[str] | None,

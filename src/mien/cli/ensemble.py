@@ -24,7 +24,11 @@ def ensemble(
     ],
     data: Data,
     split: Annotated[
-        str, typer.Option(metavar="NAME", help="The split that fits the weights and compares the rules.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="The split that fits weights and compares rules, such as val or holdout.",
+        ),
     ],
     out: Annotated[Path, out_option("Folder for the new model.")],
     reading: ReadOptions,
@@ -43,7 +47,8 @@ def ensemble(
     """
     from mien import bundle
     from mien.cli.terminal import complain, say
-    from mien.data.read import read_dataset
+    from mien.data.dataset import HOLDOUT
+    from mien.data.read import read_dataset, with_holdout
 
     with needs("export"):
         from mien.exporting.ensemble import check_members, save_ensemble
@@ -51,6 +56,8 @@ def ensemble(
     loaded = [bundle.load(member) for member in members]
     check_members(loaded, rule)
     dataset = read_dataset(data, loaded[0].preprocess, options=reading)
+    if split == HOLDOUT:
+        dataset = with_holdout(dataset)
     tell_notes(dataset)
     words = ["mien", "ensemble", *(Path(member).name for member in members), "--data", Path(data).name]
     words += ["--split", split, *flag_words(reading), "--out", out.name, "--rule", rule]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.command import DATA_HELP, Json, Tta, command, model_argument, out_option, tell_notes
+from mien.cli.command import DATA_HELP, SPLITS, Json, Tta, command, model_argument, out_option, tell_notes
 from mien.errors import ConfigError
 from mien.options import FINDERS, ReadOptions, RunOptions, check_choices, option, weights_option
 
@@ -102,8 +102,8 @@ def evaluate(
         list[str],
         typer.Option(
             metavar="NAME",
-            help="The split to use: train, val, test, its own name, or all for every image. With several datasets: "
-            "once for all of them, or once for each, in their order.",
+            help=f"The split to use: {SPLITS}. With several datasets: once for all of them, or once for each, in "
+            "their order.",
         ),
     ],
     reading: ReadOptions,

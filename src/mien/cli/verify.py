@@ -51,7 +51,7 @@ def verify(
     """
     from mien import bundle
     from mien.cli.terminal import give
-    from mien.data.read import read_dataset
+    from mien.data.read import read_split
     from mien.exporting.verify import pictures
     from mien.exporting.verify import verify as prove
 
@@ -59,7 +59,7 @@ def verify(
     if runtime and not web:
         raise ConfigError("`runtime` is for the page in a browser: give `web`, too")
     preprocess = bundle.load(model).preprocess
-    dataset = read_dataset(data, preprocess, split=split, options=reading) if data else None
+    dataset = read_split(data, preprocess, split, reading) if data and split else None
     if dataset:
         tell_notes(dataset)
     if web:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mien.config import Validation
 from mien.data import packed
 from mien.data.archives import DAMAGED
+from mien.data.dataset import HOLDOUT
 from mien.data.place import Place
 from mien.data.reading import Reading, ReadOptions, decode, part, prepare
 from mien.data.recognise import form, form_at
@@ -63,16 +65,36 @@ def read_dataset(
 def read_split(
     path: str | Path, preprocess: Preprocess, split: str, options: ReadOptions = _DEFAULT
 ) -> FaceDataset:
-    """Read one split; ``all`` takes every image, as one split of this name, if the dataset has no such split.
+    """Read one split; two names mean the same everywhere, if the dataset has no split of this name.
+
+    ``all`` takes every image, as one split. ``holdout`` takes the images of ``train`` that recipes hold out unless
+    they say otherwise: models that were trained so have not learnt them.
 
     Raises:
         DataError: as `read_dataset`.
     """
+    if split == HOLDOUT:
+        return with_holdout(read_dataset(path, preprocess, options=options)).select(HOLDOUT)
     if split != ALL:
         return read_dataset(path, preprocess, split=split, options=options)
     with ExitStack() as stack:
         reading = _prepared(open_source(path, preprocess, options, stack)[0], options, split)
         return decode(reading, preprocess, split=split, skip_corrupt=options.skip_corrupt, allocate=in_memory)
+
+
+def with_holdout(data: FaceDataset) -> FaceDataset:
+    """Return the dataset with the split ``holdout``, which is drawn from ``train`` where it is not there.
+
+    Raises:
+        DataError: no split ``train``, or it is too small.
+    """
+    if HOLDOUT in data.splits:
+        return data
+    rule = Validation()
+    data = data.hold_out(rule.holdout_fraction, rule.holdout_seed)
+    part = f"{rule.holdout_fraction:g} of each class of train"
+    note = f"{HOLDOUT}: {part}, which recipes hold out (seed {rule.holdout_seed})"
+    return replace(data, notes=(*data.notes, note))
 
 
 def read_given(
