@@ -425,7 +425,7 @@ def _calibration(facts: Calibration) -> list[str]:
 
 
 def _training(card: Card) -> list[str]:
-    run, data, chosen = card.training, card.data, card.recipe.get("options_chosen_on")
+    run, data = card.training, card.data
     counts = data.counts.get(str(card.recipe.get("train_split")), {})
     skipped = f" {len(data.skipped)} corrupt images were left out." if data.skipped else ""
     return [
@@ -437,10 +437,15 @@ def _training(card: Card) -> list[str]:
         f"{_code(run.validation_split or 'unknown')}; the last epoch had {_percent(run.last_val_accuracy)}.{skipped} "
         f"ONNX Runtime and torch differ by at most {_number(run.onnx_max_probability_difference, '.0e')} in a "
         f"probability.",
-        *([f"Of the recipe, these options were chosen before, on {_text(chosen)}."] if chosen else []),
+        *_chosen_before(card, "the recipe"),
         "",
         _DRAWN if data.name == "synthetic" else _LICENCE,
     ]
+
+
+def _chosen_before(card: Card, whose: str) -> list[str]:
+    chosen = card.recipe.get("options_chosen_on")
+    return [f"Of {whose}, these options were chosen before, on {_text(chosen)}."] if chosen else []
 
 
 def _members(card: Card) -> list[str]:
@@ -464,6 +469,7 @@ def _members(card: Card) -> list[str]:
         f"{_percent(getattr(run, rule, None))}, its best member {_percent(best)}.{worse} Weights fitted to four "
         f"fifths and judged on the other gain {_number(run.gain, '.2f', 100)} points over the plain mean (standard "
         f"error {_number(run.gain_standard_error, '.2f', 100)}).",
+        *_chosen_before(card, "the members' recipes"),
         "",
         *rows,
         "",

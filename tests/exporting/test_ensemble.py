@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from mien.classifiers.onnx_runtime import open_graph
 from mien.data.synthetic import draw_dataset
 from mien.errors import BundleError, ConfigError, DataError
 from mien.evaluation.mixture import RULES, combine
+from mien.evaluation.protocol import READ_BY_RUN
 from mien.exporting import ensemble
 from mien.exporting.ensemble import check_members, save_ensemble
 from mien.exporting.half import halve
@@ -83,6 +85,25 @@ def test_what_an_ensemble_was_chosen_on_is_not_forgotten(members, tiny_ensemble,
     save_ensemble([bundle.load(tiny_ensemble), members[0]], other, "val", tmp_path / "both")
     card = bundle.load(tmp_path / "both").card
     assert card.training.chosen_on == ("test", "val"), "the second one only here, the first by its members"
+
+
+def test_what_the_options_of_a_member_were_chosen_on_is_not_forgotten(members, tmp_path):
+    """Without it, the card of an ensemble would say of such a split that nothing was chosen on it."""
+    data = tiny_data(70, 70)
+    tests = np.flatnonzero(data.split == "test")
+    names = data.split.astype("<U4")
+    names[tests[::2]] = "val"
+    card = members[1].card
+    known = card.model_copy(update={"recipe": {**card.recipe, "options_chosen_on": "test images: the shape"}})
+    save_ensemble(
+        [members[0], replace(members[1], card=known)], replace(data, split=names), "test", tmp_path / "both"
+    )
+    made = bundle.load(tmp_path / "both")
+    assert {score.protocol for score in made.card.scores if score.split == "val"} == {READ_BY_RUN}
+    page = made.read(bundle.PAGE).decode()
+    assert re.search(
+        "Of the members' recipes, these options were chosen before, on .*test images: the shape.", page
+    )
 
 
 def test_pictures_that_a_member_learnt_choose_nothing(members, tmp_path):

@@ -14,6 +14,14 @@ from mien.options import ReadOptions
 if TYPE_CHECKING:
     from mien.bundle import Bundle
 
+_Split = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The split to fit to, not one that the model was trained on: such as val, or holdout for what "
+        "recipes hold out of train.",
+    ),
+]
 _Biases = Annotated[
     bool,
     typer.Option(
@@ -32,14 +40,7 @@ def calibrate(
     model: Annotated[str, model_argument("A model folder; a built-in name needs --out.")],
     reading: ReadOptions,
     data: Annotated[str | None, typer.Option("--data", "-d", metavar="DATA", help=DATA_HELP)] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="The split to fit to, not one that the model was trained on: such as val, or holdout for what "
-            "recipes hold out of train.",
-        ),
-    ] = None,
+    split: _Split = None,
     prior: Annotated[
         str | None,
         typer.Option(
@@ -84,11 +85,9 @@ def calibrate(
 
     place = out or Path(model)
     check_place(loaded, place)
+    unread = 0 if data else _move(loaded, model, prior, adapt, place)
     if data and split:
         _fit(loaded, data, split, reading, place, biases=biases)
-        unread = 0
-    else:
-        unread = _move(loaded, model, prior, adapt, place)
     say(str(place))
     if unread:
         raise typer.Exit(1)

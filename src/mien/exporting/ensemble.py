@@ -18,7 +18,7 @@ from mien.classifiers.onnx_runtime import OnnxClassifier, open_graph
 from mien.data.duplicates import to_bytes
 from mien.errors import BundleError, ConfigError, did_you_mean, needs
 from mien.evaluation.mixture import RULES, TIE_BREAK, MixtureReport, combine, judge_mixture, weights_of
-from mien.evaluation.protocol import check_unseen, keys_learnt, protocols, scores
+from mien.evaluation.protocol import READ_BY_RUN, READ_ONCE, check_unseen, keys_learnt, protocols, scores
 from mien.exporting.metadata import describe
 from mien.exporting.temperature import present_prior
 from mien.results import ModelId
@@ -109,13 +109,14 @@ def save_ensemble(
     trained = {name for one in members for name in one.card.trained_on}
     chosen = {split, *(name for one in members for name in one.card.chosen_on)}
     difference = _check(joined, combine(probs, rule, weights), rows)
+    before = _chosen_before(members)
     made = bundle.Card(
         name=identity.name,
         architecture=bundle.ENSEMBLE,
         labels=data.labels,
         preprocess=used[0].preprocess,
         parameters=sum(one.card.parameters for one in used),
-        recipe={"rule": rule, "members": _facts(members, weights, report.members)},
+        recipe={"rule": rule, "members": _facts(members, weights, report.members), "options_chosen_on": before},
         command=command,
         data=data_facts(data, data.fingerprint()),
         training=Training(
@@ -123,7 +124,7 @@ def save_ensemble(
             onnx_max_probability_difference=difference, is_worse=report.is_worse(rule), **asdict(report),
         ),
         versions=versions(),
-        scores=scores(joined, data, protocols(data, trained, dict.fromkeys(chosen, CHOSEN_IN_PART))),
+        scores=scores(joined, data, _protocols(data, trained, chosen, before)),
     )  # fmt: skip
     bundle.save(out, made, {bundle.GRAPH: graph, **_learnt(members)})
     return report
@@ -270,6 +271,17 @@ def _facts(
          "weight": float(weight), "accuracy": accuracy, "prior": _prior(one), "command": one.card.command}
         for one, weight, accuracy in zip(members, weights, accuracies, strict=True)
     ]  # fmt: skip
+
+
+def _chosen_before(members: Sequence[Bundle]) -> str:
+    """Return what options of the members' recipes were chosen on before; it holds of the ensemble, too."""
+    said = [one.card.recipe.get("options_chosen_on", "") for one in members]
+    return "; ".join(dict.fromkeys(filter(None, said)))
+
+
+def _protocols(data: FaceDataset, trained: set[str], chosen: set[str], before: str) -> dict[str, str]:
+    known = protocols(data, trained, dict.fromkeys(chosen, CHOSEN_IN_PART))
+    return {name: READ_BY_RUN if before and said == READ_ONCE else said for name, said in known.items()}
 
 
 def _prior(member: Bundle) -> dict[str, float]:
