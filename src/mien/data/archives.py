@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import posixpath
 import struct
 import tarfile
 import tempfile
@@ -25,9 +26,11 @@ from mien.vision import images
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import ExitStack
-    from typing import IO
+    from typing import IO, NoReturn
 
 MEMBER_LIMIT_BYTES = 64 * 2**20
+OTHERS_LIMIT_BYTES = 2**40
+"""Largest file in a zip that is no picture: it is read in parts, if at all."""
 BOMB_RATIO, BOMB_BYTES = 100, 16 * 2**20
 """An archive is refused if it unpacks to more than this many times its size and to more than this many bytes."""
 DAMAGED = (
@@ -72,11 +75,15 @@ class Tree(NamedTuple):
 
 
 def folder_tree(root: Path) -> Tree:
-    """Return the files below a folder; a link to a folder is followed, each folder once."""
+    """Return the files below a folder; a link to a folder is followed, each folder once.
+
+    Raises:
+        DataError: a folder that cannot be read: its class would be missing.
+    """
     tree = Tree(str(root), {}, [], 0)
     seen: set[str] = set()
     debris = 0
-    for place, below, listed in os.walk(root, followlinks=True):
+    for place, below, listed in os.walk(root, followlinks=True, onerror=_unreadable):
         real = os.path.realpath(place)
         if real in seen:  # a link to a folder above, or another path to the same folder
             below.clear()
@@ -96,6 +103,10 @@ def folder_tree(root: Path) -> Tree:
     return tree._replace(debris=debris, files=dict(sorted(tree.files.items())))
 
 
+def _unreadable(error: OSError) -> NoReturn:
+    raise DataError(f"cannot read the folder {error.filename}: {error.strerror}") from error
+
+
 def zip_tree(archive: zipfile.ZipFile, path: Path) -> Tree:
     """Return the files in an open zip.
 
@@ -104,7 +115,8 @@ def zip_tree(archive: zipfile.ZipFile, path: Path) -> Tree:
     """
     tree, debris = Tree(str(path), {}, [], 0), 0
     for info in sorted(archive.infolist(), key=lambda info: info.filename):
-        name = check_member(info, path)
+        limit = MEMBER_LIMIT_BYTES if has_picture_suffix(info.filename) else OTHERS_LIMIT_BYTES
+        name = check_member(info, path, limit_bytes=limit)
         parts = PurePosixPath(name).parts
         if is_debris(PurePosixPath(name)):
             debris += has_picture_suffix(name)
@@ -130,6 +142,7 @@ def tar_tree(path: Path, stack: ExitStack) -> Tree:
         spool.write(block)
     spool.seek(0)
     tree, debris, turn = Tree(str(path), {}, [], 0), 0, threading.Lock()
+    links: list[tuple[str, str]] = []
     with tarfile.open(fileobj=spool, mode="r:") as archive:
         for info in members(archive, path):
             name = check_name(info.name, path)
@@ -140,6 +153,14 @@ def tar_tree(path: Path, stack: ExitStack) -> Tree:
                 tree.folders.append(parts)
             elif info.isreg() and not info.issparse() and parts:
                 tree.files["/".join(parts)] = partial(_open_slice, spool, turn, info.offset_data, info.size)
+            elif info.islnk():
+                links.append(("/".join(parts), info.linkname))
+            elif info.issym():
+                links.append(("/".join(parts), "/".join((*parts[:-1], info.linkname))))
+    for name, target in links:  # to a file of the archive; any other shows as a file that cannot be read
+        meant = posixpath.normpath(target)
+        if has_picture_suffix(name):
+            tree.files[name] = tree.files.get(meant, partial(_dangling, name, target))
     return tree._replace(debris=debris, files=dict(sorted(tree.files.items())))
 
 
@@ -304,6 +325,10 @@ def _open_file(path: Path) -> IO[bytes]:
 
 def _open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
     return archive.open(info)
+
+
+def _dangling(name: str, target: str) -> IO[bytes]:
+    raise FileNotFoundError(f"{name} is a link to {target}, which is not in the archive")
 
 
 def _open_slice(file: IO[bytes], turn: threading.Lock, start: int, size: int) -> IO[bytes]:

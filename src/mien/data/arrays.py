@@ -249,6 +249,8 @@ class _Pictures:
         """
         if array.dtype.kind not in "buif":
             raise DataError(f"{source}: expected pixels as numbers, got {array.dtype}")
+        if array.ndim == 3 and array.shape[2] == 1:  # flat rows with an axis for the channel
+            array = array[..., 0]
         self.array, self.shape = array, _picture_shape(array.shape, source)
         self.unit = self._check_range(source)
         self.planar, self.note = _is_planar(array, self.shape, self.unit, source)

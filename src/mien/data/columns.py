@@ -195,8 +195,9 @@ def label_place(
 def label_places(header: Sequence[str]) -> list[int]:
     """Return the places of columns with a label's name, the likeliest first; else one that ends in such a name."""
     names = [plain(name) for name in header]
-    if places := [names.index(name) for name in LABEL if name in names]:
-        return places
+    known = [name for name in LABEL if name in names and not (name == "y" and "x" in names)]  # a coordinate
+    if known:
+        return [names.index(name) for name in known]
     ends = [
         place for place, name in enumerate(header) if re.split(r"[\W_]+", name.strip())[-1] in _LABEL_WORDS
     ]

@@ -32,11 +32,40 @@ class Found:
     read: Callable[[], bytes]
 
 
+class _Agreement:
+    """Whether the folders in the cells of a table are those of the files that are found for them.
+
+    A table may come from another machine, where all folders had other names. But where the folders of some cells are
+    found, a file of the same name in another folder is another image.
+    """
+
+    def __init__(self) -> None:
+        self.by_folder: set[str] = set()
+        self.by_name: dict[str, tuple[str, str]] = {}
+
+    def check(self, table: str, cell: str, place: str, *, agrees: bool) -> None:
+        """Remember what was found for a cell that names a folder.
+
+        Raises:
+            DataError: the folders of some cells of this table are there, those of others are not.
+        """
+        if agrees:
+            self.by_folder.add(table)
+        else:
+            self.by_name.setdefault(table, (cell, place))
+        if table in self.by_folder and table in self.by_name:
+            cell, place = self.by_name[table]
+            raise DataError(
+                f"{table} names {cell[:_SHOWN]}, which is not there; {place} is in another folder: correct the path, "
+                f"or take the line out"
+            )
+
+
 class Index:
     """Finds the images of a tree by the ends of their paths."""
 
     def __init__(self, tree: Tree, pictures: Sequence[str]) -> None:
-        self.tree = tree
+        self.tree, self._agreement = tree, _Agreement()
         self.pictures = set(pictures)
         self.by_name: defaultdict[str, list[str]] = defaultdict(list)
         for picture in pictures:
@@ -44,13 +73,13 @@ class Index:
 
     def find(self, cell: str, folder: str) -> list[str]:
         """Return the images that a cell may mean; only those that fit best."""
-        given = cell.replace("\\", "/").removeprefix("./").strip("/")
+        given = _plain(cell)
         for path in (f"{folder}/{given}" if folder else given, given):
             if path in self.pictures:
                 return [path]
         name = given.rpartition("/")[2]
         found: list[str] = []
-        for variant in _variants(name):
+        for variant in _variants(name, aligned_first=True):
             found = self.by_name.get(variant.lower(), [])
             if found:
                 break
@@ -76,13 +105,20 @@ class Index:
                 f"{table} names {cell[:_SHOWN]}, which is not there: expected it among the "
                 f"{len(self.pictures):,} images of {self.tree.source}"
             )
+        if "/" in (given := _plain(cell)):
+            self._agreement.check(table, cell, found[0], agrees=_common_end(found[0], given) > 1)
         return Found(found[0], partial(self.tree.read, found[0]))
 
 
-def _variants(name: str) -> Iterator[str]:
+def _plain(cell: str) -> str:
+    return cell.replace("\\", "/").removeprefix("./").strip("/")
+
+
+def _variants(name: str, *, aligned_first: bool = False) -> Iterator[str]:
+    """Yield the names that a file may have: RAF-DB's list names photos; their crops are called ``..._aligned``."""
     path = PurePosixPath(name)
-    yield name
-    yield f"{path.stem}_aligned{path.suffix}"
+    both = [name, f"{path.stem}_aligned{path.suffix}"]
+    yield from reversed(both) if aligned_first else both
     if not has_picture_suffix(name):
         yield from (f"{name}{ending}" for ending in (".jpg", ".png", ".jpeg"))
 
@@ -114,7 +150,7 @@ class Finder:
             above / "image",
             above / "Manually_Annotated_Images",
         )
-        self.table, self.folders = table, [*usual, *more]
+        self.table, self.folders, self._agreement = table, [*usual, *more], _Agreement()
         self.around: dict[str, list[Path]] | None = None
         self.cut_short = False
 
@@ -129,6 +165,8 @@ class Finder:
             for variant in _variants(given.name):
                 file = folder / given.parent / variant
                 if os.path.isfile(file):  # noqa: PTH113 - never raises, whatever the name
+                    if len(given.parts) > 1:
+                        self._agreement.check(name, cell, str(file), agrees=True)
                     if folder != self.folders[0]:
                         self.folders = [folder, *(one for one in self.folders if one != folder)]
                     return Found(cell, partial(images.read_file, file))
@@ -144,6 +182,9 @@ class Finder:
                 f"{name} names {cell[:_SHOWN]}, which is not there: expected it beside the table, "
                 f"in {self.table.parent}, or in the folders of {self.table.parent.parent}{part}"
             )
+        if len(given.parts) > 1:
+            agrees = _common_end(found[0].as_posix(), given.as_posix()) > 1
+            self._agreement.check(name, cell, str(found[0]), agrees=agrees)
         return Found(cell, partial(images.read_file, found[0]))
 
     def _around(self, given: Path) -> list[Path]:

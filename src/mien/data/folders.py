@@ -162,20 +162,18 @@ def _in_flat_test(parts: tuple[str, ...]) -> bool:
 def _at_expressions(
     paths: Sequence[tuple[str, ...]], tops: list[int], bare: Sequence[bool], *, named: bool
 ) -> tuple[list[int], tuple[str, ...]]:
-    """Go down one folder if expressions lie below folders that are none, as in ``S01/happy``, and return a note."""
-    below: defaultdict[tuple[str, ...], dict[str, None]] = defaultdict(dict)
-    above: defaultdict[tuple[str, ...], dict[str, None]] = defaultdict(dict)
+    """Go down to expressions that lie below folders that are none, as in ``S01/happy``, and return a note."""
+    held: defaultdict[tuple[str, ...], list[tuple[str, ...]]] = defaultdict(list)
     for parts, top, flat in zip(paths, tops, bare, strict=True):
         if top >= 0 and not flat:
-            above[parts[:top]][parts[top]] = None
-            below[parts[:top]][parts[top + 1] if top < len(parts) - 2 else ""] = None
-    lower = {root for root in above if _are_above_expressions([*above[root]], [*below[root]])}
+            held[parts[:top]].append(parts[top:-1])
+    lower = {root: steps for root, folders in held.items() if (steps := _steps_down(folders))}
     if not lower:
         return tops, ()
     lowered = [
-        top + 1 if top >= 0 and parts[:top] in lower else top for parts, top in zip(paths, tops, strict=True)
+        top + lower.get(parts[:top], 0) if top >= 0 else top for parts, top in zip(paths, tops, strict=True)
     ]
-    names = [name for root in lower for name in above[root]]
+    names = list(dict.fromkeys(one[steps - 1] for root, steps in lower.items() for one in held[root]))
     way_out = "" if named else "; where each is a person or a film, set `group_by` to '^[^/]+'"
     return lowered, (
         f"the classes are the folders inside {', '.join(names[:_SHOWN])}"
@@ -183,11 +181,14 @@ def _at_expressions(
     )
 
 
-def _are_above_expressions(names: list[str], below: list[str]) -> bool:
-    known = expressions(without_numbers(below))
-    return (
-        "" not in below and len(known) >= max(2, len(below) / 2) and not expressions(without_numbers(names))
-    )
+def _steps_down(folders: Sequence[tuple[str, ...]]) -> int:
+    """Return how many folders to go down to the first ones that are expressions; 0 if the first are, or none are."""
+    for step in range(min(map(len, folders))):
+        names = {one[step] for one in folders}
+        known = expressions(without_numbers([*names]))
+        if known:
+            return step if len(known) >= max(2, len(names) / 2) else 0
+    return 0
 
 
 def _hint(place: Place) -> str:

@@ -95,7 +95,8 @@ def _looked_at(place: Place) -> tuple[list[str], list[str]]:
     """Return the tables in a tree that name some of its images, and why others cannot be read."""
     index = Index(place.tree, place.pictures)
     found, failed = [], []
-    for table in place.tables[:_TABLE_LIMIT]:
+    crowds = Counter(map(_folder, place.tables))  # landmarks of each image in a table of its own come last
+    for table in sorted(place.tables, key=lambda table: crowds[_folder(table)])[:_TABLE_LIMIT]:
         try:
             header, rows = _begin(_source(place, table))
         except DataError as error:

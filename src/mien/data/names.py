@@ -11,12 +11,12 @@ from mien.data.groups import GROUP_COLUMN
 from mien.data.place import LIKELY, NO, Place, Sign
 from mien.data.reading import Reading, class_targets
 from mien.data.split_names import split_name
-from mien.errors import DataError
+from mien.errors import DataError, number_of
 from mien.labels import EMOTIONS_8, canonical
 from mien.vision import images
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from mien.options import ReadOptions
 
@@ -34,6 +34,9 @@ _KDEF_NAMES = {
 _JAFFE = re.compile(r"[A-Z]{2}[.-](AN|DI|FE|HA|NE|SA|SU)\d\.\d+\.\w+", re.IGNORECASE)
 _JAFFE_NAMES = {**_KDEF_NAMES, "FE": "fear"}
 _WORD = re.compile(r"[A-Za-z]+")
+_SHOWN = 4
+_MOST = 0.95
+"""Least fraction of the names that fit the rule of a collection; KDEF itself has a few wrong ones."""
 
 
 def _kdef(name: str) -> str | None:
@@ -61,12 +64,19 @@ _PERSON = {
 _RULES: dict[str, Callable[[str], str | None]] = {"KDEF's": _kdef, "JAFFE's": _jaffe}
 
 
+def _owner(names: Sequence[str]) -> str | None:
+    """Return whose rule the names follow, all but a few of them."""
+    return next(
+        (one for one, rule in _RULES.items() if sum(map(bool, map(rule, names))) >= _MOST * len(names)), None
+    )
+
+
 def recognise(place: Place) -> Sign:
-    """Return how sure it is that every image has a name of KDEF's or JAFFE's kind."""
+    """Return how sure it is that the images have names of KDEF's or JAFFE's kind, all but a few of them."""
     if place.kind == "file" or not place.has_pictures:
         return Sign(NO)
     names = [picture.rpartition("/")[2] for picture in place.pictures]
-    if any(all(map(rule, names)) for rule in _RULES.values()):
+    if _owner(names):
         return Sign(LIKELY)
     if all(map(_word, names)):
         return Sign(NO, "the name of each file says an emotion: `format=names` reads it")
@@ -74,7 +84,7 @@ def recognise(place: Place) -> Sign:
 
 
 def read(place: Place, _: ReadOptions) -> Reading:
-    """Read each image's class from its file's name, by the first rule that fits all of them.
+    """Read each image's class from its file's name. Of KDEF and JAFFE, the few images with a wrong name are left out.
 
     Raises:
         DataError: names without an emotion, or with several.
@@ -82,15 +92,18 @@ def read(place: Place, _: ReadOptions) -> Reading:
     source = str(place.path)
     pictures = place.pictures
     names = [picture.rpartition("/")[2] for picture in pictures]
-    rules = {**_RULES, "": _word}
-    owner = next((owner for owner, rule in rules.items() if all(map(rule, names))), None)
-    if owner is None:
-        first = next(name for name in names if _word(name) is None)
+    owner = _owner(names) or ""
+    rule = _RULES.get(owner, _word)
+    wrong = [name for name in names if rule(name) is None]
+    if wrong and not owner:
+        first = wrong[0]
         raise DataError(
             f"{source}: the name {first} says no emotion, or several: expected one in each, such as happy_01.jpg; "
             f"else give a table with columns path and label"
         )
-    labels = [rules[owner](name) or "" for name in names]
+    pictures = [one for one, name in zip(pictures, names, strict=True) if rule(name)]
+    names = [name for name in names if rule(name)]
+    labels = [rule(name) or "" for name in names]
     classes, targets = class_targets(labels, source)
     splits = [next((one for part in p.split("/")[:-1] if (one := split_name(part))), "") for p in pictures]
     whose = f", which are {owner}; the images of a person stay in one split" if owner else ""
@@ -108,6 +121,14 @@ def read(place: Place, _: ReadOptions) -> Reading:
         picture=lambda row: images.decode_dataset_image(place.tree.read(pictures[row])),
         notes=(
             f"the classes are read from the names of the files{whose}",
+            *_left_out(wrong, owner),
             *place.passed_over(set(pictures)),
         ),
     )
+
+
+def _left_out(wrong: Sequence[str], owner: str) -> list[str]:
+    if not wrong:
+        return []
+    shown = ", ".join(wrong[:_SHOWN])
+    return [f"left out {number_of(len(wrong), 'image')} whose name is not as {owner} are: {shown}"]

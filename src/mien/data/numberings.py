@@ -22,6 +22,7 @@ class _Numbering(NamedTuple):
     """Columns that the list must have beside file, label, split and box."""
 
 
+_ACTION_UNIT = re.compile(r"au[ _-]?\d+.*|aus|action_?units?", re.IGNORECASE)
 _NUMBERINGS = (
     _Numbering("RAF-DB's", RAF_DB_ORDER, 1, r"(train|test)_\d+(_aligned)?\.\w+", frozenset()),
     _Numbering("AffectNet's", AFFECTNET_ORDER, 0, r".*", frozenset(("valence", "arousal"))),
@@ -41,6 +42,8 @@ def named_numbers(
     for owner, names, first, file, needed in _NUMBERINGS:
         known = {str(first + number): name for number, name in enumerate(names)}
         plain = [name.rpartition("/")[2] for name in files]
+        if "valence" in needed and any(map(_ACTION_UNIT.fullmatch, columns)):
+            continue  # Aff-Wild2, whose numbers mean something else
         if found <= set(known) and needed <= set(columns) and all(re.fullmatch(file, name) for name in plain):
             meaning = ", ".join(f"{number} {name}" for number, name in known.items())
             return [known[label] if label else "" for label in labels], (

@@ -106,12 +106,13 @@ def read(place: Place, options: ReadOptions) -> Reading:
 
 
 def pixel_places(header: Sequence[str], options: ReadOptions | None = None, source: str = "") -> list[int]:
-    """Return the columns that hold pixels; a table with only such columns is an array with a header."""
+    """Return the columns of pixels, in their order; a table with only such columns is an array with a header."""
     if options and options.image_column:
         return [columns.named(header, "image_column", options.image_column, source)]
     if (one := columns.find(header, _PIXELS)) is not None:
         return [one]
     each = [place for place, name in enumerate(header) if _PIXEL.fullmatch(name)]
+    each.sort(key=lambda place: int(re.sub(r"\D", "", header[place])))  # their numbers count, not their order
     return each if 4 <= len(each) < len(header) else []
 
 

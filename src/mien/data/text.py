@@ -191,15 +191,30 @@ def _joined(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
             yield number, line
             continue
         whole, size = [line], len(line)
-        open_quote = line.count('"') % 2
-        while open_quote:
+        is_open = _ends_in_quotes(line)
+        while is_open:
             _, more = next(lines, (0, ""))
             size += len(more)
             if not more or size > LINE_LIMIT_BYTES:
                 break
             whole.append(more)
-            open_quote = (open_quote + more.count('"')) % 2
+            is_open = _ends_in_quotes(more, is_open=True)
         yield number, line if len(whole) == 1 else "".join(whole)
+
+
+def _ends_in_quotes(line: str, *, is_open: bool = False) -> bool:
+    """Return whether a quoted cell goes on after a line. A quote opens a cell only where one begins."""
+    place = line.find('"')
+    while place >= 0:
+        if not is_open:
+            before = line[:place].rstrip(" ")
+            is_open = not before or before[-1] in _SEPARATORS
+        elif line.startswith('""', place):
+            place += 1
+        else:
+            is_open = False
+        place = line.find('"', place + 1)
+    return is_open
 
 
 def _cells(line: str, separator: str, name: str) -> list[str]:
@@ -211,9 +226,12 @@ def _cells(line: str, separator: str, name: str) -> list[str]:
         return _long_cells(line.rstrip("\r\n"), separator)
     try:
         whole = io.StringIO(line, newline="")
-        return next(csv.reader(whole, delimiter=separator, strict=True, skipinitialspace=True))
-    except (csv.Error, StopIteration) as error:
+        rows = list(csv.reader(whole, delimiter=separator, strict=True, skipinitialspace=True))
+    except csv.Error as error:
         raise DataError(f"{name}: {error} in {line[:60]!r}") from error
+    if len(rows) != 1:
+        raise DataError(f"{name}: a quotation mark stands alone in {line[:60]!r}")
+    return rows[0]
 
 
 def _long_cells(line: str, separator: str) -> list[str]:
@@ -357,7 +375,7 @@ def decoded_lines(name: str, stream: IO[bytes]) -> Iterator[str]:
                 f"{name} ends its lines by carriage returns alone: save it with usual ends of lines"
             )
         try:
-            yield line.decode("utf-8")
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise DataError(
                 f"{name} is not UTF-8 text (byte {line[error.start]:#04x} in line {number}): save it as UTF-8"

@@ -224,7 +224,7 @@ def _lines(path: str) -> Iterator[str]:
         ConfigError: it cannot be read as UTF-8.
     """
     try:
-        with Path(path).open(encoding="utf-8") as file:
+        with Path(path).open(encoding="utf-8-sig") as file:
             yield from (line.rstrip("\r\n") for line in file if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is no list of paths, one a line, in UTF-8: {error}") from error

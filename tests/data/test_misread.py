@@ -1,0 +1,252 @@
+"""Datasets that once were misread in silence: each is read as it is meant, or refused with its reason."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+
+import numpy as np
+import pytest
+
+from mien.data.read import read_dataset, read_split
+from mien.errors import DataError
+from mien.options import ReadOptions
+from mien.preprocess import Preprocess
+from tests.data.layouts import face
+from tests.pictures import png, write_tree, write_zip
+
+
+def read(path, **options):
+    return read_split(path, Preprocess(), "all", ReadOptions(**options))
+
+
+def labelled(data) -> dict[str, str]:
+    return dict(zip(data.ids, data.given_names.tolist(), strict=True))
+
+
+def test_kdef_with_its_wrong_names(tmp_path):
+    names = [
+        f"A{sex}{person:02}{code}S.JPG"
+        for sex in "FM"
+        for person in range(1, 5)
+        for code in ("HA", "SA", "AN")
+    ]
+    files = {f"{name[:4]}/{name}": png(row) for row, name in enumerate(names)}
+    data = read(write_tree(tmp_path, files | {"AF03/AF03V.JPG": png(99)}))
+    assert data.labels == ("angry", "happy", "sad")
+    assert len(data) == 24
+    assert "left out 1 image whose name is not as KDEF's are: AF03V.JPG" in data.notes
+
+
+def raf_db(*, annotated: bool) -> dict[str, bytes]:
+    emotions = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")
+    rows = [(split, i, 1 + i % 7) for split in ("train", "test") for i in range(1, 15)]
+    files = {}
+    for split, i, label in rows:
+        stem = f"{split}_{i:05}"
+        files[f"basic/Image/aligned/{stem}_aligned.jpg"] = face(emotions[label - 1], i, ".jpg")
+        files[f"basic/Image/original/{stem}.jpg"] = png(i)
+        if annotated:
+            files |= {
+                f"basic/Annotation/{kind}/{stem}_{kind}_attri.txt": b"1.5\t2.5\n" * 5
+                for kind in ("auto", "manual")
+            }
+    lines = [f"{split}_{i:05}.jpg {label}" for split, i, label in rows]
+    return files | {"basic/EmoLabel/list_patition_label.txt": "\n".join(lines).encode()}
+
+
+@pytest.mark.parametrize("annotated", [False, True])
+def test_raf_db_with_all_of_its_folders(tmp_path, annotated, monkeypatch):
+    """Its landmarks are more tables than are looked at; of the photos and their crops, the crops are faces."""
+    monkeypatch.setattr("mien.data.lists._TABLE_LIMIT", 20)
+    data = read_dataset(write_tree(tmp_path, raf_db(annotated=annotated)))
+    assert set(data.labels) == {"angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"}
+    assert len(data) == 28
+    assert all(name.endswith("_aligned.jpg") for name in data.ids)
+    assert set(data.splits) == {"train", "test"}
+
+
+def test_a_quotation_mark_inside_a_cell(tmp_path):
+    """An inch, for example: it began a quoted cell that ate the lines behind it."""
+    lines = [
+        "path\tlabel\tnote",
+        '0.png\thappy\ta 6" doll',
+        "1.png\tsad\t",
+        '2.png\thappy\t"two\twords"',
+        '3.png\tsad\t7"',
+    ]
+    lines += ["4.png\thappy\t", "5.png\tsad\tx"]
+    write_tree(tmp_path, {f"{i}.png": png(i) for i in range(6)} | {"list.tsv": "\n".join(lines).encode()})
+    data = read(tmp_path / "list.tsv")
+    assert data.given_names.tolist() == ["happy", "sad"] * 3
+    assert data.columns["note"].tolist() == ['a 6" doll', "", "two\twords", '7"', "", "x"]
+
+
+def test_another_image_does_not_stand_in_for_one_that_is_missing(tmp_path):
+    files = {f"clip{c}/000{i}.png": png(10 * c + i) for c in (1, 2) for i in range(3)}
+    del files["clip1/0000.png"]
+    rows = [
+        "path,label",
+        "clip1/0000.png,happy",
+        "clip1/0001.png,sad",
+        "clip1/0002.png,happy",
+        "clip2/0001.png,sad",
+    ]
+    root = write_tree(tmp_path / "set", files | {"list.csv": "\n".join(rows).encode()})
+    for place in (root, root / "list.csv"):
+        with pytest.raises(
+            DataError, match=r"names clip1/0000\.png, which is not there; .*clip2/0000\.png is in an"
+        ):
+            read(place)
+
+
+def test_paths_of_another_machine_are_found_by_their_names(tmp_path):
+    files = {f"photos/{i}.png": png(i) for i in range(4)}
+    rows = ["path,label", *(f"/home/anna/old/{i}.png,{('happy', 'sad')[i % 2]}" for i in range(4))]
+    root = write_tree(tmp_path / "set", files | {"list.csv": "\n".join(rows).encode()})
+    assert read(root).given_names.tolist() == ["happy", "sad"] * 2
+
+
+@pytest.mark.parametrize("more", ["", ",AU1,AU2"])
+def test_numbers_beside_action_units_are_not_affectnets(tmp_path, more):
+    rows = [
+        f"image,valence,arousal,expression{more}",
+        *(f"{i}.png,0.5,0.1,{i % 3}{',0,1' if more else ''}" for i in range(6)),
+    ]
+    files = {f"{i}.png": png(i) for i in range(6)} | {"list.csv": "\n".join(rows).encode()}
+    data = read(write_tree(tmp_path, files) / "list.csv")
+    assert data.labels == (("0", "1", "2") if more else ("happy", "neutral", "sad"))
+
+
+@pytest.mark.parametrize("above", ["B_Original/NI/Dark/P00{}", "a/{}", "{}/morning/left"])
+def test_expressions_deep_below_other_folders(tmp_path, above):
+    files = {
+        f"{above.format(p)}/{e}/{i}.png": png(i)
+        for p in (1, 2)
+        for e in ("Anger", "Happiness", "Sadness")
+        for i in range(2)
+    }
+    data = read(write_tree(tmp_path, files))
+    assert data.labels == ("angry", "happy", "sad")
+    assert any(note.startswith("the classes are the folders inside") for note in data.notes)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
+def test_a_class_folder_that_cannot_be_read(tmp_path):
+    write_tree(tmp_path, {f"{e}/{i}.png": png(i) for e in ("fear", "happy", "sad") for i in range(3)})
+    (tmp_path / "fear").chmod(0)
+    with pytest.raises(DataError, match="cannot read the folder .*fear: Permission denied"):
+        read(tmp_path)
+
+
+def test_a_folder_that_cannot_be_listed(tmp_path, monkeypatch):
+    """The same where the tests run as root."""
+    write_tree(tmp_path, {f"{e}/{i}.png": png(i) for e in ("fear", "happy", "sad") for i in range(3)})
+    real = os.scandir
+
+    def scandir(place):
+        if str(place).endswith("fear"):
+            raise PermissionError(13, "Permission denied", str(place))
+        return real(place)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DataError, match="cannot read the folder .*fear: Permission denied"):
+        read(tmp_path)
+
+
+def test_links_in_a_tar_are_the_files_that_they_name(tmp_path):
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        for i in range(4):
+            info, content = tarfile.TarInfo(f"set/{('happy', 'sad')[i % 2]}/{i}.png"), png(i)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+        for name, kind, target in (
+            ("set/sad/hard.png", tarfile.LNKTYPE, "set/happy/0.png"),
+            ("set/happy/soft.png", tarfile.SYMTYPE, "../sad/1.png"),
+        ):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, target
+            archive.addfile(info)
+    data = read(tmp_path / "set.tar")
+    found = dict(zip(data.ids, data.images, strict=True))
+    assert len(data) == 6
+    np.testing.assert_array_equal(found["sad/hard.png"], found["happy/0.png"])
+    np.testing.assert_array_equal(found["happy/soft.png"], found["sad/1.png"])
+
+
+def test_a_link_in_a_tar_that_leads_nowhere_is_an_image_that_cannot_be_read(tmp_path):
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        for i in range(4):
+            info, content = tarfile.TarInfo(f"set/{('happy', 'sad')[i % 2]}/{i}.png"), png(i)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+        info = tarfile.TarInfo("set/happy/soft.png")
+        info.type, info.linkname = tarfile.SYMTYPE, "/elsewhere/1.png"
+        archive.addfile(info)
+    with pytest.raises(DataError, match=r"soft\.png is a link to .*, which is not in the archive"):
+        read(tmp_path / "set.tar")
+    assert len(read(tmp_path / "set.tar", skip_corrupt=True).skipped) == 1
+
+
+def test_the_label_of_ckplus_goes_to_the_image_of_its_sequence(tmp_path):
+    files = {}
+    for person in ("S010", "S011"):
+        for number, label in (("001", 3), ("002", 5)):
+            stem = f"{person}_{number}_00000014"
+            files[f"cohn-kanade-images/{person}/{number}/{stem}.png"] = png(label)
+            files[f"zz_overlays/{person}/{number}/{stem}.png"] = png(90)
+            files[f"Emotion/{person}/{number}/{stem}_emotion.txt"] = f"   {label}.0000000e+00\n".encode()
+    data = read(write_tree(tmp_path, files))
+    assert all(name.startswith("cohn-kanade-images/") for name in data.ids)
+    twice = {name.replace("cohn-kanade-images", "mine"): content for name, content in files.items()}
+    with pytest.raises(DataError, match=r"could label mine/.* or zz_overlays/.*: keep one of them"):
+        read(write_tree(tmp_path / "twice", twice))
+
+
+def test_columns_of_pixels_in_the_order_of_names(tmp_path):
+    """pixel10 comes before pixel2 where names are sorted as text."""
+    order = sorted(range(64), key=str)
+    rows = [",".join(["label", *(f"pixel{i}" for i in order)])]
+    rows += [
+        ",".join([("happy", "sad")[row % 2], *(str((7 * i + row) % 256) for i in order)]) for row in range(4)
+    ]
+    (tmp_path / "pixels.csv").write_text("\n".join(rows))
+    data = read_split(tmp_path / "pixels.csv", Preprocess(size_px=8), "all")
+    np.testing.assert_array_equal(data.images[1].ravel(), [(7 * i + 1) % 256 for i in range(64)])
+
+
+def test_flat_rows_with_an_axis_for_the_channel(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (6, 144), np.uint8)
+    np.savez(tmp_path / "set.npz", images=images[..., None], labels=np.arange(6) % 2)
+    data = read_split(tmp_path / "set.npz", Preprocess(size_px=12), "all")
+    np.testing.assert_array_equal(data.images.reshape(6, 144), images)
+
+
+def test_a_coordinate_is_no_label(tmp_path):
+    rows = [
+        "image,x,y,emotion_class_name",
+        *(f"{i}.png,{i},{10 + i},{('happy', 'sad')[i % 2]}" for i in range(4)),
+    ]
+    files = {f"{i}.png": png(i) for i in range(4)} | {"list.csv": "\n".join(rows).encode()}
+    assert read(write_tree(tmp_path, files) / "list.csv", label_column="emotion_class_name").labels == (
+        "happy",
+        "sad",
+    )
+    rows[0] = "image,x,y,emotion"
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    assert read(tmp_path / "list.csv").labels == ("happy", "sad")
+
+
+def test_a_large_table_beside_the_images_of_a_zip(tmp_path, monkeypatch):
+    monkeypatch.setattr("mien.data.archives.MEMBER_LIMIT_BYTES", 40_000)
+    noise = np.random.default_rng(0).integers(33, 126, 60_000, np.uint8).tobytes()
+    files = {f"{e}/{i}.png": png(i) for e in ("happy", "sad") for i in range(3)}
+    assert len(read(write_zip(tmp_path / "set.zip", files | {"landmarks.dat": noise}))) == 6
+
+
+def test_json_lines_with_a_byte_order_mark(tmp_path):
+    rows = [f'{{"path": "{i}.png", "label": "{("happy", "sad")[i % 2]}"}}' for i in range(4)]
+    files = {f"{i}.png": png(i) for i in range(4)}
+    write_tree(tmp_path, files | {"list.jsonl": ("\ufeff" + "\n".join(rows)).encode()})
+    assert len(read(tmp_path / "list.jsonl")) == 4
