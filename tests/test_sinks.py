@@ -402,6 +402,9 @@ def test_names_are_unique_short_and_quick():
     assert len(set(long)) == 2
     assert all(len((name + ".faces.jpg").encode()) < 255 for name in long)
     assert names.take("film.mp4", 17) == "film-000017"
+    assert names.take("film.frame000017.jpg", 0) == "film.frame000017_", (
+        "crops of a video's frame have that stem"
+    )
 
 
 def test_wrong_outputs_are_refused(tmp_path):

@@ -175,6 +175,24 @@ def test_bad_sources(tmp_path, source, text):
         list(Plan(place, 3))
 
 
+def test_links_of_this_machine_below_a_uri(tmp_path):
+    """A link to a folder above made the images come again and again; one that leads nowhere was no row at all."""
+    write_tree(tmp_path, {"in/a.png": png(1)})
+    (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "z.jpg").symlink_to(tmp_path / "gone.jpg")
+    (shard,) = Plan(f"file://{tmp_path}/in", 100)
+    found = {frame.source.rpartition("/")[2]: frame.error for frame in shard.frames()}
+    assert found["a.png"] is None
+    assert found["z.jpg"].startswith("cannot read")
+    assert len(found) == 2
+
+
+def test_a_list_with_a_byte_order_mark(folder, tmp_path):
+    paths = [frame.source for frame in frames(str(folder))][:2]
+    (tmp_path / "list.txt").write_text("\n".join(paths), encoding="utf-8-sig")
+    assert names(Plan(str(tmp_path / "list.txt"), 9)) == [paths]
+
+
 def test_a_list_that_names_itself(tmp_path):
     (tmp_path / "list.txt").write_text(f"{tmp_path / 'list.txt'}\n")
     with pytest.raises(ConfigError, match="list.txt is a list that names itself"):

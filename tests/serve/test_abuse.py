@@ -54,6 +54,10 @@ WRONG = {
     "a file address": (b'{"images": ["file:///etc/passwd"]}', JSON, 422, "addresses and paths are not opened"),
     "no base64": (b'{"images": ["data:image/png;base64,$$"]}', JSON, 422, "what follows base64, is not base64"),
     "no boundary": (b"x", {"Content-Type": "multipart/form-data"}, 422, "Missing boundary"),
+    "no encoding": (
+        b"--b\r\nContent-Disposition: form-data; name=x\r\n\r\n--b--",
+        {"Content-Type": "multipart/form-data; charset=undefined; boundary=b"}, 422, "cannot be read",
+    ),
     "broken multipart": (b"--b\r\nx", MULTIPART, 422, "no picture in the request"),
     "cut multipart": (
         b'--b\r\nContent-Disposition: form-data; name="images"; filename="a"\r\n\r\nabc',

@@ -24,6 +24,7 @@ from mien.sinks import Sinks, mp4, recorded
 from mien.sinks.hiding import AFTER_S, AHEAD_S, Hiding, hide
 from mien.sinks.mp4 import Mp4, pictures_in
 from mien.sinks.timeline import MOST_GLIMPSES, Timeline
+from mien.sinks.timeline_page import drawn
 from mien.tracking.tracker import Tracker
 from mien.vision.frames import frames
 from mien.vision.sampling import ALL
@@ -410,6 +411,13 @@ def test_a_timeline_of_many_people_is_joined_no_further_than_one_bin_a_person(mo
         timeline.add(ImageResult("a.mp4", number, number / 10, faces=faces))
     assert len(joined) < 20
     assert timeline.table().count("\n") == 1001
+
+
+def test_a_label_with_dollar_signs_is_no_formula():
+    timeline = Timeline(("a $x_{$ b", "happy"))
+    faces = (FaceResult(BOX, "happy", {"a $x_{$ b": 0.5, "happy": 0.5}, track=1),)
+    timeline.add(ImageResult("a.mp4", 0, 0.0, faces=faces))
+    assert "a $x_{$ b" in drawn(timeline, timeline.longest(5), "svg").decode()
 
 
 PLAY = """() => new Promise((done) => {

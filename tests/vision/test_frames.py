@@ -292,6 +292,26 @@ def test_a_pattern(tmp_path, monkeypatch, pattern, names):
 
 
 @pytest.mark.usefixtures("no_films")
+def test_names_in_a_zip_that_are_utf_8_without_saying_so(tmp_path):
+    write_zip(tmp_path / "z.zip", {"José/café.png": PNG, "plain.png": PNG})
+    content = (tmp_path / "z.zip").read_bytes()
+    flag = zipfile.ZipFile(tmp_path / "z.zip").getinfo("José/café.png").flag_bits
+    assert flag & 0x800
+    for mark in (b"PK\x03\x04", b"PK\x01\x02"):  # take the flag out of both headers
+        at = content.index(mark)
+        place = at + (6 if mark[2] == 3 else 8)
+        content = content[: place + 1] + bytes([content[place + 1] & ~0x08]) + content[place + 2 :]
+    (tmp_path / "z.zip").write_bytes(content)
+    found = frames(tmp_path / "z.zip")
+    assert [one.source.removeprefix(f"{tmp_path}/") for one in found] == [
+        "z.zip/José/café.png",
+        "z.zip/plain.png",
+    ]
+    assert [one.error for one in found] == [None, None]
+    (alone,) = frames(str(tmp_path / "z.zip" / "José" / "café.png"))
+    assert alone.error is None
+
+
 def test_a_pattern_counts_what_it_passes_over_and_a_name_may_look_like_one(tmp_path):
     write_tree(tmp_path, MIXED | {"x[1].png": PNG})
     assert frames(f"{tmp_path}/[d-m]*").skipped == {"video": 2, "text": 1, "model": 1, "table": 1, "heic": 2}

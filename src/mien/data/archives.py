@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mien import files
 from mien.errors import DataError
 from mien.vision import images
+from mien.vision.listing import member_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -299,19 +300,20 @@ def _is_debris_name(name: str) -> bool:
 
 
 def _name_of(info: zipfile.ZipInfo, path: Path) -> str:
-    """Return a member's name. Many programs write UTF-8 without the flag for it."""
-    name = info.filename
-    if info.flag_bits & 0x800 or name.isascii():
+    """Return a member's name.
+
+    Raises:
+        DataError: its folder, which may be a class, is in an unknown encoding.
+    """
+    name = member_name(info)
+    if info.flag_bits & 0x800 or name != info.filename:
         return name
-    try:
-        return name.encode("cp437").decode("utf-8")
-    except UnicodeError:
-        folder = name.replace("\\", "/").rpartition("/")[0]
-        if folder.isascii():  # the name is not a class, so it does not matter
-            return name
+    folder = name.replace("\\", "/").rpartition("/")[0]
+    if not folder.isascii():
         raise DataError(
             f"{path} holds the folder {folder!r}, whose name is in an unknown encoding: unpack it and give the folder"
-        ) from None
+        )
+    return name
 
 
 def _files_below(folder: Path) -> Iterator[str]:

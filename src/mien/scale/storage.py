@@ -5,8 +5,10 @@ A URI may hold a password. So messages and results use `shown(uri)`, never the U
 
 from __future__ import annotations
 
+import os
 import re
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -63,22 +65,33 @@ def files_at(uri: str) -> Iterator[Stored]:
         yield Stored(uri, found.path, root, _kind(files, found.path, found.base_name))
         return
     cut = len(found.path.rstrip("/"))
-    for entry in _below(files, found.path, uri):
+    for entry in _below(files, found.path, uri, set()):
         yield Stored(uri, entry.path, root + entry.path[cut:], _kind(files, entry.path, entry.base_name))
 
 
-def _below(files: Any, folder: str, uri: str) -> Iterator[Any]:
+def _below(files: Any, folder: str, uri: str, seen: set[str]) -> Iterator[Any]:
+    """Yield what is below a folder. On this machine, a folder that links lead to twice is read once.
+
+    A link that leads nowhere is yielded, too: an image that cannot be read.
+    """
     from pyarrow.fs import FileSelector
 
+    if files.type_name == "local":
+        real = os.path.realpath(folder)
+        if real in seen:
+            return
+        seen.add(real)
     with _as_config_error(uri):
         entries = files.get_file_info(FileSelector(folder))
+        if files.type_name == "local":  # where pyarrow passes over links that lead nowhere
+            entries += files.get_file_info([str(one) for one in Path(folder).iterdir() if not one.exists()])
     for entry in sorted(entries, key=lambda one: one.base_name):
         if is_hidden(entry.base_name):
             continue
-        if entry.is_file:
+        if entry.is_file or entry.type.name == "NotFound":
             yield entry
         else:
-            yield from _below(files, entry.path, uri)
+            yield from _below(files, entry.path, uri, seen)
 
 
 def _kind(files: Any, path: str, name: str) -> str:

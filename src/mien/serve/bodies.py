@@ -129,6 +129,8 @@ async def _from_form(request: Request, body: bytes, most: int) -> list[Picture]:
         if parser.begun > most:
             raise Problem(413, f"more than {most} pictures, the limit of a request") from error
         raise Problem(422, f"the multipart body cannot be read: {error.message}") from error
+    except (UnicodeError, LookupError) as error:  # of the encoding that the header names
+        raise Problem(422, f"the multipart body cannot be read: {error}") from error
     finally:
         parser.close()
     return pictures

@@ -7,6 +7,7 @@ existing tables are read, and images whose rows are surely complete are not proc
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tempfile
 from collections import defaultdict, deque
@@ -52,6 +53,10 @@ FILM = -1
 """Stands for the index of a frame where all frames of a video are meant."""
 
 
+_OF_FRAME = re.compile(r"\.frame\d{6,}$")
+"""How names of crops of a video's frames end; no photo gets such a stem."""
+
+
 class Names:
     """Gives each image a different file name, in linear time, even if images have the same name."""
 
@@ -67,6 +72,7 @@ class Names:
         """Return a stem for files about this image: its own name, shortened, with a number if it is taken."""
         own = Path(source).stem or "image"
         stem = own.encode(errors="replace")[:STEM_LIMIT_BYTES].decode(errors="ignore")
+        stem = f"{stem}_" if _OF_FRAME.search(stem) else stem
         stem = f"{stem}-{index:06}" if index else stem
         name, number = stem, self._last.get(stem.casefold(), 1)
         while name.casefold() in self._taken:
@@ -246,7 +252,7 @@ class Sinks:
         if picture is not None and self._pictures and result.time_s is None:
             files.write(self._pictures / (stem + RESULT_SUFFIX), encode_jpeg(picture))
         if result.error is None and self._crops:
-            of_frame = stem if result.time_s is None else f"{stem}-{result.index:06}"
+            of_frame = stem if result.time_s is None else f"{stem}.frame{result.index:06}"
             for number, face in enumerate(result.faces, start=1):
                 crop = cut(result.image_rgb_u8, frame_of(face))
                 files.write(self._crops / f"{of_frame}.face{number}.png", encode_png(crop))

@@ -41,6 +41,7 @@ def write_timeline(stem: Path, source: str, timeline: Timeline, *, strips: bool 
         files.write(stem.with_name(f"{stem.name}.timeline.{ending}"), content)
 
 
+@rc_context({"svg.hashsalt": "mien", "svg.fonttype": "none", "text.parse_math": False})
 def drawn(timeline: Timeline, people: list[Person], form: str) -> bytes:
     """Return the curves as PNG or SVG, a row for each person."""
     rows = max(1, len(people))
@@ -59,8 +60,7 @@ def drawn(timeline: Timeline, people: list[Person], form: str) -> bytes:
     handles = [axes[-1].fill_between([], [], color=ink, label=label) for label, ink in inks.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(inks), frameon=False, handlelength=1)
     out = io.BytesIO()
-    with rc_context({"svg.hashsalt": "mien", "svg.fonttype": "none"}):
-        figure.savefig(out, format=form, metadata={"Date": None} if form == "svg" else None)
+    figure.savefig(out, format=form, metadata={"Date": None} if form == "svg" else None)
     return out.getvalue()
 
 

@@ -10,7 +10,7 @@ import contextlib
 import io
 import math
 import warnings
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -43,6 +43,18 @@ def without_secret(address: str) -> str:
     """Return an address without user, password and query, for tables, which people give to others."""
     parts = urlsplit(address)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+_LISTS = frozenset(("concat", "dash", "hls", "image2", "imf", "lavfi", "rtsp", "sdp", "webm_dash_manifest"))
+"""Formats of FFmpeg that name other files or places instead of holding pictures."""
+
+
+@cache
+def _formats() -> str:
+    """Return the formats of FFmpeg that hold pictures themselves, and name no other files."""
+    import av
+
+    return ",".join(sorted(av.formats_available - _LISTS))
 
 
 class Film:
@@ -97,9 +109,8 @@ class Film:
         import av
 
         place = io.BytesIO(self._place) if isinstance(self._place, bytes) else self._place
-        options = (
-            {} if self.live else {"protocol_whitelist": "file"}
-        )  # a playlist must not open other files or addresses
+        # a playlist, or a list of films to join, must not open other files or addresses
+        options = {} if self.live else {"protocol_whitelist": "file", "format_whitelist": _formats()}
         if self.live and str(place).startswith("rtsp"):
             options["rtsp_transport"] = "tcp"
         try:

@@ -150,6 +150,16 @@ def is_zip(path: str) -> bool:
     return suffix == ".zip" or (suffix not in images.SUFFIXES and first_bytes(path).startswith(b"PK\3\4"))
 
 
+def member_name(info: zipfile.ZipInfo) -> str:
+    """Return the name of a zip's member. Many programs write UTF-8 without the flag for it."""
+    if info.flag_bits & 0x800 or info.filename.isascii():
+        return info.filename
+    try:
+        return info.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return info.filename
+
+
 class Archive:
     """A zip, opened when first read. Threads may share it; only its path is pickled."""
 
@@ -163,6 +173,10 @@ class Archive:
     def _file(self) -> zipfile.ZipFile:
         return zipfile.ZipFile(files.regular(Path(self.path)))
 
+    @cached_property
+    def _members(self) -> dict[str, zipfile.ZipInfo]:
+        return {member_name(info): info for info in self._file.infolist()}
+
     def list(self) -> list[Listed]:
         """List the members by name.
 
@@ -170,19 +184,18 @@ class Archive:
             ImageError: it is damaged, encrypted throughout, or holds too many files.
         """
         try:
-            members = [info for info in self._file.infolist() if not info.filename.endswith("/")]
+            members = {name: info for name, info in self._members.items() if not name.endswith("/")}
         except _ZIP_ERRORS as error:
             raise ImageError(f"cannot read the zip {self.path}: {_reason(error)}") from error
         if len(members) > MEMBER_LIMIT:
             raise ImageError(
                 f"{self.path} holds over {MEMBER_LIMIT:,} files: unpack it, then give the folder"
             )
-        if members and all(info.flag_bits & 1 for info in members):
+        if members and all(info.flag_bits & 1 for info in members.values()):
             raise ImageError(f"{self.path} is encrypted: unpack it, then give the folder")
-        names = sorted({info.filename for info in members})
         return [
             Listed(name, kind_by(name, partial(self.first_bytes, name)))
-            for name in names
+            for name in sorted(members)
             if not any(map(is_hidden, name.split("/")))
         ]
 
@@ -195,7 +208,7 @@ class Archive:
         """
         where = f"{self.path}/{name}"
         try:
-            info = self._file.getinfo(name)
+            info = self._members[name]
             if info.flag_bits & 1:
                 raise ImageError(f"{where} is encrypted: unpack it first")
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

@@ -96,7 +96,13 @@ async function addPhoto(file) {
     if (!faces.length) side.append(make("p", { textContent: "No face found." }));
     side.append(make("p", { className: "hint", textContent: "Another face: drag a square on the picture, or focus it, move the square with the arrow keys, size it with + and -, and press Enter." }));
   };
-  show(await analyse(model, picture));
+  try {
+    show(await analyse(model, picture));
+  } catch (error) {
+    entry.error = error.message;
+    side.append(make("p", { textContent: `Error: ${error.message}` }));
+    throw error;
+  }
   byHand(overlay, picture, async (box) => {
     const [face] = await classify(model, picture.rgba, [{ box, score: null, by: "hand" }]);
     show([...entry.faces, face]);
@@ -146,19 +152,20 @@ function byHand(overlay, { rgba }, done, faces) {
 }
 
 async function addPhotos(files) {
-  let faces = 0, done = 0;
+  let faces = 0, done = 0, failed = 0;
   const begun = performance.now();
   for (const file of files) {
     say(`Working on ${file.name} (${++done} of ${files.length})…`);
     try {
       faces += await addPhoto(file);
     } catch (error) {
+      failed += 1;
       say(`Error: ${error.message}`);
-      return;
     }
   }
   at("table").disabled = at("clear").disabled = !rows.length;
-  say(`${count(files.length, "photo")}, ${count(faces, "face")}, ${((performance.now() - begun) / 1000).toFixed(1)} s.`);
+  const lost = failed ? `, ${count(failed, "error")}` : "";
+  say(`${count(files.length, "photo")}, ${count(faces, "face")}${lost}, ${((performance.now() - begun) / 1000).toFixed(1)} s.`);
 }
 
 // The table: the columns of `mien predict --csv`.
@@ -175,7 +182,7 @@ export function table() {
 
 // A name that begins like a formula is quoted with an apostrophe, so that no spreadsheet runs it.
 function cell(value) {
-  const text = String(value ?? ""), safe = /^[=+@\t]/.test(text) ? `'${text}` : text;
+  const text = String(value ?? ""), safe = /^'*[=+\-@\t\r]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text;
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
 
@@ -233,6 +240,7 @@ function drawTimeline(past, now) {
 
 async function toggleCamera() {
   const button = at("camera");
+  button.disabled = true;
   try {
     if (stopCamera) {
       stopCamera();
@@ -244,6 +252,7 @@ async function toggleCamera() {
   } catch (error) {
     say(`The camera cannot be used: ${error.message}`);
   }
+  button.disabled = false;
   button.setAttribute("aria-pressed", String(Boolean(stopCamera)));
   button.textContent = stopCamera ? "Stop the camera" : "Use the camera";
 }
