@@ -7,7 +7,8 @@ import json
 import pytest
 
 from mien import bundle
-from mien.card import Card, render
+from mien.card import Card
+from mien.card.page import render
 
 
 @pytest.fixture

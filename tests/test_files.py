@@ -182,3 +182,16 @@ def test_a_folder_that_a_refused_command_made_goes_with_its_lock(tmp_path):
     with files.locked(tmp_path / "old"), files.locked(tmp_path / "filled"):
         files.write(tmp_path / "filled" / "a", "b")
     assert sorted(one.name for one in tmp_path.iterdir()) == ["filled", "old"]
+
+
+def test_what_an_earlier_report_alone_had_goes_away(tmp_path):
+    (tmp_path / "mine.txt").write_text("of the user")
+    for number, names in enumerate((("a.csv", "figures/b.png", "page"), ("a.csv", "page"), ("page",))):
+        with files.together(tmp_path, "page", replaces=True) as stage:
+            for name in names:
+                files.write(stage / name, f"{number}")
+        found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("[!.]*") if path.is_file()}
+        assert found == {*names, "mine.txt"}
+    with files.together(tmp_path, "page") as stage:
+        files.write(stage / "page", "3")
+    assert (tmp_path / "mine.txt").exists()

@@ -12,7 +12,7 @@ from PIL import Image
 
 from mien import bundle
 from mien.cli.audit import Fix
-from mien.cli.command import check_together, tell_still, telling
+from mien.cli.command import check_together, tell_idle_video_options, telling_once
 from mien.cli.evaluate import Parts
 from mien.errors import ConfigError, DataError
 from mien.options import Clip, CropOptions, LookOptions, ReadOptions, RunOptions, TrackOptions
@@ -103,9 +103,9 @@ def test_only_a_packed_cleaned_set_draws_a_split():
 def test_options_for_videos_say_so_where_there_is_none(tmp_path, capsys):
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.png")
     stream = frames(tmp_path)
-    tell_still(stream, Clip(), TrackOptions())
+    tell_idle_video_options(stream, Clip(), TrackOptions())
     assert capsys.readouterr() == ("", "")
-    tell_still(stream, Clip(every=2), TrackOptions(smooth=0))
+    tell_idle_video_options(stream, Clip(every=2), TrackOptions(smooth=0))
     assert (
         capsys.readouterr().err
         == "--every, --smooth: without effect, as there is no video, animation or camera\n"
@@ -114,7 +114,7 @@ def test_options_for_videos_say_so_where_there_is_none(tmp_path, capsys):
 
 def test_notes_of_data_that_several_models_read_are_told_once(capsys):
     data = replace(tiny_data(4), notes=("`val_fraction` was used",), skipped=("bad.png",))
-    read = telling(lambda _: data)
+    read = telling_once(lambda _: data)
     assert read(Preprocess()) is data
     assert read(Preprocess(size_px=64)) is data
     assert capsys.readouterr().err == "--val-fraction was used\nleft out as corrupt: 1 image: bad.png\n"

@@ -243,7 +243,7 @@ def test_predict_is_a_sequence_that_converts(tmp_path):
     assert len(found) == 2
     made = Pipeline(ConstantClassifier(), FixedDetector())
     assert repr(made) == "Pipeline(model constant, ConstantClassifier; detector FixedDetector)"
-    assert repr(found) == "Predictions(2 images, 2 faces, 1 errors, model constant)"
+    assert repr(found) == "Predictions(2 images, 2 faces, 1 error, model constant)"
     assert found[0].faces[1].label == "happy"
     assert [row.get("face") for row in found.to_rows()] == [1, 2, None]
     assert json.loads(found.to_json())["images"][1]["error"].startswith("not a picture")
@@ -265,7 +265,9 @@ def test_a_slice_is_predictions_and_what_is_gone_is_told(tmp_path):
     assert [one.source for one in part] == [str(path) for path in paths[1:]]
     assert part.to_dict()["model"] == found.to_dict()["model"]
     paths[1].unlink()
-    with pytest.raises(OutputError, match=r"1 image cannot be read again and left out of .*, first .*b\.png"):
+    with pytest.raises(
+        OutputError, match=r"cannot be read again, and left out of .*: 1 image, first .*b\.png"
+    ):
         found.save(tmp_path / "out")
     lines = (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()
     assert [json.loads(line)["source"] for line in lines] == [str(paths[0]), str(paths[2])]

@@ -327,3 +327,10 @@ def test_the_same_seed_the_same_draws():
     parts = np.random.default_rng(0).normal(size=(31, 2))
     assert (bootstrap(parts) == bootstrap(parts)).all()
     assert (bootstrap(parts) != bootstrap(parts, seed=1))[1:].any()
+
+
+def test_an_interval_of_a_difference_of_shares_ends_at_one():
+    first = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]], bool)
+    second = np.array([[1, 0, 1, 1, 1], [0, 1, 1, 1, 1]], bool)
+    found = compare_recipes(first, second)
+    assert -1 <= found.difference.low <= found.difference.value <= found.difference.high <= 1

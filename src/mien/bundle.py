@@ -22,7 +22,7 @@ from pydantic_core import from_json
 from mien import __version__, files
 from mien.card import ENSEMBLE as ENSEMBLE
 from mien.card import Card as Card
-from mien.card import render
+from mien.card.page import render
 from mien.errors import BundleError, MienWarning, OutputError, did_you_mean
 from mien.preprocess import Preprocess
 from mien.results import ModelId

@@ -404,7 +404,7 @@ def read_recipe(name: str | Path, settings: Sequence[str] = ()) -> Recipe:
     ``mien.read_recipe("nano", ["optim.peak_lr=0.05"]).optim``
 
     Raises:
-        ConfigError: no such recipe, bad TOML, an unknown key or a value out of range.
+        ConfigError: no such recipe, bad TOML, an unknown key, a value out of range, or a text as `settings`.
     """
     if isinstance(settings, str):
         raise ConfigError(f"settings are a list such as ['epochs=3'], got the text {settings!r}")

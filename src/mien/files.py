@@ -10,6 +10,7 @@ import re
 import secrets
 import shutil
 import stat
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,11 +100,30 @@ def open_to_append(path: Path) -> IO[bytes]:
 
 
 @contextlib.contextmanager
-def together(folder: Path, last: str) -> Iterator[Path]:
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """Give a new folder in the system's place for temporary files; it goes away at the end.
+
+    Raises:
+        OutputError: there is no such place, or its disk is full.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix=prefix) as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write temporary files: {error.strerror or error}; TMPDIR=FOLDER names another place for them"
+        ) from error
+
+
+@contextlib.contextmanager
+def together(folder: Path, last: str, *, replaces: bool = False) -> Iterator[Path]:
     """Replace several files of `folder` as one: give a folder inside it to write them into, below the same names.
 
     At the end the file called `last` goes away, the others are moved into place, then the new `last`. So where `last`
     is, all files are of one run. An error, a full disk or a kill before the end leaves what was there.
+
+    `replaces`: files of an earlier call that this one did not write go away, such as a table that only some reports
+    have. Their names are kept in a hidden file; files that others put there stay.
 
     Raises:
         OutputError: the folder cannot be made or written, or the disk is full.
@@ -112,7 +132,10 @@ def together(folder: Path, last: str) -> Iterator[Path]:
         stage, handle = _temporary_folder(make_folder(folder))
     try:
         yield stage
+        earlier = _remembered(stage, folder, last) if replaces else []
         _move(stage, folder, last)
+        for name in earlier:
+            (folder / name).unlink(missing_ok=True)
     except OutputError as error:
         raise OutputError(str(error).replace(str(stage), str(folder))) from error
     finally:
@@ -135,6 +158,19 @@ def _temporary_folder(folder: Path) -> tuple[Path, int | None]:
         if _lock(handle):
             return path, handle
         os.close(handle)
+
+
+def _remembered(stage: Path, folder: Path, last: str) -> list[str]:
+    """Write the names of the files of this call, and return those that only an earlier call wrote."""
+    kept = f".{last}.files"
+    now = sorted(path.relative_to(stage).as_posix() for path in stage.rglob("*") if path.is_file())
+    (stage / kept).write_text("\n".join(now) + "\n", encoding="utf-8")
+    try:
+        before = (folder / kept).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
+    own = [name for name in before if not Path(name).is_absolute() and ".." not in Path(name).parts]
+    return [name for name in own if name not in now]
 
 
 def _move(stage: Path, folder: Path, last: str) -> None:

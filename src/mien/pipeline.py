@@ -68,7 +68,8 @@ class Pipeline:
         Args:
             model: a bundle folder, an ONNX file, or a built-in name.
             detector: a name in `mien.detectors.DETECTORS`.
-            detector_weights: the file with the detector's weights; by default the one that `mien fetch` stored.
+            detector_weights: a file of YuNet's, by default the one that `mien fetch` stored; or the folder of a
+                trained detector.
             views: crops of each face whose probabilities are averaged; one of `mien.vision.crop.VIEWS`.
             uncertain_below: a face whose highest probability is less is labelled `uncertain`.
             backend: which file of the model runs: onnx, int8, fp16 or torch.
@@ -89,7 +90,7 @@ class Pipeline:
             raise ConfigError(f"`views` must be one of {', '.join(map(str, VIEWS))}, got {views}")
         self.views, self.uncertain_below = views, uncertain_below
         own = not isinstance(model, str | Path)
-        if own and (backend, device, threads, spec) != ("onnx", "cpu", 1, None):
+        if own and (backend, device, threads or 1, spec) != ("onnx", "cpu", 1, None):
             raise ConfigError(
                 "`backend`, `device`, `threads` and `spec` open a model that is named: leave them out with a "
                 "classifier of your own"
@@ -297,7 +298,8 @@ class Predictions(Sequence[ImageResult]):
 
     def __repr__(self) -> str:
         faces, errors = sum(len(one.faces) for one in self), sum(one.error is not None for one in self)
-        return f"Predictions({len(self)} images, {faces} faces, {errors} errors, model {self.facts['model']['name']})"
+        counts = (number_of(*one) for one in ((len(self), "image"), (faces, "face"), (errors, "error")))
+        return f"Predictions({', '.join(counts)}, model {self.facts['model']['name']})"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document that ``mien predict --json`` writes."""
@@ -334,7 +336,7 @@ class Predictions(Sequence[ImageResult]):
                     lost.append(f"{image.source}: {error}")
         if lost:
             raise OutputError(
-                f"{number_of(len(lost), 'image')} cannot be read again and left out of {folder}, first {lost[0]}"
+                f"cannot be read again, and left out of {folder}: {number_of(len(lost), 'image')}, first {lost[0]}"
             )
         return Path(folder)
 

@@ -94,7 +94,7 @@ class ModelId:
 
 @dataclass(frozen=True)
 class ClassScores:
-    """How one class fared."""
+    """How one class fared. What cannot be computed is 0: recall without images, precision without answers."""
 
     precision: float
     recall: float

@@ -369,4 +369,5 @@ def compare_recipes(first: Bool[np.ndarray, "s n"], second: Bool[np.ndarray, "r 
     degrees = variance**2 / sum(part**2 / f for part, f in zip(parts, freedom, strict=True))
     reach = float(special.stdtrit(degrees, 1 - _TAIL)) * np.sqrt(variance)
     p = 2 * float(special.stdtr(degrees, -abs(value) / np.sqrt(variance)))
-    return Recipes(Estimate(value, float(value - reach), float(value + reach)), p, float(degrees))
+    low, high = max(-1.0, float(value - reach)), min(1.0, float(value + reach))
+    return Recipes(Estimate(value, low, high), p, float(degrees))

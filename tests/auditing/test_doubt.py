@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import mien
 from mien.auditing.doubt import doubts
+from mien.auditing.quick import out_of_fold
 from tests.auditing.planted import texture
 from tests.auditing.test_audit import dataset
 from tests.fakes import ConstantClassifier
@@ -83,12 +86,23 @@ def test_classes_with_too_few_images_are_not_judged_and_that_is_said():
 
 
 def test_a_model_judges_the_classes_it_knows_and_says_which_images_it_has_learnt(monkeypatch):
-    data = dataset([texture(number) for number in range(41)], [0] * 40 + [1])
-    knows_half = ConstantClassifier(logits=(0.0, 3.0, 9.0), labels=("angry", "happy", "contempt"))
-    found = mien.audit(data, model=knows_half)
+    pictures = [texture(number) for number in range(41)]
+    three = np.eye(3, dtype=np.float32)[[0] * 20 + [1] * 20 + [2]]
+    data = replace(dataset(pictures, [0] * 41), targets=three, labels=("happy", "neutral", "sad"))
+    knows_two = ConstantClassifier(
+        logits=(0.0, 3.0, 3.0, 9.0), labels=("angry", "happy", "neutral", "contempt")
+    )
+    found = mien.audit(data, model=knows_two)
     assert found.doubts.judged.tolist() == [True] * 40 + [False]
-    assert found.doubts.given_prob[:40] == pytest.approx(1.0)  # among the labels of the data
+    assert found.doubts.given_prob[:40] == pytest.approx(0.5)  # among the labels of the data
     assert "labels of sad were not judged: constant does not know them" in found.notes
+
+
+def test_a_model_that_knows_one_of_the_classes_judges_nothing():
+    """Among this class alone, its answer would always be right."""
+    data = dataset([texture(number) for number in range(8)], [0, 1] * 4)
+    found = mien.audit(data, model=ConstantClassifier(logits=(0.0, 3.0), labels=("angry", "happy")))
+    assert found.doubts is None
 
 
 def test_the_built_in_model_says_how_many_images_it_has_learnt(shared):
@@ -112,3 +126,12 @@ def test_a_model_of_another_size_gets_the_images_as_they_are_stored():
     larger = Larger(logits=(0.0, 0.0), labels=("happy", "sad"), size_px=64, channels=3)
     assert mien.audit(data, model=larger, draws=True).data.images.shape == (3, 48, 48, 1)
     assert seen == [(3, 64, 64, 3)]
+
+
+def test_the_quick_model_knows_nothing_of_labels_drawn_by_chance():
+    """Its regression had been fitted to the very labels that it judges: it agreed with 28 % of these, not with 14."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (210, 48, 48, 1), np.uint8)
+    truth = np.arange(210) % 7
+    probs = out_of_fold(images, truth, np.arange(210), 7, lambda *_: None)
+    assert (probs.argmax(axis=1) == truth).mean() < 0.22

@@ -171,3 +171,16 @@ def test_rules_for_votes_that_make_no_label_are_refused(tmp_path):
     data = read_split(tmp_path / "both.csv", Preprocess(), "all", ReadOptions(vote_rule="beside"))
     assert data.given_names.tolist() == ["sad", "fear"] * 2
     assert data.votes is not None
+
+
+def test_shares_are_no_votes(tmp_path):
+    files = {f"{row}.png": png(row) for row in range(2)}
+    header = "file,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+    lines = [header, "0.png,0,0.55,0,0.45,0,0,0,0,0,0", "1.png,0,0,0,9,0,0,0,0,0,0"]
+    (tmp_path / "votes.csv").write_text("\n".join(lines))
+    root = write_tree(
+        tmp_path / "set",
+        {f"{('happy', 'sad')[row]}/{name}": png for row, (name, png) in enumerate(files.items())},
+    )
+    with pytest.raises(DataError, match="line 2 holds a vote that is no count of people"):
+        read_dataset(root, options=ReadOptions(votes=str(tmp_path / "votes.csv"), vote_rule="beside"))

@@ -62,7 +62,7 @@ def test_a_dataset_goes_through_convert_train_and_evaluate_with_the_same_options
     assert card.command.startswith(
         "mien train nano --data faces --labels good=happy,bad=angry+sad --skip-corrupt"
     )
-    assert "1 corrupt images were left out" in (tmp_path / "run" / "README.md").read_text()
+    assert "Left out as corrupt: 1 image." in (tmp_path / "run" / "README.md").read_text()
     assert card.data.fingerprint == read_dataset(tmp_path / "faces.npz").fingerprint()
 
     judged = [

@@ -422,7 +422,7 @@ def test_real_models_on_drawn_faces(tiny_members, tmp_path):
     assert len(found.pairs) == 3
     assert all(m.latency_ms > 0 for m in found.models)
     write_comparison(replace(found, skipped=("test/x.png",)), tmp_path)
-    assert "1 corrupt pictures were left out" in (tmp_path / "compare.html").read_text()
+    assert "Left out as corrupt: 1." in (tmp_path / "compare.html").read_text()
 
 
 def test_strings_stand_for_models_and_data(tiny_members):

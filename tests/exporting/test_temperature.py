@@ -12,12 +12,14 @@ from mien import bundle, card
 from mien.classifiers import load_classifier, probabilities
 from mien.data.synthetic import draw_dataset
 from mien.errors import BundleError, ConfigError, DataError, OutputError
+from mien.evaluation.calibration import calibrate
 from mien.evaluation.evaluate import evaluate
 from mien.evaluation.protocol import BEFORE, CHOSEN, FITTED, FITTED_TEMPERATURE, scores
 from mien.exporting import quantise, ship
 from mien.exporting.agreement import Bound
 from mien.exporting.temperature import (
     adapted_prior,
+    fitted_biases,
     own_prior,
     read_prior,
     save_calibrated,
@@ -257,3 +259,27 @@ def test_wrong_priors_are_refused(copy, tmp_path):
         read_prior(loaded, str(tmp_path / "prior.json"))
     with pytest.raises(DataError, match="1 faces are too few"):
         adapted_prior(loaded, np.full((1, len(loaded.id.labels)), 0.5))
+
+
+def test_a_comparison_of_before_the_calibration_says_so(copy):
+    loaded = bundle.load(copy)
+    made = card.Export(held_out=card.Comparison(n=9, equal_labels=0.99, change=0.01))
+    bundle.save(
+        copy,
+        loaded.card.model_copy(update={"exports": {"int8": made}}),
+        {"model.int8.onnx": loaded.read(bundle.GRAPH)},
+        base=loaded,
+    )
+    save_calibrated(bundle.load(copy), DATA, "test", copy)
+    again = bundle.load(copy)
+    assert again.card.exports["int8"].before_calibration
+    assert "+1.00 points; measured before the calibration" in again.read(bundle.PAGE).decode()
+
+
+def test_a_class_that_is_never_the_first_choice_has_a_prior_all_the_same():
+    """Votes may give every class a part of some target, and one class never the largest."""
+    rows = tiny_data(4)
+    found = fitted_biases(
+        calibrate(np.zeros((40, 7)), np.arange(40) % 7, biases=True), rows.take(np.arange(2))
+    )
+    assert min(found["own_prior"].values(), default=1) > 0

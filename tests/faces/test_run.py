@@ -19,9 +19,11 @@ from mien.detectors import bundle
 from mien.errors import ConfigError, DataError, TrainingError
 from mien.faces import finish, run
 from mien.faces.fit import Plan, Sources, fit, learning_rate, mine, mirrored
+from mien.faces.material import _heads
 from mien.faces.network import Detector, loss
 from mien.faces.targets import targets
 from tests.faces.test_scenes import archives, material, scene_with  # noqa: F401 - fixtures
+from tests.pictures import jpeg, photo
 
 PLAN = Plan(steps=4, batch=2, chunk_steps=2, warm_up_steps=1)
 
@@ -78,7 +80,7 @@ def test_a_resumed_run_ends_as_one_that_never_stopped(tmp_path, archives):  # no
     assert [line.split("  ")[0] for line in told] == ["step 2/4", "step 4/4"]
     fit(sources, tmp_path / "b", replace(PLAN, steps=2, decay=0.01), resume=False, tell=told.append)
     kept = torch.load(tmp_path / "b" / "checkpoint.pt", weights_only=True)
-    kept["plan"]["decay"] = PLAN.decay  # as if it had been stopped in the middle
+    kept["plan"] |= {"decay": PLAN.decay, "steps": PLAN.steps}  # as if it had been stopped in the middle
     torch.save(kept, tmp_path / "b" / "checkpoint.pt")
     resumed = fit(sources, tmp_path / "b", PLAN, resume=True, tell=told.append)
     for one, two in zip(straight.state_dict().values(), resumed.state_dict().values(), strict=True):
@@ -87,6 +89,8 @@ def test_a_resumed_run_ends_as_one_that_never_stopped(tmp_path, archives):  # no
         fit(sources, tmp_path / "b", PLAN, resume=False, tell=told.append)
     with pytest.raises(TrainingError, match="a run with other settings"):
         fit(sources, tmp_path / "b", replace(PLAN, seed=1), resume=True, tell=told.append)
+    with pytest.raises(TrainingError, match="learning rate has begun to fall .*: it cannot be made longer"):
+        fit(sources, tmp_path / "b", replace(PLAN, steps=8), resume=True, tell=told.append)
     (tmp_path / "b" / "checkpoint.pt").write_bytes(b"damaged")
     with pytest.raises(TrainingError, match="cannot read the checkpoint"):
         fit(sources, tmp_path / "b", PLAN, resume=True, tell=told.append)
@@ -201,3 +205,14 @@ def test_a_missing_archive_leaves_no_folder(tmp_path):
     with pytest.raises(DataError, match=r"cannot read .*gone\.zip: expected a zip of \.jpg images"):
         run.train_detector(Sources(gone, gone, gone), out, PLAN, resume=False, tell=print)
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "boxes", [[1], {"a.jpg": 5}, {"a.jpg": [[1, 2]]}, {"a.jpg": [[5, 5, 5, 9]]}, {"a.jpg": [[1, 2, "x", 9]]}]
+)
+def test_boxes_of_another_form_are_refused(tmp_path, boxes):
+    with zipfile.ZipFile(tmp_path / "heads.zip", "w") as archive:
+        archive.writestr("yunet_boxes_xyxy.json", json.dumps(boxes))
+        archive.writestr("a.jpg", jpeg(photo()))
+    with pytest.raises(DataError, match=r"heads\.zip: .*boxes"):
+        list(_heads(tmp_path / "heads.zip"))

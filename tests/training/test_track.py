@@ -10,6 +10,7 @@ import pytest
 from mien.config import read_recipe
 from mien.errors import ConfigError, MissingExtra, OutputError
 from mien.history import EpochRow
+from mien.training.checkpoint import CHECKPOINT
 from mien.training.track import check_trackers, tracker
 from tests.training.tiny import TINY
 
@@ -53,6 +54,7 @@ def test_mlflow_goes_on_in_the_same_run_until_its_server_goes_away(tmp_path, mon
         log(ROWS[0])
         raise KeyboardInterrupt
     assert the_run(tmp_path)[1].info.status == "FAILED"
+    (tmp_path / "run" / CHECKPOINT).write_bytes(b"x")
     with tracker("mlflow", RECIPE, tmp_path) as log:
         log(ROWS[0])  # again, as the run resumes from an earlier checkpoint
         log(ROWS[1])

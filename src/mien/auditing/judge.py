@@ -51,10 +51,13 @@ def judge_labels(
             )
         judged = labelled & probs.any(axis=1)
         check_probabilities(probs, judged)
-        return doubts(probs, data.truth, judged), "the probabilities that were given", []
+        given = "the probabilities that were given"
+        if not judged.any():
+            return None, given, ["labels were not judged: the probabilities of all labelled images are zero"]
+        return doubts(probs, data.truth, judged), given, []
     if classifier is not None:
         answers, known, crops = _answers(classifier, measured, step)
-        judged = labelled & known[data.truth]
+        judged = labelled & known[data.truth] & (known.sum() > 1)  # one class among itself is always right
         said = _unknown(classifier, data, known) + _learnt(classifier, crops, learnt)
         return (doubts(answers, data.truth, judged) if judged.any() else None), classifier.id.name, said
     from mien.auditing.quick import can_judge, out_of_fold

@@ -213,7 +213,7 @@ def _opened(
             "beside them; leave them out"
         )
     if isinstance(source, FaceDataset):
-        options.check_used(source)
+        options.check_used(source, ("labels", "group_by", "group_column"))
         return Reading.of(source), source
     if options.votes:
         options = replace(options, vote_rule="beside")

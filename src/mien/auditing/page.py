@@ -27,7 +27,7 @@ def write_audit(audit: Audit, out: Path) -> Path:
     Raises:
         OutputError: they cannot be written.
     """
-    with files.together(out, PAGE) as stage:
+    with files.together(out, PAGE, replaces=True) as stage:
         files.write(stage / TABLE, table(Finding._fields, audit.findings))
         files.write(stage / PAGE, rendered(audit))
     return out / PAGE

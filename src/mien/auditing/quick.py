@@ -19,6 +19,8 @@ with needs("report"):
     from sklearn.linear_model import LogisticRegression
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jaxtyping import Bool, Float32, Int, UInt8
 
     from mien.auditing.measure import Step
@@ -75,15 +77,21 @@ def out_of_fold(
         square, product = sum(squares) - squares[number], sum(products) - products[number]
         square[np.diag_indices(len(square))] += RIDGE * np.trace(square) / len(square) + 1e-6
         scores[rows] = features[rows] @ np.linalg.solve(square, product)
-    return _probabilities(scores, truth, k)
+    return _probabilities(scores, truth, parts, k)
 
 
 def _probabilities(
-    scores: Float32[np.ndarray, "n k"], truth: Int[np.ndarray, " n"], k: int
+    scores: Float32[np.ndarray, "n k"],
+    truth: Int[np.ndarray, " n"],
+    parts: Sequence[Int[np.ndarray, " _"]],
+    k: int,
 ) -> Float32[np.ndarray, "n k"]:
-    model = LogisticRegression(max_iter=500).fit(scores, truth)
+    """Return the probabilities of each fold's rows by a regression that was fitted to the other folds' scores."""
     probs = np.zeros((len(scores), k), np.float32)
-    probs[:, model.classes_] = model.predict_proba(scores)
+    for number, rows in enumerate(parts):
+        others = np.concatenate([one for place, one in enumerate(parts) if place != number])
+        model = LogisticRegression(max_iter=500).fit(scores[others], truth[others])
+        probs[np.ix_(rows, model.classes_)] = model.predict_proba(scores[rows])
     return probs
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mien import bundle
 from mien.classifiers import is_graph, load_classifier
+from mien.evaluation.protocol import BEFORE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,7 +71,8 @@ def subject(model: str, spec: Path | None = None) -> Subject:
 
 def _from_card(card: bundle.Card) -> tuple[dict[str, float], str]:
     """Return the accuracies by runtime that the card states, and the images on which they were measured."""
-    plain = next((score for score in card.scores if score.tta == "none"), None)
+    now = [score for score in card.scores if not score.protocol.endswith(BEFORE)]
+    plain = next((score for score in now if score.tta == "none"), None)
     if plain is None:
         return {}, ""
     found = dict.fromkeys(("torch", "torch compiled", "onnx"), plain.accuracy)
@@ -78,7 +80,7 @@ def _from_card(card: bundle.Card) -> tuple[dict[str, float], str]:
         if made.compared_on.data != card.data.name:  # a split of that name, of other pictures
             continue
         for score in made.scores:
-            if (score.split, score.tta) == (plain.split, "none"):
+            if (score.split, score.tta) == (plain.split, "none") and not score.protocol.endswith(BEFORE):
                 found[runtime] = score.accuracy
     return found, f"{plain.split} of {card.data.name}, from the card of {card.name}"
 

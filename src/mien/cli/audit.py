@@ -63,9 +63,11 @@ class Fix:
         "for what is left out.", metavar="FILE",
     )  # fmt: skip
     size_px: int | None = option(
-        None, "Side of the images of the packed set, in pixels; by default that of a packed DATA, else 48."
+        None,
+        "Side of the packed images, in pixels; by default 48. A packed DATA keeps its own shape if neither "
+        "this nor --channels is given.",
     )
-    channels: int | None = option(None, "1 for grey, 3 for colour; by default as a packed DATA, else 1.")
+    channels: int | None = option(None, "1 for grey, 3 for colour; by default 1.")
 
     def __post_init__(self) -> None:
         """Refuse a size where no packed set is written.
@@ -133,9 +135,12 @@ def _shape(out: Path | None, shape: tuple[int, ...]) -> str:
 
 def _look(path: str, reading: ReadOptions, looks: Looks, cleaned: Fix, bar: Progress) -> Audit:
     from mien.auditing.audit import audit as look
+    from mien.cli.terminal import complain
     from mien.data.packed import scratch
-    from mien.detectors import open_detector
+    from mien.detectors import auto_advice, open_detector
 
+    if looks.detector == "auto":
+        complain(auto_advice(looks.detector_weights))
     on_disk: dict[str, Any] = {"allocate": scratch(cleaned.fix.resolve().parent)} if cleaned.fix else {}
     return look(
         path,
@@ -216,12 +221,13 @@ def split(
         int | None,
         typer.Option(
             metavar="N",
-            help="Side of the packed images, in pixels; by default that of a packed DATA, else 48.",
+            help="Side of the packed images, in pixels; by default 48. A packed DATA keeps its own shape if neither "
+            "this nor --channels is given.",
         ),
     ] = None,
     channels: Annotated[
         int | None,
-        typer.Option(metavar="N", help="1 for grey, 3 for colour; by default as a packed DATA, else 1."),
+        typer.Option(metavar="N", help="1 for grey, 3 for colour; by default 1."),
     ] = None,
     json_to: Json = None,
 ) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.command import DATA_HELP, Json, check_together, command, out_option, telling
+from mien.cli.command import DATA_HELP, Json, check_together, command, out_option, telling_once
 from mien.errors import ConfigError
 from mien.options import ReadOptions, check_least, option
 
@@ -102,11 +102,11 @@ def benchmark(
     with locked(out) if out else nullcontext():
         subjects = [subject(model, spec if is_graph(model) else None) for model in models]
         if data and split:
-            read = telling(lambda wanted: read_split(data, wanted, split, reading))
+            read = telling_once(lambda preprocess: read_split(data, preprocess, split, reading))
             subjects = judged(subjects, read, split)
         measured = measure(subjects, **wanted, listen=complain)
         if out:
-            with together(out, "benchmark.md") as stage:
+            with together(out, "benchmark.md", replaces=True) as stage:
                 write(stage / "benchmark.json", json.dumps(measured.to_dict(), indent=2) + "\n")
                 write(stage / "benchmark.md", render(measured))
                 drawn = _draw(measured, stage / "benchmark.png")

@@ -123,10 +123,10 @@ def _move(loaded: Bundle, model: str, prior: str | None, adapt: str | None, plac
     if adapt:
         import numpy as np
 
-        from mien.detectors import advice, best_at_hand
+        from mien.detectors import auto_advice
         from mien.pipeline import predict
 
-        complain(advice(best_at_hand()))
+        complain(auto_advice())
         results = predict(adapt, model=model)
         if unread := sum(image.error is not None for image in results):
             complain(f"could not be read, and left out: {unread:,} of {number_of(len(results), 'photo')}")

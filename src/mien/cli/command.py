@@ -110,7 +110,7 @@ def tell_notes(dataset: FaceDataset, name: str = "") -> None:
         complain(f"{name}{': ' if name else ''}{line}")
 
 
-def telling(read: Callable[[Preprocess], FaceDataset]) -> Callable[[Preprocess], FaceDataset]:
+def telling_once(read: Callable[[Preprocess], FaceDataset]) -> Callable[[Preprocess], FaceDataset]:
     """Return a function that reads as `read` does and tells its notes once, however often it is called.
 
     The same dataset is read again for each model that takes images of another size.
@@ -152,7 +152,7 @@ def command(*examples: str, name: str | None = None) -> Callable[[Callable[..., 
     return make
 
 
-def tell_still(stream: Frames, *groups: Any) -> None:
+def tell_idle_video_options(stream: Frames, *groups: Any) -> None:
     """Say which options of these groups were given for videos, if a stream has none."""
     given = [word for options in groups for word in flag_words(options) if word.startswith("--")]
     if given and not stream.moving:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.command import Data, Json, Split, Tta, command, out_option, telling
+from mien.cli.command import Data, Json, Split, Tta, command, out_option, telling_once
 from mien.options import ReadOptions
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def compare(
     from mien.files import locked
 
     contenders = enter(models)
-    read = telling(lambda preprocess: read_split(data, preprocess, split, reading))
+    read = telling_once(lambda preprocess: read_split(data, preprocess, split, reading))
     turns = iter(range(len(contenders)))
     # Locked first, so that minutes of work are not lost because the folder cannot be written.
     with locked(out), progress("models", len(contenders)) as step:

@@ -63,11 +63,11 @@ def _print_report(report: CropReport, cutting: CropOptions) -> None:
     from mien.cli.command import note_line
     from mien.cli.terminal import print_table, say, shorten
     from mien.cropping import BOXES, SEVERAL
-    from mien.detectors import advice, best_at_hand
+    from mien.detectors import auto_advice
     from mien.errors import number_of
 
     if cutting.detector == "auto" and report.detector != BOXES:
-        say(advice(best_at_hand(cutting.detector_weights)))
+        say(auto_advice(cutting.detector_weights))
     say(f"{report.source}: {number_of(report.photos, 'photo')}, {number_of(report.faces, 'face')}")
     names = list(
         dict.fromkeys([*report.labels, *(name for count in report.counts.values() for name in count)])

@@ -292,12 +292,12 @@ def _trained_on(model: str) -> Int[np.ndarray, " m"] | None:
 def _find(data: str, split: str, reading: ReadOptions, preprocess: Preprocess, parts: Parts) -> Found:
     from mien.cli.terminal import complain
     from mien.data.read import opened
-    from mien.detectors import advice, open_detector
+    from mien.detectors import auto_advice, open_detector
     from mien.evaluation.found import find_faces
 
     finder = open_detector(parts.detector, parts.detector_weights)
     if parts.detector == "auto":
-        complain(advice(finder))
+        complain(auto_advice(parts.detector_weights))
     with opened(data, split, reading) as rows:
         return find_faces(rows, finder, preprocess)
 
@@ -340,9 +340,13 @@ def _print_report(report: EvalReport, judged: Mapping[str, Estimate] | None = No
         right=True,
     )
     rows = [
-        (shorten(label, 20), f"{row.f1:.1%}", "-" if f1 is None else f"{100 * f1.low:.1f} - {100 * f1.high:.1f} %",
-         f"{row.precision:.1%}", f"{row.recall:.1%}", f"{row.support:,}")
-        for (label, row), f1 in zip(report.per_class.items(), exact["f1"], strict=True)
+        (shorten(label, 20), f"{row.f1:.1%}" if row.support else "-",
+         "-" if f1 is None else f"{100 * f1.low:.1f} - {100 * f1.high:.1f} %",
+         f"{row.precision:.1%}" if predicted else "-", f"{row.recall:.1%}" if row.support else "-",
+         f"{row.support:,}")
+        for (label, row), f1, predicted in zip(
+            report.per_class.items(), exact["f1"], counts.sum(axis=0).tolist(), strict=True
+        )
     ]  # fmt: skip
     say()
     print_table(("true label", "F1", "95 % interval", "precision", "recall", "images"), rows, right=True)

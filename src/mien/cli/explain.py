@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.command import Json, Model, command, out_option, tell_still, with_sample
+from mien.cli.command import Json, Model, command, out_option, tell_idle_video_options, with_sample
 from mien.errors import ConfigError
 from mien.options import FINDERS, Clip, RunOptions, option, weights_option
 
@@ -57,7 +57,7 @@ def explain(
     """
     from mien.cli.progress import progress
     from mien.cli.terminal import complain, give, say
-    from mien.detectors import advice
+    from mien.detectors import auto_advice
     from mien.saliency.explain import pipeline_for
     from mien.saliency.written import Written
     from mien.vision.frames import frames
@@ -66,12 +66,12 @@ def explain(
     stream = frames(with_sample(sources), skip=out, clip=clip)
     if stream.live:
         raise ConfigError("a camera or network stream does not end: explain images of it")
-    tell_still(stream, clip)
+    tell_idle_video_options(stream, clip)
     pipeline = pipeline_for(model=model, **vars(finding), **vars(run) | {"threads": run.threads or cores()})
     errors = 0
     with Written(out, pipeline, label, resume=resume) as written, progress("photos", stream.expected) as step:
         if finding.detector == "auto":
-            step.say(advice(pipeline.detector))
+            step.say(auto_advice(finding.detector_weights))
         step(len(written.done))
         for one in written.explain(stream):
             errors += one.error is not None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.command import Model, Tta, command, tell_still, with_sample
+from mien.cli.command import Model, Tta, command, tell_idle_video_options, with_sample
 from mien.errors import ConfigError
 from mien.options import Clip, LookOptions, Outputs, RunOptions, TrackOptions, option
 from mien.scale.options import ScaleOptions
@@ -91,7 +91,7 @@ def _look(
 ) -> None:
     from mien.cli.progress import progress, stopped_by_ctrl_c
     from mien.cli.terminal import complain, say
-    from mien.detectors import advice
+    from mien.detectors import auto_advice
     from mien.pipeline import Pipeline
     from mien.sinks import STDOUT, Sinks, check_hiding, recorded
     from mien.tracking.tracker import tracker_for
@@ -101,7 +101,7 @@ def _look(
     written = [folder for folder in (outputs.out, outputs.crops) if folder]
     stream = frames(named, skip=written, clip=clip)
     tracker = tracker_for(stream, tracks)
-    tell_still(stream, clip, tracks)
+    tell_idle_video_options(stream, clip, tracks)
     pipeline = Pipeline(model, **look.of_pipeline(), **vars(run) | {"threads": run.threads or 1})
     _prepare_opencv(several=pipeline.workers_for(stream.total, look.workers) > 1, pipeline=pipeline)
     quiet, seen = outputs.json == STDOUT, Counter[str]()
@@ -116,7 +116,7 @@ def _look(
         if hint:
             step.say(hint)
         if look.detector == "auto":
-            step.say(advice(pipeline.detector))
+            step.say(auto_advice(look.detector_weights))
         step(len(sinks.done))
         for result in recorded(pipeline, stream, sinks, tracker=tracker, workers=look.workers):
             seen.update(_kinds(result))
@@ -148,7 +148,7 @@ def _score(
     """Score the sources on the workers of a Ray cluster."""
     from mien.cli.progress import progress
     from mien.cli.terminal import say
-    from mien.detectors import advice, best_at_hand
+    from mien.detectors import auto_advice
     from mien.scale.run import score
     from mien.vision.listing import counted
 
@@ -157,7 +157,7 @@ def _score(
     arguments = look.of_pipeline() | vars(run) | {"model": model, "threads": run.threads or 1}
     with progress("images") as step:
         if look.detector == "auto":
-            step.say(advice(best_at_hand(look.detector_weights)))
+            step.say(auto_advice(look.detector_weights))
         try:
             scored = score(
                 named, outputs.parquet, resume=outputs.resume, options=scale, workers=look.workers,

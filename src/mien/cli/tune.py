@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli.command import Data, Json, Settings, choice_option, command, flag_words, note_lines, out_option
-from mien.errors import needs
+from mien.errors import needs, number_of
 from mien.options import ReadOptions, RecipeOptions
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def _print(found: Search, best: Path, data: Sequence[str]) -> None:
         for state in ("complete", "ended early", "impossible")
     }
     told = ", ".join(f"{n} {state}" for state, n in counts.items() if n)
-    say(f"{len(found.trials)} trials of {found.data}: {told}")
+    say(f"{number_of(len(found.trials), 'trial')} of {found.data}: {told}")
     say(
         f"best: trial {found.best.number}, {_figure(found.monitor, found.best.value)} on {found.n_judged:,} "
         f"images of {found.split}"
@@ -156,7 +156,7 @@ def _print(found: Search, best: Path, data: Sequence[str]) -> None:
         for path, value in found.best.params.items()
     ]
     print_table(("option", "best value", "importance"), rows, right=True)
-    if found.monitor == "accuracy":
+    if found.monitor == "accuracy" and 0 < found.best.value < 1:
         error = (found.best.value * (1 - found.best.value) / found.n_judged) ** 0.5
         say(f"an accuracy here has a standard error of {100 * error:.1f} points")
     say("the best of many trials looks better than it is")

@@ -78,7 +78,7 @@ def crop_photos(
     with ExitStack() as stack:
         source, notes = _source(path, options, reading, stack)
         boxed = source.boxes is not None and options.detector == "auto" and detector is None
-        _check_boxes(source, options, boxed=boxed)
+        _check_search(source, options, boxed=boxed, own=detector is not None)
         finder = None if boxed else Finder(detector or options.detector, options.detector_weights)
         photos = _photos(source)
         settings = _settings(path, options, finder.identity if finder else BOXES)
@@ -115,8 +115,13 @@ def _check_effect(options: CropOptions, reading: ReadOptions) -> None:
         )
 
 
-def _check_boxes(source: Reading, options: CropOptions, *, boxed: bool) -> None:
-    """Refuse options that have no effect where the source gives boxes; `boxed` if these are cut as they are."""
+def _check_search(source: Reading, options: CropOptions, *, boxed: bool, own: bool) -> None:
+    """Refuse options of a search that have no effect.
+
+    They have none with a detector of the user's `own`, and where boxes of the source are cut (`boxed`).
+    """
+    if own and options.detector_weights:
+        raise ConfigError("`detector_weights` are of a detector that is named: leave them out with your own")
     if boxed and options.detector_weights:
         raise ConfigError(
             "`detector_weights` has no effect here: the list gives boxes, and they are cut; leave it out, or name "

@@ -14,7 +14,7 @@ from mien.data.packed import scratch, write_packed
 from mien.data.read import fitted_to, open_source
 from mien.data.reading import ReadOptions, decode, prepare
 from mien.data.splits import folds
-from mien.errors import ConfigError, DataError
+from mien.errors import ConfigError, DataError, number_of
 from mien.escapes import csv_lines
 from mien.preprocess import Preprocess
 
@@ -143,6 +143,11 @@ def _decoded(
             complete=False,
         )  # fmt: skip
     boxes = reading.boxes
+    if data.skipped:
+        notes = (
+            *notes,
+            f"left out as corrupt: {number_of(len(data.skipped), 'image')}: {', '.join(data.skipped)}",
+        )
     if boxes is not None and data.skipped:
         boxes = boxes[~np.isin(np.array(reading.ids), data.skipped)]
     return data, boxes, notes

@@ -67,11 +67,12 @@ def read_split(
 ) -> FaceDataset:
     """Read one split; two names mean the same everywhere, if the dataset has no split of this name.
 
-    ``all`` takes every image, as one split. ``holdout`` takes the images of ``train`` that recipes hold out unless
-    they say otherwise: models that were trained so have not learnt them.
+    ``all`` takes every image, as one split. ``holdout`` takes the images of ``train`` that recipes hold out where
+    there is no ``val``, unless they say otherwise: models that were trained so have not learnt them.
 
     Raises:
-        DataError: as `read_dataset`.
+        ConfigError: an option that has no effect.
+        DataError: as `read_dataset`, or ``holdout`` where there is ``val``.
     """
     if split == HOLDOUT:
         return with_holdout(read_dataset(path, preprocess, options=options)).select(HOLDOUT)
@@ -86,10 +87,12 @@ def with_holdout(data: FaceDataset) -> FaceDataset:
     """Return the dataset with the split ``holdout``, which is drawn from ``train`` where it is not there.
 
     Raises:
-        DataError: no split ``train``, or it is too small.
+        DataError: no split ``train``, or it is too small; or there is ``val``, so recipes hold nothing out.
     """
     if HOLDOUT in data.splits:
         return data
+    if "val" in data.splits:
+        raise DataError(f"{data.source} has val, so recipes hold nothing out of train: take `split=val`")
     rule = Validation()
     data = data.hold_out(rule.holdout_fraction, rule.holdout_seed)
     part = f"{rule.holdout_fraction:g} of each class of train"
@@ -159,7 +162,12 @@ def opened(path: str | Path, split: str, options: ReadOptions = _DEFAULT) -> Ite
     if options.skip_corrupt:
         raise ConfigError("`skip_corrupt` leaves out face images; photos are read whole: leave it out")
     with ExitStack() as stack:
-        reading = _prepared(open_source(path, Preprocess(), options, stack)[0], options, split)
+        source = open_source(path, Preprocess(), options, stack)[0]
+        if split == HOLDOUT and HOLDOUT not in source.splits:
+            raise ConfigError(
+                "`split=holdout` is drawn among images of faces, and these are photos: name another split"
+            )
+        reading = _prepared(source, options, split)
         yield part(reading, split)
 
 

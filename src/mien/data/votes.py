@@ -183,7 +183,7 @@ def _read(path: Path) -> _Table:
             counts[place] = [float(row[column]) for column in columns]
         except ValueError as error:
             raise DataError(f"{path}: line {number} holds a vote that is no number ({error})") from error
-    wrong = ~((counts >= 0) & (counts <= 1000)).all(axis=1)
+    wrong = ~((counts >= 0) & (counts <= 1000) & (counts == np.rint(counts))).all(axis=1)
     if wrong.any():
         raise DataError(f"{path}: line {lines[int(wrong.argmax())]} holds a vote that is no count of people")
     others = {

@@ -82,9 +82,11 @@ WHOLE_IMAGE_PX = 64
 
 
 def open_detector(name: str = "auto", weights: str | Path | None = None) -> FaceDetector:
-    """Return the detector of that name, with the given weights file or the one that `mien fetch` stored.
+    """Return the detector of that name, with the given weights or those that `mien fetch` stored.
 
     ``mien.open_detector("haar").detect(mien.read_image("photo.jpg"))``
+
+    `weights` is a file of YuNet's, or the folder of a trained detector; with ``auto``, it says which of them is used.
 
     Raises:
         ConfigError: no such name, or its weights are missing, not needed or not the pinned ones.
@@ -125,11 +127,17 @@ def best_at_hand(weights: Path | None = None) -> str:
     return "yunet" if YUNET.cached() else "haar"
 
 
-def advice(used: str | FaceDetector) -> str:
+def advice(name: str) -> str:
     """Return the line that says which detector of the catalog is used, and how to get a better one."""
-    name = used if isinstance(used, str) else str(getattr(used, "name", ""))
     entry = CATALOG[name]
     return f"detector: {name}, {entry.about}" + (f"; {entry.advice}" if entry.advice else "")
+
+
+def auto_advice(weights: Path | None = None) -> str:
+    """Return the line that says what ``auto`` uses here, with these weights."""
+    if weights and weights.is_dir():
+        return f"detector: mien, trained, from {weights}"
+    return advice(best_at_hand(weights))
 
 
 class Auto:

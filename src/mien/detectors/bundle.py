@@ -122,7 +122,7 @@ def open_bundle(folder: Path, kind: str | None = None) -> Mien:
     if chosen not in graphs:
         raise BundleError(f"detector {folder} has no {chosen} graph: expected one of {', '.join(graphs)}")
     graph, scale = graphs[chosen], Scale(facts.gain, facts.bias)
-    identity = f"mien@{files.sha256(graph)[:12]}"
+    identity = f"mien@{files.sha256(graph + repr((scale, facts.threshold)).encode())[:12]}"
     return Mien(run_by_onnx_runtime(graph), scale, facts.threshold, identity)
 
 

@@ -159,6 +159,11 @@ def known_to(classifier: Classifier, rows: FaceDataset) -> tuple[FaceDataset, di
         return rows, {}
     truth = rows.truth
     kept = rows.take(np.flatnonzero(np.array(known)[truth]))
+    if not len(kept):
+        raise DataError(
+            f"no image of {rows.source} has a class that {classifier.id.name} knows: expected some of "
+            f"{', '.join(labels)}"
+        )
     targets = kept.targets[:, known]
     left_out = {name: int((truth == number).sum())
                 for number, name in enumerate(rows.labels) if not known[number]}  # fmt: skip

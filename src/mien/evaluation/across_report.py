@@ -27,7 +27,7 @@ def write_across(found: Across, out: Path) -> Path:
     Raises:
         OutputError: it can't be written.
     """
-    with files.together(out, PAGE) as stage:
+    with files.together(out, PAGE, replaces=True) as stage:
         _write(found, stage)
     return out / PAGE
 

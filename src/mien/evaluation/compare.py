@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import string
 import time
 from collections import Counter
@@ -14,7 +15,7 @@ import numpy as np
 from mien.classifiers import probabilities
 from mien.classifiers.combine import with_tta
 from mien.data.duplicates import are_duplicates
-from mien.data.read import read_given
+from mien.data.read import ALL, read_given
 from mien.errors import ConfigError, DataError
 from mien.evaluation.contenders import check_labels, enter
 from mien.evaluation.evaluate import answers, report
@@ -99,7 +100,7 @@ class Judged:
             "macro_f1": self.macro_f1._asdict(),
             **{name: judged[name] for name in names},
             "per_class": per_class,
-            "past": asdict(self.past),
+            "past": _without_nan(asdict(self.past)),
             "caveats": list(self.caveats),
         }
 
@@ -196,7 +197,7 @@ def compare(
         models: names of built-in models, model folders, or folders of finished runs.
         data: what `mien.read_dataset` can read, or a dataset; a dataset must have the size and colour that every
             model takes.
-        split: the name of the split; ``all`` takes every image of what `data` names, if no split has this name.
+        split: the name of the split; ``all`` and ``holdout`` as `mien.data.read.read_split` takes them.
         tta: test-time augmentation, as `mien compare --tta` names it.
         seed: seed of the bootstrap, which gives the intervals.
         reading: how `data` is read, if it is a path.
@@ -204,7 +205,8 @@ def compare(
     Raises:
         BundleError: a model is missing or damaged.
         DataError: no such data or split, an image without a label, or labels that no model knows.
-        ConfigError: fewer than two models, one named twice, or no such test-time augmentation.
+        ConfigError: fewer than two models, one named twice, no such test-time augmentation, or `reading` for a
+            dataset that was read before.
     """
 
     def read(preprocess: Preprocess) -> FaceDataset:
@@ -381,6 +383,15 @@ def _judged(
     )  # fmt: skip
 
 
+def _without_nan(fact: Any) -> Any:
+    """Return facts with None for what is not a number, which JSON does not know: epochs that were not judged."""
+    if isinstance(fact, dict):
+        return {name: _without_nan(one) for name, one in fact.items()}
+    if isinstance(fact, list | tuple):
+        return [_without_nan(one) for one in fact]
+    return None if isinstance(fact, float) and math.isnan(fact) else fact
+
+
 def letter(place: int) -> str:
     """Return A, B, ... Z, A1, B1, ..."""
     turn, rest = divmod(place, len(string.ascii_uppercase))
@@ -389,14 +400,21 @@ def letter(place: int) -> str:
 
 def _caveats(contender: Contender, seen: float | None, rows: FaceDataset, split: str) -> tuple[str, ...]:
     past, found = contender.past, []
-    named_alike = past.data == Path(rows.source).name
+    name = Path(rows.source).name
+    named_alike, every = past.data == name, split == ALL
     if seen is not None and seen > MANY_SEEN:
         what = "say nothing here" if seen > MOST_SEEN else "are optimistic"
         found.append(f"has learnt {seen:.0%} of these images: its figures {what}")
+    elif seen is None and named_alike and every and past.trained_on:
+        found.append(
+            f"was trained on {', '.join(past.trained_on)} of a dataset of this name, a part of these images"
+        )
     elif seen is None and named_alike and split in past.trained_on:
         found.append(f"was trained on {split} of a dataset of this name: its figures say nothing here")
     elif named_alike and split in past.chosen_on:
         found.append(f"was chosen on {split} of a dataset of this name: its figures are optimistic")
+    elif past.calibrated_on == (name, split):
+        found.append(f"was calibrated on {split} of a dataset of this name: its figures are optimistic")
     extra = [label for label in contender.classifier.id.labels if label not in rows.labels]
     if extra:
         found.append(f"also knows {', '.join(extra)}, which no image here shows: such an answer is a mistake")

@@ -28,7 +28,7 @@ def write_comparison(comparison: Comparison, out: Path) -> Path:
     Raises:
         OutputError: it can't be written.
     """
-    with files.together(out, PAGE) as stage:
+    with files.together(out, PAGE, replaces=True) as stage:
         _write(comparison, stage)
     return out / PAGE
 

@@ -46,6 +46,8 @@ class Past:
     validation_accuracy: float | None = None
     history: tuple[EpochRow, ...] = ()
     seed: int | None = None
+    calibrated_on: tuple[str | None, str | None] = (None, None)
+    """Dataset and split to which its temperature and biases were fitted."""
     """Seed of the training run."""
 
 
@@ -231,6 +233,7 @@ def _past(card: Card, history: Path) -> Past:
         labels_option=_option(card.command, "--labels"),
         trained_on=card.trained_on,
         chosen_on=card.chosen_on,
+        calibrated_on=(card.calibration.data, card.calibration.split),
         train_accuracy=kept.train_accuracy if kept else training.kept_train_accuracy,
         validation_split=training.validation_split or training.split or chosen,
         validation_accuracy=kept.val_accuracy if kept else getattr(training, judged, None),

@@ -38,14 +38,14 @@ def evaluate(
     Args:
         model: a classifier, or what `mien.load_classifier` can load.
         data: a dataset, or what `mien.read_dataset` can read.
-        split: the name of the split.
+        split: the name of the split; ``all`` and ``holdout`` as `mien.data.read.read_split` takes them.
         tta: test-time augmentation, as `mien evaluate --tta` names it.
         reading: how `data` is read, if it is a path.
 
     Raises:
         BundleError: no such model.
         DataError: no such data or split, an image without a label, or labels the classifier does not know.
-        ConfigError: no such test-time augmentation.
+        ConfigError: no such test-time augmentation, or `reading` for a dataset that was read before.
     """
     classifier = load_classifier(model) if isinstance(model, str | Path) else model
     with_tta(classifier, tta)  # refuses an unknown name before an image is read

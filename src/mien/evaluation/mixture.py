@@ -38,8 +38,8 @@ class MixtureReport:
     weights: tuple[float, ...]
 
     def accuracy(self, rule: str) -> float:
-        """Return the accuracy by one of `RULES`."""
-        return {"mean": self.mean, "weighted": self.weighted, "vote": self.vote}[rule]
+        """Return the accuracy by one of `RULES`, of fitted weights the cross-validated one."""
+        return {"mean": self.mean, "weighted": self.weighted_cross_validated, "vote": self.vote}[rule]
 
     def is_worse(self, rule: str) -> bool:
         """Return whether the best member alone is better."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mien import bundle
+from mien.card import BEFORE as BEFORE
 from mien.card import Score
 from mien.data.duplicates import are_duplicates, from_bytes
 from mien.errors import DataError
@@ -26,7 +27,6 @@ READ_ONCE = "read once; nothing was chosen on it"
 READ_BY_RUN = "read once by this run; what its options were chosen on stands under Training"
 FITTED = "; temperature and class biases were fitted to it"
 FITTED_TEMPERATURE = "; a temperature was fitted to it"
-BEFORE = "; measured before the calibration"
 MOST_SEEN = 0.5
 """Largest fraction of learnt images in a split on which something is chosen or fitted."""
 _TTA = ("none", "flip")
@@ -80,14 +80,19 @@ def keys_learnt(model: Bundle) -> Int[np.ndarray, " m"] | None:
     return from_bytes(model.read(bundle.TRAINED_ON)) if bundle.TRAINED_ON in model.sha256 else None
 
 
+def learnt_fraction(model: Bundle, rows: FaceDataset) -> float:
+    """Return the fraction of images that a model has learnt; 0 if it does not keep what it learnt."""
+    keys = keys_learnt(model)
+    return 0.0 if keys is None else float(are_duplicates(rows.images, keys).mean())
+
+
 def check_unseen(model: Bundle, rows: FaceDataset, split: str) -> None:
     """Refuse to choose or fit on images that a model has learnt; a few duplicates do no harm.
 
     Raises:
         DataError: it has learnt more than `MOST_SEEN` of them.
     """
-    keys = keys_learnt(model)
-    seen = 0.0 if keys is None else float(are_duplicates(rows.images, keys).mean())
+    seen = learnt_fraction(model, rows)
     if seen > MOST_SEEN:
         raise DataError(
             f"{model.id.name} was trained on {seen:.0%} of the images of {split!r}, so its results there are too "

@@ -13,7 +13,7 @@ from mien import files
 from mien.classifiers import probabilities
 from mien.classifiers.combine import with_tta
 from mien.data.duplicates import are_duplicates
-from mien.errors import DataError
+from mien.errors import DataError, number_of
 from mien.evaluation import figures
 from mien.evaluation.annotators import annotators
 from mien.evaluation.evaluate import answers
@@ -162,7 +162,7 @@ def write_report(report: FullReport, out: Path, *, dpi: int = 120) -> Path:
     Raises:
         OutputError: it can't be written.
     """
-    with files.together(out, PAGE) as stage:
+    with files.together(out, PAGE, replaces=True) as stage:
         _write(report, stage, dpi)
     return out / PAGE
 
@@ -239,7 +239,9 @@ def warnings(counted: EvalReport) -> list[str]:
             f"Fewer than {FEW_IMAGES} images of {', '.join(few)}: figures of these classes are rough."
         )
     if counted.skipped:
-        found.append(f"{len(counted.skipped)} corrupt images were left out.")
+        found.append(
+            f"Left out as corrupt, in the whole dataset: {number_of(len(counted.skipped), 'image')}."
+        )
     return found
 
 
@@ -247,7 +249,7 @@ def _gallery(report: FullReport, name: str) -> list[dict[str, Any]]:
     labels, hues = report.counted.model.labels, colours(report.counted.model.labels)
     faces = []
     for row, image in report.galleries[name]:
-        order = np.argsort(-report.probs[row])
+        order = np.argsort(-report.probs[row], kind="stable")
         faces.append({
             "id": report.ids[row], "true": labels[report.truth[row]], "predicted": labels[order[0]],
             "confidence": float(report.probs[row].max()), "source": png_source(image),

@@ -75,7 +75,7 @@ def duplicates(
         f"trained on. "
         f"Figures without them say more about new faces."
         if duplicate.any()
-        else "None of these images is one that the model was trained on."
+        else "None of these images is, to the last pixel, one that the model was trained on."
     )
     ids = [name for name, is_one in zip(rows.ids, duplicate.tolist(), strict=True) if is_one]
     return Section("duplicates", "Duplicates of training images", text, header, table, {"ids": ids})
@@ -155,6 +155,7 @@ def end_to_end(
     Raises:
         DataError: no face was found at all.
     """
+    missed.check_labelled(np.arange(len(missed)))
     hits = probs.argmax(axis=1) == found.truth
     n, lost = len(found) + len(missed), len(missed)
     both = np.concatenate([hits, np.zeros(lost, bool)])

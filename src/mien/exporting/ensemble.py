@@ -18,7 +18,16 @@ from mien.classifiers.onnx_runtime import OnnxClassifier, open_graph
 from mien.data.duplicates import to_bytes
 from mien.errors import BundleError, ConfigError, did_you_mean, needs
 from mien.evaluation.mixture import RULES, TIE_BREAK, MixtureReport, combine, judge_mixture, weights_of
-from mien.evaluation.protocol import READ_BY_RUN, READ_ONCE, check_unseen, keys_learnt, protocols, scores
+from mien.evaluation.protocol import (
+    MOST_SEEN,
+    READ_BY_RUN,
+    READ_ONCE,
+    check_unseen,
+    keys_learnt,
+    learnt_fraction,
+    protocols,
+    scores,
+)
 from mien.exporting.metadata import describe
 from mien.exporting.temperature import present_prior
 from mien.results import ModelId
@@ -124,7 +133,7 @@ def save_ensemble(
             onnx_max_probability_difference=difference, is_worse=report.is_worse(rule), **asdict(report),
         ),
         versions=versions(),
-        scores=scores(joined, data, _protocols(data, trained, chosen, before)),
+        scores=scores(joined, data, _protocols(members, data, trained, chosen, before)),
     )  # fmt: skip
     bundle.save(out, made, {bundle.GRAPH: graph, **_learnt(members)})
     return report
@@ -279,9 +288,16 @@ def _chosen_before(members: Sequence[Bundle]) -> str:
     return "; ".join(dict.fromkeys(filter(None, said)))
 
 
-def _protocols(data: FaceDataset, trained: set[str], chosen: set[str], before: str) -> dict[str, str]:
+def _protocols(
+    members: Sequence[Bundle], data: FaceDataset, trained: set[str], chosen: set[str], before: str
+) -> dict[str, str]:
+    """Return the protocol of each split that no member has learnt."""
     known = protocols(data, trained, dict.fromkeys(chosen, CHOSEN_IN_PART))
-    return {name: READ_BY_RUN if before and said == READ_ONCE else said for name, said in known.items()}
+    return {
+        name: READ_BY_RUN if before and said == READ_ONCE else said
+        for name, said in known.items()
+        if all(learnt_fraction(one, data.select(name)) <= MOST_SEEN for one in members)
+    }
 
 
 def _prior(member: Bundle) -> dict[str, float]:

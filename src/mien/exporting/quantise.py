@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +24,7 @@ from mien.classifiers import probabilities
 from mien.classifiers.onnx_runtime import open_graph
 from mien.errors import BundleError, needs
 from mien.exporting.metadata import describe
+from mien.files import temporary_folder
 from mien.results import ModelId
 
 with needs("export"):
@@ -110,7 +110,7 @@ def quantise(
 
     expected = ask(graph, choosing)
     first, made = choosing[:FIRST_ROUND], {}
-    with tempfile.TemporaryDirectory(prefix="mien-int8-") as folder, _quiet():
+    with temporary_folder("mien-int8-") as folder, _quiet():
         for (method, bits, layers), model in _candidates(
             graph, preprocess, calibration, chosen, Path(folder)
         ):

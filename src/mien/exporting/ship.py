@@ -14,13 +14,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mien import bundle, card, files
+from mien.card.page import render
 from mien.classifiers import load_classifier, probabilities
 from mien.classifiers.onnx_runtime import open_graph
 from mien.classifiers.spec import of_ours
 from mien.data.duplicates import are_duplicates
 from mien.data.synthetic import draw_dataset
 from mien.errors import BundleError, ConfigError, DataError, OutputError, did_you_mean, needs
-from mien.evaluation.protocol import READ_ONCE, calibrated_protocol, keys_learnt, scores
+from mien.evaluation.protocol import (
+    MOST_SEEN,
+    READ_ONCE,
+    calibrated_protocol,
+    keys_learnt,
+    learnt_fraction,
+    scores,
+)
 from mien.exporting.agreement import BOUNDS, EXACT, Agreement, Bound, compare
 from mien.exporting.temperature import with_temperature, without_temperature
 
@@ -253,22 +261,23 @@ def _scores(source: Bundle, graph: bytes, data: FaceDataset | None, split: str) 
         name: calibrated_protocol(own.get(name, READ_ONCE), known.calibration, here, name)
         for name in data.labelled_splits
         if name not in (split, training_split(source), *known.trained_on)
+        and learnt_fraction(source, data.select(name)) <= MOST_SEEN
     }
     return scores(open_graph(source.id, source.preprocess, graph), data, judged)
 
 
 def _ship_graph(source: Bundle, out: Path, pictures: Sample) -> Agreement:
-    """Write one graph with a spec beside it, read it back and compare."""
+    """Write one graph with a spec beside it, read it back and compare its answers with those of the bundle."""
     spec = of_ours(source.id.name, source.id.labels, source.preprocess)
-    agreement = _check(source, "onnx", source.graph("onnx"), pictures, EXACT)
     text = json.dumps(spec.model_dump(mode="json"), indent=2) + "\n"
     with (
         files.locked(out),
         files.together(out, bundle.GRAPH) as stage,
     ):  # where the graph is, all is (`check_target`)
         files.write(stage / "model.spec.json", text)
-        files.write(stage / bundle.PAGE, card.render(source.card))
+        files.write(stage / bundle.PAGE, render(source.card))
         files.write(stage / bundle.GRAPH, source.graph("onnx"))
+        agreement = _check(source, "onnx", (stage / bundle.GRAPH).read_bytes(), pictures, EXACT)
     load_classifier(out / bundle.GRAPH)
     return agreement
 

@@ -104,7 +104,7 @@ def save_calibrated(
 
 def fitted_biases(found: Calibration, rows: FaceDataset) -> dict[str, Any]:
     """Return what a card says of the biases that were fitted to these images."""
-    shares = class_counts(rows.truth, len(rows.labels)) / len(rows)
+    shares = _fractions(class_counts(rows.truth, len(rows.labels)).tolist())
     own_prior = dict(zip(rows.labels, shares.tolist(), strict=True)) if found.bias else {}
     return {"own_bias": found.bias, "own_prior": own_prior}
 
@@ -274,8 +274,8 @@ def _save(
     exports = {
         backend: export.model_copy(
             update={
-                "onnx_sha256": files.sha256(graphs[bundle.GRAPH]),
                 "scores": judged(export.scores, bundle.GRAPHS[backend]),
+                "before_calibration": export.before_calibration or facts != loaded.card.calibration,
             }
         )
         for backend, export in loaded.card.exports.items()

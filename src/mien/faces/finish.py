@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +15,7 @@ from mien.detectors.shrink import iou
 from mien.errors import BundleError, needs
 from mien.faces.scenes import Scene, draw
 from mien.faces.targets import LEAST_PX, MOST_PX
+from mien.files import temporary_folder
 
 with needs("export"):
     import onnx
@@ -107,7 +107,7 @@ def quantise(graph: bytes, ranges: Sequence[Scene], choosing: Sequence[Scene]) -
     """
     expected = [run_by_onnx_runtime(graph)(_grey(scene)) for scene in choosing]
     best: tuple[float, bytes] | None = None
-    with tempfile.TemporaryDirectory(prefix="mien-int8-") as folder, quiet():
+    with temporary_folder("mien-int8-") as folder, quiet():
         given, source, made = (Path(folder) / f"{name}.onnx" for name in ("given", "source", "made"))
         given.write_bytes(graph)
         quant_pre_process(given, source, skip_symbolic_shape=True)
@@ -189,8 +189,10 @@ def calibrate(graph: bytes, scenes: Sequence[Scene], empty: Sequence[UInt8[np.nd
         n += len(boxes)
         n_found += sum(any(iou(face.box_xyxy_px, box) >= FOUND_IOU for face in faces) for box in boxes)
     checked = {
-        "recall on drawn scenes": n_found / max(n, 1),
-        "false positives a photograph without a face": sum(score >= chosen for score in found)
+        "recall on drawn scenes, to which the score was fitted": n_found / max(n, 1),
+        "false positives a photograph without a face; the threshold was chosen on these": sum(
+            score >= chosen for score in found
+        )
         / max(len(empty), 1),
     }
     return Score(scale, chosen, checked)

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -207,6 +208,12 @@ class _State:
                 f"{path.parent} holds a run with other {' and '.join(other)}: give the same archives, or choose "
                 f"another `out`"
             )
+        constant = round((1 - plan.decay) * settings["steps"])
+        if plan.steps > settings["steps"] and kept["step"] > constant:
+            raise TrainingError(
+                f"{path.parent} holds a run whose learning rate has begun to fall (after {constant:,} of "
+                f"{settings['steps']:,} steps): it cannot be made longer; choose another `out`"
+            )
         if kept["step"] > plan.steps:
             raise TrainingError(
                 f"{path.parent} holds a run of {kept['step']:,} steps: give `steps` at least as many, or choose "
@@ -270,6 +277,11 @@ def fit(sources: Sources, out: Path, plan: Plan, *, resume: bool, tell: Callable
             with files.as_output_error(out), (out / "history.jsonl").open("a", encoding="utf-8") as history:
                 history.write(json.dumps(row) + "\n")
             tell(f"step {last}/{plan.steps}  loss {mean:.4f}  new hard negatives {len(new)}  {seconds} s")
+    except BrokenProcessPool as error:
+        raise TrainingError(
+            f"the process that draws scenes was killed, maybe because memory ran out: the same call with "
+            f"`resume=True` goes on after step {state.done:,}"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)  # after Ctrl-C, the scenes that are still planned are not drawn
     return state.averaged

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -133,9 +134,21 @@ def _heads(path: Path) -> Iterator[tuple[str, np.ndarray, Box]]:
         raise DataError(
             f"{path} holds no yunet_boxes_xyxy.json with the boxes of its heads: {error}"
         ) from error
+    if not isinstance(boxes, dict):
+        raise DataError(f"{path}: yunet_boxes_xyxy.json holds no boxes by the names of images")
     for name, image in _images(path, "", grey=False):
-        if name in boxes and len(boxes[name]) == 1:
-            yield name, image, tuple(boxes[name][0])
+        found = boxes.get(name, [])
+        if not isinstance(found, list) or not all(map(_is_box, found)):
+            raise DataError(
+                f"{path}: the boxes of {name} are not lists of left, top, right and bottom in pixels"
+            )
+        if len(found) == 1:
+            yield name, image, tuple(found[0])
+
+
+def _is_box(box: Any) -> bool:
+    numbers = isinstance(box, list) and len(box) == 4 and all(isinstance(one, int | float) for one in box)
+    return numbers and all(map(math.isfinite, box)) and box[0] < box[2] and box[1] < box[3]
 
 
 def _sized(face: np.ndarray) -> np.ndarray:

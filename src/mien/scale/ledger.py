@@ -62,11 +62,14 @@ class Ledger:
             head = {**first}
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise ConfigError(f"{self.path} is damaged ({error}): choose another folder") from error
-        if not self.done:  # the run ended before its first shard, so nothing is lost if it begins again
-            for file in self.folder.glob(
-                "part-??????.parquet"
-            ):  # it may have been killed before it wrote the line
-                file.unlink()
+        if head.get("schema") != SCHEMA:
+            raise ConfigError(f"{self.path} is no manifest of mien: choose another folder")
+        if not self.done:
+            # The run ended before its first shard, so nothing is lost if it begins again. It may have been killed
+            # between a file and its line: such a file must not stay among those of another source.
+            with files.as_output_error(self.folder):
+                for file in self.folder.glob("part-??????.parquet"):
+                    file.unlink()
             return
         if not resume:
             raise ConfigError(

@@ -15,7 +15,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from mien import bundle
-from mien.detectors import advice
+from mien.detectors import auto_advice
 from mien.errors import BundleError, ConfigError
 from mien.exporting.web import runtime
 from mien.exporting.web.write import GRAPHS, detector_for, site
@@ -98,7 +98,7 @@ def serve(service: Service, say: Callable[[str], None]) -> None:
     service.app()  # so that a wrong key file is an error before the port is opened
     pipeline = service.open()  # and a wrong model, too
     if service.pipeline.get("detector") == "auto":
-        say(advice(pipeline.detector))
+        say(auto_advice(service.pipeline.get("detector_weights")))
     else:
         say(f"detector: {pipeline.facts['detector']}")
     with listening(options) as sock:

@@ -72,7 +72,7 @@ class Timeline:
             self._step_s = time_s - self._time_s
             if self.frames == 1:  # only now is it known how long the first frame lasts
                 for person in self.people.values():
-                    self._last(person)
+                    self._extend(person)
         self.frames, self._time_s = self.frames + 1, time_s
         for face in result.faces:
             if face.track is None:
@@ -93,14 +93,14 @@ class Timeline:
             person.changes += bool(person.label)
             person.label, person.since_s = label, time_s
         person.last_s = time_s
-        self._last(person)
+        self._extend(person)
         if person.frames % person.every == 0:
             person.glimpses.append((time_s, box))
             if len(person.glimpses) > MOST_GLIMPSES:
                 person.glimpses, person.every = person.glimpses[::2], 2 * person.every
         person.frames += 1
 
-    def _last(self, person: Person) -> None:
+    def _extend(self, person: Person) -> None:
         """Let a person's label last for a frame."""
         lasts = min(self._step_s, 1.0)
         person.seconds[person.label] = person.seconds.get(person.label, 0.0) + lasts

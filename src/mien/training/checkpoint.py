@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from mien.config import Recipe
 
+CHECKPOINT = "checkpoint.pt"
+"""The file in ``run/`` with which an interrupted run goes on."""
 _NAMED = 3
 """At most so many differing options are named in a message."""
 
@@ -61,8 +63,8 @@ class Checkpoint:
         """Return the saved state.
 
         Raises:
-            ConfigError: the file is damaged or of another version, or the run was begun with another recipe or other
-                data.
+            ConfigError: the file is damaged or of another version, or the run was begun with another recipe, other
+                data or other teachers.
         """
         try:
             content = torch.load(self.path, weights_only=True, map_location="cpu")

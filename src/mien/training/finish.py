@@ -131,7 +131,7 @@ def _calibrated(graph: bytes, run: Trained, fingerprint: str) -> tuple[bytes, Ca
             unfitted=f"every epoch was judged on {split}, to which nothing may be fitted"
         )
     rows = data.select(split)
-    if absent := [label for label, n in zip(data.labels, rows.targets.sum(axis=0), strict=True) if not n]:
+    if absent := [label for number, label in enumerate(data.labels) if not (rows.truth == number).any()]:
         return graph, Calibration(unfitted=f"no image of {split} shows {', '.join(absent)}")
     plain = ModelId("plain", files.sha256(graph), data.labels)
     try:

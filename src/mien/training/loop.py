@@ -19,7 +19,7 @@ from mien.errors import ConfigError
 from mien.history import EpochRow, write_csv
 from mien.networks import catalog
 from mien.options import ReadOptions, check_choice
-from mien.training.checkpoint import Checkpoint, differences, finished_recipe, settled
+from mien.training.checkpoint import CHECKPOINT, Checkpoint, differences, finished_recipe, settled
 from mien.training.finish import finish
 from mien.training.fit import State, Step, fit, with_judges
 from mien.training.launch import check_device, is_first_process, open_place
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from mien.data.dataset import FaceDataset
 
-CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_FRACTION = 0.05
 """Most of a run's time that may go into writing checkpoints."""
 
@@ -70,7 +69,7 @@ def train(
     `out`, which may be on its machine only; every machine needs the same data.
 
     Raises:
-        ConfigError: unknown network, device not there, or `out` holds another run.
+        ConfigError: unknown network, device not there, `out` holds another run, or `reading` with a dataset.
         DataError: a split is missing or too small, or a model to learn from has learnt the images that judge.
         TrainingError: the loss is no longer a number, or another process of the run is gone.
         OutputError: `out` can't be written, or another command trains there.

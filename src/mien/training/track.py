@@ -58,14 +58,13 @@ def _tensorboard(recipe: Recipe, out: Path) -> Iterator[Callable[[EpochRow], Non
     with needs("track"):
         from torch.utils.tensorboard import SummaryWriter
 
+    place = files.make_folder(out / "run" / "tensorboard")
     with contextlib.ExitStack() as opened:
         writers: list[SummaryWriter] = []
 
         def log(row: EpochRow) -> None:
-            if (
-                not writers
-            ):  # now, as a resumed run repeats epochs after its checkpoint: their old events are hidden
-                place = out / "run" / "tensorboard"
+            # Opened now, because a resumed run repeats epochs after its checkpoint: their old events are hidden.
+            if not writers:
                 writers.append(opened.enter_context(SummaryWriter(place, purge_step=row.epoch)))
                 writers[0].add_text("recipe", f"```json\n{recipe.model_dump_json(indent=2)}\n```")
             for figure, value in _figures(row).items():
@@ -84,9 +83,13 @@ def _mlflow(recipe: Recipe, out: Path) -> Iterator[Callable[[EpochRow], None]]:
         from mlflow.tracking import MlflowClient
     logging.getLogger("mlflow").setLevel(logging.WARNING)
 
+    from mien.training.checkpoint import CHECKPOINT
+
     folder = files.make_folder(out / "run").resolve()
     client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}")
     known = folder / "mlflow_run_id.txt"
+    if not (folder / CHECKPOINT).exists():  # the run begins anew, and so do its figures
+        known.unlink(missing_ok=True)
     try:
         run_id = known.read_text() if known.exists() else _begin(client, recipe, out)
         files.write(known, run_id)

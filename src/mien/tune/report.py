@@ -37,7 +37,7 @@ def write_search(found: Search, out: Path) -> Path:
     Raises:
         OutputError: it cannot be written.
     """
-    with files.together(out, BEST) as stage:
+    with files.together(out, BEST, replaces=True) as stage:
         _write(found, stage)
     return out / BEST
 

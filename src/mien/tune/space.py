@@ -102,8 +102,12 @@ class Space:
             ConfigError: an unknown option, a value out of range, or an option that `settings` name, too.
         """
         for setting in settings:
-            if (name := setting.partition("=")[0].strip()) in {*self.options, *self.fixed}:
-                raise ConfigError(f"the space has {name}, and {setting} is given, too: leave one of them out")
+            name = setting.partition("=")[0].strip()
+            both = [one for one in (*self.options, *self.fixed) if one == name or one.startswith(f"{name}.")]
+            if both:
+                raise ConfigError(
+                    f"the space has {both[0]}, and {setting} is given, too: leave one of them out"
+                )
         return with_values(recipe, self.fixed)
 
     def check(self, recipe: Recipe) -> None:

@@ -179,8 +179,7 @@ def frames(
         MissingExtra: a video is named, and the extra `video` is not installed.
     """
     if isinstance(source, Frames):
-        if skip or clip != ALL:
-            raise ConfigError("`skip` and `clip` choose frames when Frames are made: give them there")
+        _check_made(skip, clip)
         return source
     folders = [skip] if isinstance(skip, str | Path) else skip or []
     search = _Search([Path(one) for one in folders], clip)
@@ -190,6 +189,11 @@ def frames(
     entries = list(found)
     is_counted = all(isinstance(entry, str | Frame) for entry in entries)
     return Frames(entries, len(entries) if is_counted else None, search.skipped)
+
+
+def _check_made(skip: object, clip: Clip) -> None:
+    if skip or clip != ALL:
+        raise ConfigError("`skip` and `clip` choose frames when Frames are made: give them there")
 
 
 def video(
@@ -206,7 +210,7 @@ def video(
     found = frames(source, clip=Clip(every, fps, start, end))
     if isinstance(found.entries, list) and not found.moving:
         got = repr(source) if isinstance(source, str | Path) else type(source).__name__
-        why = next((one.error for one in found), None)
+        why = next((one.error for one in found), None) if found.total == 1 else None
         raise ConfigError(
             f"expected a video, an animation, a camera or a stream, got {got:.60}"
             f"{f' ({why})' if why else '; for images: mien.frames'}"
@@ -254,6 +258,7 @@ class _Search:
     def _made(self, source: Frame | Frames) -> Iterable[str | Frame | Moving]:
         if isinstance(source, Frame):
             return [source]
+        _check_made(self.skip, self.clip)
         self.skipped.update(source.skipped)
         return source.entries
 
