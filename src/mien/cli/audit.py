@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli.command import DATA_HELP, Json, command, out_option
-from mien.errors import ConfigError
+from mien.errors import ConfigError, number_of
 from mien.options import FINDERS, ReadOptions, check_choices, option, weights_option
 
 if TYPE_CHECKING:
@@ -257,7 +257,8 @@ def _print_folds(made: Folds, out: Path) -> None:
     from mien.cli.terminal import print_table, say
 
     say(
-        f"{made.source}: {made.n_divided:,} images in {made.n_groups:,} groups divided into {len(made.files)} folds"
+        f"{made.source}: {made.n_divided:,} images in {number_of(made.n_groups, 'group')} divided into "
+        f"{len(made.files)} folds"
     )
     names = tuple(made.counts[0])
     rows = [

@@ -443,7 +443,7 @@ def _divided(reading: Reading, seen: _Seen) -> list[str]:
         of, name = truth == label, reading.classes[label] if label >= 0 else "(no label)"
         if held[of].all() or not held[of].any():
             n_groups = len(np.unique(groups[of]))
-            among = f" in {n_groups} groups" if n_groups < of.sum() else ""
+            among = f" in {number_of(n_groups, 'group')}" if n_groups < of.sum() else ""
             raise DataError(
                 f"{reading.source} names no splits, and {fraction:g} of the {of.sum()} images of {name!r}{among} "
                 f"would leave {'train' if held[of].all() else 'val'} without one: change `val_fraction`"

@@ -23,7 +23,7 @@ from mien.classifiers.onnx_runtime import open_graph
 from mien.config import Recipe
 from mien.data.dataset import HOLDOUT, FaceDataset
 from mien.data.splits import folds
-from mien.errors import ConfigError, DataError
+from mien.errors import ConfigError, DataError, number_of
 from mien.evaluation.calibration import fit as fit_calibration
 from mien.evaluation.calibration import log_loss
 from mien.evaluation.render import table
@@ -202,8 +202,8 @@ def divided(recipe: Recipe, data: FaceDataset, k: int) -> tuple[FaceDataset, Int
         if len(np.unique(part[data.truth == label])) < k:
             n = len(np.unique(groups[data.truth == label]))
             raise DataError(
-                f"the images of {data.labels[label]!r} in {data.source} form {n} groups, of which not each of {k} "
-                f"folds gets one: fewer `folds`, or other `labels`"
+                f"the images of {data.labels[label]!r} in {data.source} form {number_of(n, 'group')}, of which not each "
+                f"of {k} folds gets one: fewer `folds`, or other `labels`"
             )
     return data, part
 
