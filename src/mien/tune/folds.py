@@ -202,8 +202,8 @@ def divided(recipe: Recipe, data: FaceDataset, k: int) -> tuple[FaceDataset, Int
         if len(np.unique(part[data.truth == label])) < k:
             n = len(np.unique(groups[data.truth == label]))
             raise DataError(
-                f"the images of {data.labels[label]!r} in {data.source} form {number_of(n, 'group')}, of which not each "
-                f"of {k} folds gets one: fewer `folds`, or other `labels`"
+                f"the images of {data.labels[label]!r} in {data.source} form {number_of(n, 'group')}, of which not "
+                f"each of {k} folds gets one: fewer `folds`, or other `labels`"
             )
     return data, part
 
