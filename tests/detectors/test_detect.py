@@ -15,6 +15,7 @@ from mien.detectors.shrink import iou
 from mien.detectors.whole import Whole
 from mien.errors import ConfigError, MissingExtra
 from mien.vision import images
+from mien.vision.crop import cut
 
 
 def test_yunet_finds_five_faces_from_left_to_right(shared, yunet_weights):
@@ -82,6 +83,17 @@ def test_haar_finds_the_face_of_a_tight_crop(size_px, shared):
     crop = cv2.resize(image[177:369, 200:365], (size_px, size_px), interpolation=cv2.INTER_AREA)
     (face,) = Haar().detect(crop)
     assert iou(face.box_xyxy_px, (0, 0, size_px, size_px)) > 0.5
+
+
+@pytest.mark.parametrize("size_px", [160, 224, 320])
+def test_the_frame_of_a_face_that_fills_the_image_is_not_cut_by_its_borders(size_px, shared, yunet_weights):
+    """A window of the first search lies inside the image, so its frame was a sixth too small."""
+    photo = images.read(shared / "photos" / "single_face.jpg")
+    (face,) = open_detector("yunet", yunet_weights).detect(photo)
+    crop = cv2.resize(cut(photo, face.frame_xyxy_px), (size_px, size_px), interpolation=cv2.INTER_AREA)
+    (found,) = Haar().detect(crop)
+    left, _, right, _ = found.frame_xyxy_px
+    assert 0.92 < (right - left) / size_px < 1.06
 
 
 def test_haar_finds_what_only_the_profile_cascade_sees_and_draws_it_like_the_others(monkeypatch):

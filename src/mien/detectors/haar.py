@@ -48,9 +48,10 @@ class Haar:
     """One pass with the frontal cascade; further passes only over an image in which it finds no face.
 
     A cascade tries square windows of many sizes and accepts several around a face, so a face is where windows agree.
-    If the first pass finds none, one face may fill the image: it is extended beyond its borders and searched for
-    large faces. If that finds none either, the mirrored image and the profile cascade add their windows. Different
-    passes make different mistakes, so together they find more faces with as many false positives.
+    If the first pass finds none, or one that nearly fills the image, the image is extended beyond its borders and
+    searched for large faces: the window of a face that fills it reaches beyond it. If that finds none either, the
+    mirrored image and the profile cascade add their windows. Different passes make different mistakes, so together
+    they find more faces with as many false positives.
     """
 
     name = "haar"
@@ -61,6 +62,8 @@ class Haar:
     """Longest side of the image that is searched for one large face."""
     border = 0.25
     """Width of the border around it, as a fraction of that side."""
+    fills = 0.7
+    """A window of at least this part of the shorter side may be too small, as it must lie inside the image."""
     one_at_a_time = True
     """OpenCV works on one image with all cores: two images at once were not faster than one after the other."""
 
@@ -78,7 +81,9 @@ class Haar:
     def _find(self, image_rgb_u8: UInt8[np.ndarray, "h w 3"]) -> list[Face]:
         grey = cv2.cvtColor(image_rgb_u8, cv2.COLOR_RGB2GRAY)
         windows = self._windows(grey, FIRST)
-        boxes = _agreed(windows, 2) or self._close_up(grey)
+        boxes = _agreed(windows, 2)
+        if not boxes or max(right - left for left, _, right, _ in boxes) >= self.fills * min(grey.shape):
+            boxes = self._close_up(grey) or boxes
         if not boxes:
             for one in MORE:
                 windows += self._windows(grey, one)
