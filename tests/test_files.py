@@ -195,3 +195,14 @@ def test_what_an_earlier_report_alone_had_goes_away(tmp_path):
     with files.together(tmp_path, "page") as stage:
         files.write(stage / "page", "3")
     assert (tmp_path / "mine.txt").exists()
+
+
+def test_what_replaces_an_earlier_report_meets_only_files(tmp_path):
+    with files.together(tmp_path, "page", replaces=True) as stage:
+        files.write(stage / "page", "0")
+        files.write(stage / "a.csv", "0")
+    (tmp_path / "a.csv").unlink()
+    (tmp_path / "a.csv").mkdir()
+    with files.together(tmp_path, "page", replaces=True) as stage:
+        files.write(stage / "page", "1")
+    assert (tmp_path / "a.csv").is_dir()

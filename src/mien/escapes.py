@@ -1,6 +1,6 @@
 """Text of strangers (labels, names of files and models, messages about them), made harmless where it is shown.
 
-One rule for each place. HTML pages are made by templates that escape everything, the model card by `mien.card`.
+One rule for each place. HTML pages are made by templates that escape everything, the model card by `mien.card.page`.
 """
 
 from __future__ import annotations

@@ -132,10 +132,13 @@ def together(folder: Path, last: str, *, replaces: bool = False) -> Iterator[Pat
         stage, handle = _temporary_folder(make_folder(folder))
     try:
         yield stage
-        earlier = _remembered(stage, folder, last) if replaces else []
+        with as_output_error(folder):
+            earlier = _remembered(stage, folder, last) if replaces else []
         _move(stage, folder, last)
         for name in earlier:
-            (folder / name).unlink(missing_ok=True)
+            if (folder / name).is_file():
+                with as_output_error(folder / name):
+                    (folder / name).unlink()
     except OutputError as error:
         raise OutputError(str(error).replace(str(stage), str(folder))) from error
     finally:
@@ -164,11 +167,10 @@ def _remembered(stage: Path, folder: Path, last: str) -> list[str]:
     """Write the names of the files of this call, and return those that only an earlier call wrote."""
     kept = f".{last}.files"
     now = sorted(path.relative_to(stage).as_posix() for path in stage.rglob("*") if path.is_file())
-    (stage / kept).write_text("\n".join(now) + "\n", encoding="utf-8")
-    try:
-        before = (folder / kept).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+    (stage / kept).write_text("\n".join(now) + "\n", encoding="utf-8", errors="surrogateescape")
+    if not (folder / kept).is_file():
         return []
+    before = (folder / kept).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     own = [name for name in before if not Path(name).is_absolute() and ".." not in Path(name).parts]
     return [name for name in own if name not in now]
 

@@ -135,3 +135,10 @@ def test_the_quick_model_knows_nothing_of_labels_drawn_by_chance():
     truth = np.arange(210) % 7
     probs = out_of_fold(images, truth, np.arange(210), 7, lambda *_: None)
     assert (probs.argmax(axis=1) == truth).mean() < 0.22
+
+
+def test_the_quick_model_judges_few_groups_that_leave_a_fold_empty():
+    groups = np.array([0] * 60 + [1] * 8 + [2] * 8 + [3] * 8)
+    images = np.random.default_rng(0).integers(0, 256, (84, 48, 48, 1), np.uint8)
+    probs = out_of_fold(images, np.arange(84) % 2, groups, 2, lambda *_: None)
+    np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-5)

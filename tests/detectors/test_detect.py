@@ -96,6 +96,22 @@ def test_the_frame_of_a_face_that_fills_the_image_is_not_cut_by_its_borders(size
     assert 0.92 < (right - left) / size_px < 1.06
 
 
+def test_a_large_face_is_searched_again_and_the_small_ones_beside_it_stay():
+    detector = Haar()
+
+    class Frontal:
+        def detectMultiScale(self, image, **_):  # noqa: N802 - OpenCV's name
+            if image.shape == (160, 240):  # half as large, with a border of 40
+                return [(40, 40, 70, 70)] * 6 + [(165, 68, 24, 24)] * 6
+            return [(10, 20, 120, 120)] * 4 + [(250, 60, 40, 40)] * 4
+
+    detector._cascades = {"frontalface_alt2": Frontal()}
+    boxes = [face.box_xyxy_px for face in detector.detect(np.zeros((160, 320, 3), np.uint8))]
+    assert boxes == [(0, 0, 140, 140), (250, 56, 298, 104)], (
+        "the small one once, as the second search drew it"
+    )
+
+
 def test_haar_finds_what_only_the_profile_cascade_sees_and_draws_it_like_the_others(monkeypatch):
     """A window of the profile cascade is smaller and shifted, to the other side in the mirrored image."""
     detector, given = Haar(), []

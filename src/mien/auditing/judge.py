@@ -59,6 +59,8 @@ def judge_labels(
         answers, known, crops = _answers(classifier, measured, step)
         judged = labelled & known[data.truth] & (known.sum() > 1)  # one class among itself is always right
         said = _unknown(classifier, data, known) + _learnt(classifier, crops, learnt)
+        if known.sum() == 1:
+            said.append(f"labels were not judged: {classifier.id.name} knows one of the classes alone")
         return (doubts(answers, data.truth, judged) if judged.any() else None), classifier.id.name, said
     from mien.auditing.quick import can_judge, out_of_fold
 

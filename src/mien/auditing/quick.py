@@ -89,6 +89,8 @@ def _probabilities(
     """Return the probabilities of each fold's rows by a regression that was fitted to the other folds' scores."""
     probs = np.zeros((len(scores), k), np.float32)
     for number, rows in enumerate(parts):
+        if not len(rows):  # few groups leave a fold empty
+            continue
         others = np.concatenate([one for place, one in enumerate(parts) if place != number])
         model = LogisticRegression(max_iter=500).fit(scores[others], truth[others])
         probs[np.ix_(rows, model.classes_)] = model.predict_proba(scores[rows])

@@ -117,7 +117,7 @@ def _graphs(exports: dict[str, Export]) -> list[str]:
     for name, made in exports.items():
         on, where = made.held_out, made.compared_on
         change = "" if on.change is None else f"{100 * on.change:+.2f} points"
-        change += BEFORE if made.before_calibration else ""
+        change = (change + BEFORE if made.before_calibration else change).removeprefix("; ")
         size, whole = (_number(value, ".3f", 1e-6) for value in (made.size_bytes, made.onnx_size_bytes))
         rows.append(
             f"| {_text(name)} | {size} MB (fp32: {whole}) | {_percent(on.equal_labels, '.2f')} | {change} "

@@ -143,7 +143,7 @@ def tar_tree(path: Path, stack: ExitStack) -> Tree:
         spool.write(block)
     spool.seek(0)
     tree, debris, turn = Tree(str(path), {}, [], 0), 0, threading.Lock()
-    links: list[tuple[str, str]] = []
+    links: dict[str, str] = {}
     with tarfile.open(fileobj=spool, mode="r:") as archive:
         for info in members(archive, path):
             name = check_name(info.name, path)
@@ -155,13 +155,16 @@ def tar_tree(path: Path, stack: ExitStack) -> Tree:
             elif info.isreg() and not info.issparse() and parts:
                 tree.files["/".join(parts)] = partial(_open_slice, spool, turn, info.offset_data, info.size)
             elif info.islnk():
-                links.append(("/".join(parts), info.linkname))
+                links["/".join(parts)] = info.linkname
             elif info.issym():
-                links.append(("/".join(parts), "/".join((*parts[:-1], info.linkname))))
-    for name, target in links:  # to a file of the archive; any other shows as a file that cannot be read
-        meant = posixpath.normpath(target)
-        if has_picture_suffix(name):
-            tree.files[name] = tree.files.get(meant, partial(_dangling, name, target))
+                links["/".join(parts)] = posixpath.join(*parts[:-1], info.linkname)
+    for name in filter(
+        has_picture_suffix, links
+    ):  # to a file of the archive; others cannot be read, and say so
+        meant, steps = name, 0
+        while meant in links and steps <= len(links):
+            meant, steps = posixpath.normpath(links[meant]), steps + 1
+        tree.files[name] = tree.files.get(meant, partial(_dangling, name, links[name]))
     return tree._replace(debris=debris, files=dict(sorted(tree.files.items())))
 
 

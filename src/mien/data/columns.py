@@ -195,7 +195,9 @@ def label_place(
 def label_places(header: Sequence[str]) -> list[int]:
     """Return the places of columns with a label's name, the likeliest first; else one that ends in such a name."""
     names = [plain(name) for name in header]
-    known = [name for name in LABEL if name in names and not (name == "y" and "x" in names)]  # a coordinate
+    known = [name for name in LABEL if name in names]
+    if "x" in names and find(header, PATH) is not None:  # with another column of files, x and y are a place
+        known = [name for name in known if name != "y"]
     if known:
         return [names.index(name) for name in known]
     ends = [

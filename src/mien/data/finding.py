@@ -105,8 +105,8 @@ class Index:
                 f"{table} names {cell[:_SHOWN]}, which is not there: expected it among the "
                 f"{len(self.pictures):,} images of {self.tree.source}"
             )
-        if "/" in (given := _plain(cell)):
-            self._agreement.check(table, cell, found[0], agrees=_common_end(found[0], given) > 1)
+        if "/" in (given := _plain(cell)) and "/" in found[0]:
+            self._agreement.check(table, cell, found[0], agrees=_agree(found[0], given))
         return Found(found[0], partial(self.tree.read, found[0]))
 
 
@@ -131,6 +131,11 @@ def _best(ranked: list[tuple[int, str]]) -> list[str]:
 def _common_end(path: str, given: str) -> int:
     pairs = zip(reversed(path.split("/")), reversed(given.split("/")), strict=False)
     return next((number for number, (one, other) in enumerate(pairs) if one.lower() != other.lower()), 99)
+
+
+def _agree(path: str, given: str) -> bool:
+    """Return whether two paths end in the same folder and name."""
+    return [one.lower() for one in path.split("/")[-2:]] == [one.lower() for one in given.split("/")[-2:]]
 
 
 def _common_start(path: str, folder: str) -> int:
@@ -182,8 +187,8 @@ class Finder:
                 f"{name} names {cell[:_SHOWN]}, which is not there: expected it beside the table, "
                 f"in {self.table.parent}, or in the folders of {self.table.parent.parent}{part}"
             )
-        if len(given.parts) > 1:
-            agrees = _common_end(found[0].as_posix(), given.as_posix()) > 1
+        if len(given.parts) > 1 and found[0].parent != self.table.parent:
+            agrees = _agree(found[0].as_posix(), given.as_posix())
             self._agreement.check(name, cell, str(found[0]), agrees=agrees)
         return Found(cell, partial(images.read_file, found[0]))
 

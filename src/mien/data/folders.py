@@ -174,7 +174,11 @@ def _at_expressions(
         top + lower.get(parts[:top], 0) if top >= 0 else top for parts, top in zip(paths, tops, strict=True)
     ]
     names = list(dict.fromkeys(one[steps - 1] for root, steps in lower.items() for one in held[root]))
-    way_out = "" if named else "; where each is a person or a film, set `group_by` to '^[^/]+'"
+    way_out = ""
+    if not named and len(deep := {*lower.values()}) == 1:
+        (steps,) = deep
+        pattern = "^[^/]+" if steps == 1 else f"^(?:[^/]+/){{{steps - 1}}}([^/]+)"
+        way_out = f"; where each is a person or a film, set `group_by` to '{pattern}'"
     return lowered, (
         f"the classes are the folders inside {', '.join(names[:_SHOWN])}"
         f"{', ...' if len(names) > _SHOWN else ''}, which name no expression{way_out}",

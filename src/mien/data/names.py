@@ -122,7 +122,7 @@ def read(place: Place, _: ReadOptions) -> Reading:
         notes=(
             f"the classes are read from the names of the files{whose}",
             *_left_out(wrong, owner),
-            *place.passed_over(set(pictures)),
+            *place.passed_over(set(place.pictures)),
         ),
     )
 

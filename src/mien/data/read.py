@@ -67,12 +67,12 @@ def read_split(
 ) -> FaceDataset:
     """Read one split; two names mean the same everywhere, if the dataset has no split of this name.
 
-    ``all`` takes every image, as one split. ``holdout`` takes the images of ``train`` that recipes hold out where
-    there is no ``val``, unless they say otherwise: models that were trained so have not learnt them.
+    ``all`` takes every image, as one split. ``holdout`` takes the images of ``train`` that recipes hold out unless
+    they say otherwise, as most do where there is ``val``: models that were trained so have not learnt them.
 
     Raises:
         ConfigError: an option that has no effect.
-        DataError: as `read_dataset`, or ``holdout`` where there is ``val``.
+        DataError: as `read_dataset`.
     """
     if split == HOLDOUT:
         return with_holdout(read_dataset(path, preprocess, options=options)).select(HOLDOUT)
@@ -87,16 +87,15 @@ def with_holdout(data: FaceDataset) -> FaceDataset:
     """Return the dataset with the split ``holdout``, which is drawn from ``train`` where it is not there.
 
     Raises:
-        DataError: no split ``train``, or it is too small; or there is ``val``, so recipes hold nothing out.
+        DataError: no split ``train``, or it is too small.
     """
     if HOLDOUT in data.splits:
         return data
-    if "val" in data.splits:
-        raise DataError(f"{data.source} has val, so recipes hold nothing out of train: take `split=val`")
     rule = Validation()
     data = data.hold_out(rule.holdout_fraction, rule.holdout_seed)
     part = f"{rule.holdout_fraction:g} of each class of train"
-    note = f"{HOLDOUT}: {part}, which recipes hold out (seed {rule.holdout_seed})"
+    whose = "recipes with validation.split=holdout" if "val" in data.splits else "recipes"
+    note = f"{HOLDOUT}: {part}, which {whose} hold out (seed {rule.holdout_seed})"
     return replace(data, notes=(*data.notes, note))
 
 
@@ -156,7 +155,8 @@ def opened(path: str | Path, split: str, options: ReadOptions = _DEFAULT) -> Ite
     """Open one split of a dataset, or `ALL`; its images are decoded unchanged, one at a time, when they are used.
 
     Raises:
-        ConfigError: `skip_corrupt` is given, but corrupt images are found only later.
+        ConfigError: `skip_corrupt` is given, but corrupt images are found only later; or ``holdout``, which needs
+            crops of faces.
         DataError: as `read_dataset`.
     """
     if options.skip_corrupt:

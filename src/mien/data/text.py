@@ -78,14 +78,14 @@ def open_table(source: Path | Member, *, headed: bool | None = True) -> Iterator
         DataError: not text, damaged, an empty table, a row of another length.
     """
     with _lines(source) as (name, lines):
-        numbered = _joined(enumerate(lines, start=1))
-        place, first = next(
-            ((number, line) for number, line in numbered if line.strip("\ufeff \r\n")), (0, "")
-        )
-        first = first.lstrip("\ufeff")
-        if not first.strip():
+        plain = enumerate(lines, start=1)
+        start = next(((number, line) for number, line in plain if line.strip("\ufeff \r\n")), (0, ""))
+        if not start[1].strip():
             raise DataError(f"{name} is empty: expected a table with a header")
-        separator = _separator(first)
+        separator = _separator(start[1].lstrip("\ufeff"))
+        numbered = _joined(itertools.chain([start], plain), separator)
+        place, first = next(numbered)
+        first = first.lstrip("\ufeff")
         cells = _cells(first, separator, name)
         without = not headed if headed is not None else any(map(has_picture_suffix, cells))
         header = [] if without else [cell.strip().lower() for cell in cells]
@@ -184,31 +184,31 @@ def _separator(line: str) -> str:
     return best if best in outside else " " if len(line.split()) > 1 and '"' not in line else ","
 
 
-def _joined(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+def _joined(lines: Iterator[tuple[int, str]], separator: str) -> Iterator[tuple[int, str]]:
     """Join the lines of a quoted cell with line breaks; the line number is that of the first."""
     for number, line in lines:
         if '"' not in line:
             yield number, line
             continue
         whole, size = [line], len(line)
-        is_open = _ends_in_quotes(line)
+        is_open = _ends_in_quotes(line, separator)
         while is_open:
             _, more = next(lines, (0, ""))
             size += len(more)
             if not more or size > LINE_LIMIT_BYTES:
                 break
             whole.append(more)
-            is_open = _ends_in_quotes(more, is_open=True)
+            is_open = _ends_in_quotes(more, separator, is_open=True)
         yield number, line if len(whole) == 1 else "".join(whole)
 
 
-def _ends_in_quotes(line: str, *, is_open: bool = False) -> bool:
+def _ends_in_quotes(line: str, separator: str, *, is_open: bool = False) -> bool:
     """Return whether a quoted cell goes on after a line. A quote opens a cell only where one begins."""
     place = line.find('"')
     while place >= 0:
         if not is_open:
             before = line[:place].rstrip(" ")
-            is_open = not before or before[-1] in _SEPARATORS
+            is_open = not before or before[-1] == separator
         elif line.startswith('""', place):
             place += 1
         else:
@@ -230,7 +230,7 @@ def _cells(line: str, separator: str, name: str) -> list[str]:
     except csv.Error as error:
         raise DataError(f"{name}: {error} in {line[:60]!r}") from error
     if len(rows) != 1:
-        raise DataError(f"{name}: a quotation mark stands alone in {line[:60]!r}")
+        raise DataError(f"{name}: a quotation mark or a line break stands alone in {line[:60]!r}")
     return rows[0]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from mien.detectors.shrink import search
+from mien.detectors.shrink import iou, search
 from mien.errors import ConfigError
 from mien.results import Face
 from mien.vision.crop import FrameRule
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 PROFILE = FrameRule(scale=0.86, shift_x=-0.085, shift_y=0.025)
 """Turns a window of the profile cascade into the one that the frontal cascade would draw around the same face:
 medians of 337 windows over the faces that `benchmarks/detectors.py` uses."""
+
+
+_SAME_IOU = 0.3
+"""Boxes of two searches that overlap at least so much are of one face."""
 
 
 class Pass(NamedTuple):
@@ -82,8 +86,9 @@ class Haar:
         grey = cv2.cvtColor(image_rgb_u8, cv2.COLOR_RGB2GRAY)
         windows = self._windows(grey, FIRST)
         boxes = _agreed(windows, 2)
-        if not boxes or max(right - left for left, _, right, _ in boxes) >= self.fills * min(grey.shape):
-            boxes = self._close_up(grey) or boxes
+        others = [box for box in boxes if box[2] - box[0] < self.fills * min(grey.shape)]
+        if (not boxes or len(others) < len(boxes)) and (large := self._close_up(grey)):
+            boxes = [box for box in others if all(iou(box, one) < _SAME_IOU for one in large)] + large
         if not boxes:
             for one in MORE:
                 windows += self._windows(grey, one)

@@ -197,7 +197,8 @@ def compare(
         models: names of built-in models, model folders, or folders of finished runs.
         data: what `mien.read_dataset` can read, or a dataset; a dataset must have the size and colour that every
             model takes.
-        split: the name of the split; ``all`` and ``holdout`` as `mien.data.read.read_split` takes them.
+        split: the name of the split; where `data` is a path, ``all`` and ``holdout`` as `mien.data.read.read_split`
+            takes them.
         tta: test-time augmentation, as `mien compare --tta` names it.
         seed: seed of the bootstrap, which gives the intervals.
         reading: how `data` is read, if it is a path.

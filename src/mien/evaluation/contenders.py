@@ -46,9 +46,9 @@ class Past:
     validation_accuracy: float | None = None
     history: tuple[EpochRow, ...] = ()
     seed: int | None = None
+    """Seed of the training run."""
     calibrated_on: tuple[str | None, str | None] = (None, None)
     """Dataset and split to which its temperature and biases were fitted."""
-    """Seed of the training run."""
 
 
 @dataclass(frozen=True)

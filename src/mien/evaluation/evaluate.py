@@ -38,7 +38,8 @@ def evaluate(
     Args:
         model: a classifier, or what `mien.load_classifier` can load.
         data: a dataset, or what `mien.read_dataset` can read.
-        split: the name of the split; ``all`` and ``holdout`` as `mien.data.read.read_split` takes them.
+        split: the name of the split; where `data` is a path, ``all`` and ``holdout`` as `mien.data.read.read_split`
+            takes them.
         tta: test-time augmentation, as `mien evaluate --tta` names it.
         reading: how `data` is read, if it is a path.
 

@@ -29,9 +29,10 @@ VIEWS: dict[int, tuple[float, ...]] = {
 On photos of another source, a wider range of zooms had lower accuracy and higher log-loss.
 """
 DEFAULT_VIEWS = 1
-"""More views gained nothing (`benchmarks/views.py --photos other_world.zip --yunet WEIGHTS`; `mien_nano`, 7 classes):
-on YuNet's 459 faces 65.6 % with 1 view, then -0.2 +- 1.2 points with 2, -0.9 +- 1.2 with 6, -1.1 +- 1.2 with 10; on
-the cascade's 446 faces 66.1 %, -1.1 +- 1.1, +0.9 +- 1.1, +1.3 +- 1.2. Six views take three times the time of one."""
+"""More views gain little (`benchmarks/views.py --photos other_world.zip --yunet WEIGHTS`; `mien_nano`, 7 classes): on
+YuNet's 459 faces 67.8 % with 1 view, then +0.7 +- 1.1 points with 2, +1.3 +- 1.2 with 6, +1.5 +- 1.2 with 10; on the
+cascade's 447 faces 68.5 %, +1.1 +- 1.1, +1.1 +- 1.3, +0.2 +- 1.3. The log-loss falls by .03 to .05. Two views take
+half as much time again, six views four times the time of one."""
 
 
 class FrameRule(NamedTuple):

@@ -79,7 +79,7 @@ async function addPhoto(file) {
   } catch (error) {
     card.append(make("p", { textContent: `Error: ${error.message}` }));
     rows.push({ source: file.name, error: error.message });
-    return 0;
+    throw error;
   }
   const { width, height } = picture.rgba;
   const canvas = make("canvas", { width, height }), overlay = make("canvas");
