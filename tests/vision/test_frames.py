@@ -291,7 +291,6 @@ def test_a_pattern(tmp_path, monkeypatch, pattern, names):
     assert sources(frames(pattern)) == names
 
 
-@pytest.mark.usefixtures("no_films")
 def test_names_in_a_zip_that_are_utf_8_without_saying_so(tmp_path):
     write_zip(tmp_path / "z.zip", {"José/café.png": PNG, "plain.png": PNG})
     content = (tmp_path / "z.zip").read_bytes()
@@ -312,6 +311,7 @@ def test_names_in_a_zip_that_are_utf_8_without_saying_so(tmp_path):
     assert alone.error is None
 
 
+@pytest.mark.usefixtures("no_films")
 def test_a_pattern_counts_what_it_passes_over_and_a_name_may_look_like_one(tmp_path):
     write_tree(tmp_path, MIXED | {"x[1].png": PNG})
     assert frames(f"{tmp_path}/[d-m]*").skipped == {"video": 2, "text": 1, "model": 1, "table": 1, "heic": 2}
