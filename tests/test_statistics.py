@@ -219,7 +219,9 @@ def test_recipes_by_hand():
     first, second = np.array([[1, 1, 1, 0]] * 2, bool), np.array([[0, 0, 0, 1]] * 2, bool)
     found = compare_recipes(first, second)
     # gains 1 1 1 -1: variance 1 of n - 1, over 4 images .25; t of 3 degrees 3.182
-    assert found.difference == (0.5, -1, 1), "3.182 times .5 on both sides would leave the possible differences"
+    assert found.difference == (0.5, -1, 1), (
+        "3.182 times .5 on both sides would leave the possible differences"
+    )
     assert found.degrees == 3
     twice = compare_recipes(np.tile(first, 4), np.tile(second, 4))
     # the same images four times: variance 16/15 * .75 over 16; t of 15 degrees 2.131

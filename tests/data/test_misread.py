@@ -177,12 +177,17 @@ def test_a_folder_that_cannot_be_listed(tmp_path, monkeypatch):
         read(tmp_path)
 
 
+def add_images(archive: tarfile.TarFile) -> None:
+    """Add four images of two classes."""
+    for i in range(4):
+        info, content = tarfile.TarInfo(f"set/{('happy', 'sad')[i % 2]}/{i}.png"), png(i)
+        info.size = len(content)
+        archive.addfile(info, io.BytesIO(content))
+
+
 def test_links_in_a_tar_are_the_files_that_they_name(tmp_path):
     with tarfile.open(tmp_path / "set.tar", "w") as archive:
-        for i in range(4):
-            info, content = tarfile.TarInfo(f"set/{('happy', 'sad')[i % 2]}/{i}.png"), png(i)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
+        add_images(archive)
         for name, kind, target in (
             ("set/sad/hard.png", tarfile.LNKTYPE, "set/happy/0.png"),
             ("set/happy/soft.png", tarfile.SYMTYPE, "../sad/1.png"),
@@ -199,10 +204,7 @@ def test_links_in_a_tar_are_the_files_that_they_name(tmp_path):
 
 def test_a_link_in_a_tar_that_leads_nowhere_is_an_image_that_cannot_be_read(tmp_path):
     with tarfile.open(tmp_path / "set.tar", "w") as archive:
-        for i in range(4):
-            info, content = tarfile.TarInfo(f"set/{('happy', 'sad')[i % 2]}/{i}.png"), png(i)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
+        add_images(archive)
         info = tarfile.TarInfo("set/happy/soft.png")
         info.type, info.linkname = tarfile.SYMTYPE, "/elsewhere/1.png"
         archive.addfile(info)
@@ -217,10 +219,7 @@ def test_links_to_links_in_a_tar(tmp_path):
             info = tarfile.TarInfo(name)
             info.type, info.linkname = tarfile.SYMTYPE, target
             archive.addfile(info)
-        for i in range(4):
-            info, content = tarfile.TarInfo(f"set/{('happy', 'sad')[i % 2]}/{i}.png"), png(i)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
+        add_images(archive)
     data = read(tmp_path / "set.tar")
     found = dict(zip(data.ids, data.images, strict=True))
     assert len(data) == 6
