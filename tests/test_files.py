@@ -206,3 +206,14 @@ def test_what_replaces_an_earlier_report_meets_only_files(tmp_path):
     with files.together(tmp_path, "page", replaces=True) as stage:
         files.write(stage / "page", "1")
     assert (tmp_path / "a.csv").is_dir()
+
+
+def test_a_list_of_earlier_files_removes_nothing_outside_its_folder(tmp_path):
+    outside, inside = tmp_path / "outside.txt", tmp_path / "report"
+    outside.write_text("of the user")
+    inside.mkdir()
+    (inside / "link").symlink_to(tmp_path)
+    (inside / ".page.files").write_text(f"../outside.txt\n{outside}\nlink/outside.txt\n")
+    with files.together(inside, "page", replaces=True) as stage:
+        files.write(stage / "page", "1")
+    assert outside.exists()

@@ -171,8 +171,9 @@ def _remembered(stage: Path, folder: Path, last: str) -> list[str]:
     if not (folder / kept).is_file():
         return []
     before = (folder / kept).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    own = [name for name in before if not Path(name).is_absolute() and ".." not in Path(name).parts]
-    return [name for name in own if name not in now]
+    inside = folder.resolve()
+    own = [name for name in before if (folder / name).resolve().is_relative_to(inside)]
+    return [name for name in own if name and name not in now]
 
 
 def _move(stage: Path, folder: Path, last: str) -> None:
