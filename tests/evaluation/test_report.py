@@ -5,16 +5,20 @@ from __future__ import annotations
 import csv
 import html.parser
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from mien.cli.evaluate import _print_report
 from mien.data.dataset import FaceDataset, one_hot
 from mien.errors import DataError, OutputError
+from mien.evaluation.evaluate import evaluate
 from mien.evaluation.figures import coverage
 from mien.evaluation.report import judge, write_report
 from tests.fakes import ConstantClassifier
+from tests.training.tiny import tiny_data
 
 FIGURES = ("confusion", "precision_recall", "roc", "reliability", "coverage", "mistakes", "uncertain_hits")
 
@@ -171,3 +175,22 @@ def test_what_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write .*file"):
         write_report(judge(Fixed(labels, logits), data(labels, truth), "test"), tmp_path / "file" / "out")
+
+
+def test_the_terminal_shows_no_number_for_what_cannot_be_computed(capsys):
+    """No image is sad or fear; sad is never answered, fear is, wrongly."""
+    data = tiny_data(7)
+    happy = replace(
+        data, targets=np.eye(3, dtype=np.float32)[[0] * len(data)], labels=("happy", "sad", "fear")
+    )
+
+    class Answers(ConstantClassifier):
+        def logits(self, crops):
+            return np.eye(3, dtype=np.float32)[np.arange(len(crops)) % 2 * 2]
+
+    model = Answers(logits=(1.0, 0.0, 0.0), labels=("happy", "sad", "fear"))
+    _print_report(evaluate(model, happy, "train"))
+    table = capsys.readouterr().out.partition("true label")[2].partition("Confusion matrix")[0]
+    rows = {line.split()[0]: line.split()[1:] for line in table.splitlines()[1:4]}
+    assert rows["sad"] == ["-", "-", "-", "-", "0"]
+    assert (rows["fear"][0], rows["fear"][-3:]) == ("0.0%", ["0.0%", "-", "0"])

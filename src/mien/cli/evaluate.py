@@ -340,7 +340,7 @@ def _print_report(report: EvalReport, judged: Mapping[str, Estimate] | None = No
         right=True,
     )
     rows = [
-        (shorten(label, 20), f"{row.f1:.1%}" if row.support else "-",
+        (shorten(label, 20), "-" if f1 is None else f"{row.f1:.1%}",
          "-" if f1 is None else f"{100 * f1.low:.1f} - {100 * f1.high:.1f} %",
          f"{row.precision:.1%}" if predicted else "-", f"{row.recall:.1%}" if row.support else "-",
          f"{row.support:,}")
