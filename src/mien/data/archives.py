@@ -158,9 +158,8 @@ def tar_tree(path: Path, stack: ExitStack) -> Tree:
                 links["/".join(parts)] = info.linkname
             elif info.issym():
                 links["/".join(parts)] = posixpath.join(*parts[:-1], info.linkname)
-    for name in filter(
-        has_picture_suffix, links
-    ):  # to a file of the archive; others cannot be read, and say so
+    # A link to a file of the archive is this file; any other is an image that cannot be read.
+    for name in filter(has_picture_suffix, links):
         meant, steps = name, 0
         while meant in links and steps <= len(links):
             meant, steps = posixpath.normpath(links[meant]), steps + 1

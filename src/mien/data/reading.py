@@ -63,7 +63,7 @@ class Reading:
     columns: Mapping[str, Shaped[np.ndarray, " n"]] = field(default_factory=dict)
     """Further columns of a list, as text; reports can be sliced by them."""
     from_votes: bool = False
-    """Whether the targets were made of `votes`, which stand in the source beside no labels."""
+    """Whether the targets were made of `votes`, because the source has no labels."""
     boxes: Float32[np.ndarray, "n 4"] | None = None
     """Box of each row's face in its image (x0, y0, x1, y1 in pixels), if a list gives boxes. Then the column
     ``photo`` names the image, which may have several faces."""
