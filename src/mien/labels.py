@@ -147,7 +147,8 @@ def choose_labels(
 def _item(item: str, choice: str) -> tuple[str, list[str]]:
     """Split ``new=old+old`` or ``name`` into the label and the classes that make it up."""
     name, equals, parts = item.partition("=")
-    label, members = canonical(name), [canonical(part) for part in (parts if equals else name).split("+")]
+    given = (parts if equals else name).split("+")
+    label, members = canonical(name), list(dict.fromkeys(map(canonical, given)))  # sad+SAD is one class
     if not label or not all(members) or "+" in label:
         raise DataError(
             f"`labels={choice}`: expected names such as angry,happy or negative=angry+sad, got {item!r}"

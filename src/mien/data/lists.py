@@ -38,6 +38,8 @@ _TRIED_ROWS = 20
 _SHOWN_CELL = 60
 _ENCODED = ("data:image", "iVBORw0KGgo", "/9j/")
 """Beginnings of images as base64 text: PNG and JPEG."""
+_NESTED = re.compile(r"\{.*\}|\[.*\]", re.DOTALL)
+"""A list or a table of JSON in one cell."""
 _EXPW = ("file", "face", "top", "left", "right", "bottom", "confidence", "label")
 
 
@@ -134,8 +136,9 @@ def read(place: Place, options: ReadOptions) -> Reading:
     found = [find(file, part.folder, part.name) for part in parts for file in part.files]
     if place.kind != "file":
         _check_apart(parts, [one.name for one in found], source)
+    others = _other_columns(parts)
     labels, numbered = named_numbers(
-        [label for part in parts for label in part.labels], [one.name for one in found], _headers(parts)
+        [label for part in parts for label in part.labels], [one.name for one in found], others
     )
     classes, targets = class_targets(labels, source)
     boxes, votes = _joined(parts, "boxes", 4), _joined(parts, "votes", 10)
@@ -144,7 +147,6 @@ def read(place: Place, options: ReadOptions) -> Reading:
             EMOTIONS_8,
             vote_targets(votes, rule=options.vote_rule, unknown=options.vote_unknown),
         )
-    others = _other_columns(parts)
     if boxes is not None:
         others["photo"] = np.array([one.name for one in found], str)
     notes = _notes(place, parts, found)
@@ -212,10 +214,6 @@ def _other_columns(parts: Sequence[_Rows]) -> dict[str, np.ndarray]:
     }
 
 
-def _headers(parts: Sequence[_Rows]) -> set[str]:
-    return {name for part in parts for name in part.others}
-
-
 def _rows(place: Place, table: str | None, options: ReadOptions) -> _Rows:
     source, folder = _source(place, table), _folder(table or "")
     with _table(source) as (name, header, rows):
@@ -257,14 +255,15 @@ def _rows(place: Place, table: str | None, options: ReadOptions) -> _Rows:
             else f"{name}: no column has the name of a label; it has {', '.join(rest[:8])}: "
             f"say which it is with `label_column=NAME`"
         )
-    if odd := columns.unused_boxes(header, used) if options.box_columns is None else []:
-        notes += (
-            f"{name}: whole images are read, though these columns look like a face box: {', '.join(odd)} "
-            f"(`box_columns` names one column of four numbers, or four)",
-        )
+    if box is None and options.box_columns is None:
+        notes += columns.unread_boxes([one for place, one in enumerate(header) if place not in used], name)
     names = [""] * len(cells) if label is None else [row[label] for row in cells]
     if hot:
         names = columns.one_hot_names(header, cells, hot, lines, name)
+    if nested := next((one for one in names if _NESTED.fullmatch(one)), ""):
+        raise DataError(
+            f"{name} has the label {nested[:_SHOWN_CELL]}: expected one word or number in each row"
+        )
     return _Rows(
         name, folder, lines, [row[file] for row in cells], names,
         [""] * len(cells) if split is None else [row[split] for row in cells],
@@ -466,6 +465,8 @@ def _json_lines(source: Path | Member) -> tuple[str, list[str], Iterator[tuple[i
 
 
 def _text(value: object) -> str:
+    if isinstance(value, list) and len(value) == 1:
+        return _text(value[0])
     return "" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
