@@ -157,11 +157,14 @@ def _item(item: str, choice: str) -> tuple[str, list[str]]:
 
 
 def index_map(source: tuple[str, ...], target: tuple[str, ...]) -> list[int]:
-    """Return, for each label of `source`, its position in `target`.
+    """Return, for each label of `source`, its position in `target`. ``angry`` is the ``Anger`` of another package.
 
     Raises:
         DataError: `target` lacks a label of `source`.
     """
+    meant = {canonical(name): number for number, name in enumerate(target)}
+    if len(meant) == len(target) and all(canonical(name) in meant for name in source):
+        return [meant[canonical(name)] for name in source]
     for name in source:
         if name not in target:
             common = [name for name in source if name in target]
