@@ -1,7 +1,8 @@
 """Outputs of results: tables, annotated pictures and videos, timelines, crops of faces, one JSON document.
 
 Rows are appended to tables as soon as there are results, so an interrupted run keeps what it did. With `resume`, the
-existing tables are read, and images whose rows are surely complete are not processed again.
+existing tables are read, and images whose rows are complete are not processed again. Images are told apart by their
+sources as they are written.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from mien.sinks.tables import Table, read_rows
 from mien.sinks.window import Window
 from mien.vision.crop import cut, frame_of
 from mien.vision.draw import annotate
-from mien.vision.frames import Frame, Frames
+from mien.vision.frames import Frame, Frames, is_repeatable
 from mien.vision.images import encode_jpeg, encode_png
 from mien.vision.listing import RESULT_SUFFIX
+from mien.vision.sampling import is_address
 from mien.workers import ordered
 
 if TYPE_CHECKING:
@@ -159,7 +161,9 @@ class Sinks:
         """Images that an earlier run finished, by source and index."""
         self._names, self._stems = Names(), defaultdict[tuple[str, int], deque[str]](deque)
         self._film_stem, self._films = ("", ""), dict[str, FilmOutput]()
-        self._earlier = self._earlier_stems() if self.done and (self._pictures or self._crops) else {}
+        self.relative = 0
+        """Number of images left out as done whose paths are relative; those mean other files in another folder."""
+        self._earlier = self._earlier_stems() if self.tables and (self._pictures or self._crops) else {}
 
     def pending(self, frames: Frames, *followers: Tracker | Hiding | None) -> Frames:
         """Return the frames that are not done. Each gets the name of its files, the same in every run.
@@ -173,6 +177,7 @@ class Sinks:
                 key = frame.source, frame.index
                 stem = self._stem(frame)
                 if key in self.done and self._is_kept(frame, earlier, followers, stem):
+                    self.relative += not (Path(frame.source).is_absolute() or is_address(frame.source))
                     continue
                 if (
                     self._pictures and frame.time_s is not None
@@ -192,7 +197,7 @@ class Sinks:
             if key[1] != FILM or key[0] != self._film_stem[0]:
                 stems[key] = self._stem(frame)
         self._film_stem = "", ""
-        return stems
+        return {key: stem for key, stem in stems.items() if is_repeatable(key[0])}
 
     def _key(self, frame: Frame) -> tuple[str, int]:
         """Return what has a stem of its own: an image, or a video."""

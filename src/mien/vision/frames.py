@@ -403,6 +403,16 @@ def _refuse(message: str) -> NoReturn:
     raise ImageError(message)
 
 
+def is_repeatable(source: str) -> bool:
+    """Return whether a source gives the same images each time: stdin, memory, cameras and live streams do not.
+
+    An http address may be that of a file, so it counts as one.
+    """
+    is_camera = source.startswith(CAMERA) and source.removeprefix(CAMERA).isdecimal()
+    is_live = is_address(source) and not source.lower().startswith("http")
+    return source not in ("", STDIN) and not is_camera and not is_live
+
+
 def broken(source: str, message: str, index: int = 0, time_s: float | None = None) -> Frame:
     """Return a frame with an error, in place of a source that cannot be read."""
     return Frame(source, index, time_s, load=partial(_refuse, message))
