@@ -28,6 +28,7 @@ from mien.sinks.tables import Table, read_rows
 from mien.tracking.tracker import Tracker
 from mien.vision import images
 from mien.vision.frames import Frame, frames
+from mien.vision.listing import CROPS_JOURNAL
 from tests.fakes import ConstantClassifier, FixedDetector
 from tests.pictures import ODD_NAMES, jpeg, photo
 
@@ -304,7 +305,7 @@ def test_everything_is_written(folder, tmp_path):
     assert len(results) == 5
     names = {"a.faces.jpg", "a-3.faces.jpg", "A-2.faces.jpg", "b.faces.jpg"}
     assert listed(out) == {*names, "predictions.json", "predictions.jsonl"}
-    assert len(listed(crops)) == 8
+    assert len(listed(crops) - {CROPS_JOURNAL}) == 8
     assert images.read(crops / "b.face2.png").shape == (94, 94, 3)
     assert (images.read(out / "b.faces.jpg") != images.read(folder / "b.png")).any()
     document = json.loads((out / "predictions.json").read_text())
@@ -361,7 +362,42 @@ def test_more_photos_leave_the_files_of_earlier_ones(tmp_path):
         round(float(images.decode((tmp_path / "out" / name).read_bytes())[-9:].mean()), -1) for name in names
     }
     assert levels == {0, 60, 120}
-    assert {name.split(".")[0] for name in listed(tmp_path / "crops")} == {"a", "a-2", "a-3"}
+    assert {name.split(".")[0] for name in listed(tmp_path / "crops") - {CROPS_JOURNAL}} == {
+        "a",
+        "a-2",
+        "a-3",
+    }
+
+
+def test_an_output_that_is_named_later_gets_the_images_that_are_done(folder, tmp_path):
+    tables = {"csv": tmp_path / "t.csv", "resume": True}
+    run(folder, Outputs(**tables))
+    rows = (tmp_path / "t.csv").read_bytes()
+    later = {"crops": tmp_path / "crops", "out": tmp_path / "out", "parquet": tmp_path / "t.parquet"}
+    pytest.importorskip("pyarrow")
+    for name, path in later.items():
+        assert len(run(folder, Outputs(**tables, **{name: path}))) == 5, name
+        assert run(folder, Outputs(**tables, **{name: path})) == [], name
+    assert len(listed(tmp_path / "crops") - {CROPS_JOURNAL}) == 8
+    assert len([name for name in listed(tmp_path / "out") if name.endswith(".faces.jpg")]) == 4
+    assert (tmp_path / "t.csv").read_bytes() == rows
+
+
+def test_crops_alone_go_on_and_keep_those_of_other_photos(tmp_path):
+    photos = [tmp_path / str(number) / "a.png" for number in range(2)]
+    for path in photos:
+        path.parent.mkdir()
+        path.write_bytes(images.encode_png(photo(int(path.parent.name))))
+    crops = tmp_path / "crops"
+    outputs = Outputs(crops=crops, csv=tmp_path / "new.csv", resume=True)
+    run(photos[:1], Outputs(crops=crops))
+    before = {name: (crops / name).read_bytes() for name in listed(crops) - {CROPS_JOURNAL}}
+    assert run(photos[:1], Outputs(crops=crops, resume=True)) == []
+    run(photos[1:], outputs)
+    assert {name: (crops / name).read_bytes() for name in before} == before
+    assert listed(crops) == {*before, CROPS_JOURNAL, "a-2.face1.png", "a-2.face2.png"}
+    with pytest.raises(ConfigError, match="crops/.predictions.jsonl holds results of"):
+        run(photos[1:], Outputs(crops=crops, resume=True), uncertain_below=0.5)
 
 
 def test_a_photo_of_the_same_name_leaves_files_of_photos_that_this_run_does_not_name(tmp_path):

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 RESULT_SUFFIX, FILM_SUFFIX = ".faces.jpg", ".faces.mp4"
 """How the names of annotated pictures and videos end."""
+JOURNAL, DOCUMENT = "predictions.jsonl", "predictions.json"
+"""Names of the table and the document in a folder of results."""
+CROPS_JOURNAL = ".predictions.jsonl"
+"""Name of the table in a folder of crops: hidden, because such a folder is often used as images of faces."""
 _RESULTS = (
     RESULT_SUFFIX,
     FILM_SUFFIX,
