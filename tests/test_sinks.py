@@ -320,6 +320,17 @@ def test_everything_is_written(folder, tmp_path):
     assert all("_decoded" not in vars(one.frame) for one in results), "results keep pixels"
 
 
+def test_what_a_run_writes_beside_photos_is_no_photo_of_the_next(folder, tmp_path):
+    photos = [frame.source for frame in frames(folder)]
+    run(folder, Outputs(out=folder / "seen", crops=folder / "seen" / "crops"))
+    run(folder, Outputs(crops=folder / "crops"))
+    for gone in (None, "predictions.json"):  # a killed run has no document
+        if gone:
+            (folder / "seen" / gone).unlink()
+        found = frames(folder, skip=tmp_path / "other")
+        assert ([frame.source for frame in found], found.skipped["result"]) == (photos, 4 + 8 + 8)
+
+
 def test_a_table_that_is_named_twice_is_written_once(folder, tmp_path):
     outputs = {"out": tmp_path, "jsonl": tmp_path / "x" / ".." / "predictions.jsonl"}
     (tmp_path / "x").mkdir()
