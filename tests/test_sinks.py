@@ -12,6 +12,7 @@ import textwrap
 import time
 import tracemalloc
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -24,8 +25,10 @@ from mien.results import FaceResult
 from mien.sinks import Names, Sinks, recorded
 from mien.sinks.done import Done
 from mien.sinks.tables import Table, read_rows
+from mien.tracking.tracker import Tracker
 from mien.vision import images
-from mien.vision.frames import frames
+from mien.vision.frames import Frame, frames
+from mien.vision.listing import CROPS_JOURNAL
 from tests.fakes import ConstantClassifier, FixedDetector
 from tests.pictures import ODD_NAMES, jpeg, photo
 
@@ -70,8 +73,7 @@ def test_a_table_gives_back_what_was_written(form, tmp_path):
     table.close()
     assert listed(tmp_path) == {f"t.{form}"}
     with Table(tmp_path / f"t.{form}", FACTS, resume=True) as again:
-        done = len(again.done)
-    assert done == (4 if form == "parquet" else 3)
+        assert len(again.done) == 4
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
@@ -99,9 +101,7 @@ def test_every_name_comes_back_and_is_done(form, tmp_path):
             table.write(result(name, error=name))
         assert [(row["source"], row["error"]) for row in read_rows(table.lines)] == [(n, n) for n in names]
     with Table(tmp_path / f"t.{form}", FACTS, resume=True) as again:
-        assert [name for name in names if (name, 0) not in again.done] == (
-            [] if form == "parquet" else ["last.jpg"]
-        )
+        assert [name for name in names if (name, 0) not in again.done] == []
 
 
 def test_csv_by_hand(tmp_path):
@@ -110,8 +110,8 @@ def test_csv_by_hand(tmp_path):
     head, first, second = csv.reader(io.StringIO((tmp_path / "t.csv").read_text()))
     row = dict(zip(head, first, strict=True))
     assert row == {
-        "source": "a.jpg", "index": "0", "time_s": "", "width": "31", "height": "41", "error": "", "face": "1",
-        "x0_px": "1.0", "y0_px": "2.5", "x1_px": "30.0", "y1_px": "40.2", "detector": "yunet",
+        "source": "a.jpg", "index": "0", "time_s": "", "width": "31", "height": "41", "error": "", "faces": "2",
+        "face": "1", "x0_px": "1.0", "y0_px": "2.5", "x1_px": "30.0", "y1_px": "40.2", "detector": "yunet",
         "detection_score": "0.875", "label": "happy", "confidence": "0.75", "prob_sad": "0.25", "prob_happy": "0.75",
         "model": "m@abababababab", "views": "2", "finder": "haar", "uncertain_below": "0.5",
     }  # fmt: skip
@@ -123,14 +123,15 @@ def test_to_go_on_takes_eight_bytes_a_frame(tmp_path):
     with Table(path, FACTS) as table:
         table.write(RESULTS[0])
     line = json.loads(path.read_text().splitlines()[0])
-    path.write_text("".join(json.dumps({**line, "index": number}) + "\n" for number in range(2_000)))
+    lines = (json.dumps({**line, "faces": 1, "index": number}) for number in range(2_000))
+    path.write_text("".join(f"{line}\n" for line in lines))
     tracemalloc.start()
     with Table(path, FACTS, resume=True) as again:
         peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert len(again.done) == 1_999
-    assert (row["source"], 1_998) in again.done
-    assert (row["source"], 1_999) not in again.done
+    assert len(again.done) == 2_000
+    assert (row["source"], 1_999) in again.done
+    assert (row["source"], 2_000) not in again.done
     assert peak < 300_000
     one, other = Done(), Done()
     for number in (5, 3, 7, 3):
@@ -152,19 +153,71 @@ def test_two_images_of_one_source_stay_two(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
-def test_the_last_image_of_a_table_may_not_be_whole_and_is_done_again(form, tmp_path):
+@pytest.mark.parametrize(
+    "last", [result("z.jpg", "happy", "sad", "happy"), RESULTS[2]], ids=["faces", "error"]
+)
+def test_a_cut_anywhere_in_the_last_image_is_noticed_and_nothing_else_is_done_again(form, last, tmp_path):
     path = tmp_path / f"t.{form}"
     with Table(path, FACTS) as table:
-        for one in RESULTS:
-            table.write(one)
-    whole = path.read_bytes()
-    rows = list(read_rows(path))
-    for cut in range(len(whole) - 200, len(whole) + 1, 7):
+        table.write(RESULTS[0])
+        begin = path.stat().st_size
+        table.write(last)
+    whole, rows = path.read_bytes(), list(read_rows(path))
+    ends = {at + 1 for at in range(begin, len(whole)) if whole[at] == ord("\n")}
+    for cut in sorted({begin, *range(begin, len(whole), 37), *ends}):
         path.write_bytes(whole[:cut])
         with Table(path, FACTS, resume=True) as again:
-            for one in RESULTS:
-                again.write(one)
+            assert list(again.done) == [("a.jpg", 0), *([(last.source, 0)] if cut == len(whole) else [])], cut
+            again.write(last)
         assert list(read_rows(path)) == rows, f"cut at {cut} of {len(whole)} bytes"
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_a_table_that_goes_on_with_other_images_keeps_every_image(form, tmp_path):
+    path = tmp_path / f"t.{form}"
+    for one in (*RESULTS, result("z.jpg", "happy", "sad")):
+        with Table(path, FACTS, resume=True) as table:
+            table.write(one)
+    with Table(path, FACTS, resume=True) as table:
+        assert len(table.done) == 5
+        read = [(one.source, len(one.faces)) for one in images_of(read_rows(table.lines))]
+    assert read == [*((one.source, len(one.faces)) for one in RESULTS), ("z.jpg", 2)]
+
+
+def test_a_table_of_an_earlier_version_has_no_number_of_faces_and_is_kept(tmp_path):
+    path = tmp_path / "t.jsonl"
+    with Table(path, FACTS) as table:
+        table.write(RESULTS[0])
+    old = path.read_text().replace('"faces": 2, ', "")
+    path.write_text(old + '{"source": "half')
+    with Table(path, FACTS, resume=True) as again:
+        assert list(again.done) == [("a.jpg", 0)]
+    assert path.read_text() == old
+
+
+@pytest.mark.parametrize("source", ["-", "", "camera:0", "rtsp://host/door"])
+def test_a_source_that_gives_other_images_each_time_is_never_done(source, tmp_path):
+    outputs = Outputs(out=tmp_path / "out", jsonl=tmp_path / "t.jsonl", resume=True)
+    for level in (0, 60, 120):
+        image = np.full((210, 330, 3), level, np.uint8)
+        run([Frame(source, load=partial(np.copy, image))], outputs)
+    assert len(list(images_of(read_rows(tmp_path / "t.jsonl")))) == 3
+    pictures = (tmp_path / "out").glob("*.faces.jpg")
+    levels = {round(float(images.decode(path.read_bytes())[-9:].mean()), -1) for path in pictures}
+    assert levels == {0, 60, 120}
+    assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]) == 3
+
+
+def test_a_camera_that_is_used_again_gives_new_numbers_to_its_tracks(tmp_path):
+    tracked = {**FACTS, "tracking": "x"}
+    face = replace(result("", "sad").faces[0], track=7)
+    with Table(tmp_path / "t.jsonl", tracked) as table:
+        table.write(ImageResult("camera:0", 0, 0.0, faces=(face,)))
+    with Table(tmp_path / "t.jsonl", tracked, resume=True) as again:
+        tracker = Tracker()
+        tracker.reserve(again.last_tracks)
+    (seen,) = tracker.update(ImageResult("camera:0", 0, 0.0, faces=(face,))).faces
+    assert seen.track == 8
 
 
 class Full:
@@ -252,7 +305,7 @@ def test_everything_is_written(folder, tmp_path):
     assert len(results) == 5
     names = {"a.faces.jpg", "a-3.faces.jpg", "A-2.faces.jpg", "b.faces.jpg"}
     assert listed(out) == {*names, "predictions.json", "predictions.jsonl"}
-    assert len(listed(crops)) == 8
+    assert len(listed(crops) - {CROPS_JOURNAL}) == 8
     assert images.read(crops / "b.face2.png").shape == (94, 94, 3)
     assert (images.read(out / "b.faces.jpg") != images.read(folder / "b.png")).any()
     document = json.loads((out / "predictions.json").read_text())
@@ -265,6 +318,17 @@ def test_everything_is_written(folder, tmp_path):
     assert [bool(one["error"]) for one in document["images"]] == [False, False, True, False, False]
     assert len(list(read_rows(tmp_path / "t.csv"))) == 9
     assert all("_decoded" not in vars(one.frame) for one in results), "results keep pixels"
+
+
+def test_what_a_run_writes_beside_photos_is_no_photo_of_the_next(folder, tmp_path):
+    photos = [frame.source for frame in frames(folder)]
+    run(folder, Outputs(out=folder / "seen", crops=folder / "seen" / "crops"))
+    run(folder, Outputs(crops=folder / "crops"))
+    for gone in (None, "predictions.json"):  # a killed run has no document
+        if gone:
+            (folder / "seen" / gone).unlink()
+        found = frames(folder, skip=tmp_path / "other")
+        assert ([frame.source for frame in found], found.skipped["result"]) == (photos, 4 + 8 + 8)
 
 
 def test_a_table_that_is_named_twice_is_written_once(folder, tmp_path):
@@ -291,7 +355,7 @@ def test_resume_leaves_out_what_is_done_and_names_stay_the_same(folder, tmp_path
     (out / "predictions.jsonl").write_text("".join(lines[:5]))  # two images and the broken one
     (out / "a-3.faces.jpg").unlink()
     again = run(folder, Outputs(out=out, csv=tmp_path / "t.csv", resume=True))
-    assert [one.source for one in again] == [one.source for one in first[2:]]
+    assert [one.source for one in again] == [one.source for one in first[3:]]
     assert {name: (out / name).read_bytes() for name in listed(out)} == before
 
 
@@ -309,7 +373,66 @@ def test_more_photos_leave_the_files_of_earlier_ones(tmp_path):
         round(float(images.decode((tmp_path / "out" / name).read_bytes())[-9:].mean()), -1) for name in names
     }
     assert levels == {0, 60, 120}
-    assert {name.split(".")[0] for name in listed(tmp_path / "crops")} == {"a", "a-2", "a-3"}
+    assert {name.split(".")[0] for name in listed(tmp_path / "crops") - {CROPS_JOURNAL}} == {
+        "a",
+        "a-2",
+        "a-3",
+    }
+
+
+def test_an_output_that_is_named_later_gets_the_images_that_are_done(folder, tmp_path):
+    tables = {"csv": tmp_path / "t.csv", "resume": True}
+    run(folder, Outputs(**tables))
+    rows = (tmp_path / "t.csv").read_bytes()
+    later = {"crops": tmp_path / "crops", "out": tmp_path / "out", "parquet": tmp_path / "t.parquet"}
+    pytest.importorskip("pyarrow")
+    for name, path in later.items():
+        assert len(run(folder, Outputs(**tables, **{name: path}))) == 5, name
+        assert run(folder, Outputs(**tables, **{name: path})) == [], name
+    assert len(listed(tmp_path / "crops") - {CROPS_JOURNAL}) == 8
+    assert len([name for name in listed(tmp_path / "out") if name.endswith(".faces.jpg")]) == 4
+    assert (tmp_path / "t.csv").read_bytes() == rows
+
+
+def test_crops_alone_go_on_and_keep_those_of_other_photos(tmp_path):
+    photos = [tmp_path / str(number) / "a.png" for number in range(2)]
+    for path in photos:
+        path.parent.mkdir()
+        path.write_bytes(images.encode_png(photo(int(path.parent.name))))
+    crops = tmp_path / "crops"
+    outputs = Outputs(crops=crops, csv=tmp_path / "new.csv", resume=True)
+    run(photos[:1], Outputs(crops=crops))
+    before = {name: (crops / name).read_bytes() for name in listed(crops) - {CROPS_JOURNAL}}
+    assert run(photos[:1], Outputs(crops=crops, resume=True)) == []
+    run(photos[1:], outputs)
+    assert {name: (crops / name).read_bytes() for name in before} == before
+    assert listed(crops) == {*before, CROPS_JOURNAL, "a-2.face1.png", "a-2.face2.png"}
+    with pytest.raises(ConfigError, match="crops/.predictions.jsonl holds results of"):
+        run(photos[1:], Outputs(crops=crops, resume=True), uncertain_below=0.5)
+
+
+def test_a_photo_of_the_same_name_leaves_files_of_photos_that_this_run_does_not_name(tmp_path):
+    """Also if no image is in all tables: the folder keeps what its own table holds."""
+    photos = [tmp_path / str(number) / "a.png" for number in range(2)]
+    for path in photos:
+        path.parent.mkdir()
+        path.write_bytes(images.encode_png(photo(int(path.parent.name))))
+    out = tmp_path / "out"
+    run(photos[:1], Outputs(out=out))
+    before = (out / "a.faces.jpg").read_bytes()
+    run(photos[1:], Outputs(out=out, csv=tmp_path / "new.csv", resume=True))
+    assert (out / "a.faces.jpg").read_bytes() == before
+    assert listed(out) == {"a.faces.jpg", "a-2.faces.jpg", "predictions.json", "predictions.jsonl"}
+
+
+def test_relative_paths_that_are_done_are_counted(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder)
+    outputs = Outputs(csv=tmp_path / "t.csv", resume=True)
+    pipeline = Pipeline(ConstantClassifier(), FixedDetector(BOX))
+    for source, relative in (("b.png", 0), (folder / "c.jpg", 0), (["b.png", folder / "c.jpg"], 1)):
+        with Sinks(outputs, pipeline.facts) as sinks:
+            list(recorded(pipeline, frames(source), sinks, workers=1))
+        assert sinks.relative == relative
 
 
 def test_a_name_that_is_not_utf_8_is_written_everywhere_and_is_done(tmp_path):
@@ -332,7 +455,7 @@ def test_a_name_that_is_not_utf_8_is_written_everywhere_and_is_done(tmp_path):
         assert results[2].error
     assert results[2].error == rf"cannot read {tmp_path}/photos\xe9/no\xe9.jpg: No such file or directory"
     assert {r"b\xe9.faces.jpg", "a.faces.jpg"} <= listed(out)
-    assert [one.source for one in run(source, replace(outputs, resume=True))] == [results[2].source]
+    assert run(source, replace(outputs, resume=True)) == []
 
 
 def test_an_interrupted_parquet_keeps_its_lines_and_becomes_parquet_in_the_end(folder, tmp_path):
@@ -347,7 +470,7 @@ def test_an_interrupted_parquet_keeps_its_lines_and_becomes_parquet_in_the_end(f
                 raise KeyboardInterrupt
     assert not table.exists()
     with Sinks(Outputs(parquet=table, resume=True), pipeline.facts) as sinks:
-        assert len(list(recorded(pipeline, frames(folder), sinks, workers=1))) == 3
+        assert len(list(recorded(pipeline, frames(folder), sinks, workers=1))) == 2
     assert pq.read_table(table).column("source").to_pylist() == [one.source for one in frames(folder)]
     assert listed(tmp_path) == {"photos", "t.parquet"}
 

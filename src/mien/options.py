@@ -455,7 +455,8 @@ class Outputs:
     window: bool = option(False, "Show annotated frames in a window as they come; q or Escape there stops.")
     json: str | None = option(None, "Write the result as JSON to FILE; - prints only JSON.", metavar="FILE")
     resume: bool = option(
-        False, "Go on with an interrupted run: leave out the images that are in its tables."
+        False,
+        "Go on with an earlier run: leave out the images that are in its tables, by their paths as written.",
     )
 
     def __post_init__(self) -> None:

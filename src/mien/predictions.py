@@ -29,8 +29,8 @@ SHOWN_PX = 1024
 SMALL_PX = 256
 """Longest side of an image that may be a crop of a face."""
 COLUMNS = (
-    *("source", "index", "time_s", "width", "height", "error", "face", "x0_px", "y0_px", "x1_px", "y1_px"),
-    *("detector", "detection_score", "label", "confidence"),
+    *("source", "index", "time_s", "width", "height", "error", "faces", "face"),
+    *("x0_px", "y0_px", "x1_px", "y1_px", "detector", "detection_score", "label", "confidence"),
 )
 """Columns of every table; the probability of each label follows, as `prob_happy`."""
 
@@ -130,14 +130,18 @@ class ImageResult:
         return json.dumps(self.to_dict(), indent=2)
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """Return one flat row for each face, or one without a face; numbers are rounded as in `to_dict`."""
+        """Return one flat row for each face, or one without a face; numbers are rounded as in `to_dict`.
+
+        `faces` is the number of faces in the image: it shows whether a table holds all of its rows.
+        """
         whole = self.to_dict()
         faces = whole.pop("faces")
+        whole["faces"] = len(faces) if self.error is None else None
         if not faces:
             return [whole]
         rows = []
         for number, face in enumerate(faces, start=1):
-            box = dict(zip(COLUMNS[7:11], face["box_xyxy_px"], strict=True))
+            box = dict(zip(COLUMNS[8:12], face["box_xyxy_px"], strict=True))
             probs = {f"prob_{label}": prob for label, prob in face["probs"].items()}
             kept = {name: face[name] for name in ("detector", "detection_score", "label")}
             row = {**whole, "face": number, **box, **kept, "confidence": max(probs.values()), **probs}

@@ -234,6 +234,28 @@ def test_a_run_ends_with_its_counts(tmp_path, tiny_bundle):
     assert "if they are face crops, use --detector whole" in done.stderr
 
 
+def test_a_run_that_goes_on_in_another_folder_says_that_relative_paths_are_compared(
+    tmp_path, tiny_bundle, monkeypatch
+):
+    words = ["--model", tiny_bundle, "--csv", tmp_path / "t.csv", "--detector", "whole"]
+    for name, level in (("one", 0), ("two", 99)):
+        (tmp_path / name).mkdir()
+        Image.new("L", (48, 48), level).save(tmp_path / name / "a.png")
+    monkeypatch.chdir(tmp_path / "one")
+    run("predict", "a.png", *words)
+    rows = (tmp_path / "t.csv").read_text()
+    monkeypatch.chdir(tmp_path / "two")
+    done = run("predict", "a.png", *words, "--resume")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "images: 0, faces: 0, done before: 1")
+    assert done.stderr == (
+        "1 image left out as done: the tables hold the same relative paths; start --resume in the folder of the "
+        "earlier run, or give absolute paths\n"
+    )
+    assert (tmp_path / "t.csv").read_text() == rows
+    done = run("predict", tmp_path / "two" / "a.png", *words, "--resume")
+    assert (done.stderr, len((tmp_path / "t.csv").read_text().splitlines())) == ("", 3)
+
+
 def test_a_single_graph_takes_its_spec(tmp_path):
     graph = bundle.load("default").graph("onnx")
     import onnx

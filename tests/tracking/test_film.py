@@ -109,6 +109,27 @@ def test_an_interrupted_run_leaves_a_video_that_plays_and_goes_on(talk, whole, t
     assert not part.exists()
 
 
+def test_a_run_that_was_killed_after_the_last_frame_is_finished(talk, whole, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(talk, Outputs(out=tmp_path), stop_after=100)
+    assert len((tmp_path / "predictions.jsonl").read_text().splitlines()) == 100
+    run(talk, Outputs(out=tmp_path, resume=True))
+    assert (tmp_path / "talk.timeline.csv").read_text() == (whole / "talk.timeline.csv").read_text()
+    expected = times_of(whole / "talk.faces.mp4")
+    assert times_of(tmp_path / "talk.faces.mp4") == pytest.approx(expected, abs=1e-4)
+    assert not list(tmp_path.glob("*.part.mp4"))
+
+
+def test_the_frames_of_a_video_that_is_not_named_again_stay(tmp_path):
+    one, two = (film(tmp_path / f"{name}.mp4", TIMES[:7]) for name in ("one", "two"))
+    for source in (one, two):
+        run(source, Outputs(csv=tmp_path / "t.csv", resume=True))
+    rows = list(csv.DictReader((tmp_path / "t.csv").read_text().splitlines()))
+    assert [(row["source"], int(row["index"])) for row in rows] == [
+        (source, number) for source in (one, two) for number in range(7)
+    ]
+
+
 def test_a_finished_run_can_be_repeated_and_goes_on_if_more_frames_are_chosen(talk, whole, tmp_path):
     outputs = {"out": tmp_path, "csv": tmp_path / "t.csv"}
     run(talk, Outputs(**outputs), chosen=Clip(end=2.0))

@@ -400,6 +400,64 @@ def test_results_of_an_earlier_run_are_no_photos(tmp_path):
     assert found(inside, [out, inside]) == (["a.png", "sub/d.png"], {"result": 4})
 
 
+MARKS = {
+    "predictions.jsonl": b'{"source": "a.png", "index": 0}\n',
+    "predictions.json": b'{\n  "schema": "mien.predictions/2",\n  "images": []\n}\n',
+    "explanations.jsonl": b"",  # killed before the first line
+}
+
+
+@pytest.mark.parametrize("mark", MARKS)
+@pytest.mark.parametrize("outside", [False, True], ids=["no output", "another output"])
+def test_a_folder_shows_that_it_holds_results_whatever_this_run_writes(tmp_path, monkeypatch, mark, outside):
+    monkeypatch.chdir(tmp_path)
+    photos = ("a.png", "b.face1.png", "seen/own.png")
+    results = ("seen/a.faces.jpg", "seen/a.explained.png", "seen/old/a.face12.png", "crops/a.face1.png")
+    write_tree(tmp_path, dict.fromkeys((*photos, *results), PNG) | {f"seen/{mark}": MARKS[mark]})
+    write_tree(
+        tmp_path, {"crops/.predictions.jsonl": MARKS["predictions.jsonl"], "seen/a.timeline.csv": b"x"}
+    )
+    skip = tmp_path / "elsewhere" if outside else None
+
+    def found(source: object) -> tuple[list[str], int]:
+        got = frames(source, skip=skip)
+        return sources(got), got.skipped.get("result", 0)
+
+    for source in (".", "**/*", "*"):
+        assert found(source) == (["a.png", "b.face1.png", "seen/own.png"], 5), source
+    assert found("**/*.png") == (["a.png", "b.face1.png", "seen/own.png"], 3)
+    assert found("*/*.png") == (["seen/own.png"], 2)
+    assert found(tmp_path) == ([str(tmp_path / name) for name in photos], 5)
+    assert found("seen") == (["seen/own.png"], 4)
+    assert found("seen/a.faces.jpg") == (["seen/a.faces.jpg"], 0), "a file that is named is read"
+
+
+def test_a_folder_of_results_that_is_named_is_read_if_it_holds_no_photos(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mark = MARKS["predictions.jsonl"]
+    write_tree(tmp_path, {"seen/predictions.jsonl": mark, "seen/crops/.predictions.jsonl": mark})
+    write_tree(tmp_path, dict.fromkeys(("seen/a.faces.jpg", "seen/crops/a.face1.png"), PNG))
+    write_tree(tmp_path, {"seen/a.timeline.csv": b"x"})
+    for source in ("seen", "seen/*", str(tmp_path / "seen")):
+        got = frames(source)
+        assert [Path(name).name for name in sources(got)] == ["a.faces.jpg"], source
+        assert got.skipped == {"table": 2, "result": 1}, source
+    for source in ("seen/crops", "seen/crops/*.png"):
+        assert sources(frames(source)) == ["seen/crops/a.face1.png"]
+    for source, skip in ((".", None), ("seen/crops", "seen/crops")):
+        with pytest.raises(
+            ConfigError, match=r"found .*results? of an earlier run.*; to read results, name their"
+        ):
+            frames(source, skip=skip)
+
+
+def test_a_table_of_another_program_makes_no_folder_of_results(tmp_path):
+    write_tree(
+        tmp_path, {"a/x.faces.jpg": PNG, "a/predictions.jsonl": b'{"id": 3}\n', "a/predictions.json": b"[]"}
+    )
+    assert sources(frames(tmp_path)) == [str(tmp_path / "a" / "x.faces.jpg")]
+
+
 @pytest.mark.parametrize("name", ["pipe.jpg", "pipe"])
 def test_pipes_and_devices_are_not_waited_for(tmp_path, name):
     write_tree(tmp_path, {"a.png": PNG})

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli.command import Model, Tta, command, tell_idle_video_options, with_sample
-from mien.errors import ConfigError
+from mien.errors import ConfigError, number_of
 from mien.options import Clip, LookOptions, Outputs, RunOptions, TrackOptions, option
 from mien.scale.options import ScaleOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mien.pipeline import Pipeline
     from mien.predictions import ImageResult
 
@@ -127,8 +129,8 @@ def _look(
         say(_summary(seen, len(sinks.done), counted(stream.skipped)))
         for path in sinks.written:
             say(f"wrote {path}")
-    if seen["small without a face"]:
-        complain("small images without a face: if they are face crops, use --detector whole")
+    for line in _notes(seen, sinks.relative):
+        complain(line)
     if seen["errors"]:
         raise typer.Exit(1)
 
@@ -193,6 +195,17 @@ def _summary(seen: Counter[str], done: int, skipped: str) -> str:
     parts += [f"{kind}: {seen[kind]}" for kind in ("without a face", "errors") if seen[kind]]
     parts += [f"done before: {done}"] if done else []
     return ", ".join(parts) + (f"; skipped: {skipped}" if skipped else "")
+
+
+def _notes(seen: Counter[str], relative: int) -> Iterator[str]:
+    """Yield what the user should check; `relative` images were left out as done by their relative paths."""
+    if relative:
+        yield (
+            f"{number_of(relative, 'image')} left out as done: the tables hold the same relative paths; start "
+            "--resume in the folder of the earlier run, or give absolute paths"
+        )
+    if seen["small without a face"]:
+        yield "small images without a face: if they are face crops, use --detector whole"
 
 
 def _lines(result: ImageResult) -> list[str]:

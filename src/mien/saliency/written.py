@@ -10,6 +10,7 @@ from mien import files
 from mien.errors import ConfigError
 from mien.saliency.explain import check_label, explained, facts_of
 from mien.sinks import Names
+from mien.vision.listing import EXPLANATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from mien.saliency.explain import Explanation
     from mien.vision.frames import Frame, Frames
 
-JOURNAL = "explanations.jsonl"
+JOURNAL = EXPLANATIONS
 SUFFIX = ".explained.png"
 
 

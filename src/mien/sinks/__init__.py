@@ -1,7 +1,8 @@
 """Outputs of results: tables, annotated pictures and videos, timelines, crops of faces, one JSON document.
 
 Rows are appended to tables as soon as there are results, so an interrupted run keeps what it did. With `resume`, the
-existing tables are read, and images whose rows are surely complete are not processed again.
+existing tables are read, and images whose rows are complete are not processed again. Images are told apart by their
+sources as they are written.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import tempfile
 from collections import defaultdict, deque
 from contextlib import ExitStack, closing
 from functools import reduce
+from itertools import chain
 from operator import and_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,9 +29,10 @@ from mien.sinks.tables import Table, read_rows
 from mien.sinks.window import Window
 from mien.vision.crop import cut, frame_of
 from mien.vision.draw import annotate
-from mien.vision.frames import Frame, Frames
+from mien.vision.frames import Frame, Frames, is_repeatable
 from mien.vision.images import encode_jpeg, encode_png
-from mien.vision.listing import RESULT_SUFFIX
+from mien.vision.listing import CROPS_JOURNAL, DOCUMENT, JOURNAL, RESULT_SUFFIX
+from mien.vision.sampling import is_address
 from mien.workers import ordered
 
 if TYPE_CHECKING:
@@ -47,8 +50,6 @@ if TYPE_CHECKING:
 STDOUT = "-"
 STEM_LIMIT_BYTES = 200
 """Longest stem of a file that is written: file systems allow 255 bytes for a whole name."""
-JOURNAL, DOCUMENT = "predictions.jsonl", "predictions.json"
-"""Names of the table and the document in the folder of results."""
 FILM = -1
 """Stands for the index of a frame where all frames of a video are meant."""
 
@@ -129,12 +130,14 @@ class Sinks:
             OutputError: a file or folder cannot be written, or another command writes into a folder.
         """
         self._outputs = outputs
-        named = (outputs.out and outputs.out / JOURNAL, outputs.jsonl, outputs.csv, outputs.parquet)
+        of_pictures = outputs.out and outputs.out / JOURNAL
+        of_crops = outputs.crops and outputs.crops / CROPS_JOURNAL
+        named = (of_pictures, outputs.jsonl, outputs.csv, outputs.parquet, of_crops)
         # a file that is named twice is one table
         paths = list({path.resolve(): path for path in named if path}.values())
         if outputs.resume and not paths:
             raise ConfigError(
-                "`resume` goes on with an earlier run: name its `out`, `csv`, `jsonl` or `parquet`"
+                "`resume` goes on with an earlier run: name its `out`, `csv`, `jsonl`, `parquet` or `crops`"
             )
         self._pictures = files.make_folder(outputs.out) if outputs.out else None
         self._crops = files.make_folder(outputs.crops) if outputs.crops else None
@@ -156,10 +159,15 @@ class Sinks:
                 table.begin()  # when nothing can be refused any more
             self._opened = opened.pop_all()
         self.done = reduce(and_, (table.done for table in self.tables)) if self.tables else Done()
-        """Images that an earlier run finished, by source and index."""
+        """Images that are in all outputs that have a table, by source and index."""
         self._names, self._stems = Names(), defaultdict[tuple[str, int], deque[str]](deque)
         self._film_stem, self._films = ("", ""), dict[str, FilmOutput]()
-        self._earlier = self._earlier_stems() if self.done and (self._pictures or self._crops) else {}
+        self.relative = 0
+        """Number of images left out as done whose paths are relative; those mean other files in another folder."""
+        of_folders = {path.resolve() for path in (of_pictures, of_crops) if path}
+        self._earlier = self._earlier_stems(
+            [table for table in self.tables if table.path.resolve() in of_folders]
+        )
 
     def pending(self, frames: Frames, *followers: Tracker | Hiding | None) -> Frames:
         """Return the frames that are not done. Each gets the name of its files, the same in every run.
@@ -173,6 +181,7 @@ class Sinks:
                 key = frame.source, frame.index
                 stem = self._stem(frame)
                 if key in self.done and self._is_kept(frame, earlier, followers, stem):
+                    self.relative += not (Path(frame.source).is_absolute() or is_address(frame.source))
                     continue
                 if (
                     self._pictures and frame.time_s is not None
@@ -184,15 +193,19 @@ class Sinks:
         total = None if frames.total is None else max(0, frames.total - len(self.done))
         return Frames(undone(), total, frames.skipped)
 
-    def _earlier_stems(self) -> dict[tuple[str, int], str]:
-        """Return the stems of an earlier run's images and videos, so that files of other images get other names."""
+    def _earlier_stems(self, tables: Sequence[Table]) -> dict[tuple[str, int], str]:
+        """Return the stems of an earlier run's images and videos, so that files of other images get other names.
+
+        `tables` are those of the folders that hold such files.
+        """
         self._earlier, stems = {}, {}
-        for image in images_of(read_rows(self.tables[0].lines)):
+        for image in chain.from_iterable(images_of(read_rows(table.lines)) for table in tables):
             key = self._key(frame := Frame(image.source, image.index, image.time_s))
-            if key[1] != FILM or key[0] != self._film_stem[0]:
+            is_again = key in stems and is_repeatable(key[0])
+            if not is_again and (key[1] != FILM or key[0] != self._film_stem[0]):
                 stems[key] = self._stem(frame)
         self._film_stem = "", ""
-        return stems
+        return {key: stem for key, stem in stems.items() if is_repeatable(key[0])}
 
     def _key(self, frame: Frame) -> tuple[str, int]:
         """Return what has a stem of its own: an image, or a video."""

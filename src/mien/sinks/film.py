@@ -34,6 +34,8 @@ class FilmOutput:
         self._mp4 = Mp4(stem.with_name(stem.name + FILM_SUFFIX), source)
         self._timeline = Timeline(labels)
         self._earlier = pictures_in(self._mp4.earlier) if outputs.resume else 0
+        if self._mp4.part.exists():
+            self._earlier -= 1  # the last picture is drawn again, so that `close` finishes all files
         self._is_changed = False
 
     def keeps(self, result: ImageResult) -> bool:
@@ -65,6 +67,7 @@ class FilmOutput:
         """
         from mien.sinks.timeline_page import write_timeline
 
-        self._mp4.close(whole=whole)
+        self._mp4.close(whole=False)
         if whole and self._is_changed and self._timeline.frames:
             write_timeline(self._stem, self._source, self._timeline, strips=not self._hides)
+        self._mp4.close(whole=whole)  # last, as the name of the video says that all files are there

@@ -12,6 +12,7 @@ from mien.errors import ConfigError, needs
 from mien.escapes import csv_cell, csv_lines, csv_text
 from mien.predictions import table_columns
 from mien.sinks.done import Done
+from mien.vision.frames import is_repeatable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from mien.predictions import ImageResult
 
-_WHOLE_NUMBERS = ("index", "width", "height", "face", "views", "track")
+_WHOLE_NUMBERS = ("index", "width", "height", "face", "faces", "views", "track")
 _TEXTS = ("source", "error", "detector", "label", "model", "finder", "tracking", "clip", "hidden")
 
 
@@ -49,17 +50,17 @@ class Table:
         self.lines = path.with_name(f"{path.name}.part.jsonl") if form == ".parquet" else path
         """The file that grows."""
         self._is_begun = False
-        self.last_tracks: dict[str, int] = {}
-        """The highest number of a track in an earlier run's rows of each source."""
+        self.last_tracks: dict[str | None, int] = {}
+        """The highest number of a track in an earlier run's rows of each source; None: that do not come again."""
         self.done = Done()
-        """Images of an earlier run; `write` ignores them."""
+        """Images that may come again, of which an earlier run wrote every row; `write` ignores them."""
         files.make_folder(path.parent)
         with files.as_output_error(path):
-            if finished := resume and path.exists() and not self.lines.exists():
+            if resume and path.exists() and not self.lines.exists():
                 self._write_lines()
             self._file = files.open_to_append(self.lines)
             try:
-                self._kept_bytes = self._read_earlier(finished=finished) if resume else 0
+                self._kept_bytes = self._read_earlier() if resume else 0
             except BaseException:
                 self._file.close()
                 raise
@@ -96,7 +97,9 @@ class Table:
         self.close(whole=kind is None)
 
     def begin(self) -> None:
-        """Drop what is not kept of an earlier run, and write the header of a new file. `write` does it, too.
+        """Drop an earlier run's image that was not written to its end, or write the header of a new file.
+
+        `write` does it, too.
 
         Raises:
             OutputError: it cannot be written.
@@ -110,25 +113,19 @@ class Table:
             if not self._kept_bytes and self._csv:
                 files.append(self._file, _csv_line(self.columns))
 
-    def _read_earlier(self, *, finished: bool) -> int:
-        """Note what an earlier run did, without its last image, which may be incomplete unless it `finished`.
-
-        Returns the number of bytes to keep.
-        """
-        begins, last = 0, None
-        for row, begin in _placed_rows(self.lines):
+    def _read_earlier(self) -> int:
+        """Note what an earlier run did, and return the number of bytes to keep: those of complete images."""
+        kept = 0
+        for row, end in _placed_rows(self.lines):
             self._check(row)
+            source = row["source"] if is_repeatable(row["source"]) else None
             if row.get("track"):
-                self.last_tracks[row["source"]] = max(self.last_tracks.get(row["source"], 0), row["track"])
-            if (key := (row["source"], row["index"])) != last:
-                if last:
-                    self.done.add(*last)
-                last, begins = key, begin
-        if finished:
-            if last:
-                self.done.add(*last)
-            return self.lines.stat().st_size
-        return begins
+                self.last_tracks[source] = max(self.last_tracks.get(source, 0), row["track"])
+            if _is_last(row):
+                kept = end
+                if source is not None:
+                    self.done.add(source, row["index"])
+        return kept
 
     def _write_lines(self) -> None:
         """Turn the Parquet file of a finished run into lines again."""
@@ -200,8 +197,8 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _placed_rows(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
-    """Yield each row, and the byte of the file at which it begins."""
-    begin = end = 0
+    """Yield each row, and the byte of the file at which it ends."""
+    end = 0
 
     def lines(file: IO[bytes]) -> Iterator[str]:
         nonlocal end
@@ -213,19 +210,15 @@ def _placed_rows(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
     try:
         with path.open("rb") as file:
             if path.suffix.lower() == ".csv":
-                cells = csv.DictReader(lines(file))
-                begin = end if cells.fieldnames else 0  # the first line names the columns
-                for row in cells:
+                for row in csv.DictReader(lines(file)):
                     if None not in row.values():  # a line cut inside a quoted text lacks its other cells
-                        yield {name: _typed(name, cell) for name, cell in row.items()}, begin
-                    begin = end
+                        yield {name: _typed(name, cell) for name, cell in row.items()}, end
             else:
                 for line in lines(file):
                     row = json.loads(line)
                     if not isinstance(row, dict):
                         raise TypeError(f"expected an object in each line, got {line[:20].strip()!r}")
-                    yield row, begin
-                    begin = end
+                    yield row, end
     except (ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
         raise _no_table(path, error) from error
 
@@ -243,6 +236,11 @@ def _is_row(row: object) -> bool:
         and isinstance(row.get("source"), str)
         and isinstance(row.get("index"), int)
     )
+
+
+def _is_last(row: Mapping[str, Any]) -> bool:
+    """Return whether a row is the last of its image; rows of older versions, without `faces`, count as last."""
+    return row.get("faces") in (None, 0, row.get("face"))
 
 
 def _typed(name: str, cell: str | None) -> str | int | float | None:

@@ -80,7 +80,7 @@ class Tracker:
         self._tracks: list[_Track] = []
         self._next, self._source, self._time_s = 1, "", -math.inf
         self._adopted: dict[str, Tracker] = {}
-        self._reserved: dict[str, int] = {}
+        self._reserved: dict[str | None, int] = {}
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -118,8 +118,11 @@ class Tracker:
         of_source._take(result, result.time_s)
         self._next = max(self._next, of_source._next)
 
-    def reserve(self, last_tracks: Mapping[str, int]) -> None:
-        """Take the highest numbers that an earlier run gave in each source: others get higher ones."""
+    def reserve(self, last_tracks: Mapping[str | None, int]) -> None:
+        """Take the highest numbers that an earlier run gave in each source: others get higher ones.
+
+        None stands for sources that never come again, such as a camera's earlier frames.
+        """
         self._reserved = dict(last_tracks)
 
     def _take(self, result: ImageResult, time_s: float) -> None:

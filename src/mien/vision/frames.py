@@ -170,8 +170,9 @@ def frames(
     A source that cannot be read, be it a broken file or an argument of a wrong kind, is a frame with its error. In
     folders, patterns and zips, pictures are recognised by suffix or else by their first bytes. Other files are
     counted in `skipped`; hidden ones are not. `skip` is the folder (or folders) to which results are written: results
-    of an earlier run there are counted as "result". Links to folders are followed; a folder that is reached twice is
-    read once.
+    of an earlier run there are counted as "result". So are annotated pictures and crops in other folders of results;
+    they are read only if such a folder is named itself, and holds no photos. Links to folders are followed; a folder
+    that is reached twice is read once.
 
     Raises:
         ConfigError: a folder, pattern or zip without pictures (from an iterator: when its turn comes), or `skip` or
@@ -387,6 +388,7 @@ class _Search:
             expected = "such as .jpg or .png" if not has_films else "such as .jpg, .png or .mp4"
             wanted = "pictures or videos" if has_films else "pictures"
             hint = f"; to read videos: {install_command('video')}" if kinds["video"] and not inside else ""
+            hint += "; to read results, name their folder and write to another" if kinds["result"] else ""
             found = counted(kinds) or "nothing"
             raise ConfigError(f"no {wanted} in {where}: expected files {expected}, found {found}{hint}")
         self.skipped.update(kinds)
@@ -401,6 +403,16 @@ class _Search:
 
 def _refuse(message: str) -> NoReturn:
     raise ImageError(message)
+
+
+def is_repeatable(source: str) -> bool:
+    """Return whether a source gives the same images each time: stdin, memory, cameras and live streams do not.
+
+    An http address may be that of a file, so it counts as one.
+    """
+    is_camera = source.startswith(CAMERA) and source.removeprefix(CAMERA).isdecimal()
+    is_live = is_address(source) and not source.lower().startswith("http")
+    return source not in ("", STDIN) and not is_camera and not is_live
 
 
 def broken(source: str, message: str, index: int = 0, time_s: float | None = None) -> Frame:

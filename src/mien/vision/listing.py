@@ -24,6 +24,17 @@ if TYPE_CHECKING:
 
 RESULT_SUFFIX, FILM_SUFFIX = ".faces.jpg", ".faces.mp4"
 """How the names of annotated pictures and videos end."""
+JOURNAL, DOCUMENT = "predictions.jsonl", "predictions.json"
+"""Names of the table and the document in a folder of results."""
+CROPS_JOURNAL = ".predictions.jsonl"
+"""Name of the table in a folder of crops: hidden, because such a folder is often used as images of faces."""
+EXPLANATIONS = "explanations.jsonl"
+"""Name of the table in a folder of explanations."""
+_MARKS = {
+    **dict.fromkeys((JOURNAL, CROPS_JOURNAL, EXPLANATIONS), b'{"source": '),
+    DOCUMENT: b'{\n  "schema": "mien.predictions/',
+}
+"""Files that show that a folder holds results, and how each begins if it is not empty yet."""
 _RESULTS = (
     RESULT_SUFFIX,
     FILM_SUFFIX,
@@ -87,13 +98,19 @@ def counted(kinds: Mapping[str, int]) -> str:
     return ", ".join(f"{number:,} {NOUNS[kind][number > 1]}" for kind, number in order if number)
 
 
-def list_folder(root: str, results: Sequence[Path] = (), *, top: str = "") -> list[Listed]:
+def list_folder(root: str, results: Sequence[Path] = ()) -> list[Listed]:
     """List the files below a folder in the order of their paths; a folder that cannot be read is "unreadable".
 
     Links to folders are followed; a folder that is reached twice, as in a circle, is listed once. `results` are the
-    folders that an earlier run wrote to. If one lies below `top` (by default `root`), all files in it are of the kind
-    "result"; if it is `top` itself, only the annotated pictures and the crops of faces are.
+    folders that this run writes to. If one lies below `root`, all files in it are of the kind "result"; if it is
+    `root` itself, only the annotated pictures and the crops of faces are. So are those in other folders of results,
+    which the tables in them show; but if `root` is such a folder and holds no photos, its pictures are listed.
     """
+    earlier = _Earlier(root, results)
+    return earlier.settled(_in_order(_walked(root, earlier)))
+
+
+def _walked(root: str, earlier: _Earlier) -> list[Listed]:
     listed: list[Listed] = []
     seen: set[str] = set()
 
@@ -102,14 +119,13 @@ def list_folder(root: str, results: Sequence[Path] = (), *, top: str = "") -> li
             Listed(error.filename, "unreadable", f"cannot read the folder {error.filename}: {error.strerror}")
         )
 
-    real_top = Path(os.path.realpath(top or root))
     for place, below, names in os.walk(str(Path(root)), followlinks=True, onerror=unreadable):
         real = os.path.realpath(place)
         below[:] = [] if real in seen else [name for name in sorted(below) if not is_hidden(name)]
         if real not in seen:
             seen.add(real)
-            listed += _files(place, names, _result_test(Path(real), real_top, results))
-    return _in_order(listed)
+            listed += _files(place, names, earlier.test(place))
+    return listed
 
 
 def list_pattern(pattern: str, results: Sequence[Path] = ()) -> list[Listed]:
@@ -117,21 +133,22 @@ def list_pattern(pattern: str, results: Sequence[Path] = ()) -> list[Listed]:
     parts = Path(pattern).parts
     fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
     top = str(Path(*parts[:fixed]))
+    earlier = _Earlier(top, results)
     if "**" in parts:  # glob would follow circular links
-        listed = list_folder(top, results)
-        return [item for item in listed if _matches(Path(item.path).parts[fixed:], parts[fixed:])]
+        listed = _in_order(_walked(top, earlier))
+        matching = [item for item in listed if _matches(Path(item.path).parts[fixed:], parts[fixed:])]
+        return earlier.settled(matching)
     found: dict[str, Listed] = {}
     beside: dict[str, list[str]] = {}
     for path in glob.iglob(pattern):  # noqa: PTH207 - Path.glob does not leave out hidden files
         place, name = os.path.split(path)
         if os.path.isdir(path):  # noqa: PTH112 - Path takes ten times as long
-            found |= {item.path: item for item in list_folder(path, results, top=top)}
+            found |= {item.path: item for item in _walked(path, earlier)}
         else:
             beside.setdefault(place, []).append(name)
     for place, names in beside.items():
-        is_result = _result_test(Path(os.path.realpath(place)), Path(os.path.realpath(top)), results)
-        found |= {item.path: item for item in _files(place, names, is_result)}
-    return _in_order(found.values())
+        found |= {item.path: item for item in _files(place, names, earlier.test(place))}
+    return earlier.settled(_in_order(found.values()))
 
 
 def kind_of(path: str) -> str:
@@ -247,12 +264,51 @@ def _files(place: str, names: list[str], is_result: Callable[[str], bool]) -> It
             yield Listed(path, "result" if is_result(name) else kind_by(name, partial(first_bytes, path)))
 
 
-def _result_test(place: Path, root: Path, results: Sequence[Path]) -> Callable[[str], bool]:
-    """Return a function: whether an earlier run wrote a file of this name in the folder `place` into `results`."""
-    outs = [Path(os.path.realpath(one)) for one in results]
-    if any(root in out.parents and (place == out or out in place.parents) for out in outs):
-        return lambda _: True
-    return lambda name: place in outs and bool(name.endswith(_RESULTS) or _CROP.search(name))
+class _Earlier:
+    """Tells results of earlier runs from photos, below one folder that the user named."""
+
+    def __init__(self, top: str, written: Sequence[Path]) -> None:
+        """`written` are the folders that this run writes to."""
+        self._top, self._real_top = Path(top), Path(os.path.realpath(top))
+        self._written = [Path(os.path.realpath(one)) for one in written]
+        self._shown: dict[Path, Path | None] = {}
+
+    def test(self, place: str) -> Callable[[str], bool]:
+        """Return a function: whether a file of this name in the folder `place` is a result."""
+        real = Path(os.path.realpath(place))
+        below = [out for out in self._written if self._real_top in out.parents]
+        if any(out in (real, *real.parents) for out in below):
+            return lambda _: True
+        if real in self._written or self._shown_by(Path(place)):
+            return lambda name: bool(name.endswith(_RESULTS) or _CROP.search(name))
+        return lambda _: False
+
+    def settled(self, listed: list[Listed]) -> list[Listed]:
+        """Return the list, with the results in the named folder as what they are if there are no photos.
+
+        Who names a folder of results wants its pictures. Who names photos does not want them twice.
+        """
+        if self._real_top in self._written or any(item.kind in ("image", "video") for item in listed):
+            return listed
+        return [
+            Listed(path, kind_of(path)) if kind == "result" and self._shown_by(Path(path).parent) == self._top
+            else Listed(path, kind, error)
+            for path, kind, error in listed
+        ]  # fmt: skip
+
+    def _shown_by(self, place: Path) -> Path | None:
+        """Return the nearest folder of results: this one, or one above it up to the named one; None if none is."""
+        if place not in self._shown:
+            is_marked = any(_begins(place / name, mark) for name, mark in _MARKS.items())
+            above = None if place in (self._top, place.parent) else self._shown_by(place.parent)
+            self._shown[place] = place if is_marked else above
+        return self._shown[place]
+
+
+def _begins(path: Path, mark: bytes) -> bool:
+    """Return whether a file is there and begins in this way, as far as it is written."""
+    head = first_bytes(str(path))[: len(mark)]
+    return path.is_file() and mark.startswith(head)
 
 
 def first_bytes(path: str) -> bytes:
