@@ -225,13 +225,14 @@ MIXED = {
     "m": HEIC,
     "n.xyz": b"Python",
     "o.zip": b"PK",
+    "p.m4a": b"\0\0\0\x20ftypM4A ",
     ".hidden.jpg": JPEG,
     ".git/x.jpg": JPEG,
     "__MACOSX/x.jpg": JPEG,
     "sub/Thumbs.db": b"x",
 }
 FOUND = ["a.JPG", "b.jfif", "c.jpe", "d", "e.unknown", "sub/deep/really.heic", "sub/f.png"]
-SKIPPED = {"video": 2, "text": 1, "model": 1, "table": 1, "heic": 2, "other": 1, "archive": 1}
+SKIPPED = {"video": 2, "text": 1, "model": 1, "table": 1, "heic": 2, "other": 1, "archive": 1, "sound": 1}
 
 
 @pytest.fixture
@@ -246,8 +247,10 @@ def test_a_folder(tmp_path, monkeypatch):
     assert sources(found) == [str(tmp_path / "in" / name) for name in FOUND]
     assert (found.total, found.skipped, errors(found)) == (len(FOUND), SKIPPED, [None] * len(FOUND))
     assert listing.counted(found.skipped) == (
-        "2 videos, 2 HEIC pictures (convert them to JPEG), 1 text, 1 model, 1 table, 1 other file, 1 archive"
+        "2 videos, 2 HEIC pictures (convert them to JPEG), 1 text, 1 model, 1 table, 1 other file, 1 archive, "
+        "1 sound file"
     )
+    assert listing.kind_by("no_suffix", lambda: b"\0\0\0\x20ftypM4A ") == "other"
     monkeypatch.chdir(tmp_path / "in")
     assert sources(frames(".")) == FOUND
     assert sources(frames("./sub/")) == ["sub/deep/really.heic", "sub/f.png"]

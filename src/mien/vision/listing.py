@@ -49,6 +49,7 @@ MEMBER_LIMIT = 1_000_000
 """Most files in one zip."""
 NOUNS = {
     "video": ("video", "videos"),
+    "sound": ("sound file", "sound files"),
     "text": ("text", "texts"),
     "table": ("table", "tables"),
     "model": ("model", "models"),
@@ -59,6 +60,7 @@ NOUNS = {
 }
 """Names of the kinds of files that are not pictures: singular and plural."""
 _SUFFIXES = {
+    "sound": ".aac .aif .aiff .amr .flac .m4a .m4b .mka .mp3 .oga .ogg .opus .wav .wma",
     "video": ".3gp .asf .avi .f4v .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .vob .webm .wmv",
     "text": ".htm .html .ini .log .md .rst .toml .txt .xml .yaml .yml",
     "table": ".csv .json .jsonl .npy .npz .parquet .tsv .xls .xlsx",
@@ -75,7 +77,7 @@ _ZIP_ERRORS = (
 
 
 _FILM = re.compile(
-    rb"....ftyp(?!avi[fs]|hei[cmsx]|hev[cmsx]|mif1|msf1)|....moov|\x1a\x45\xdf\xa3|RIFF....AVI |FLV\x01|"
+    rb"....ftyp(?!M4[AB] |avi[fs]|hei[cmsx]|hev[cmsx]|mif1|msf1)|....moov|\x1a\x45\xdf\xa3|RIFF....AVI |FLV\x01|"
     rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11|\0\0\x01\xba|G[\x00\x40][\x00-\x1f]",
     re.DOTALL,
 )
