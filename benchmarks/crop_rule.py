@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--yunet", type=Path)
     parser.add_argument("--detectors", default="haar,yunet", help="names of the catalog, with commas")
-    parser.add_argument("--model", default="default")
+    parser.add_argument("--model", default="mien_nano")
     parser.add_argument("--n", type=int, default=1000)
     options = parser.parse_args()
     names = options.detectors.split(",")

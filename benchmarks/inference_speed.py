@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("bundle", nargs="?", default="default")
+    parser.add_argument("bundle", nargs="?", default="mien_nano")
     parser.add_argument("--n", type=int, default=7)
     options = parser.parse_args()
     torch.set_num_threads(1)

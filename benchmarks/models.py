@@ -10,7 +10,8 @@ mean accuracy over the corruptions of `mien evaluate --corruptions`, strengths 1
 images of five classes; no model was trained on them, but options of the training were chosen by results on them.
 Only answers among these classes are allowed, with flip. ECE is the calibration error in percent. Intervals are 95
 %. `mien_nano` has the weights of one seed; judged on the hold-out, a tenth of the training images, with flip, three
-seeds of the recipe have 66.3 ± 0.7 % ([LOG.md](LOG.md)). `mien_trio` joins these three into one graph: their mean.
+seeds of the recipe have 66.3 ± 0.7 % ([LOG.md](LOG.md)). `mien_trio`, the
+default, joins these three into one graph: their mean.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def drawn(folder: Path) -> list[Path]:
 
 def pictures(paths: list[Path], folder: Path) -> Callable[[int], Iterator[None]]:
     """Return the work on pictures: read, find, name, write a row."""
-    used = Pipeline(load_classifier("default", threads=1), Whole(), views=1)
+    used = Pipeline(load_classifier("mien_nano", threads=1), Whole(), views=1)
 
     def work(count: int) -> Iterator[None]:
         with Table(folder / "soak.csv", used.facts) as table:
@@ -94,7 +94,7 @@ def pictures(paths: list[Path], folder: Path) -> Callable[[int], Iterator[None]]
 
 def requests(paths: list[Path]) -> Callable[[int], Iterator[None]]:
     """Return the work on requests: a picture each, in a few connections at once."""
-    used = Pipeline(load_classifier("default", threads=1), Whole(), views=1)
+    used = Pipeline(load_classifier("mien_nano", threads=1), Whole(), views=1)
     app = make_app(lambda: used, ServeOptions(), LimitOptions(), 2)
     bodies = [path.read_bytes() for path in paths]
 
@@ -137,7 +137,7 @@ def loads(count: int) -> Iterator[None]:
     """Open the model and use it, again and again."""
     crop = np.zeros((1, 48, 48, 1), np.uint8)
     for _ in range(count):
-        load_classifier("default", threads=1).logits(crop)
+        load_classifier("mien_nano", threads=1).logits(crop)
         yield
 
 

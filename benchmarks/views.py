@@ -129,7 +129,7 @@ def main() -> None:
     )
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--yunet", type=Path)
-    parser.add_argument("--model", default="default")
+    parser.add_argument("--model", default="mien_nano")
     parser.add_argument("--detectors", default="yunet,haar")
     options = parser.parse_args()
     cv2.setNumThreads(1)

@@ -22,7 +22,7 @@ from mien.pipeline import Pipeline
 from mien.serve import parity
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--model", default="default")
+parser.add_argument("--model", default="mien_nano")
 parser.add_argument("--yunet", type=Path, help="file with YuNet's weights")
 parser.add_argument("--runtime", type=Path, help="folder with the files of onnxruntime-web")
 parser.add_argument("--crops", type=int, default=100)

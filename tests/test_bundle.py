@@ -233,7 +233,7 @@ def test_a_built_in_name_never_hides_a_folder(tiny_bundle, tmp_path, monkeypatch
     ):
         bundle.load("mien_nano")
     assert bundle.load("./mien_nano").card.name == bundle.load(Path("mien_nano")).card.name == "tiny"
-    assert bundle.load("default").card.name == "mien_nano"
+    assert bundle.load("default").card.name == bundle.DEFAULT_MODEL
 
 
 def test_no_such_model(tmp_path):
@@ -241,6 +241,16 @@ def test_no_such_model(tmp_path):
         BundleError, match=r"no model 'defautl': expected a model folder or one of .*mean default\?"
     ):
         bundle.load("defautl")
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy" / "model.onnx").write_bytes(b"graph")
+    with pytest.raises(
+        BundleError, match=r"has no config\.json; the graph in it has the name .*deploy.model\.onnx"
+    ):
+        bundle.load(tmp_path / "deploy")
+    with pytest.raises(
+        BundleError, match=r"model\.onnx is a graph alone, and this command takes a model folder"
+    ):
+        bundle.load(tmp_path / "deploy" / "model.onnx")
     with pytest.raises(BundleError, match=r"is not a model folder: it has no config\.json"):
         bundle.load(tmp_path)
     (tmp_path / "run").mkdir()

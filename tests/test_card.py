@@ -13,7 +13,7 @@ from mien.card.page import render
 
 @pytest.fixture
 def card():
-    return bundle.load("default").card
+    return bundle.load("mien_nano").card
 
 
 def as_json(card) -> dict:

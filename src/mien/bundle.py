@@ -43,7 +43,7 @@ NEW = ".new"
 """Ends the name of a file that `save` has written and not yet renamed."""
 RUN = "run"
 """The folder beside them in which a run keeps its checkpoint and history."""
-DEFAULT_MODEL = "mien_nano"
+DEFAULT_MODEL = "mien_trio"
 """The built-in bundle that answers to the name ``default``."""
 
 
@@ -98,6 +98,12 @@ class Bundle:
         """
         if name in self.sha256:
             return
+        if name == WEIGHTS and self.card.architecture == ENSEMBLE:
+            members = ", ".join(member["name"] for member in self.card.recipe.get("members", ()))
+            raise BundleError(
+                f"model {self.card.name} is an ensemble, so it runs in ONNX Runtime only: where torch is needed, "
+                f"name one of its members instead ({members})"
+            )
         if name == WEIGHTS:
             raise BundleError(
                 f"model {self.card.name} came without {WEIGHTS}, so it runs in ONNX Runtime only: to train on from "
@@ -158,6 +164,11 @@ def find(model: str | Path) -> Path:
                 f"{model!r} is a built-in model and a bundle here: write ./{model} for the one here"
             )
         return Path(str(resources.files("mien").joinpath("models", name)))
+    if os.path.isfile(folder) and folder.suffix.lower() == ".onnx":  # noqa: PTH113
+        raise BundleError(
+            f"{model} is a graph alone, and this command takes a model folder, which has a card beside its graphs; "
+            f"`mien predict`, `evaluate` and `benchmark` take a graph"
+        )
     if not os.path.isdir(folder):  # noqa: PTH112
         known = ["default", *built_in()]
         hint = did_you_mean(str(model), known)
@@ -287,7 +298,9 @@ def _read_config(folder: Path) -> _Config:
                 f"{folder} holds an unfinished training run, not a model yet: finish it with the same "
                 f"`mien train` command and --resume"
             ) from error
-        raise BundleError(f"{folder} is not a model folder: it has no {CONFIG}") from error
+        graph = folder / GRAPH
+        way_out = f"; the graph in it has the name {graph}" if graph.is_file() else ""
+        raise BundleError(f"{folder} is not a model folder: it has no {CONFIG}{way_out}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

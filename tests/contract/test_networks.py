@@ -197,10 +197,10 @@ def test_no_option_of_a_recipe_or_bundle_makes_timm_load_weights(option, tmp_pat
     said = f"network_options cannot have '{option}': a run starts|timm/resnet10t has no option '{option}'"
     with pytest.raises(ConfigError, match=said):
         catalog.build("timm/resnet10t", 5, Preprocess(), options)
-    card = bundle.load("default").card.model_copy(
+    card = bundle.load("mien_nano").card.model_copy(
         update={"architecture": "timm/resnet10t", "recipe": {"network_options": options}}
     )
-    bundle.save(tmp_path, card, {}, base=bundle.load("default"))
+    bundle.save(tmp_path, card, {}, base=bundle.load("mien_nano"))
     with pytest.raises(BundleError, match=f"model mien_nano cannot be built: ({said})"):
         load_classifier(tmp_path, backend="torch")
 

@@ -146,7 +146,7 @@ def test_the_sample_needs_no_torch_and_is_named_right(tmp_path, run_without_torc
     assert f"wrote {tmp_path}" in done.stdout
     document = json.loads((tmp_path / "predictions.json").read_text())
     assert document == json.loads((tmp_path / "p.json").read_text())
-    assert document["model"]["name"] == "mien_nano"
+    assert document["model"]["name"] == "mien_trio"
     ((face,),) = [image["faces"] for image in document["images"]]
     assert face["label"] == "happy"
     assert sum(face["probs"].values()) == pytest.approx(1, abs=1e-4)
@@ -196,7 +196,7 @@ def test_the_built_in_model_on_the_public_test_images(shared, run_without_torch)
 def test_models_and_recipes():
     listed = json.loads(run("models", "--json", "-").stdout)
     (row,) = [b for b in listed["bundles"] if b["default"]]
-    assert row["parameters"] <= 300_000
+    assert row["parameters"] <= 1_200_000
     assert {n["name"]: n["parameters"] for n in listed["networks"]}["mynet_v2"] == 625_111
     assert "default" in run("models").stdout
     listed = " ".join(run("recipes").stdout.split())
@@ -435,7 +435,7 @@ def test_two_models_are_compared_without_torch_and_what_that_refuses(
     document = json.loads((tmp_path / "c.json").read_text())
     assert document == json.loads((tmp_path / "out" / "compare.json").read_text())
     assert document["pairs"][0]["meaning"] in done.stdout
-    assert "are one model, named 2 times" in refused("compare", "mien_nano", "default", *words)
+    assert "are one model, named 2 times" in refused("compare", "mien_trio", "default", *words)
     data = ["--data", write_tree(tmp_path / "set", tree(("happy", "bored"))), *words[2:]]
     assert "no --labels fits them all" in refused("compare", *tiny_members[:2], *data)
 

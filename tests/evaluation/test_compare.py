@@ -329,8 +329,8 @@ def test_who_may_enter(tmp_path, tiny_members, monkeypatch):
     monkeypatch.chdir(tiny)
     with pytest.raises(ConfigError, match=r"tiny and \. are one model, named 2 times: name each once"):
         enter([str(tiny), "."])
-    with pytest.raises(ConfigError, match="mien_nano and default are one model, named 2 times"):
-        enter(["mien_nano", "default"])
+    with pytest.raises(ConfigError, match="mien_trio and default are one model, named 2 times"):
+        enter(["mien_trio", "default"])
     (tmp_path / "begun" / "run").mkdir(parents=True)
     with pytest.raises(BundleError, match="begun holds an unfinished training run, .* and --resume"):
         enter([str(tiny), str(tmp_path / "begun")])
@@ -344,8 +344,8 @@ def test_an_ensemble_enters_without_a_history(tiny_ensemble):
 
 
 def test_names_that_collide_get_the_folder_that_tells_them_apart(tmp_path):
-    card = bundle.load("default").card
-    shipped = bundle.find("default").resolve()
+    card = bundle.load("mien_nano").card
+    shipped = bundle.find("mien_nano").resolve()
     folders = [tmp_path / "a" / "x" / "run", tmp_path / "b" / "x" / "run", tmp_path / "b" / "other", shipped]
     cards = [card, card, card.model_copy(update={"name": "other"}), card]
     assert distinct_names(cards, folders) == [

@@ -82,7 +82,10 @@ def test_a_pipeline_that_prepares_otherwise_fails(tiny_bundle, monkeypatch):
 
 def test_an_ensemble_has_no_torch_and_says_so(tiny_ensemble):
     proof = verify(tiny_ensemble, tiny_data(), "test")
-    assert proof.left_out["torch"] == "model joined is an ensemble: it runs in ONNX Runtime only"
+    assert proof.left_out["torch"] == (
+        "model joined is an ensemble, so it runs in ONNX Runtime only: where torch is needed, name one of its "
+        "members instead (tiny, lenet, ranged)"
+    )
     assert proof.passed
 
 

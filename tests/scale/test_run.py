@@ -181,7 +181,7 @@ def test_a_worker_that_differs_is_refused(scorer, tmp_path):
     assert scorer.refusal(facts, None) == ""
     other = {**facts, "model": {**facts["model"], "sha256": "0" * 64}}
     assert scorer.refusal(other, None) == (
-        f"has the model mien_nano@{facts['model']['sha256'][:12]}, this machine has mien_nano@000000000000"
+        f"has the model mien_trio@{facts['model']['sha256'][:12]}, this machine has mien_trio@000000000000"
     )
     assert (
         scorer.refusal({**facts, "detector": "yunet"}, None)

@@ -66,7 +66,7 @@ def test_a_process_answers_bears_cut_uploads_and_ends_gently(started):
             connection.sendall(cut)
     status, body = get(port, "/v1/predict", picture)
     assert status == 200
-    assert json.loads(body)["model"]["name"] == "mien_nano"
+    assert json.loads(body)["model"]["name"] == "mien_trio"
     running = socket.create_connection(("127.0.0.1", port), 5)
     running.sendall(head(len(picture)) + picture[:-1])
     time.sleep(0.3)

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import nn
 
-from mien.bundle import ENSEMBLE
+from mien.bundle import WEIGHTS
 from mien.classifiers.inputs import check_crops
 from mien.errors import BundleError, ConfigError
 from mien.networks import catalog
@@ -68,8 +68,7 @@ class TorchClassifier:
             BundleError: no such network, or the weights do not fit it or the labels.
             ConfigError: the device is not there.
         """
-        if bundle.card.architecture == ENSEMBLE:
-            raise BundleError(f"model {bundle.id.name} is an ensemble: it runs in ONNX Runtime only")
+        bundle.check_has(WEIGHTS)
         options = bundle.card.recipe.get("network_options")
         try:
             network = catalog.build(
@@ -78,7 +77,7 @@ class TorchClassifier:
         except ConfigError as error:
             raise BundleError(f"model {bundle.id.name} cannot be built: {error}") from error
         try:
-            weights = load(bundle.read("model.safetensors"))
+            weights = load(bundle.read(WEIGHTS))
         except SafetensorError as error:
             raise BundleError(
                 f"model {bundle.id.name}: its weights are damaged ({error}): copy it again"

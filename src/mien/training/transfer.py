@@ -64,10 +64,6 @@ def check_sources(recipe: Recipe) -> None:
         _from_disk(source)
     for name in recipe.distillation.teachers:
         teacher = bundle.load(name)
-        if teacher.card.architecture == bundle.ENSEMBLE:
-            raise BundleError(
-                f"teacher {teacher.id.name} is an ensemble: it runs in ONNX Runtime only; name its members instead"
-            )
         teacher.check_has(bundle.WEIGHTS)
         if difference := recipe.input.differs_in_crops(teacher.card.preprocess):
             raise ConfigError(f"teacher {teacher.id.name} takes other pictures than the recipe: {difference}")
