@@ -277,3 +277,50 @@ def test_json_lines_with_a_byte_order_mark(tmp_path):
     files = {f"{i}.png": png(i) for i in range(4)}
     write_tree(tmp_path, files | {"list.jsonl": ("\ufeff" + "\n".join(rows)).encode()})
     assert len(read(tmp_path / "list.jsonl")) == 4
+
+
+def linked(root, **links):
+    """Make links to folders: name and target."""
+    for name, target in links.items():
+        (root / name.replace("__", "/")).symlink_to(target)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("link", "target"), [("test__sad", "../train/sad"), ("val", "train"), ("a_val", "train")]
+)
+def test_a_link_to_a_folder_of_another_split(tmp_path, link, target):
+    files = {f"train/{e}/{i}.png": png(i) for e in ("happy", "sad") for i in range(3)}
+    root = linked(write_tree(tmp_path / "set", files | {"test/happy/9.png": png(9)}), **{link: target})
+    name = link.replace("__", "/")
+    with pytest.raises(
+        DataError, match=f"{name} and train.* are the same folder, by a link, .*: remove the link"
+    ):
+        read(root)
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        archive.add(root, "set")
+    with pytest.raises(DataError, match=f"{name} and set/train.* are the same folder, by a link"):
+        read(tmp_path / "set.tar")
+
+
+def test_a_linked_folder_is_read_at_its_own_path_and_counted(tmp_path):
+    """The link came first, so its class folder was read and the real one was empty."""
+    files = {f"set/{e}/{i}.png": png(i) for e in ("happy", "sad") for i in range(3)}
+    root = linked(write_tree(tmp_path / "top", files), another="set", angry="set/sad")
+    data = read(root)
+    assert set(data.ids) == {name.removeprefix("set/") for name in files}
+    assert "left out 2 links to folders that are read under another path" in data.notes
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        archive.add(root, "top")
+    assert read(tmp_path / "set.tar").notes == data.notes
+
+
+def test_two_links_to_one_folder_outside(tmp_path):
+    write_tree(tmp_path / "else", {f"{i}.png": png(i) for i in range(3)})
+    files = {f"{split}/happy/{split}{i}.png": png(i) for split in ("train", "test") for i in range(3)}
+    root = write_tree(tmp_path / "set", files)
+    linked(root, train__sad=tmp_path / "else", train__glum=tmp_path / "else")
+    assert any("left out 1 link to folders that are" in note for note in read(root).notes)
+    linked(root, test__sad=tmp_path / "else")
+    with pytest.raises(DataError, match=r"train/\w+ and test/sad are the same folder, by a link"):
+        read(root)
