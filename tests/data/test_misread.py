@@ -324,3 +324,61 @@ def test_two_links_to_one_folder_outside(tmp_path):
     linked(root, test__sad=tmp_path / "else")
     with pytest.raises(DataError, match=r"train/\w+ and test/sad are the same folder, by a link"):
         read(root)
+
+
+def in_two(first, second, *, renamed="") -> dict[str, bytes]:
+    """Return the same images, divided into train and test in two ways."""
+    files = {}
+    for i in range(8):
+        rest = f"{('happy', 'sad')[i % 2]}/{i}"
+        files[f"{first}/{('train', 'test')[i // 4]}/{rest}.png"] = png(i)
+        files[f"{second}/{('test', 'train')[i // 4]}/{rest}{renamed}.png"] = png(i)
+    return files
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("fold1", "fold2"), ("cv/Fold_0", "cv/Fold_1"), ("split_a", "split_b"), ("1st/run1", "2nd/run2")],
+)
+@pytest.mark.parametrize("renamed", ["", "_x"])
+def test_folds_are_not_joined(tmp_path, first, second, renamed):
+    files = in_two(first, second, renamed=renamed)
+    root = write_tree(tmp_path / "set", files)
+    message = f"{first} and {second} are folds, .* an image may be in train of one and in test of the other"
+    with pytest.raises(DataError, match=f"{message}: give one of them, such as {root}/{first}"):
+        read(root)
+    assert set(read(root / first).splits) == {"all"}
+    assert len(read(root / first)) == 8
+    with pytest.raises(DataError, match=f"{message}: unpack it and give one"):
+        read(write_zip(tmp_path / "set.zip", files))
+
+
+def test_splits_of_several_folders_are_joined_and_said(tmp_path):
+    files = {
+        f"{kind}/{split}/{e}/{i}{kind}.png": png(i)
+        for kind in ("original", "cropped") for split in ("train", "test") for e in ("happy", "sad") for i in range(3)
+    }  # fmt: skip
+    data = read_dataset(write_tree(tmp_path / "set", files))
+    assert len(data) == 24
+    assert "the splits of cropped, original are read together" in data.notes
+    files = {name.removeprefix("original/"): content for name, content in files.items()}
+    data = read_dataset(write_tree(tmp_path / "beside", files))
+    assert any("the splits of cropped, the folder itself are read together" in note for note in data.notes)
+
+
+def test_two_images_of_several_folders_that_get_one_name(tmp_path):
+    """The message named a path that is not there."""
+    files = {f"{kind}/{split}/{e}/{i}.png": png(i) for kind in ("full", "small") for split in ("train", "test")
+             for e in ("happy", "sad") for i in range(3)}  # fmt: skip
+    with pytest.raises(
+        DataError,
+        match=r"full/test/happy/0\.png and small/test/happy/0\.png are both read as test/happy/0\.png: which",
+    ):
+        read(write_tree(tmp_path / "set", files))
+
+
+def test_folders_of_one_split_each_are_no_folds(tmp_path):
+    files = {f"run{n}/{split}/{e}/{i}.png": png(i) for n, split in ((1, "train"), (2, "test"))
+             for e in ("happy", "sad") for i in range(3)}  # fmt: skip
+    data = read_dataset(write_tree(tmp_path / "set", files))
+    assert (len(data), data.notes) == (12, ())
