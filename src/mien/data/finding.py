@@ -14,8 +14,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import cache, partial
-from pathlib import Path, PurePosixPath
+from functools import cache, cached_property, lru_cache, partial
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -26,6 +25,7 @@ from mien.vision import images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from mien.data.archives import Tree
 
@@ -50,10 +50,14 @@ class Found:
 
 def split_of(path: str) -> str | None:
     """Return the split that the folders of an image name, or its file name if it is RAF-DB's."""
-    *above, file = path.split("/")
-    found = next((split for part in reversed(above) if (split := split_name(part))), None)
+    folder, _, file = path.rpartition("/")
     raf_db = re.match(r"(train|test)_\d{5}", file)
-    return found or (raf_db[1] if raf_db else None)
+    return _split_of_folder(folder) or (raf_db[1] if raf_db else None)
+
+
+@lru_cache(maxsize=10_000)
+def _split_of_folder(folder: str) -> str | None:
+    return next((split for part in reversed(folder.split("/")) if (split := split_name(part))), None)
 
 
 class _Names:
@@ -66,11 +70,30 @@ class _Names:
 
     def called(self, name: str, *, aligned_first: bool = True) -> list[str]:
         """Return all paths whose file has this name; if there is none, those with the first of its variants."""
-        for one in dict.fromkeys((name, unquote(name))):
+        return [path for key in self._keys(name, aligned_first=aligned_first) for path in self._paths[key]]
+
+    def in_folder(self, cell: str) -> list[str]:
+        """Return the same for the name in a cell; only those in a folder called as in the cell, if there are any."""
+        folder, _, name = cell.rpartition("/")
+        keys, last = self._keys(name, aligned_first=True), _key(unquote(posixpath.basename(folder)))
+        near = [path for key in keys for path in self._by_folder.get((key, last), ())] if folder else []
+        return near or [path for key in keys for path in self._paths[key]]
+
+    @cached_property
+    def _by_folder(self) -> defaultdict[tuple[str, str], list[str]]:
+        found: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        for key, paths in self._paths.items():
+            for path in paths:
+                folder = posixpath.basename(posixpath.dirname(path))
+                found[key, _key(unquote(folder))].append(path)
+        return found
+
+    def _keys(self, name: str, *, aligned_first: bool) -> list[str]:
+        for one in dict.fromkeys((name, unquote(name))) if self._paths else ():
             for variants in _variants(one, aligned_first=aligned_first):
-                found = [path for variant in variants for path in self._paths.get(_key(variant), ())]
-                if found:
-                    return found
+                keys = [key for key in map(_key, variants) if key in self._paths]
+                if keys:
+                    return keys
         return []
 
 
@@ -105,7 +128,7 @@ class _Scope:
 
     def by_name(self, cells: Sequence[str], split: str | None) -> list[list[str]]:
         """Return the images with the names in the cells, from all folders; only those that fit best."""
-        return [_best(self.anywhere().called(posixpath.basename(cell)), cell, split) for cell in cells]
+        return [_best(self.anywhere().in_folder(cell), cell, split) for cell in cells]
 
 
 def _located(
@@ -322,9 +345,9 @@ def _variants(name: str, *, aligned_first: bool) -> Iterator[tuple[str, ...]]:
 
     RAF-DB's list names photos; their crops are called ``..._aligned``. Some lists leave out the ending.
     """
-    path = PurePosixPath(name)
-    both = [(name,), (f"{path.stem}_aligned{path.suffix}",)]
-    yield from reversed(both) if aligned_first else both
+    stem, ending = posixpath.splitext(name)
+    aligned = f"{stem}_aligned{ending}"
+    yield from ((aligned,), (name,)) if aligned_first else ((name,), (aligned,))
     if not has_picture_suffix(name):
         yield tuple(f"{name}{ending}" for ending in images.SUFFIXES)
 
