@@ -277,3 +277,108 @@ def test_json_lines_with_a_byte_order_mark(tmp_path):
     files = {f"{i}.png": png(i) for i in range(4)}
     write_tree(tmp_path, files | {"list.jsonl": ("\ufeff" + "\n".join(rows)).encode()})
     assert len(read(tmp_path / "list.jsonl")) == 4
+
+
+def linked(root, **links):
+    """Make links to folders: name and target."""
+    for name, target in links.items():
+        (root / name.replace("__", "/")).symlink_to(target)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("link", "target"), [("test__sad", "../train/sad"), ("val", "train"), ("a_val", "train")]
+)
+def test_a_link_to_a_folder_of_another_split(tmp_path, link, target):
+    files = {f"train/{e}/{i}.png": png(i) for e in ("happy", "sad") for i in range(3)}
+    root = linked(write_tree(tmp_path / "set", files | {"test/happy/9.png": png(9)}), **{link: target})
+    name = link.replace("__", "/")
+    with pytest.raises(
+        DataError, match=f"{name} and train.* are the same folder, by a link, .*: remove the link"
+    ):
+        read(root)
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        archive.add(root, "set")
+    with pytest.raises(DataError, match=f"{name} and set/train.* are the same folder, by a link"):
+        read(tmp_path / "set.tar")
+
+
+def test_a_linked_folder_is_read_at_its_own_path_and_counted(tmp_path):
+    """The link came first, so its class folder was read and the real one was empty."""
+    files = {f"set/{e}/{i}.png": png(i) for e in ("happy", "sad") for i in range(3)}
+    root = linked(write_tree(tmp_path / "top", files), another="set", angry="set/sad")
+    data = read(root)
+    assert set(data.ids) == {name.removeprefix("set/") for name in files}
+    assert "left out 2 links to folders that are read under another path" in data.notes
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        archive.add(root, "top")
+    assert read(tmp_path / "set.tar").notes == data.notes
+
+
+def test_two_links_to_one_folder_outside(tmp_path):
+    write_tree(tmp_path / "else", {f"{i}.png": png(i) for i in range(3)})
+    files = {f"{split}/happy/{split}{i}.png": png(i) for split in ("train", "test") for i in range(3)}
+    root = write_tree(tmp_path / "set", files)
+    linked(root, train__sad=tmp_path / "else", train__glum=tmp_path / "else")
+    assert any("left out 1 link to folders that are" in note for note in read(root).notes)
+    linked(root, test__sad=tmp_path / "else")
+    with pytest.raises(DataError, match=r"train/\w+ and test/sad are the same folder, by a link"):
+        read(root)
+
+
+def in_two(first, second, *, renamed="") -> dict[str, bytes]:
+    """Return the same images, divided into train and test in two ways."""
+    files = {}
+    for i in range(8):
+        rest = f"{('happy', 'sad')[i % 2]}/{i}"
+        files[f"{first}/{('train', 'test')[i // 4]}/{rest}.png"] = png(i)
+        files[f"{second}/{('test', 'train')[i // 4]}/{rest}{renamed}.png"] = png(i)
+    return files
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("fold1", "fold2"), ("cv/Fold_0", "cv/Fold_1"), ("split_a", "split_b"), ("1st/run1", "2nd/run2")],
+)
+@pytest.mark.parametrize("renamed", ["", "_x"])
+def test_folds_are_not_joined(tmp_path, first, second, renamed):
+    files = in_two(first, second, renamed=renamed)
+    root = write_tree(tmp_path / "set", files)
+    message = f"{first} and {second} are folds, .* an image may be in train of one and in test of the other"
+    with pytest.raises(DataError, match=f"{message}: give one of them, such as {root}/{first}"):
+        read(root)
+    assert set(read(root / first).splits) == {"all"}
+    assert len(read(root / first)) == 8
+    with pytest.raises(DataError, match=f"{message}: unpack it and give one"):
+        read(write_zip(tmp_path / "set.zip", files))
+
+
+def test_splits_of_several_folders_are_joined_and_said(tmp_path):
+    files = {
+        f"{kind}/{split}/{e}/{i}{kind}.png": png(i)
+        for kind in ("original", "cropped") for split in ("train", "test") for e in ("happy", "sad") for i in range(3)
+    }  # fmt: skip
+    data = read_dataset(write_tree(tmp_path / "set", files))
+    assert len(data) == 24
+    assert "the splits of cropped, original are read together" in data.notes
+    files = {name.removeprefix("original/"): content for name, content in files.items()}
+    data = read_dataset(write_tree(tmp_path / "beside", files))
+    assert any("the splits of cropped, the folder itself are read together" in note for note in data.notes)
+
+
+def test_two_images_of_several_folders_that_get_one_name(tmp_path):
+    """The message named a path that is not there."""
+    files = {f"{kind}/{split}/{e}/{i}.png": png(i) for kind in ("full", "small") for split in ("train", "test")
+             for e in ("happy", "sad") for i in range(3)}  # fmt: skip
+    with pytest.raises(
+        DataError,
+        match=r"full/test/happy/0\.png and small/test/happy/0\.png are both read as test/happy/0\.png: which",
+    ):
+        read(write_tree(tmp_path / "set", files))
+
+
+def test_folders_of_one_split_each_are_no_folds(tmp_path):
+    files = {f"run{n}/{split}/{e}/{i}.png": png(i) for n, split in ((1, "train"), (2, "test"))
+             for e in ("happy", "sad") for i in range(3)}  # fmt: skip
+    data = read_dataset(write_tree(tmp_path / "set", files))
+    assert (len(data), data.notes) == (12, ())

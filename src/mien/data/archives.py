@@ -20,12 +20,13 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 from mien import files
+from mien.data.split_names import split_name, split_word
 from mien.errors import DataError
 from mien.vision import images
 from mien.vision.listing import member_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import ExitStack
     from typing import IO, NoReturn
 
@@ -61,6 +62,8 @@ class Tree(NamedTuple):
     """All known folders, also those without files."""
     debris: int
     """Number of pictures of operating systems and photo programs (thumbnails), which are ignored."""
+    repeats: int = 0
+    """Number of links to folders that are read under another path."""
 
     def read(self, name: str) -> bytes:
         """Return the content of one file.
@@ -76,32 +79,55 @@ class Tree(NamedTuple):
 
 
 def folder_tree(root: Path) -> Tree:
-    """Return the files below a folder; a link to a folder is followed, each folder once.
+    """Return the files below a folder; a link to a folder is followed, if it is not read under another path.
 
     Raises:
-        DataError: a folder that cannot be read: its class would be missing.
+        DataError: a folder that cannot be read: its class would be missing; a link to a folder of another split.
     """
     tree = Tree(str(root), {}, [], 0)
-    seen: set[str] = set()
-    debris = 0
-    for place, below, listed in os.walk(root, followlinks=True, onerror=_unreadable):
-        real = os.path.realpath(place)
-        if real in seen:  # a link to a folder above, or another path to the same folder
-            below.clear()
-            continue
-        seen.add(real)
-        below.sort(key=lambda name: (os.path.islink(os.path.join(place, name)), name))  # noqa: PTH114, PTH118
-        for name in filter(_is_debris_name, below):
-            debris += sum(map(has_picture_suffix, _files_below(Path(place, name))))
-        below[:] = [name for name in below if not _is_debris_name(name)]
-        parts = Path(place).relative_to(root).parts
-        tree.folders.append(parts)
-        for name in sorted(listed):
-            if _is_debris_name(name):
-                debris += has_picture_suffix(name)
-            else:
-                tree.files["/".join((*parts, name))] = partial(_open_file, Path(place, name))
-    return tree._replace(debris=debris, files=dict(sorted(tree.files.items())))
+    read_at: dict[str, tuple[str, ...]] = {}
+    debris = repeats = 0
+    waiting = [root]
+    while waiting:  # links come after all real folders, which may be linked to from anywhere
+        for place, below, listed in os.walk(waiting.pop(0), onerror=_unreadable):
+            parts = Path(place).relative_to(root).parts
+            real = os.path.realpath(place)
+            if real in read_at:
+                _check_link(root, parts, read_at[real])
+                repeats += 1
+                below.clear()
+                continue
+            read_at[real] = parts
+            below.sort()
+            for name in filter(_is_debris_name, below):
+                debris += sum(map(has_picture_suffix, _files_below(Path(place, name))))
+            below[:] = [name for name in below if not _is_debris_name(name)]
+            waiting += [link for name in below if (link := Path(place, name)).is_symlink()]
+            tree.folders.append(parts)
+            for name in sorted(listed):
+                if _is_debris_name(name):
+                    debris += has_picture_suffix(name)
+                else:
+                    tree.files["/".join((*parts, name))] = partial(_open_file, Path(place, name))
+    return tree._replace(debris=debris, repeats=repeats, files=dict(sorted(tree.files.items())))
+
+
+def _check_link(source: Path, link: tuple[str, ...], folder: tuple[str, ...]) -> None:
+    """Refuse a link to a folder of another split.
+
+    Raises:
+        DataError: names both.
+    """
+    splits = [next(filter(None, map(_split_in, reversed(parts))), None) for parts in (link, folder)]
+    if None not in splits and splits[0] != splits[1]:
+        raise DataError(
+            f"{source}: {'/'.join(link)} and {'/'.join(folder)} are the same folder, by a link, so the images of "
+            f"{splits[0]} would be those of {splits[1]}: remove the link, or put other images in its place"
+        )
+
+
+def _split_in(name: str) -> str | None:
+    return split_name(name) or next(iter(split_word(name) or ()), None)
 
 
 def _unreadable(error: OSError) -> NoReturn:
@@ -158,13 +184,27 @@ def tar_tree(path: Path, stack: ExitStack) -> Tree:
                 links["/".join(parts)] = info.linkname
             elif info.issym():
                 links["/".join(parts)] = posixpath.join(*parts[:-1], info.linkname)
+    repeats = _follow(links, tree, path)
+    return tree._replace(debris=debris, repeats=repeats, files=dict(sorted(tree.files.items())))
+
+
+def _follow(links: Mapping[str, str], tree: Tree, path: Path) -> int:
+    """Add the images of a tar that are links to others, and return the number of links to its folders.
+
+    Raises:
+        DataError: a link to a folder of another split.
+    """
     # A link to a file of the archive is this file; any other is an image that cannot be read.
     for name in filter(has_picture_suffix, links):
         meant, steps = name, 0
         while meant in links and steps <= len(links):
             meant, steps = posixpath.normpath(links[meant]), steps + 1
         tree.files[name] = tree.files.get(meant, partial(_dangling, name, links[name]))
-    return tree._replace(debris=debris, files=dict(sorted(tree.files.items())))
+    folders = {str(one) for name in tree.files for one in PurePosixPath(name).parents}
+    repeated = {name: meant for name, link in links.items() if (meant := posixpath.normpath(link)) in folders}
+    for name, meant in repeated.items():
+        _check_link(path, PurePosixPath(name).parts, PurePosixPath(meant).parts)
+    return len(repeated)
 
 
 def members(archive: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:

@@ -34,6 +34,11 @@ _HINTS = {
 }
 """Names or endings of files that show the format of an export, and advice for each."""
 _RAF_NAME = re.compile(r"(train|test)_\d{5}(_aligned)?\.\w+")
+_FOLD = re.compile(
+    r"(\d+[\W_]*)?(k?[\W_]*fold|cv|split|partition|run|trial|rep|repeat|iter|iteration|round|seed)s?[\W_]*(\d+|[a-z])?",
+    re.IGNORECASE,
+)
+"""Names of folders that divide the same images again."""
 _WAY_OUT = (
     "expected train/<class>/* and test/<class>/*, or only <class>/*; where a table holds the labels, give it, with "
     "columns such as path and label"
@@ -58,8 +63,8 @@ def recognise(place: Place) -> Sign:
 def read(place: Place, _: ReadOptions | None) -> Reading:
     """Read the class folders; the deepest folders with a split's name are the splits.
 
-    The `flaw` of the reading says so if images lie beside the class folders, if a class folder is empty, or if
-    folders are splits or containers and not classes.
+    The `flaw` of the reading says so if images lie beside the class folders, if a class folder is empty, if folders
+    are splits or containers and not classes, or if several folders have splits that cannot be joined.
     """
     tree, source = place.tree, str(place.path)
     paths, swapped = _splits_first([tuple(name.split("/")) for name in place.pictures])
@@ -73,20 +78,22 @@ def read(place: Place, _: ReadOptions | None) -> Reading:
     tops, notes = _at_expressions(paths, tops, bare, named=named)
     if any(bare):
         notes += ("the images of test lie in no class folder: they have no label",)
-    flaw = _flaw(paths, tops, bare, place)
+    ids = [
+        f"test/{parts[-1]}" if flat else "/".join(_id(parts, depth, top, named))
+        for parts, depth, top, flat in zip(paths, depths, shown, bare, strict=True)
+    ]
+    several = _roots_of_splits(paths, depths, splits)
+    notes += _read_together(several)
+    flaw = _flaw(paths, tops, bare, place) or _mixed(several, ids, place)
     if flaw:
-        shown = tops = [0] * len(paths)
-        named, bare = False, [False] * len(paths)
+        ids, named, bare = place.pictures, False, [False] * len(paths)
     names = ["" if flaw or flat else parts[top] for parts, top, flat in zip(paths, tops, bare, strict=True)]
     names, of_raf_db = _raf_db(paths, names)
     classes, targets = class_targets(names, source)
     pictures = place.pictures
     return Reading(
         source=source,
-        ids=[
-            f"test/{parts[-1]}" if flat else "/".join(_id(parts, depth, top, named))
-            for parts, depth, top, flat in zip(paths, depths, shown, bare, strict=True)
-        ],
+        ids=ids,
         splits=[
             "test" if flat else splits[parts[: depth + 1]] if named and depth is not None else ""
             for parts, depth, flat in zip(paths, depths, bare, strict=True)
@@ -136,6 +143,46 @@ def _split_folders(paths: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], st
             elif pair and len(rests[pair[1]]) > 1:
                 found[(*above, name)] = pair[0]
     return found
+
+
+def _roots_of_splits(
+    paths: Sequence[tuple[str, ...]], depths: Sequence[int | None], splits: dict[tuple[str, ...], str]
+) -> list[str]:
+    """Return the folders that have the same split, as ``fold1/train`` and ``fold2/train``; none if only one has."""
+    roots: defaultdict[str, dict[tuple[str, ...], None]] = defaultdict(dict)
+    for parts, depth in zip(paths, depths, strict=True):
+        if depth is None:
+            continue
+        name, root = splits[parts[: depth + 1]], parts[:depth]
+        while root in splits:  # as in Training/Training
+            root = root[:-1]
+        roots[split_name(name) or name].setdefault(root)
+    several = dict.fromkeys(root for one in roots.values() if len(one) > 1 for root in one)
+    return ["/".join(root) for root in several]
+
+
+def _read_together(roots: Sequence[str]) -> tuple[str, ...]:
+    """Return a note about folders whose splits are joined."""
+    if not roots:
+        return ()
+    shown = ", ".join(root or "the folder itself" for root in roots[:_SHOWN])
+    return (f"the splits of {shown}{', ...' if len(roots) > _SHOWN else ''} are read together",)
+
+
+def _mixed(roots: Sequence[str], ids: Sequence[str], place: Place) -> str:
+    """Return why the splits of several folders cannot be joined; an empty text if they can."""
+    folds = [root for root in roots if any(map(_FOLD.fullmatch, root.split("/")))]
+    if len(folds) > 1:
+        way_out = f"give one of them, such as {place.path / folds[0]}"
+        return (
+            f"{folds[0]} and {folds[1]} are folds, each with splits of its own, and an image may be in train of one "
+            f"and in test of the other: {way_out if place.kind == 'folder' else 'unpack it and give one of them'}"
+        )
+    pictures: dict[str, str] = {}
+    for name, picture in zip(ids, place.pictures, strict=True):
+        if (first := pictures.setdefault(name, picture)) != picture:
+            return f"{first} and {picture} are both read as {name}: which one counts? Keep one"
+    return ""
 
 
 def _split_depth(parts: tuple[str, ...], splits: dict[tuple[str, ...], str]) -> int | None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from mien.data import columns, folders
 from mien.data.archives import has_picture_suffix, regular
-from mien.data.finding import Finder, Found, Index
+from mien.data.finding import Finder, Found, Index, split_of
 from mien.data.numberings import named_numbers
 from mien.data.place import CERTAIN, MAYBE, NO, Place, Sign
 from mien.data.reading import Reading, class_targets
@@ -26,7 +26,7 @@ from mien.labels import EMOTIONS_8, canonical
 from mien.vision import images
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from jaxtyping import Float32
 
@@ -105,7 +105,7 @@ def _looked_at(place: Place) -> tuple[list[str], list[str]]:
             failed.append(str(error))
             continue
         file = _file_place(header, rows)
-        if file is not None and any(index.find(row[file].strip(), _folder(table)) for row in rows):
+        if file is not None and any(index.has(row[file].strip()) for row in rows):
             found.append(table)
         elif file is not None and rows:
             failed.append(f"{table} names {rows[0][file][:_SHOWN_CELL]}, and no image is called so")
@@ -130,10 +130,12 @@ def read(place: Place, options: ReadOptions) -> Reading:
         DataError: no column for the path, a file that is missing or in several places, or a box that is not valid.
     """
     source = str(place.path)
-    tables, find = _tables_and_finder(place)
+    tables, finder = _tables_and_finder(place)
     parts = [_rows(place, table, options) for table in tables]
     parts = _without_votes_beside(parts)
-    found = [find(file, part.folder, part.name) for part in parts for file in part.files]
+    found = [
+        one for part in parts for one in finder.find(part.files, part.folder, part.name, _named_split(part))
+    ]
     if place.kind != "file":
         _check_apart(parts, [one.name for one in found], source)
     others = _other_columns(parts)
@@ -149,13 +151,13 @@ def read(place: Place, options: ReadOptions) -> Reading:
         )
     if boxes is not None:
         others["photo"] = np.array([one.name for one in found], str)
-    notes = _notes(place, parts, found)
+    notes = [*finder.notes, *_notes(place, parts, found)]
     reading = Reading(
         source=source,
         ids=_faces([one.name for one in found]) if boxes is not None else [one.name for one in found],
         columns=others,
         boxes=boxes,
-        splits=_splits(parts, [one.name for one in found]),
+        splits=_splits(parts, [one.path for one in found]),
         classes=classes,
         targets=targets,
         picture=lambda row: images.decode_dataset_image(found[row].read()),
@@ -169,7 +171,7 @@ def read(place: Place, options: ReadOptions) -> Reading:
     return replace(reading.take(kept), from_votes=True, left_out=len(targets) - len(kept))
 
 
-def _tables_and_finder(place: Place) -> tuple[list[str | None], Callable[[str, str, str], Found]]:
+def _tables_and_finder(place: Place) -> tuple[list[str | None], Finder | Index]:
     """Return the tables of a place (None: the place is the table) and what finds the files that they name."""
     if place.kind == "file":
         return [None], Finder(place.path)
@@ -178,7 +180,7 @@ def _tables_and_finder(place: Place) -> tuple[list[str | None], Callable[[str, s
         raise DataError(
             f"{place.path}: no table in it names its images: expected columns such as path and label"
         )
-    return tables, Index(place.tree, place.pictures).need
+    return tables, Index(place.tree, place.pictures)
 
 
 def _notes(place: Place, parts: Sequence[_Rows], found: Sequence[Found]) -> list[str]:
@@ -394,10 +396,9 @@ def _splits(parts: Sequence[_Rows], names: Sequence[str]) -> list[str]:
         if any(part.splits):
             splits += part.splits
             continue
-        words = [*part.folder.split("/")[::-1], PurePosixPath(part.name.rpartition(":")[2]).stem]
-        one = next((split for word in words if (split := split_name(word))), None)
-        one = one or next((found[0] for word in words[-1:] if (found := split_word(word))), None)
-        of_images = [_split_of(name) for name in here]
+        above = (split_name(word) for word in part.folder.split("/")[::-1])
+        one = next(filter(None, above), None) or _named_split(part)
+        of_images = [split_of(name) for name in here]
         if one and (len(parts) > 1 or not all(of_images)):
             splits += [one] * len(here)
         else:
@@ -405,11 +406,10 @@ def _splits(parts: Sequence[_Rows], names: Sequence[str]) -> list[str]:
     return splits
 
 
-def _split_of(name: str) -> str | None:
-    *above, file = name.split("/")
-    found = next((split for part in reversed(above) if (split := split_name(part))), None)
-    raf_db = re.match(r"(train|test)_\d{5}", file)
-    return found or (raf_db[1] if raf_db else None)
+def _named_split(part: _Rows) -> str | None:
+    """Return the split that the file name of a table says."""
+    stem = PurePosixPath(part.name.rpartition(":")[2]).stem
+    return split_name(stem) or next(iter(split_word(stem) or ()), None)
 
 
 def _faces(files: Sequence[str]) -> list[str]:

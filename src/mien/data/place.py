@@ -180,6 +180,9 @@ class Place:
             said.append(
                 f"left out {number_of(self.tree.debris, 'image')} of system folders, such as thumbnails"
             )
+        if self.tree.repeats:
+            links = number_of(self.tree.repeats, "link")
+            said.append(f"left out {links} to folders that are read under another path")
         return tuple(said)
 
     def _begins_as_picture(self, name: str) -> bool:
