@@ -12,7 +12,7 @@ import io
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from mien.escapes import encodable
 from mien.install import install_command
 from mien.options import Clip
 from mien.vision import images
+from mien.vision.held import InMemory, Stored
 from mien.vision.listing import (
     Archive,
     Listed,
@@ -68,11 +69,12 @@ class Frame:
     """The number of a film's frame; 0 for a picture."""
     time_s: float | None = None
     load: Callable[[], UInt8[np.ndarray, "h w 3"]] | None = field(default=None, repr=False)
-    """Function that returns the pixels or raises `ImageError`; if it is None, `source` is read as a file."""
+    """Function that returns the pixels or raises `ImageError`; if it is None, `source` is read as a file.
+    It is called later, maybe in another thread and more than once, so it must not use a buffer that changes."""
 
     def __post_init__(self) -> None:
         if (name := encodable(self.source)) != self.source:
-            object.__setattr__(self, "load", self.load or partial(images.read, self.source))
+            object.__setattr__(self, "load", self.load or Stored(partial(images.read_file, self.source)))
             object.__setattr__(self, "source", name)
 
     @property
@@ -165,7 +167,8 @@ def frames(
       ``http://...``; a camera, as its number or ``camera:0``. They give the frames that `clip` chooses.
     - Pixels: a PIL image; a NumPy array, RGB u8 [h, w, 3] or grey u8 [h, w] or [h, w, 1].
     - `Frames`, and a list, tuple or iterator of all these. An iterator is read only as far as frames are used, and
-      `total` is None.
+      `total` is None; so is any other object that can only be iterated over. What it gives is copied, decoded or read before it is asked for the next, so it may use one
+      buffer again and again, or remove a file after its turn.
 
     A source that cannot be read, be it a broken file or an argument of a wrong kind, is a frame with its error. In
     folders, patterns and zips, pictures are recognised by suffix or else by their first bytes. Other files are
@@ -184,7 +187,7 @@ def frames(
     folders = [skip] if isinstance(skip, str | Path) else skip or []
     search = _Search([Path(one) for one in folders], clip)
     found = search.entries(source)
-    if _is_many(source) and not isinstance(source, Sized):
+    if _is_many(source) and not isinstance(source, Collection):
         return Frames(found, None, search.skipped)
     entries = list(found)
     is_counted = all(isinstance(entry, str | Frame) for entry in entries)
@@ -243,15 +246,16 @@ class _Search:
         elif isinstance(source, int) and not isinstance(source, bool):
             yield self._from_camera(source)
         elif isinstance(source, Image.Image):
-            yield Frame(load=partial(images.from_pil, source))
+            yield Frame(load=InMemory(images.from_pil, source))
         elif isinstance(source, np.ndarray):
-            yield Frame(load=partial(images.from_array, source))
+            yield Frame(load=InMemory(images.from_array, source))
         elif hasattr(source, "read"):
             name = getattr(source, "name", "")
             yield self._from_file(source, name if isinstance(name, str) else "")
         elif _is_many(source):
+            is_passing = not isinstance(source, Collection)
             for each in source:
-                yield from self.entries(each)
+                yield from map(_taken_over, self.entries(each)) if is_passing else self.entries(each)
         else:
             yield broken("", _wrong_kind(source))
 
@@ -368,7 +372,7 @@ class _Search:
     def _member(self, path: str, name: str) -> Frame | Moving:
         archive, source = self._archive(path), f"{path}/{name}"
         animation = self._animation(source, partial(archive.first_bytes, name), partial(archive.read, name))
-        return animation or Frame(source, load=partial(_from_member, archive, name))
+        return animation or Frame(source, load=Stored(partial(archive.read, name)))
 
     def _pictures(
         self, listed: list[Listed], where: str, *, inside: bool = False
@@ -397,6 +401,21 @@ class _Search:
             broken(item.path, item.error) if item.error else self._from_file_at(item.path, item.kind)
             for item in kept
         ]
+
+
+def _taken_over(entry: str | Frame | Moving) -> Frame | Moving:
+    """Return what an iterator gave so that it does not depend on what the iterator does next.
+
+    Videos need nothing: their frames are decoded before the iterator is asked for its next source.
+    """
+    entry = Frame(entry) if isinstance(entry, str) else entry
+    if not isinstance(entry, Frame):
+        return entry
+    load = entry.load or Stored(partial(images.read_file, entry.source))
+    try:
+        return replace(entry, load=load.taken_over()) if isinstance(load, InMemory | Stored) else entry
+    except ImageError as error:
+        return broken(entry.source, str(error), entry.index, entry.time_s)
 
 
 def _refuse(message: str) -> NoReturn:
@@ -432,10 +451,6 @@ def _no_path(text: str) -> str | None:
     if len(text) > PATH_LIMIT_CHARACTERS:
         return f"a text of {len(text):,} characters is no path; for base64, write data:image/jpeg;base64,..."
     return None
-
-
-def _from_member(archive: Archive, name: str) -> UInt8[np.ndarray, "h w 3"]:
-    return images.decode(archive.read(name))
 
 
 def _from_uri(uri: str) -> UInt8[np.ndarray, "h w 3"]:

@@ -165,7 +165,7 @@ def read_file(path: str | Path) -> bytes:
 
 
 def from_array(array: Shaped[np.ndarray, "..."]) -> UInt8[np.ndarray, "h w 3"]:
-    """Return the RGB pixels of an array: RGB u8 [h, w, 3] as it is, grey u8 [h, w] or [h, w, 1] three times.
+    """Return a copy of an array's pixels: RGB u8 [h, w, 3] as it is, grey u8 [h, w] or [h, w, 1] three times.
 
     Raises:
         ImageError: another shape or dtype; the message says how to convert it.
@@ -185,7 +185,7 @@ def from_array(array: Shaped[np.ndarray, "..."]) -> UInt8[np.ndarray, "h w 3"]:
         )
     if array.ndim == 2 or shape[2] == 1:
         return np.repeat(array.reshape(*shape[:2], 1), 3, axis=2)
-    return np.ascontiguousarray(array)
+    return np.array(array, order="C")
 
 
 def from_pil(image: Image.Image, *, pixel_limit: int = PIXEL_LIMIT) -> UInt8[np.ndarray, "h w 3"]:
