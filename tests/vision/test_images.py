@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from mien.errors import ImageError
 from mien.vision import images
@@ -444,6 +444,28 @@ def test_a_pil_image_is_read_like_its_file():
     closed.close()
     with pytest.raises(ImageError, match="damaged or truncated picture"):
         images.from_pil(closed)
+
+
+def test_a_pil_image_that_was_turned_or_changed_is_not_turned_by_its_exif():
+    """A white row at the top of the upright image; Pillow keeps the EXIF data in what it makes of an image."""
+    upright = np.zeros((40, 20, 3), np.uint8)
+    upright[0] = 255
+    data = encoded(Image.fromarray(np.rot90(upright)), "PNG", exif=exif_of(6))
+
+    def opened() -> Image.Image:
+        return Image.open(io.BytesIO(data))
+
+    by_hand = opened().rotate(-90, expand=True)
+    assert "exif" in by_hand.info
+    kept = opened()
+    ImageOps.exif_transpose(kept, in_place=True)
+    transposed = opened().transpose(Image.Transpose.ROTATE_270)
+    for image in (opened(), by_hand, transposed, ImageOps.exif_transpose(opened()), kept):
+        assert (images.from_pil(image) == upright).all()
+    lying = [opened().copy(), opened().convert("RGB"), opened().convert("L"), opened().resize((40, 20))]
+    for image in lying:
+        assert (images.from_pil(image) == np.asarray(image.convert("RGB"))).all()
+    assert (images.from_pil(opened().crop((0, 0, 30, 20))) == np.rot90(upright)[:, :30]).all()
 
 
 def test_a_missing_file(tmp_path):

@@ -166,9 +166,9 @@ def frames(
     - A video file, with the extra `video`; an animated GIF or WebP; a network stream, ``rtsp://...`` or
       ``http://...``; a camera, as its number or ``camera:0``. They give the frames that `clip` chooses.
     - Pixels: a PIL image; a NumPy array, RGB u8 [h, w, 3] or grey u8 [h, w] or [h, w, 1].
-    - `Frames`, and a list, tuple or iterator of all these. An iterator is read only as far as frames are used, and
-      `total` is None; so is any other object that can only be iterated over. What it gives is copied, decoded or read before it is asked for the next, so it may use one
-      buffer again and again, or remove a file after its turn.
+    - `Frames`, and a list, tuple or iterator of all these. An iterator (or another object that can only be iterated
+      over) is read only as far as frames are used, and `total` is None. What it gives is copied, decoded or read
+      before it is asked for the next, so it may use one buffer again and again, or remove a file after its turn.
 
     A source that cannot be read, be it a broken file or an argument of a wrong kind, is a frame with its error. In
     folders, patterns and zips, pictures are recognised by suffix or else by their first bytes. Other files are

@@ -30,6 +30,7 @@ from PIL import (
     TiffImagePlugin,
     WebPImagePlugin,
 )
+from PIL.ImageFile import ImageFile
 
 from mien.errors import ImageError
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jaxtyping import Shaped, UInt8
-    from PIL.ImageFile import ImageFile
 
 
 class _Jpeg(JpegImagePlugin.JpegImageFile):
@@ -189,12 +189,25 @@ def from_array(array: Shaped[np.ndarray, "..."]) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def from_pil(image: Image.Image, *, pixel_limit: int = PIXEL_LIMIT) -> UInt8[np.ndarray, "h w 3"]:
-    """Return the RGB pixels of a PIL image, turned and converted like those of a file.
+    """Return the RGB pixels of a PIL image, converted like those of a file.
+
+    An image that `PIL.Image.open` returned is turned upright by its EXIF orientation, like its file. The other images
+    that `rotate`, `convert`, `copy` and so on make of it are taken as they are: they keep the EXIF data of the file,
+    which do not say whether the image was turned since.
 
     Raises:
         ImageError: its file is damaged or closed, or it is larger than `pixel_limit` pixels.
     """
-    return np.asarray(_upright(image, pixel_limit, ("RGB",)))
+    return np.asarray(_upright(image, pixel_limit, ("RGB",), is_turned=isinstance(image, ImageFile)))
+
+
+def from_copy(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
+    """Return the RGB pixels of an unchanged copy of one picture of a file, turned like the file.
+
+    Raises:
+        ImageError: it is too large.
+    """
+    return np.asarray(_upright(image, PIXEL_LIMIT, ("RGB",)))
 
 
 def check_size(resolution_wh: tuple[int, int], pixel_limit: int) -> None:
@@ -274,13 +287,15 @@ def _check_single(image: ImageFile) -> None:
     raise ImageError(f"{image.n_frames} pictures in one file ({image.format}): save each as a file")  # type: ignore[attr-defined]
 
 
-def _upright(image: Image.Image, pixel_limit: int, modes: tuple[str, ...]) -> Image.Image:
-    """Load, convert to 8 bits and turn; an image in none of `modes` becomes the first of them."""
+def _upright(
+    image: Image.Image, pixel_limit: int, modes: tuple[str, ...], *, is_turned: bool = True
+) -> Image.Image:
+    """Load, convert to 8 bits and turn, if `is_turned`; an image in none of `modes` becomes the first of them."""
     check_size(image.size, pixel_limit)
     try:
         deep = _is_deep(image)
         image.load()
-        turn = _TURNS.get(_orientation(image.info))
+        turn = _TURNS.get(_orientation(image.info)) if is_turned else None
         image = _eight_bits(image, deep)
         image = image if turn is None else image.transpose(turn)
         return image if image.mode in modes else image.convert(modes[0])
