@@ -631,3 +631,53 @@ def test_an_image_in_memory_is_copied_and_a_changed_one_is_not_read_again(make):
     given.paste(0, (0, 0, 7, 5)) if isinstance(given, Image.Image) else given.fill(0)
     assert (kept == RGB).all()
     assert replace(frame).error == "the image in memory was changed after it was read: give a copy of it"
+
+
+def several(kind: str) -> Image.Image:
+    first, *rest = map(Image.fromarray, LEVELS[:3])
+    lossless = {"lossless": True} if kind == "WEBP" else {}
+    first.save(out := io.BytesIO(), kind, save_all=True, append_images=rest, **lossless)
+    return Image.open(out)
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "PNG", "AVIF", "GIF", "WEBP"])
+def test_of_a_pil_image_of_several_pictures_none_is_chosen_in_silence(kind):
+    told = (
+        f"3 pictures in one file ({kind}): give the path, PIL.ImageSequence.Iterator(image) for all, or "
+        "image.copy() for this one"
+    )
+    image = several(kind)
+    assert errors(frames(image)) == [told]
+    assert errors(frames([image, image.copy()])) == [told, None]
+    assert (
+        errors(frames(list(ImageSequence.Iterator(image)))) == [told] * 3
+    )  # one object, at its last picture
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "PNG", "AVIF", "GIF", "WEBP"])
+def test_an_iterator_over_the_pictures_of_a_pil_image_gives_each(kind):
+    def greys(found: Frames) -> list[int]:
+        return [round(float(frame.image_rgb_u8.mean()), -1) for frame in found]
+
+    assert greys(frames(ImageSequence.Iterator(several(kind)))) == [10, 90, 170]
+    assert greys(frames(page for page in ImageSequence.Iterator(several(kind)))) == [10, 90, 170]
+    every_second = (page for n, page in enumerate(ImageSequence.Iterator(several(kind))) if n % 2 == 0)
+    assert greys(frames(every_second)) == [10, 170]
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_an_iterator_that_gives_only_the_first_of_several_pictures_is_told(closes):
+    def opened():
+        for _ in range(2):
+            image = several("TIFF")
+            yield image
+            if closes:
+                image.close()
+        yield LEVELS[0]
+
+    told = "3 pictures in one file (TIFF), of which only the first was given: to give all, "
+    assert errors(frames(opened())) == [None, f"{told}PIL.ImageSequence.Iterator(image)"] * 2 + [None]
+    assert errors(frames(iter([several("GIF")])))[1:] == [
+        f"{told.replace('TIFF', 'GIF')}PIL.ImageSequence.Iterator(image)"
+    ]
+    assert errors(frames(iter([Image.fromarray(RGB), Image.open(io.BytesIO(PNG[:60]))])))[0] is None

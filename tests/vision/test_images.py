@@ -517,8 +517,22 @@ def test_of_several_pictures_in_one_file_none_is_chosen_in_silence(kind):
 
     with pytest.raises(ImageError, match=rf"2 pictures in one file \({kind}\): save each as a file"):
         images.decode(held(second))
+    with pytest.raises(ImageError, match=rf"2 pictures in one file \({kind}\): give the path"):
+        images.from_pil(Image.open(io.BytesIO(held(second))))
+    assert images.from_pil(Image.open(io.BytesIO(held()))).shape == (30, 40, 3)
     assert images.decode(held()).shape == (30, 40, 3)
     if kind == "TIFF":
         assert images.decode(held(smaller)).shape == (30, 40, 3)  # a preview
         with pytest.raises(ImageError, match="2 pictures in one file"):
             images.decode(held(other))
+
+
+def test_a_preview_behind_a_picture_does_not_count_and_what_was_drawn_on_it_stays():
+    first, preview = Image.new("RGB", (40, 30), "red"), Image.new("RGB", (11, 8), "blue")
+    for kind in ("TIFF", "MPO"):
+        data = encoded(first, kind, save_all=True, append_images=[preview])
+        image = Image.open(io.BytesIO(data))
+        assert (image.n_frames, images.from_pil(image).shape) == (2, (30, 40, 3))
+        image.paste((9, 9, 9), (0, 0, 40, 30))
+        for _ in range(2):
+            assert (images.from_pil(image) == 9).all()

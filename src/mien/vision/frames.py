@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import glob
 import io
 import os
@@ -15,6 +16,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 DATA_URI = "data:"
+_END = object()
 PATH_LIMIT_CHARACTERS = 4096
 """Longest text that can be a path on any system."""
 
@@ -253,11 +256,30 @@ class _Search:
             name = getattr(source, "name", "")
             yield self._from_file(source, name if isinstance(name, str) else "")
         elif _is_many(source):
-            is_passing = not isinstance(source, Collection)
-            for each in source:
-                yield from map(_taken_over, self.entries(each)) if is_passing else self.entries(each)
+            every = chain.from_iterable(map(self.entries, source))
+            yield from every if isinstance(source, Collection) else self._passing(source)
         else:
             yield broken("", _wrong_kind(source))
+
+    def _passing(self, sources: Iterable[object]) -> Iterator[str | Frame | Moving]:
+        """Yield what an iterator gives, taken over; of a PIL image of several pictures, the current one.
+
+        So each picture of `PIL.ImageSequence.Iterator` is a frame. If the iterator gives the first picture and does
+        not move the image on, an error says that the others were not given.
+        """
+        unmoved: tuple[Image.Image, str] | None = None
+        for each in chain(sources, [_END]):
+            if unmoved and not unmoved[0].tell():
+                advice = "to give all, PIL.ImageSequence.Iterator(image)"
+                yield broken("", f"{unmoved[1]}, of which only the first was given: {advice}")
+            unmoved = None
+            if isinstance(each, Image.Image):
+                yield _taken_over(Frame(load=InMemory(partial(images.from_pil, is_chosen=True), each)))
+                with contextlib.suppress(Exception):  # of a damaged image, which is a frame with its error
+                    if not each.tell() and (several := images.several_in(each)):
+                        unmoved = each, several
+            elif each is not _END:
+                yield from map(_taken_over, self.entries(each))
 
     def _made(self, source: Frame | Frames) -> Iterable[str | Frame | Moving]:
         if isinstance(source, Frame):
