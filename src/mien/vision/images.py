@@ -92,6 +92,12 @@ SCAN_LIMIT = 100
 DARKEST_16_BIT = 65
 """A 16-bit picture must have a value that gives this in 8 bits: 14 bits in 16, the most that is common, give 64."""
 
+_CLOSED = re.compile("closed (image|file)")
+_UNSUPPORTED = re.compile(
+    "unknown (pixel mode|data organization)|[Nn]ot (yet )?supported|[Uu]nsupported|not available"
+)
+"""What Pillow says of a closed image, and of a picture that is whole but of a kind that it cannot read."""
+
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -323,6 +329,7 @@ def _upright(
     taken.
     """
     check_size(image.size, pixel_limit)
+    given = image
     try:
         if if_several and (several := several_in(image)):
             raise ImageError(f"{several}: {if_several}")
@@ -335,10 +342,16 @@ def _upright(
     except (ImageError, MemoryError):
         raise
     except Exception as error:
-        raise _as_image_error(error) from error
+        raise _as_image_error(error, given) from error
 
 
-def _as_image_error(error: Exception) -> ImageError:
+def _as_image_error(error: Exception, image: Image.Image | None = None) -> ImageError:
+    """Return Pillow's error in our words: a closed image, a kind of picture that Pillow does not read, or damage."""
+    is_unread = isinstance(error, AssertionError) and getattr(image, "fp", None) is None
+    if image is not None and (is_unread or _CLOSED.search(str(error))):
+        return ImageError("the PIL image or its file is closed: give it while it is open, or image.copy()")
+    if _UNSUPPORTED.search(str(error)):
+        return ImageError(f"a kind of picture that is not read here ({error}): save it as an 8-bit PNG")
     return ImageError(f"damaged or truncated picture: {error}")
 
 
@@ -386,6 +399,8 @@ def _eight_bits(image: Image.Image, deep: bool) -> Image.Image:
                 f"16-bit pixels, none of which is above {256 * brightest + 255:,} of 65,535: very dark, or fewer "
                 "bits saved as 16; scale them to the full range or save as 8 bits"
             )
+    if image.mode == "La":  # Pillow converts it to this mode alone
+        image = image.convert("LA")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         image = Image.new("RGBA", layer.size, "white")
