@@ -643,7 +643,7 @@ def several(kind: str) -> Image.Image:
 @pytest.mark.parametrize("kind", ["TIFF", "PNG", "AVIF", "GIF", "WEBP"])
 def test_of_a_pil_image_of_several_pictures_none_is_chosen_in_silence(kind):
     told = (
-        f"3 pictures in one file ({kind}): give the path, PIL.ImageSequence.Iterator(image) for all, or "
+        f"3 pictures in one file ({kind}): give PIL.ImageSequence.Iterator(image) for all, or "
         "image.copy() for this one"
     )
     image = several(kind)

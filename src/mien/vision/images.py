@@ -209,7 +209,7 @@ def from_pil(
     Raises:
         ImageError: its file is damaged or closed, it holds several pictures, or more than `pixel_limit` pixels.
     """
-    advice = "give the path, PIL.ImageSequence.Iterator(image) for all, or image.copy() for this one"
+    advice = "give PIL.ImageSequence.Iterator(image) for all, or image.copy() for this one"
     return np.asarray(
         _upright(
             image,
