@@ -10,6 +10,7 @@ import time
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import mien
@@ -233,6 +234,148 @@ def test_wrong_options_are_refused(options, message):
         Pipeline(**{"model": ConstantClassifier(), "detector": FixedDetector(), **options})
     with pytest.raises(ConfigError, match="workers must be at least 1, got 0"):
         list(pipeline().stream([], workers=0))
+
+
+def loose(box, score=None, detector="", frame=None) -> Face:
+    """Return a face as a user may make it: tests check the types of arguments, which Python does not."""
+    face = object.__new__(Face)
+    vars(face).update(box_xyxy_px=box, score=score, detector=detector, frame_xyxy_px=frame)
+    return face
+
+
+class Answering:
+    """A detector of a user's, with any answer."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def detect(self, image_rgb_u8):
+        return self.answer
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_boxes_of_numpy_become_plain_numbers(workers, tmp_path):
+    numpy = loose(np.array(BOX, np.float32), np.float32(0.5), "mine", np.array(BOX, np.float64))
+    plain = Face(BOX, 0.5, "mine", BOX)
+    for answer in (
+        [numpy],
+        (numpy,),
+        np.array([numpy], object),
+        [loose(map(float, BOX), np.float64(0.5), "mine", BOX)],
+    ):
+        given = Pipeline(ConstantClassifier(), Answering(answer))
+        (result,) = given.stream(photo(), workers=workers)
+        (expected,) = Pipeline(ConstantClassifier(), Answering([plain])).stream(photo())
+        assert result == expected
+        assert result.to_json() == expected.to_json()
+        assert {type(side) for side in result.faces[0].box_xyxy_px} == {float}
+    generated = Pipeline(ConstantClassifier(), Answering(one for one in [numpy]))
+    assert len(generated(photo()).faces) == 1
+
+
+WRONG_BOX = "returned a wrong face: expected a box as left, top, .* with left < right and top < bottom, got"
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (None, "must return a list of mien.Face, got NoneType"),
+        (loose(BOX), "must return a list of mien.Face, got Face"),
+        ([BOX], "must return a list of mien.Face, got tuple in it"),
+        (np.array([BOX]), "must return a list of mien.Face, got ndarray in it"),
+        ([loose((300.0, 100, 100, 200))], rf"{WRONG_BOX} \(300.0, 100.0, 100.0, 200.0\)"),
+        ([loose((100.0, 200, 300, 100))], WRONG_BOX),
+        ([loose((0, 0, float("nan"), 9))], rf"{WRONG_BOX} \(0.0, 0.0, nan, 9.0\)"),
+        ([loose((0, 0, float("inf"), 9))], WRONG_BOX),
+        ([loose((0, 0, 9))], WRONG_BOX),
+        ([loose(None)], "returned a wrong face: "),
+        ([loose((0, 0, 9, 9), frame=(9, 0, 0, 9))], WRONG_BOX),
+        ([loose((0, 0, 9, 9), float("nan"))], "expected a score from 0 to 1 or None, got nan"),
+        ([loose((0, 0, 9, 9), "high")], "returned a wrong face: could not convert"),
+        ([loose((0, 0, 9, 9), detector=7)], "expected the name of the detector as text, got int"),
+        (
+            [loose(BOX), loose((5000, 5000, 5100, 5100))],
+            r"its box \(5000.0, .*\) lies outside the image of 330x210",
+        ),
+        ([loose((330, 0, 340, 9))], "lies outside the image"),
+        ([loose((-9, -9, 0, 0))], "lies outside the image"),
+    ],
+)
+def test_a_wrong_answer_of_a_detector_of_your_own_is_one_error(answer, message):
+    with pytest.raises(ConfigError, match=f"detector Answering .*{message}") as error:
+        Pipeline(ConstantClassifier(), Answering(answer))(photo())
+    assert "\n" not in str(error.value)
+
+
+def test_a_box_may_reach_beyond_the_image():
+    assert len(pipeline((-9.0, -9.0, 1.0, 1.0), (329.0, 209.0, 400.0, 300.0))(photo()).faces) == 2
+
+
+class Saying(ConstantClassifier):
+    """A classifier of a user's, with any answer."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.answer = answer
+
+    def logits(self, crops):
+        return self.answer(len(crops)) if callable(self.answer) else self.answer
+
+
+@pytest.mark.parametrize("kind", [list, np.float64, np.float16, torch.tensor])
+def test_logits_of_another_kind_become_an_array(kind):
+    def answer(rows: int):
+        logits = [[0.0, 2.0]] * rows
+        return logits if kind is list else kind(logits)
+
+    own = Pipeline(Saying(answer), FixedDetector(BOX, BOX), views=2)
+    (face, _) = own(photo()).faces
+    assert face.probs == pytest.approx({"sad": 1 / (1 + np.e**2), "happy": np.e**2 / (1 + np.e**2)}, rel=1e-3)
+    assert Pipeline(Saying(answer), FixedDetector())(photo()).faces == ()
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (None, r"must return logits \[1, 2\], one row a crop and one column a label; got \[\]"),
+        ([[0.0, 1.0, 2.0]], r"must return logits \[1, 2\], .*; got \[1, 3\]"),
+        ([[0.0, 1.0]] * 2, r"; got \[2, 2\]"),
+        ([0.0, 1.0], r"; got \[2\]"),
+        ([[0.0, 1.0], [2.0]], "must return logits as an array, got list"),
+        ([["sad", "happy"]], "must return logits as an array, got list: could not convert string"),
+        ({"sad": 1.0}, "must return logits as an array, got dict"),
+        (torch.zeros(1, 2, requires_grad=True), "must return logits as an array, got Tensor"),
+        ([[0.0, float("nan")]], "must return finite logits, got nan among them"),
+        ([[0.0, -float("inf")]], "must return finite logits, got -inf among them"),
+    ],
+)
+def test_a_wrong_answer_of_a_classifier_of_your_own_is_one_error(answer, message):
+    with pytest.raises(ConfigError, match=rf"classifier constant \(Saying\) .*{message}") as error:
+        Pipeline(Saying(answer), FixedDetector(BOX))(photo())
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"model": None},
+            "model must be a name, a path or an object with id, preprocess, logits; got NoneType",
+        ),
+        ({"model": 7}, "got int without id, preprocess, logits"),
+        ({"model": FixedDetector()}, "got FixedDetector without id, preprocess, logits"),
+        ({"model": ConstantClassifier}, "model is the class ConstantClassifier: give an object of it"),
+        ({"detector": None}, "detector must be a name or an object with detect; got NoneType without detect"),
+        ({"detector": ConstantClassifier()}, "got ConstantClassifier without detect"),
+        (
+            {"detector": FixedDetector},
+            "detector is the class FixedDetector: give an object of it, FixedDetector",
+        ),
+    ],
+)
+def test_what_is_no_classifier_or_detector_is_refused_before_the_first_photo(options, message):
+    with pytest.raises(ConfigError, match=message):
+        Pipeline(**{"model": ConstantClassifier(), "detector": FixedDetector(), **options})
 
 
 def test_predict_is_a_sequence_that_converts(tmp_path):

@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 
 from mien import __version__
-from mien.classifiers import load_classifier, probabilities
-from mien.detectors.finder import Finder
+from mien.classifiers import checked_logits, load_classifier, probabilities
+from mien.detectors.finder import Finder, check_object
 from mien.errors import ConfigError, ImageError, OutputError, number_of
 from mien.options import Outputs, TrackOptions
 from mien.predictions import ImageResult, data_frame
@@ -81,8 +81,8 @@ class Pipeline:
 
         Raises:
             BundleError: the model cannot be loaded.
-            ConfigError: no such detector or number of views, weights are missing, a bound outside [0, 1], or options
-                that open something named beside an object of your own.
+            ConfigError: no such detector or number of views, weights are missing, a bound outside [0, 1], an object
+                of your own that is no `Classifier` or `FaceDetector`, or options that open something named beside it.
         """
         self._given = {name: value for name, value in locals().items() if name != "self"}
         if not 0 <= uncertain_below <= 1:
@@ -91,6 +91,8 @@ class Pipeline:
             raise ConfigError(f"`views` must be one of {', '.join(map(str, VIEWS))}, got {views}")
         self.views, self.uncertain_below = views, uncertain_below
         own = not isinstance(model, str | Path)
+        if own:
+            check_object(model, "model", "a name, a path or an object", "id", "preprocess", "logits")
         if own and (backend, device, threads or 1, spec) != ("onnx", "cpu", 1, None):
             raise ConfigError(
                 "`backend`, `device`, `threads` and `spec` open a model that is named: leave them out with a "
@@ -219,11 +221,18 @@ class Pipeline:
         return np.stack(views, axis=1)
 
     def name(self, crops: UInt8[np.ndarray, "n v s s c"]) -> Float32[np.ndarray, "n k"]:
-        """Return the probability of each label for each face, the mean over its views; n may be zero."""
-        n, v = crops.shape[:2]
+        """Return the probability of each label for each face, the mean over its views; n may be zero.
+
+        Raises:
+            ConfigError: the classifier did not return finite logits for each crop and label.
+        """
+        (n, v), k = crops.shape[:2], len(self.classifier.id.labels)
+        if not n:  # a classifier of the user's may return a list, which has no columns then
+            return np.empty((0, k), np.float32)
         with self._classifier_turn:
-            logits = self.classifier.logits(np.ascontiguousarray(crops.reshape(n * v, *crops.shape[2:])))
-        return probabilities(logits).reshape(n, v, logits.shape[1]).mean(axis=1)
+            answer = self.classifier.logits(np.ascontiguousarray(crops.reshape(n * v, *crops.shape[2:])))
+        logits = checked_logits(answer, n * v, k, f"{self.classifier.id.name} ({self.backend})")
+        return probabilities(logits).reshape(n, v, k).mean(axis=1)
 
     def _found(self, item: tuple[Frame, bool]) -> Found:
         """Return the faces of a frame, or why there are none to look for; None where it is not to be searched."""

@@ -7,16 +7,18 @@ import io
 import os
 import pickle
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from mien.errors import ConfigError, ImageError
 from mien.options import Clip
 from mien.vision import images, listing
 from mien.vision.frames import Frame, Frames, frames, video
+from mien.workers import ordered
 from tests.pictures import write_tree, write_zip
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
@@ -553,3 +555,190 @@ def test_names_that_lead_out_of_a_zip_lead_nowhere(tmp_path):
     found = frames(tmp_path / "x.zip")
     assert errors(found) == [None] * found.total
     assert errors(frames(sources(found))) == [None] * found.total
+
+
+GREYS = [10, 90, 170, 250]
+LEVELS = [np.full((5, 7, 3), grey, np.uint8) for grey in GREYS]
+
+
+def buffer_of_pixels(folder):
+    buffer = np.zeros((5, 7, 3), np.uint8)
+    for level in LEVELS:
+        buffer[:] = level
+        yield buffer
+
+
+def buffer_of_bytes(folder, kind=bytearray):
+    pictures = [encoded(level, "BMP") for level in LEVELS]
+    buffer = bytearray(len(pictures[0]))
+    for picture in pictures:
+        buffer[:] = picture
+        yield kind(buffer) if kind is memoryview else buffer
+
+
+def one_pil_image(folder):
+    image = Image.new("RGB", (7, 5))
+    for grey in GREYS:
+        image.paste((grey,) * 3, (0, 0, 7, 5))
+        yield image
+
+
+def pages(folder):
+    first, *rest = map(Image.fromarray, LEVELS)
+    first.save(out := io.BytesIO(), "TIFF", save_all=True, append_images=rest)
+    return ImageSequence.Iterator(Image.open(out))
+
+
+def opened_and_closed(folder, opened=Image.open):
+    for level in LEVELS:
+        (folder / "x.png").write_bytes(encoded(level))
+        with opened(folder / "x.png") as image:
+            yield image
+
+
+def one_path(folder, make=str):
+    for level in LEVELS:
+        (folder / "x.png").write_bytes(encoded(level))
+        yield make(folder / "x.png")
+        (folder / "x.png").unlink()
+
+
+def one_folder(folder):
+    for level in LEVELS:
+        write_tree(folder / "in", {"x.png": encoded(level)})
+        yield folder / "in"
+        (folder / "in/x.png").unlink()
+
+
+def one_zip(folder):
+    for level in LEVELS:
+        write_zip(folder / "x.zip", {"x.png": encoded(level)})
+        yield folder / "x.zip" if level is LEVELS[0] else frames(folder / "x.zip")
+        (folder / "x.zip").unlink()
+
+
+def one_animation(folder):
+    for first, second in (LEVELS[:2], LEVELS[2:]):
+        one, other = (Image.fromarray(level).quantize() for level in (first, second))
+        one.save(folder / "x.gif", save_all=True, append_images=[other])
+        yield folder / "x.gif"
+        (folder / "x.gif").unlink()
+
+
+class Reader:
+    """A reader of videos or a loader of batches: it has a length, but holds none of its images."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __len__(self):
+        return len(LEVELS)
+
+    def __iter__(self):
+        return buffer_of_pixels(self.folder)
+
+
+PASSING = {
+    "reader with a length": Reader,
+    "array": buffer_of_pixels,
+    "grey array": lambda folder: (buffer[..., 0] for buffer in buffer_of_pixels(folder)),
+    "list of arrays": lambda folder: ([buffer] for buffer in buffer_of_pixels(folder)),
+    "iterator of iterators": lambda folder: (iter([buffer]) for buffer in buffer_of_pixels(folder)),
+    "bytearray": buffer_of_bytes,
+    "memoryview": lambda folder: buffer_of_bytes(folder, memoryview),
+    "PIL image": one_pil_image,
+    "pages": pages,
+    "PIL image, closed": opened_and_closed,
+    "file object, closed": lambda folder: opened_and_closed(folder, lambda path: path.open("rb")),
+    "path": lambda folder: one_path(folder, Path),
+    "path as text": one_path,
+    "frame": lambda folder: one_path(folder, lambda path: Frame(str(path))),
+    "odd name": lambda folder: one_path(folder / os.fsdecode(b"\xff"), str),
+    "folder": one_folder,
+    "zip": one_zip,
+    "animation": one_animation,
+}
+
+
+@pytest.mark.parametrize("kind", PASSING)
+@pytest.mark.parametrize("workers", [1, 3])
+def test_what_an_iterator_gives_is_taken_over_before_it_goes_on(tmp_path, kind, workers):
+    (tmp_path / os.fsdecode(b"\xff")).mkdir()
+    waiting = list(ordered(lambda frame: frame, frames(PASSING[kind](tmp_path)), workers))
+    assert [frame.error for frame in waiting] == [None] * 4
+    assert [int(frame.image_rgb_u8[2, 3, 0]) for frame in waiting] == GREYS
+    assert {frame.image_rgb_u8.shape for frame in waiting} == {(5, 7, 3)}
+
+
+def test_of_an_iterators_files_no_content_is_kept_once_it_is_decoded(tmp_path):
+    frame, *_ = list(frames(one_path(tmp_path)))
+    assert frame.error is None
+    gone = f"cannot read {tmp_path}/x.png: No such file or directory"
+    assert [replace(frame).error, pickle.loads(pickle.dumps(frame)).error] == [gone, gone]
+    (tmp_path / "x.png").write_bytes(PNG)
+    assert (replace(frame).image_rgb_u8 == RGB).all()
+    assert errors(frames(iter([tmp_path / "none.png", RGB / 255, PNG])))[2] is None
+    assert errors(frames(iter([tmp_path / "none.png"]))) == [
+        f"cannot read {tmp_path}/none.png: No such file or directory"
+    ]
+
+
+@pytest.mark.parametrize("make", [np.array, Image.fromarray])
+def test_an_image_in_memory_is_copied_and_a_changed_one_is_not_read_again(make):
+    given = make(RGB)
+    (frame,) = frames(given)
+    kept = frame.image_rgb_u8
+    assert (replace(frame).image_rgb_u8 == RGB).all()
+    given.paste(0, (0, 0, 7, 5)) if isinstance(given, Image.Image) else given.fill(0)
+    assert (kept == RGB).all()
+    assert replace(frame).error == "the image in memory was changed after it was read: give a copy of it"
+
+
+def several(kind: str) -> Image.Image:
+    first, *rest = map(Image.fromarray, LEVELS[:3])
+    lossless = {"lossless": True} if kind == "WEBP" else {}
+    first.save(out := io.BytesIO(), kind, save_all=True, append_images=rest, **lossless)
+    return Image.open(out)
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "PNG", "AVIF", "GIF", "WEBP"])
+def test_of_a_pil_image_of_several_pictures_none_is_chosen_in_silence(kind):
+    told = (
+        f"3 pictures in one file ({kind}): give PIL.ImageSequence.Iterator(image) for all, or "
+        "image.copy() for this one"
+    )
+    image = several(kind)
+    assert errors(frames(image)) == [told]
+    assert errors(frames([image, image.copy()])) == [told, None]
+    assert (
+        errors(frames(list(ImageSequence.Iterator(image)))) == [told] * 3
+    )  # one object, at its last picture
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "PNG", "AVIF", "GIF", "WEBP"])
+def test_an_iterator_over_the_pictures_of_a_pil_image_gives_each(kind):
+    def greys(found: Frames) -> list[int]:
+        return [round(float(frame.image_rgb_u8.mean()), -1) for frame in found]
+
+    assert greys(frames(ImageSequence.Iterator(several(kind)))) == [10, 90, 170]
+    assert greys(frames(page for page in ImageSequence.Iterator(several(kind)))) == [10, 90, 170]
+    every_second = (page for n, page in enumerate(ImageSequence.Iterator(several(kind))) if n % 2 == 0)
+    assert greys(frames(every_second)) == [10, 170]
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_an_iterator_that_gives_only_the_first_of_several_pictures_is_told(closes):
+    def opened():
+        for _ in range(2):
+            image = several("TIFF")
+            yield image
+            if closes:
+                image.close()
+        yield LEVELS[0]
+
+    told = "3 pictures in one file (TIFF), of which only the first was given: to give all, "
+    assert errors(frames(opened())) == [None, f"{told}PIL.ImageSequence.Iterator(image)"] * 2 + [None]
+    assert errors(frames(iter([several("GIF")])))[1:] == [
+        f"{told.replace('TIFF', 'GIF')}PIL.ImageSequence.Iterator(image)"
+    ]
+    assert errors(frames(iter([Image.fromarray(RGB), Image.open(io.BytesIO(PNG[:60]))])))[0] is None

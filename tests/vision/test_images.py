@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from mien.errors import ImageError
 from mien.vision import images
@@ -440,10 +440,79 @@ def test_a_pil_image_is_read_like_its_file():
     assert (images.from_pil(layer) == 255).all()
     with pytest.raises(ImageError, match="picture of 7x5 pixels is over the limit of 34 pixels"):
         images.from_pil(Image.fromarray(RGB), pixel_limit=34)
-    closed = Image.open(io.BytesIO(data))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "GIF", "BMP"])
+def test_a_closed_pil_image_is_not_called_damaged(kind):
+    data = encoded(Image.fromarray(RGB), kind)
+    closed, file = Image.open(io.BytesIO(data)), io.BytesIO(data)
     closed.close()
-    with pytest.raises(ImageError, match="damaged or truncated picture"):
-        images.from_pil(closed)
+    loaded = Image.open(io.BytesIO(data))
+    loaded.load()
+    loaded.close()
+    of_closed_file = Image.open(file)
+    file.close()
+    for image in (closed, loaded, of_closed_file):
+        with pytest.raises(
+            ImageError, match=r"the PIL image or its file is closed: give it .*, or image\.copy\(\)"
+        ):
+            images.from_pil(image)
+
+
+def test_an_image_whose_with_block_is_over_is_closed_unless_it_was_loaded(tmp_path):
+    Image.fromarray(RGB).save(tmp_path / "x.png")
+    with Image.open(tmp_path / "x.png") as unread:
+        pass
+    with Image.open(tmp_path / "x.png") as loaded:
+        loaded.load()
+    with pytest.raises(ImageError, match="the PIL image or its file is closed"):
+        images.from_pil(unread)
+    assert (images.from_pil(loaded) == RGB).all()
+
+
+def test_what_pillow_does_not_read_is_not_called_damaged():
+    floats = tiff16(np.dstack([FULL] * 3), photometric=2)
+    sample_format = struct.pack("<HHII", 339, 3, 1, 3)  # floats, in place of the entry of the planes
+    floats = floats.replace(struct.pack("<HHII", 284, 3, 1, 1), sample_format)
+    with pytest.raises(
+        ImageError, match=r"a kind of picture .* \(unknown pixel mode\): save it as an 8-bit PNG"
+    ):
+        images.decode(floats)
+    with pytest.raises(ImageError, match=r"a kind of picture .*Unsupported BMP.*: save it as an 8-bit PNG"):
+        images.decode(
+            encoded(Image.fromarray(RGB), "BMP")[:28] + b"\x03" + encoded(Image.fromarray(RGB), "BMP")[29:]
+        )
+
+
+@pytest.mark.parametrize("mode", ["La", "LA", "PA", "RGBa", "RGBX", "HSV", "LAB", "YCbCr", "CMYK"])
+def test_every_mode_of_pillow_is_read(mode):
+    grey = Image.new("LA", (7, 5), (77, 255))
+    image = grey.convert(mode) if mode in ("La", "PA") else grey.convert("RGB")
+    image = image.convert("RGBA") if mode == "RGBa" else image
+    image = image if image.mode == mode else image.convert(mode)
+    assert np.abs(images.from_pil(image).astype(int) - 77).max() <= 2
+
+
+def test_a_pil_image_that_was_turned_or_changed_is_not_turned_by_its_exif():
+    """A white row at the top of the upright image; Pillow keeps the EXIF data in what it makes of an image."""
+    upright = np.zeros((40, 20, 3), np.uint8)
+    upright[0] = 255
+    data = encoded(Image.fromarray(np.rot90(upright)), "PNG", exif=exif_of(6))
+
+    def opened() -> Image.Image:
+        return Image.open(io.BytesIO(data))
+
+    by_hand = opened().rotate(-90, expand=True)
+    assert "exif" in by_hand.info
+    kept = opened()
+    ImageOps.exif_transpose(kept, in_place=True)
+    transposed = opened().transpose(Image.Transpose.ROTATE_270)
+    for image in (opened(), by_hand, transposed, ImageOps.exif_transpose(opened()), kept):
+        assert (images.from_pil(image) == upright).all()
+    lying = [opened().copy(), opened().convert("RGB"), opened().convert("L"), opened().resize((40, 20))]
+    for image in lying:
+        assert (images.from_pil(image) == np.asarray(image.convert("RGB"))).all()
+    assert (images.from_pil(opened().crop((0, 0, 30, 20))) == np.rot90(upright)[:, :30]).all()
 
 
 def test_a_missing_file(tmp_path):
@@ -495,8 +564,22 @@ def test_of_several_pictures_in_one_file_none_is_chosen_in_silence(kind):
 
     with pytest.raises(ImageError, match=rf"2 pictures in one file \({kind}\): save each as a file"):
         images.decode(held(second))
+    with pytest.raises(ImageError, match=rf"2 pictures in one file \({kind}\): give PIL.ImageSequence"):
+        images.from_pil(Image.open(io.BytesIO(held(second))))
+    assert images.from_pil(Image.open(io.BytesIO(held()))).shape == (30, 40, 3)
     assert images.decode(held()).shape == (30, 40, 3)
     if kind == "TIFF":
         assert images.decode(held(smaller)).shape == (30, 40, 3)  # a preview
         with pytest.raises(ImageError, match="2 pictures in one file"):
             images.decode(held(other))
+
+
+def test_a_preview_behind_a_picture_does_not_count_and_what_was_drawn_on_it_stays():
+    first, preview = Image.new("RGB", (40, 30), "red"), Image.new("RGB", (11, 8), "blue")
+    for kind in ("TIFF", "MPO"):
+        data = encoded(first, kind, save_all=True, append_images=[preview])
+        image = Image.open(io.BytesIO(data))
+        assert (image.n_frames, images.from_pil(image).shape) == (2, (30, 40, 3))
+        image.paste((9, 9, 9), (0, 0, 40, 30))
+        for _ in range(2):
+            assert (images.from_pil(image) == 9).all()

@@ -293,6 +293,14 @@ def test_animations(tmp_path, form):
     assert frames(gif(tmp_path / f"one.{form.lower()}", 1, form)).total == 1
 
 
+def test_an_animation_is_turned_by_its_exif(tmp_path):
+    shades = [Image.new("RGB", (21, 13), (80 * number, 0, 0)) for number in range(2)]
+    exif = Image.Exif()
+    exif[0x112] = 6
+    shades[0].save(tmp_path / "a.webp", save_all=True, append_images=shades[1:], exif=exif)
+    assert [one.image_rgb_u8.shape for one in frames(tmp_path / "a.webp")] == [(21, 13, 3)] * 2
+
+
 class FakeCamera:
     """What OpenCV gives for a camera."""
 

@@ -100,3 +100,28 @@ def probabilities(logits: Float32[np.ndarray, "n k"]) -> Float32[np.ndarray, "n 
 def log_probabilities(probs: Float32[np.ndarray, "n k"]) -> Float32[np.ndarray, "n k"]:
     """Return logits whose softmax these are, finite where a probability is nothing."""
     return np.log(np.maximum(probs, np.finfo(np.float32).tiny))
+
+
+def checked_logits(answer: object, rows: int, columns: int, name: str) -> Float32[np.ndarray, "n k"]:
+    """Return the answer of a classifier, which may be a user's own, as an array: one row a crop, one column a label.
+
+    Raises:
+        ConfigError: it is no such array, or a value is not finite.
+    """
+    try:
+        logits = np.asarray(answer, np.float32)
+    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a torch tensor with a gradient
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(
+            f"classifier {name} must return logits as an array, got {type(answer).__name__}: {reason}"
+        ) from error
+    if logits.shape != (rows, columns):
+        raise ConfigError(
+            f"classifier {name} must return logits [{rows}, {columns}], one row a crop and one column a label; got "
+            f"{list(logits.shape)}"
+        )
+    if not np.isfinite(logits).all():
+        raise ConfigError(
+            f"classifier {name} must return finite logits, got {logits[~np.isfinite(logits)][0]:g} among them"
+        )
+    return logits

@@ -63,7 +63,7 @@ class Animation:
                         return
                     if sampler.takes(time_s):
                         taken = True
-                        pixels = Pixels(shown, images.from_pil, partial(self._again, index))
+                        pixels = Pixels(shown, images.from_copy, partial(self._again, index))
                         yield Frame(self.source, index, round(time_s, 6), pixels)
                     time_s += seconds
                 if not taken:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import glob
 import io
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +28,7 @@ from mien.escapes import encodable
 from mien.install import install_command
 from mien.options import Clip
 from mien.vision import images
+from mien.vision.held import InMemory, Stored
 from mien.vision.listing import (
     Archive,
     Listed,
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 DATA_URI = "data:"
+_END = object()
 PATH_LIMIT_CHARACTERS = 4096
 """Longest text that can be a path on any system."""
 
@@ -68,11 +72,12 @@ class Frame:
     """The number of a film's frame; 0 for a picture."""
     time_s: float | None = None
     load: Callable[[], UInt8[np.ndarray, "h w 3"]] | None = field(default=None, repr=False)
-    """Function that returns the pixels or raises `ImageError`; if it is None, `source` is read as a file."""
+    """Function that returns the pixels or raises `ImageError`; if it is None, `source` is read as a file.
+    It is called later, maybe in another thread and more than once, so it must not use a buffer that changes."""
 
     def __post_init__(self) -> None:
         if (name := encodable(self.source)) != self.source:
-            object.__setattr__(self, "load", self.load or partial(images.read, self.source))
+            object.__setattr__(self, "load", self.load or Stored(partial(images.read_file, self.source)))
             object.__setattr__(self, "source", name)
 
     @property
@@ -164,8 +169,9 @@ def frames(
     - A video file, with the extra `video`; an animated GIF or WebP; a network stream, ``rtsp://...`` or
       ``http://...``; a camera, as its number or ``camera:0``. They give the frames that `clip` chooses.
     - Pixels: a PIL image; a NumPy array, RGB u8 [h, w, 3] or grey u8 [h, w] or [h, w, 1].
-    - `Frames`, and a list, tuple or iterator of all these. An iterator is read only as far as frames are used, and
-      `total` is None.
+    - `Frames`, and a list, tuple or iterator of all these. An iterator (or another object that can only be iterated
+      over) is read only as far as frames are used, and `total` is None. What it gives is copied, decoded or read
+      before it is asked for the next, so it may use one buffer again and again, or remove a file after its turn.
 
     A source that cannot be read, be it a broken file or an argument of a wrong kind, is a frame with its error. In
     folders, patterns and zips, pictures are recognised by suffix or else by their first bytes. Other files are
@@ -185,7 +191,7 @@ def frames(
     folders = [skip] if isinstance(skip, str | Path) else skip or []
     search = _Search([Path(one) for one in folders], clip)
     found = search.entries(source)
-    if _is_many(source) and not isinstance(source, Sized):
+    if _is_many(source) and not isinstance(source, Collection):
         return Frames(found, None, search.skipped)
     entries = list(found)
     is_counted = all(isinstance(entry, str | Frame) for entry in entries)
@@ -244,17 +250,37 @@ class _Search:
         elif isinstance(source, int) and not isinstance(source, bool):
             yield self._from_camera(source)
         elif isinstance(source, Image.Image):
-            yield Frame(load=partial(images.from_pil, source))
+            yield Frame(load=InMemory(images.from_pil, source))
         elif isinstance(source, np.ndarray):
-            yield Frame(load=partial(images.from_array, source))
+            yield Frame(load=InMemory(images.from_array, source))
         elif hasattr(source, "read"):
             name = getattr(source, "name", "")
             yield self._from_file(source, name if isinstance(name, str) else "")
         elif _is_many(source):
-            for each in source:
-                yield from self.entries(each)
+            every = chain.from_iterable(map(self.entries, source))
+            yield from every if isinstance(source, Collection) else self._passing(source)
         else:
             yield broken("", _wrong_kind(source))
+
+    def _passing(self, sources: Iterable[object]) -> Iterator[str | Frame | Moving]:
+        """Yield what an iterator gives, taken over; of a PIL image of several pictures, the current one.
+
+        So each picture of `PIL.ImageSequence.Iterator` is a frame. If the iterator gives the first picture and does
+        not move the image on, an error says that the others were not given.
+        """
+        unmoved: tuple[Image.Image, str] | None = None
+        for each in chain(sources, [_END]):
+            if unmoved and not unmoved[0].tell():
+                advice = "to give all, PIL.ImageSequence.Iterator(image)"
+                yield broken("", f"{unmoved[1]}, of which only the first was given: {advice}")
+            unmoved = None
+            if isinstance(each, Image.Image):
+                yield _taken_over(Frame(load=InMemory(partial(images.from_pil, is_chosen=True), each)))
+                with contextlib.suppress(Exception):  # of a damaged image, which is a frame with its error
+                    if not each.tell() and (several := images.several_in(each)):
+                        unmoved = each, several
+            elif each is not _END:
+                yield from map(_taken_over, self.entries(each))
 
     def _made(self, source: Frame | Frames) -> Iterable[str | Frame | Moving]:
         if isinstance(source, Frame):
@@ -369,7 +395,7 @@ class _Search:
     def _member(self, path: str, name: str) -> Frame | Moving:
         archive, source = self._archive(path), f"{path}/{name}"
         animation = self._animation(source, partial(archive.first_bytes, name), partial(archive.read, name))
-        return animation or Frame(source, load=partial(_from_member, archive, name))
+        return animation or Frame(source, load=Stored(partial(archive.read, name)))
 
     def _pictures(
         self, listed: list[Listed], where: str, *, inside: bool = False
@@ -399,6 +425,21 @@ class _Search:
             broken(item.path, item.error) if item.error else self._from_file_at(item.path, item.kind)
             for item in kept
         ]
+
+
+def _taken_over(entry: str | Frame | Moving) -> Frame | Moving:
+    """Return what an iterator gave so that it does not depend on what the iterator does next.
+
+    Videos need nothing: their frames are decoded before the iterator is asked for its next source.
+    """
+    entry = Frame(entry) if isinstance(entry, str) else entry
+    if not isinstance(entry, Frame):
+        return entry
+    load = entry.load or Stored(partial(images.read_file, entry.source))
+    try:
+        return replace(entry, load=load.taken_over()) if isinstance(load, InMemory | Stored) else entry
+    except ImageError as error:
+        return broken(entry.source, str(error), entry.index, entry.time_s)
 
 
 def _refuse(message: str) -> NoReturn:
@@ -444,10 +485,6 @@ def _no_path(text: str) -> str | None:
     if len(text) > PATH_LIMIT_CHARACTERS:
         return f"a text of {len(text):,} characters is no path; for base64, write data:image/jpeg;base64,..."
     return None
-
-
-def _from_member(archive: Archive, name: str) -> UInt8[np.ndarray, "h w 3"]:
-    return images.decode(archive.read(name))
 
 
 def _from_uri(uri: str) -> UInt8[np.ndarray, "h w 3"]:

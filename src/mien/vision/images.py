@@ -30,6 +30,7 @@ from PIL import (
     TiffImagePlugin,
     WebPImagePlugin,
 )
+from PIL.ImageFile import ImageFile
 
 from mien.errors import ImageError
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jaxtyping import Shaped, UInt8
-    from PIL.ImageFile import ImageFile
 
 
 class _Jpeg(JpegImagePlugin.JpegImageFile):
@@ -91,6 +91,12 @@ SCAN_LIMIT = 100
 """Most scans of one JPEG: progressive ones have about 10, and each scan costs a pass over the whole picture."""
 DARKEST_16_BIT = 65
 """A 16-bit picture must have a value that gives this in 8 bits: 14 bits in 16, the most that is common, give 64."""
+
+_CLOSED = re.compile("closed (image|file)")
+_UNSUPPORTED = re.compile(
+    "unknown (pixel mode|data organization)|[Nn]ot (yet )?supported|[Uu]nsupported|not available"
+)
+"""What Pillow says of a closed image, and of a picture that is whole but of a kind that it cannot read."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -165,7 +171,7 @@ def read_file(path: str | Path) -> bytes:
 
 
 def from_array(array: Shaped[np.ndarray, "..."]) -> UInt8[np.ndarray, "h w 3"]:
-    """Return the RGB pixels of an array: RGB u8 [h, w, 3] as it is, grey u8 [h, w] or [h, w, 1] three times.
+    """Return a copy of an array's pixels: RGB u8 [h, w, 3] as it is, grey u8 [h, w] or [h, w, 1] three times.
 
     Raises:
         ImageError: another shape or dtype; the message says how to convert it.
@@ -185,16 +191,43 @@ def from_array(array: Shaped[np.ndarray, "..."]) -> UInt8[np.ndarray, "h w 3"]:
         )
     if array.ndim == 2 or shape[2] == 1:
         return np.repeat(array.reshape(*shape[:2], 1), 3, axis=2)
-    return np.ascontiguousarray(array)
+    return np.array(array, order="C")
 
 
-def from_pil(image: Image.Image, *, pixel_limit: int = PIXEL_LIMIT) -> UInt8[np.ndarray, "h w 3"]:
-    """Return the RGB pixels of a PIL image, turned and converted like those of a file.
+def from_pil(
+    image: Image.Image, *, pixel_limit: int = PIXEL_LIMIT, is_chosen: bool = False
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Return the RGB pixels of a PIL image, converted like those of a file.
+
+    An image that `PIL.Image.open` returned is turned upright by its EXIF orientation, like its file. The other images
+    that `rotate`, `convert`, `copy` and so on make of it are taken as they are: they keep the EXIF data of the file,
+    which do not say whether the image was turned since.
+
+    An image of several pictures shows one at a time. It is refused, so that none is left out, unless the current one
+    `is_chosen`.
 
     Raises:
-        ImageError: its file is damaged or closed, or it is larger than `pixel_limit` pixels.
+        ImageError: its file is damaged or closed, it holds several pictures, or more than `pixel_limit` pixels.
     """
-    return np.asarray(_upright(image, pixel_limit, ("RGB",)))
+    advice = "give PIL.ImageSequence.Iterator(image) for all, or image.copy() for this one"
+    return np.asarray(
+        _upright(
+            image,
+            pixel_limit,
+            ("RGB",),
+            is_turned=isinstance(image, ImageFile),
+            if_several="" if is_chosen else advice,
+        )
+    )
+
+
+def from_copy(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
+    """Return the RGB pixels of an unchanged copy of one picture of a file, turned like the file.
+
+    Raises:
+        ImageError: it is too large.
+    """
+    return np.asarray(_upright(image, PIXEL_LIMIT, ("RGB",)))
 
 
 def check_size(resolution_wh: tuple[int, int], pixel_limit: int) -> None:
@@ -247,47 +280,79 @@ def _decoded(data: bytes, pixel_limit: int, modes: tuple[str, ...]) -> Image.Ima
         raise ImageError(f"JPEG of more than {SCAN_LIMIT} scans: made to take long, or damaged; save it anew")
     try:
         image = _READERS[kind][1](io.BytesIO(data))
-        _check_single(image)
-    except (ImageError, MemoryError):
+    except MemoryError:
         raise
     except Exception as error:  # Pillow's readers raise exceptions of many kinds for damaged files
-        raise ImageError(f"damaged or truncated picture: {error}") from error
-    return _upright(image, pixel_limit, modes)
+        raise _as_image_error(error) from error
+    return _upright(image, pixel_limit, modes, if_several="save each as a file")
 
 
-def _check_single(image: ImageFile) -> None:
-    """Refuse a film or several pages. A smaller second picture of the same shape in a TIFF is a preview: ignored.
+def several_in(image: Image.Image) -> str:
+    """Return in words how many pictures an image holds; empty if it holds one.
 
-    Raises:
-        ImageError: says how many there are.
+    Not counted are the layers of a PSD, the preview behind a photo in an MPO (a JPEG with more behind it), and in a
+    TIFF a smaller second picture of the same shape, which is a preview, too.
     """
-    if not getattr(image, "is_animated", False):
-        return
-    width, height = image.size
-    if image.format == "TIFF":
-        image.seek(1)
-        own_width, own_height = image.size
+    if image.format in ("MPO", "PSD") or not getattr(image, "is_animated", False):
+        return ""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        width, height = image.size
+        own_width, own_height = _second_size(image)
         off = abs(own_width * height - own_height * width)  # 0 for the same shape, but for a rounded side
         if own_width < width and off <= max(width, height):
-            image.seek(0)
-            return
-    raise ImageError(f"{image.n_frames} pictures in one file ({image.format}): save each as a file")  # type: ignore[attr-defined]
+            return ""
+    return f"{getattr(image, 'n_frames', 'several')} pictures in one file ({image.format})"
 
 
-def _upright(image: Image.Image, pixel_limit: int, modes: tuple[str, ...]) -> Image.Image:
-    """Load, convert to 8 bits and turn; an image in none of `modes` becomes the first of them."""
+def _second_size(image: TiffImagePlugin.TiffImageFile) -> tuple[int, int]:
+    """Return the width and height of the second picture; the image is left at its picture, with its pixels."""
+    at, pixels = image.tell(), None if image.tile else image.im
+    image.seek(1)
+    size = image.size
+    image.seek(at)
+    if pixels is not None:  # else they would be read again, without what the user drew on them
+        image.im, image.tile = pixels, []
+    return size
+
+
+def _upright(
+    image: Image.Image,
+    pixel_limit: int,
+    modes: tuple[str, ...],
+    *,
+    is_turned: bool = True,
+    if_several: str = "",
+) -> Image.Image:
+    """Load, convert to 8 bits and turn, if `is_turned`; an image in none of `modes` becomes the first of them.
+
+    `if_several` says what to do with an image of several pictures, which is refused; if empty, the current one is
+    taken.
+    """
     check_size(image.size, pixel_limit)
+    given = image
     try:
+        if if_several and (several := several_in(image)):
+            raise ImageError(f"{several}: {if_several}")
         deep = _is_deep(image)
         image.load()
-        turn = _TURNS.get(_orientation(image.info))
+        turn = _TURNS.get(_orientation(image.info)) if is_turned else None
         image = _eight_bits(image, deep)
         image = image if turn is None else image.transpose(turn)
         return image if image.mode in modes else image.convert(modes[0])
     except (ImageError, MemoryError):
         raise
     except Exception as error:
-        raise ImageError(f"damaged or truncated picture: {error}") from error
+        raise _as_image_error(error, given) from error
+
+
+def _as_image_error(error: Exception, image: Image.Image | None = None) -> ImageError:
+    """Return Pillow's error in our words: a closed image, a kind of picture that Pillow does not read, or damage."""
+    is_unread = isinstance(error, AssertionError) and getattr(image, "fp", None) is None
+    if image is not None and (is_unread or _CLOSED.search(str(error))):
+        return ImageError("the PIL image or its file is closed: give it while it is open, or image.copy()")
+    if _UNSUPPORTED.search(str(error)):
+        return ImageError(f"a kind of picture that is not read here ({error}): save it as an 8-bit PNG")
+    return ImageError(f"damaged or truncated picture: {error}")
 
 
 def _is_deep(image: Image.Image) -> bool:
@@ -334,6 +399,8 @@ def _eight_bits(image: Image.Image, deep: bool) -> Image.Image:
                 f"16-bit pixels, none of which is above {256 * brightest + 255:,} of 65,535: very dark, or fewer "
                 "bits saved as 16; scale them to the full range or save as 8 bits"
             )
+    if image.mode == "La":  # Pillow converts it to this mode alone
+        image = image.convert("LA")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         image = Image.new("RGBA", layer.size, "white")
