@@ -29,10 +29,10 @@ from mien.sinks.tables import Table, read_rows
 from mien.sinks.window import Window
 from mien.vision.crop import cut, frame_of
 from mien.vision.draw import annotate
-from mien.vision.frames import Frame, Frames, is_repeatable
+from mien.vision.frames import Frame, Frames
 from mien.vision.images import encode_jpeg, encode_png
 from mien.vision.listing import CROPS_JOURNAL, DOCUMENT, JOURNAL, RESULT_SUFFIX
-from mien.vision.sampling import is_address
+from mien.vision.sampling import is_address, is_repeatable
 from mien.workers import ordered
 
 if TYPE_CHECKING:

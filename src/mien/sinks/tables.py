@@ -12,7 +12,7 @@ from mien.errors import ConfigError, needs
 from mien.escapes import csv_cell, csv_lines, csv_text
 from mien.predictions import table_columns
 from mien.sinks.done import Done
-from mien.vision.frames import is_repeatable
+from mien.vision.sampling import is_repeatable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

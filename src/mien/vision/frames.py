@@ -40,7 +40,7 @@ from mien.vision.listing import (
     list_folder,
     list_pattern,
 )
-from mien.vision.sampling import ALL, CAMERA, has_extra, is_address
+from mien.vision.sampling import ALL, CAMERA, STDIN, has_extra, is_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from mien.vision.animations import Animation
     from mien.vision.sampling import Moving
 
-STDIN = "-"
 DATA_URI = "data:"
 _END = object()
 PATH_LIMIT_CHARACTERS = 4096
@@ -444,16 +443,6 @@ def _taken_over(entry: str | Frame | Moving) -> Frame | Moving:
 
 def _refuse(message: str) -> NoReturn:
     raise ImageError(message)
-
-
-def is_repeatable(source: str) -> bool:
-    """Return whether a source gives the same images each time: stdin, memory, cameras and live streams do not.
-
-    An http address may be that of a file, so it counts as one.
-    """
-    is_camera = source.startswith(CAMERA) and source.removeprefix(CAMERA).isdecimal()
-    is_live = is_address(source) and not source.lower().startswith("http")
-    return source not in ("", STDIN) and not is_camera and not is_live
 
 
 def broken(source: str, message: str, index: int = 0, time_s: float | None = None) -> Frame:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from mien.vision.frames import Frame
 
 ALL = Clip()
-CAMERA = "camera:"
-"""``camera:0`` is the first camera."""
+CAMERA, STDIN = "camera:", "-"
+"""What is not a path: ``camera:0`` is the first camera, ``-`` an image on stdin."""
 SCHEMES = ("http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "srt", "udp")
 TICK_SLACK = 1e-6
 """Frame times are rounded; a frame this much before a tick of `fps`, in ticks, belongs to it."""
@@ -34,6 +34,16 @@ def is_address(text: str) -> bool:
     """Return whether a text is the address of a network stream."""
     scheme, colon, _ = text.partition("://")
     return bool(colon) and scheme.lower() in SCHEMES
+
+
+def is_repeatable(source: str) -> bool:
+    """Return whether a source gives the same images each time: stdin, memory, cameras and live streams do not.
+
+    An http address may be that of a file, so it counts as one.
+    """
+    is_camera = source.startswith(CAMERA) and source.removeprefix(CAMERA).isdecimal()
+    is_live = is_address(source) and not source.lower().startswith("http")
+    return source not in ("", STDIN) and not is_camera and not is_live
 
 
 def no_frame_from(clip: Clip, source: str, end_s: float) -> str:
