@@ -44,12 +44,13 @@ SERVICES = {
     "one at a time": ("--workers", "1", "--max-batch", "1"), "shared batches": (),
     "shared, no wait": ("--max-wait-ms", "0"),
 }  # fmt: skip
+MODEL = "mien_nano"
 ROOM = ("--queue", "1024")  # nothing is refused while both are compared
 
 
 def start(*words: str) -> tuple[subprocess.Popen[str], int]:
     """Start a service and return it with its port."""
-    command = [sys.executable, "-m", "mien", "serve", "--port", "0", *words]
+    command = [sys.executable, "-m", "mien", "serve", "--model", MODEL, "--port", "0", *words]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr
     for line in process.stderr:
@@ -245,7 +246,7 @@ async def ask(app: Any, body: bytes, kind: bytes, path: str = "/v1/classify") ->
 
 def inside(options: argparse.Namespace) -> None:
     """Print the processor time of a request of one crop, with 16 at once, and of the classifier alone."""
-    pipeline = Pipeline("default", "whole")
+    pipeline = Pipeline(MODEL, "whole")
     crops = np.random.default_rng(0).integers(0, 256, (16, 1, 48, 48, 1), np.uint8)
     for size in (1, 4, 16):
         pipeline.name(crops[:size])
@@ -292,7 +293,7 @@ def fuzz(options: argparse.Namespace) -> None:
         b"multipart/form-data; boundary=b": form([good, good])[0],
         b"application/json": json.dumps({"images": [uri.decode()]}).encode(),
     }
-    pipeline, statuses = Pipeline("default", "whole"), Counter[int]()
+    pipeline, statuses = Pipeline(MODEL, "whole"), Counter[int]()
     memory = psutil.Process().memory_info
 
     async def run() -> None:
