@@ -50,7 +50,7 @@ ROOM = ("--queue", "1024")  # nothing is refused while both are compared
 
 def start(*words: str) -> tuple[subprocess.Popen[str], int]:
     """Start a service and return it with its port."""
-    command = [sys.executable, "-m", "mien", "serve", "--model", MODEL, "--port", "0", *words]
+    command = [sys.executable, "-m", "mien", "serve", MODEL, "--port", "0", *words]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr
     for line in process.stderr:
