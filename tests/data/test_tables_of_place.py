@@ -1,0 +1,280 @@
+"""Tables beside images: what they add to class folders, what they contradict, and which of them are not read."""
+
+from __future__ import annotations
+
+import pytest
+
+from mien.data.read import read_dataset
+from mien.errors import ConfigError, DataError
+from mien.options import ReadOptions
+from tests.data.test_tables import listed
+from tests.pictures import png, write_tree
+
+CLASSES = ("happy", "sad")
+FOLDERS = [f"{CLASSES[i % 2]}/{i}.png" for i in range(20)]
+FLAT = [f"{i}.png" for i in range(20)]
+
+
+def read(path, **options):
+    return read_dataset(path, options=ReadOptions(**options))
+
+
+def place(root, names, **tables: str):
+    """Write images of these names, and tables: `list_csv` is ``list.csv``."""
+    files = {name: png(i) for i, name in enumerate(names)}
+    texts = {
+        name.replace("__", "/").replace("_csv", ".csv").replace("_txt", ".txt"): t
+        for name, t in tables.items()
+    }
+    return write_tree(root, files | {name: text.encode() for name, text in texts.items()})
+
+
+def label_of(name: str) -> str:
+    return CLASSES[int(name.rpartition("/")[2].split(".")[0]) % 2]
+
+
+def table(names, header="file,label", cells=lambda name: label_of(name)) -> str:
+    return listed(header, [f"{name},{cells(name)}" for name in names])
+
+
+def splits_of(data) -> dict[str, str]:
+    return {name.rpartition("/")[2]: split for name, split in zip(data.ids, data.split.tolist(), strict=True)}
+
+
+def check_labels(data) -> None:
+    assert data.given_names.tolist() == [label_of(name) for name in data.ids]
+
+
+OFFICIAL = {f"{i}.png": "train" if i < 14 else "test" for i in range(20)}
+
+
+# what tables without labels add to class folders
+
+
+@pytest.mark.parametrize("form", ["auto", "folders"])
+@pytest.mark.parametrize(
+    "tables",
+    [
+        {"splits_csv": table(FOLDERS, "file,split", lambda name: OFFICIAL[name.split("/")[1]])},
+        {"splits_txt": table(FOLDERS, "", lambda name: OFFICIAL[name.split("/")[1]])},
+        {"train_txt": "\n".join(FOLDERS[:14]), "test_txt": "\n".join(FOLDERS[14:])},
+        {
+            "lists__train_csv": "file\n" + "\n".join(FOLDERS[:14]),
+            "lists__test_csv": "file\n" + "\n".join(FOLDERS[14:]),
+        },
+    ],
+)
+def test_tables_give_the_split_of_class_folders(tmp_path, tables, form):
+    data = read(place(tmp_path, FOLDERS, **tables), format=form)
+    assert splits_of(data) == OFFICIAL
+    check_labels(data)
+    assert data.ids == tuple(sorted(FOLDERS))
+    for name in tables:
+        said = name.replace("__", "/").replace("_", ".")
+        assert any(
+            note.startswith("the split of ") and note.endswith(f"read from {said}") for note in data.notes
+        )
+    assert not any("left out" in note for note in data.notes)
+
+
+def test_a_table_gives_the_persons_of_class_folders(tmp_path):
+    persons = table(FOLDERS, "file,person", lambda name: f"p{int(name.split('/')[1][:-4]) // 4}")
+    data = read(place(tmp_path, FOLDERS, persons_csv=persons), group_column="person", val_fraction=0.4)
+    sides = {(person, side) for person, side in zip(data.columns["person"], data.split, strict=True)}
+    assert len(sides) == 5, "each person is in one split"
+    assert any("person of 20 images read from persons.csv" in note for note in data.notes)
+
+
+def test_several_tables_add_to_class_folders(tmp_path):
+    splits = table(FOLDERS, "file,split", lambda name: OFFICIAL[name.split("/")[1]])
+    persons = table(FOLDERS[:6], "file,person", lambda _: "anna")
+    data = read(place(tmp_path, FOLDERS, splits_csv=splits, persons_csv=persons))
+    assert splits_of(data) == OFFICIAL
+    assert sorted(data.columns["person"]) == [""] * 14 + ["anna"] * 6
+
+
+def test_class_folders_of_numbers_keep_their_labels_beside_a_table_of_splits(tmp_path):
+    names = [name.replace("happy", "3").replace("sad", "4") for name in FOLDERS]
+    splits = table(names, "file,split", lambda name: OFFICIAL[name.split("/")[1]])
+    data = read(place(tmp_path, names, splits_csv=splits))
+    assert data.labels == ("3", "4")
+    assert splits_of(data) == OFFICIAL
+
+
+def test_a_table_of_some_splits_is_named_for_the_others(tmp_path):
+    root = place(tmp_path, FOLDERS, test_txt="\n".join(FOLDERS[14:]))
+    with pytest.raises(
+        DataError, match=r"happy/0\.png has no split, others have \(from test\.txt\): name one"
+    ):
+        read(root)
+
+
+def test_a_table_of_splits_that_names_a_missing_image_is_refused(tmp_path):
+    splits = table([*FOLDERS, "sad/99.png"], "file,split", lambda _: "train")
+    root = place(tmp_path, FOLDERS, splits_csv=splits)
+    with pytest.raises(DataError, match=r"splits\.csv names sad/99\.png, which is not there"):
+        read(root)
+    assert any("not read: " in note and "sad/99.png" in note for note in read(root, format="folders").notes)
+
+
+def test_other_tables_beside_class_folders_are_no_hindrance(tmp_path):
+    """Landmarks have several rows for each image; a box may be that of the photo from which a face was cut."""
+    landmarks = listed("file,px,py", [f"{name},{i},{i}" for name in FOLDERS for i in range(3)])
+    boxes = table(FOLDERS, "file,left,top,right,bottom", lambda _: "5,5,20,20")
+    features = table(FOLDERS, "file," + ",".join(f"f{i}" for i in range(50)), lambda _: ",".join("7" * 50))
+    data = read(place(tmp_path, FOLDERS, landmarks_csv=landmarks, box_csv=boxes, features_csv=features))
+    plain = read(place(tmp_path / "plain", FOLDERS))
+    assert (data.images == plain.images).all(), "whole images"
+    assert any("landmarks.csv says several things about happy/0.png and is not read" in n for n in data.notes)
+    assert any("the face boxes of box.csv are not used" in note for note in data.notes)
+    assert any("features.csv: its 50 columns are not read" in note for note in data.notes)
+
+
+def test_a_table_that_names_the_split_twice_is_refused(tmp_path):
+    splits = table(FOLDERS, "file,split", lambda _: "train") + "sad/1.png,test\n"
+    with pytest.raises(
+        DataError, match=r"splits\.csv says several things about sad/1\.png: which one counts"
+    ):
+        read(place(tmp_path, FOLDERS, splits_csv=splits))
+
+
+def test_columns_that_contradict_each_other_are_said(tmp_path):
+    ages = {
+        "a_csv": table(FOLDERS, "file,age", lambda _: "30"),
+        "b_csv": table(FOLDERS, "file,age", lambda _: "40"),
+    }
+    data = read(place(tmp_path, FOLDERS, **ages))
+    assert set(data.columns["age"]) == {"30"}
+    assert any(
+        "b.csv: its column age is not read: another column age says something else" in n for n in data.notes
+    )
+
+
+def test_a_table_without_labels_adds_to_one_with_labels(tmp_path):
+    root = place(
+        tmp_path, FLAT, labels_csv=table(FLAT), train_txt="\n".join(FLAT[:14]), test_txt="\n".join(FLAT[14:]),
+        persons_csv=table(FLAT, "file,person", lambda name: f"p{int(name[:-4]) // 4}"),
+    )  # fmt: skip
+    data = read(root)
+    check_labels(data)
+    assert splits_of(data) == OFFICIAL
+    assert data.columns["person"][4] == "p1"
+
+
+def test_the_split_column_of_class_folders_can_be_named(tmp_path):
+    parts = table(FOLDERS, "file,teil", lambda name: "ab"[int(name.split("/")[1][:-4]) > 13])
+    root = place(
+        tmp_path, FOLDERS, parts_csv=parts, persons_csv=table(FOLDERS, "file,person", lambda _: "anna")
+    )
+    data = read(root, split_column="teil")
+    assert {split: len(data.select(split)) for split in data.splits} == {"a": 14, "b": 6}
+    assert not any(read(root, val_fraction=0.3).columns["teil"] == "")
+    with pytest.raises(ConfigError, match="split_column=tiel has no effect here: no table beside the images"):
+        read(root, split_column="tiel")
+
+
+# splits that contradict each other
+
+
+@pytest.mark.parametrize("kind", ["list", "file", "names", "folders", "folders by name"])
+def test_a_table_and_folders_that_call_an_image_train_and_test(tmp_path, kind):
+    names = [f"{OFFICIAL[name]}/{label_of(name)}{'/' if 'folders' in kind else '_'}{name}" for name in FLAT]
+    if kind == "folders by name":
+        tables = {"train_txt": "\n".join(names[:15]), "test_txt": "\n".join(names[15:])}
+    elif kind == "folders":
+        tables = {"list_csv": table(names, "file,split", lambda name: "train")}
+    elif kind == "names":
+        parts = {"train_csv": names[:15], "test_csv": names[15:]}
+        tables = {name: listed("file,label", [f"{one},sad" for one in part]) for name, part in parts.items()}
+    else:
+        tables = {"list_csv": listed("file,label,split", [f"{one},{one[-6:-5]},Training" for one in names])}
+    root = place(tmp_path, names, **tables)
+    said = (
+        r"says that test/\w+.14\.png is in train, and its .* says test \(\d images? so\): correct one of them"
+    )
+    with pytest.raises(DataError, match=said):
+        read(root / "list.csv" if kind == "file" else root)
+    if kind in ("list", "folders"):
+        data = read(root, split_column="split")
+        assert data.splits == ("train",)
+        assert any("(6 images so): the table counts" in note for note in data.notes)
+
+
+def test_a_table_that_divides_the_images_of_one_folder(tmp_path):
+    names = [f"train/{name}" for name in FLAT]
+    lines = [f"{name},{label_of(name)},{OFFICIAL[name[6:]]}" for name in names]
+    data = read(place(tmp_path, [*names, "test/a.png"], list_csv=listed("file,label,split", lines)))
+    assert splits_of(data) == OFFICIAL
+    assert any(
+        "says that train/14.png is in test, and its path says train (6 images so)" in n for n in data.notes
+    )
+
+
+def test_a_table_that_takes_val_from_train(tmp_path):
+    names = [f"{OFFICIAL[name.split('/')[1]]}/{name}" for name in FOLDERS]
+    tables = {"train_txt": "\n".join(names[:9]), "val_txt": "\n".join(names[9:14])}
+    data = read(place(tmp_path, names, **tables))
+    assert {split: len(data.select(split)) for split in data.splits} == {"test": 6, "train": 9, "val": 5}
+    check_labels(data)
+    said = "is in val, and its folder or another table says train (5 images so)"
+    assert any(said in note for note in data.notes)
+
+
+# class folders and tables that each label some of the images
+
+
+def test_folders_label_what_a_table_does_not(tmp_path):
+    """The test images lie flat, as in a contest; their labels came later."""
+    train = [f"train/{name}" for name in FOLDERS]
+    test = [f"test/{100 + i}.png" for i in range(6)]
+    labels = table([name.removeprefix("test/") for name in test])
+    data = read(place(tmp_path, [*train, *test], test__labels_csv=labels))
+    assert splits_of(data) == {name.rpartition("/")[2]: name.split("/")[0] for name in [*train, *test]}
+    check_labels(data)
+    said = "test/labels.csv, and those of 20 other images from class folders"
+    assert any(note.startswith("labels are read from ") and note.endswith(said) for note in data.notes)
+
+
+def test_an_empty_label_is_no_statement(tmp_path):
+    labels = table(FOLDERS, cells=lambda name: {"3.png": "", "4.png": "NaN"}.get(name[-5:], label_of(name)))
+    data = read(place(tmp_path, FOLDERS, labels_csv=labels))
+    assert sorted(data.ids) == sorted(FOLDERS)
+    check_labels(data)
+
+
+def test_folders_give_what_an_agreeing_table_leaves_out(tmp_path):
+    names = [f"{split}/{name}" for split in ("train", "test") for name in FOLDERS]
+    root = place(tmp_path, names, test_labels_csv=table(names[20:]))
+    data = read(root)
+    assert len(data) == 40
+    assert {split: len(data.select(split)) for split in data.splits} == {"test": 20, "train": 20}
+    check_labels(data)
+    assert len(read(root, format="list")) == 20
+    assert any("left out 20 images that no table names" in note for note in read(root, format="list").notes)
+
+
+def test_a_table_that_chooses_images_and_their_split_stays_alone(tmp_path):
+    chosen = table(
+        FOLDERS[4:12],
+        "file,label,split",
+        lambda name: f"{label_of(name)},{'train' if len(name) % 2 else 'test'}",
+    )
+    data = read(place(tmp_path, FOLDERS, chosen_csv=chosen))
+    assert len(data) == 8
+    assert any("left out 12 images that no table names" in note for note in data.notes)
+
+
+def test_classes_of_a_table_that_are_none_of_the_folders(tmp_path):
+    train, test = [f"train/{name}" for name in FOLDERS], [f"test/{100 + i}.png" for i in range(6)]
+    labels = table(
+        [name.removeprefix("test/") for name in test], cells=lambda name: "3" if len(name) % 2 else "4"
+    )
+    with pytest.raises(DataError, match=r"class folders and test/labels\.csv, which gives other labels"):
+        read(place(tmp_path, [*train, *test], test__labels_csv=labels))
+
+
+def test_folders_of_persons_give_no_labels(tmp_path):
+    names = [f"p{i // 5}/{i}.png" for i in range(20)]
+    data = read(place(tmp_path, names, list_csv=table(names[:16])))
+    assert data.labels == CLASSES
+    assert len(data) == 16
