@@ -278,3 +278,67 @@ def test_folders_of_persons_give_no_labels(tmp_path):
     data = read(place(tmp_path, names, list_csv=table(names[:16])))
     assert data.labels == CLASSES
     assert len(data) == 16
+
+
+# tables that are not read
+
+
+@pytest.mark.parametrize("tables", [["train_csv"], ["train_csv", "test_csv"]])
+@pytest.mark.parametrize(
+    "name", ["sample_submission_csv", "sampleSubmission_csv", "test_predictions_csv", "preds_csv"]
+)
+def test_made_up_answers_are_no_labels(tmp_path, name, tables):
+    train, test = [f"train/{i}.png" for i in range(20)], [f"test/{100 + i}.png" for i in range(6)]
+    texts = {
+        "train_csv": table([name[6:] for name in train]),
+        "test_csv": listed("id", [name[5:] for name in test]),
+        name: table([name[5:] for name in test], cells=lambda _: "happy"),
+    }
+    root = place(tmp_path, [*train, *test], **{key: texts[key] for key in (*tables, name)})
+    data = read(root)
+    check_labels(data.select("train"))
+    assert "test" not in data.splits or not data.select("test").targets.any()
+    said = f"not read: {name.replace('_csv', '.csv')}, which by its name holds answers and not labels"
+    assert any(note.startswith(said) for note in data.notes)
+
+
+def test_answers_beside_class_folders_are_no_other_labels(tmp_path):
+    answers = table(FOLDERS, "file,label,score", lambda name: "sad,0.9")
+    data = read(place(tmp_path, FOLDERS, predictions_csv=answers))
+    check_labels(data)
+    assert any("predictions.csv, which by its name holds answers" in note for note in data.notes)
+
+
+def test_answers_alone_are_named(tmp_path):
+    root = place(tmp_path, FLAT, predictions_csv=table(FLAT))
+    with pytest.raises(DataError, match=r"predictions\.csv, which by its name holds answers and not labels"):
+        read(root)
+    check_labels(read(root / "predictions.csv"))
+
+
+@pytest.mark.parametrize("folder", ["p{0}", "{1}"])
+def test_a_table_whose_first_images_are_missing(tmp_path, folder):
+    """As after a download that stopped: its labels count, and the folders are no way around it."""
+    names = [f"{folder.format(i // 5, CLASSES[i % 2])}/{i}.png" for i in range(20, 50)]
+    missing = [f"{folder.format(i // 5, CLASSES[i % 2])}/{i}.png" for i in range(20)]
+    root = place(tmp_path, names, list_csv=table([*missing, *names], cells=lambda _: "sad"))
+    with pytest.raises(DataError, match=r"list\.csv names \w+/0\.png, which is not there"):
+        read(root)
+    if folder == "{1}":
+        with pytest.raises(DataError, match="`?format=folders`? reads the class folders without it"):
+            read(root)
+        check_labels(read(root, format="folders"))
+
+
+@pytest.mark.parametrize("label", ["fröhlich", "happy"])
+def test_why_a_table_beside_class_folders_is_not_read(tmp_path, label):
+    names = FOLDERS if label == "fröhlich" else [f"other/{i}.jpeg" for i in range(30)]
+    root = place(tmp_path, FOLDERS)
+    (root / "list.csv").write_text(table(names, cells=lambda _: label), "latin-1")
+    (root / "classes.csv").write_text("id,name\n0,happy\n1,sad\n")
+    (root / "notes.txt").write_text(
+        "the names of all files\nare those of the photos, caf\u00e9 and bar\n", "latin-1"
+    )
+    why = "is not UTF-8 text" if label == "fröhlich" else "names other/0.jpeg, and no image is called so"
+    (note,) = [note for note in read(root).notes if note.startswith("not read")]
+    assert f"list.csv {why}" in note

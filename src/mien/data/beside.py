@@ -71,7 +71,8 @@ class Addition(NamedTuple):
 def look(place: Place) -> Looked:
     """Find the tables in a tree that name some of its images."""
     index = Index(place.tree, place.pictures)
-    looked = Looked([], [], [])
+    answers = [f"{name}, which by its name holds answers and not labels" for name in place.answers]
+    looked = Looked([], answers, [f"not read: {why}" for why in answers])
     crowds = Counter(map(folder_of, place.tables))  # landmarks of each image in a table of its own come last
     for table in sorted(place.tables, key=lambda table: crowds[folder_of(table)])[:_TABLE_LIMIT]:
         why, sure = _against(place, table, index)

@@ -99,7 +99,7 @@ def read(place: Place, options: ReadOptions | None) -> Reading:
         targets=targets,
         picture=lambda row: images.decode_dataset_image(tree.read(pictures[row])),
         flaw=f"{source}: {flaw}" if flaw else "",
-        notes=(*swapped, *notes, *of_raf_db, *said, *place.passed_over({*pictures, *tables})),
+        notes=(*swapped, *notes, *of_raf_db, *said, *place.passed_over({*pictures, *tables, *place.answers})),
     )  # fmt: skip
     return added(reading, pictures, more)
 

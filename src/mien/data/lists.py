@@ -183,7 +183,7 @@ def _notes(place: Place, parts: Sequence[Rows], names: Sequence[str]) -> list[st
     of_folders = sum(len(part.files) for part in parts if not part.name)
     others = f"and those of {number_of(of_folders, 'other image')} from class folders"
     notes = [f"labels are read from {tables}, {others if of_folders else 'not from folders'}"]
-    notes += place.passed_over({*place.pictures, *place.tables})
+    notes += place.passed_over({*place.pictures, *place.tables, *place.answers})
     left = len(place.pictures) - len({*names})
     return notes + ([f"left out {number_of(left, 'image')} that no table names"] if left > 0 else [])
 

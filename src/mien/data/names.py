@@ -125,7 +125,7 @@ def read(place: Place, options: ReadOptions) -> Reading:
             f"the classes are read from the names of the files{whose}",
             *_left_out(wrong, owner),
             *said,
-            *place.passed_over({*place.pictures, *tables}),
+            *place.passed_over({*place.pictures, *tables, *place.answers}),
         ),
     )
     return added(reading, pictures, more)

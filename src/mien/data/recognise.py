@@ -135,7 +135,11 @@ def _check_one_source_of_labels(place: Place, signs: dict[str, Sign], options: R
     if signs["list"].sure == signs["folders"].sure == CERTAIN:
         from mien.data.lists import other_labels
 
-        if why := other_labels(place, options):
+        try:
+            why = other_labels(place, options)
+        except DataError as error:
+            raise DataError(f"{error} (`format=folders` reads the class folders without it)") from error
+        if why:
             raise DataError(
                 f"{place.path} has class folders and {why}: say which counts with `format=folders` or `format=list`"
             )
