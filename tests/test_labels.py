@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mien import labels
-from mien.errors import DataError
+from mien.errors import DataError, did_you_mean
 
 
 def test_orders_met_in_the_field():
@@ -58,3 +58,20 @@ def test_a_label_too_many_names_the_way_out():
     )
     with pytest.raises(DataError, match=message):
         labels.index_map(labels.EMOTIONS_8, labels.EMOTIONS_7)
+
+
+def test_labels_of_another_package_are_matched_by_what_they_mean():
+    peer = ("Anger", "Happiness", "Neutral")
+    assert labels.index_map(("angry", "happy"), peer) == [0, 1]
+    assert labels.index_map(("Happiness", "neutral"), peer) == [1, 2]
+    both = ("happy", "Happiness", "sad")  # a model that has both words means two things
+    assert labels.index_map(("happy", "Happiness"), both) == [0, 1]
+    with pytest.raises(
+        DataError, match="label 'joy' of the data is not among the model's labels happy, Happiness, sad"
+    ):
+        labels.index_map(("joy",), both)
+
+
+def test_a_hint_goes_by_meaning_before_letters():
+    assert did_you_mean("gpu", ("cpu", "cuda", "auto")) == "; did you mean cuda?"
+    assert did_you_mean("gpu", ("cpu", "auto")) == "; did you mean cpu?"

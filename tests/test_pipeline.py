@@ -272,3 +272,21 @@ def test_a_slice_is_predictions_and_what_is_gone_is_told(tmp_path):
     lines = (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()
     assert [json.loads(line)["source"] for line in lines] == [str(paths[0]), str(paths[2])]
     assert sorted(one.name for one in (tmp_path / "out").glob("*.jpg")) == ["a.faces.jpg", "c.faces.jpg"]
+
+
+def test_a_video_in_python_is_followed_as_on_the_command_line(tmp_path):
+    clip = tmp_path / "a.gif"
+    first, *rest = (Image.fromarray(photo(number)) for number in range(4))
+    first.save(clip, save_all=True, append_images=rest, duration=100, disposal=1)
+    options = {"detector": FixedDetector((101.0, 53.0, 197.0, 149.0))}
+    found, alone = mien.predict(clip, **options), mien.predict(clip, tracker=None, **options)
+    assert [face.track for one in found for face in one.faces] == [1, 1, 1, 1]
+    assert "tracking" in found.facts
+    assert [face.track for one in alone for face in one.faces] == [None] * 4
+    assert "tracking" not in alone.facts
+    own = mien.predict(clip, tracker=mien.Tracker(smooth=0), **options)
+    assert [face.probs for one in own for face in one.faces] == [
+        face.probs for one in alone for face in one.faces
+    ]
+    with pytest.raises(ConfigError, match="tracker is 'on': expected auto, None or a mien.Tracker"):
+        mien.predict(clip, tracker="on", **options)

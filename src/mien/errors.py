@@ -118,7 +118,13 @@ def number_of(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
+_OTHER_WORDS = {"gpu": "cuda", "metal": "mps"}
+"""Other words for a choice, which difflib would not find: it takes ``gpu`` for ``cpu``."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean X?"`` for the nearest known word, else an empty string."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    known = list(known)
+    near = [_OTHER_WORDS[word]] if _OTHER_WORDS.get(word) in known else []
+    near = near or difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"; did you mean {near[0]}?" if near else ""

@@ -147,7 +147,8 @@ def choose_labels(
 def _item(item: str, choice: str) -> tuple[str, list[str]]:
     """Split ``new=old+old`` or ``name`` into the label and the classes that make it up."""
     name, equals, parts = item.partition("=")
-    label, members = canonical(name), [canonical(part) for part in (parts if equals else name).split("+")]
+    given = (parts if equals else name).split("+")
+    label, members = canonical(name), list(dict.fromkeys(map(canonical, given)))  # sad+SAD is one class
     if not label or not all(members) or "+" in label:
         raise DataError(
             f"`labels={choice}`: expected names such as angry,happy or negative=angry+sad, got {item!r}"
@@ -156,11 +157,14 @@ def _item(item: str, choice: str) -> tuple[str, list[str]]:
 
 
 def index_map(source: tuple[str, ...], target: tuple[str, ...]) -> list[int]:
-    """Return, for each label of `source`, its position in `target`.
+    """Return, for each label of `source`, its position in `target`. ``angry`` is the ``Anger`` of another package.
 
     Raises:
         DataError: `target` lacks a label of `source`.
     """
+    meant = {canonical(name): number for number, name in enumerate(target)}
+    if len(meant) == len(target) and all(canonical(name) in meant for name in source):
+        return [meant[canonical(name)] for name in source]
     for name in source:
         if name not in target:
             common = [name for name in source if name in target]

@@ -23,11 +23,12 @@ from mien import __version__
 from mien.classifiers import load_classifier, probabilities
 from mien.detectors.finder import Finder
 from mien.errors import ConfigError, ImageError, OutputError, number_of
-from mien.options import Outputs
+from mien.options import Outputs, TrackOptions
 from mien.predictions import ImageResult, data_frame
 from mien.results import UNCERTAIN, Face, FaceResult
 from mien.sinks import Sinks
 from mien.tracking.between import Found, filled, marked
+from mien.tracking.tracker import tracker_for
 from mien.vision.crop import DEFAULT_VIEWS, VIEWS, crop_faces
 from mien.vision.frames import Frame, frames
 from mien.workers import at_once, ordered, ordered_groups
@@ -355,16 +356,31 @@ class Predictions(Sequence[ImageResult]):
         return f"<table><tr>{''.join(f'<th>{name}</th>' for name in names)}</tr>{lines}</table>"
 
 
-def predict(source: object, *, workers: int | None = None, **options: Any) -> Predictions:
+def predict(
+    source: object, *, tracker: Tracker | str | None = "auto", workers: int | None = None, **options: Any
+) -> Predictions:
     """Find and name the faces of anything that `mien.frames` takes; `options` are those of `Pipeline`.
 
     ``mien.predict("photo.jpg", model="mien_nano")[0].faces``
 
     An image that cannot be read is a result with its `error`.
 
+    Args:
+        source: images or videos.
+        tracker: follows the faces of videos. ``auto`` does it as ``mien predict`` does, with the settings of
+            `mien.Tracker`; with None, every frame stands alone.
+        workers: images worked on at once, as in `Pipeline.stream`.
+        options: those of `Pipeline`.
+
     Raises:
         ConfigError, BundleError: as `Pipeline` and `frames` do.
     """
     pipeline, stream = Pipeline(**options), frames(source)
-    results = [result.without_pixels() for result in pipeline.stream(stream, workers=workers)]
-    return Predictions(results, pipeline.facts, stream.skipped)
+    if isinstance(tracker, str):
+        if tracker != "auto":
+            raise ConfigError(f"`tracker` is {tracker!r}: expected auto, None or a mien.Tracker")
+        tracker = tracker_for(stream, TrackOptions())
+    results = [
+        result.without_pixels() for result in pipeline.stream(stream, tracker=tracker, workers=workers)
+    ]
+    return Predictions(results, pipeline.facts | (tracker.facts if tracker else {}), stream.skipped)

@@ -118,17 +118,6 @@ def test_paths_of_another_machine_where_some_images_lie_in_a_folder(tmp_path):
         assert len(read(place)) == 4
 
 
-@pytest.mark.parametrize("more", ["", ",AU1,AU2"])
-def test_numbers_beside_action_units_are_not_affectnets(tmp_path, more):
-    rows = [
-        f"image,valence,arousal,expression{more}",
-        *(f"{i}.png,0.5,0.1,{i % 3}{',0,1' if more else ''}" for i in range(6)),
-    ]
-    files = {f"{i}.png": png(i) for i in range(6)} | {"list.csv": "\n".join(rows).encode()}
-    data = read(write_tree(tmp_path, files) / "list.csv")
-    assert data.labels == (("0", "1", "2") if more else ("happy", "neutral", "sad"))
-
-
 @pytest.mark.parametrize("above", ["B_Original/NI/Dark/P00{}", "a/{}", "{}/morning/left"])
 def test_expressions_deep_below_other_folders(tmp_path, above):
     files = {

@@ -74,7 +74,10 @@ def test_explanations_to_go_on_with_are_kept_up_to_a_line_that_is_none(tmp_path,
 
 def test_a_prior_that_nests_without_end(tmp_path):
     files.write(tmp_path / "prior.json", "[" * 100_000)
-    with pytest.raises(ConfigError, match="expected uniform, train, none, or a JSON file"):
+    with pytest.raises(
+        ConfigError,
+        match='a JSON file with a number for each label, such as {"angry": 1, "disg.*"surprise": 1}',
+    ):
         read_prior(bundle.load("default"), str(tmp_path / "prior.json"))
 
 
@@ -86,7 +89,7 @@ def test_a_webp_that_ends_after_its_first_words(tmp_path):
 
 
 def test_a_graph_whose_text_is_not_utf_8_is_one_line_and_prints_nothing(capfd):
-    given = bundle.load("default")
+    given = bundle.load("mien_nano")
     graph = onnx.load_model_from_string(given.graph("onnx"))
     onnx.helper.set_model_props(graph, {"mien.labels": json.dumps(["@@@@@@@@"])})
     broken = graph.SerializeToString().replace(b"@@@@@@@@", b"\xff\xfe\x1b[2J\x80\x81")

@@ -52,6 +52,7 @@ WRONG = {
     "an address": (b'{"images": ["http://localhost/a.jpg"]}', JSON, 422, "addresses and paths are not opened"),
     "a path": (b'{"images": ["/etc/passwd"]}', JSON, 422, "addresses and paths are not opened"),
     "a file address": (b'{"images": ["file:///etc/passwd"]}', JSON, 422, "addresses and paths are not opened"),
+    "base64 alone": (b'{"images": ["/9j/2wBDAAMCAgMCAgMD"]}', JSON, 422, "begins with '/9j/2wBDAAMC'"),
     "no base64": (b'{"images": ["data:image/png;base64,$$"]}', JSON, 422, "what follows base64, is not base64"),
     "no boundary": (b"x", {"Content-Type": "multipart/form-data"}, 422, "Missing boundary"),
     "no encoding": (

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from mien import files
 from mien.errors import BundleError, ConfigError
 from mien.preprocess import Preprocess
+from mien.results import UNCERTAIN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,9 +49,15 @@ class Spec(BaseModel):
     @field_validator("labels")
     @classmethod
     def _distinct_words(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        labels = tuple(label.strip() for label in labels)
         for number, label in enumerate(labels):
-            if not label.strip() or not label.isprintable():
+            if not label or not label.isprintable():
                 raise ValueError(f"label {number} is {label!r}: expected a printable word")
+            if label == UNCERTAIN:
+                raise ValueError(
+                    f"label {number} is {label!r}, as answers are called whose highest probability is low: give it "
+                    f"another name"
+                )
             if label in labels[:number]:
                 raise ValueError(f"{label!r} is listed twice")
         return labels

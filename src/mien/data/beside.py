@@ -176,11 +176,10 @@ def addition(part: Rows, names: list[str], options: ReadOptions) -> tuple[Additi
     table, others, notes = part.name.rpartition(":")[2], part.others, list(part.notes)
     header = [*others]
     box = columns.box_of(header, ReadOptions(), table)
-    boxes = [header[place] for place in box.places] if box else columns.unused_boxes(header, [])
-    if boxes or part.boxes is not None:
+    if box or part.boxes is not None or columns.unread_boxes(header, table):
+        which = f" ({', '.join(header[place] for place in box.places)})" if box else ""
         notes.append(
-            f"whole images are read: the face boxes of {table} are not used, because it holds no labels"
-            f"{' (' + ', '.join(boxes[:4]) + ')' if boxes else ''}"
+            f"whole images are read: the face boxes of {table}{which} are not used, because it holds no labels"
         )
     if len(others) > _COLUMN_LIMIT:
         notes.append(f"{table}: its {len(others)} columns are not read, only its split")

@@ -263,9 +263,15 @@ def box_of(header: Sequence[str], options: ReadOptions, source: str) -> Box | No
         for four in sets:
             for before in ("", *_BOX_WORDS):
                 wanted = [before + name for name in four]
-                if set(wanted) <= set(names):
+                if set(wanted) <= set(names) and not _are_points(wanted, names):
                     return Box(tuple(names.index(name) for name in wanted), sizes)
     return None
+
+
+def _are_points(four: Sequence[str], names: Sequence[str]) -> bool:
+    """Return whether two numbered corners, as x0 and x1, are the first of a longer series: points of a face."""
+    series = four[0].rstrip("0123456789")
+    return series != four[0] and sum(re.fullmatch(rf"{series}\d+", name) is not None for name in names) > 2
 
 
 def has_meaning(name: str) -> bool:
@@ -286,13 +292,15 @@ def without_meaning(name: str) -> str:
     return f"source_{name}" if has_meaning(name) else name
 
 
-def unused_boxes(header: Sequence[str], used: Sequence[int]) -> list[str]:
-    """Return the columns that look like parts of a box and are not used as one."""
-    return [
-        name
-        for place, name in enumerate(header)
-        if place not in used and _LOOKS_LIKE_BOX.fullmatch(plain(name))
-    ]
+def unread_boxes(names: Sequence[str], source: str) -> tuple[str, ...]:
+    """Return a note about the unused columns that look like parts of a box, if there are any."""
+    odd = [name for name in names if _LOOKS_LIKE_BOX.fullmatch(plain(name))]
+    if not odd:
+        return ()
+    return (
+        f"{source}: whole images are read, though these columns look like a face box: {', '.join(odd)} "
+        f"(`box_columns` names one column of four numbers, or four)",
+    )
 
 
 def votes_places(header: Sequence[str]) -> list[int] | None:
@@ -310,16 +318,17 @@ _FLAGS = _SET | {"0", "0.0", "false", ""}
 def one_hot_places(header: Sequence[str], rows: Sequence[Sequence[str]], free: Sequence[int]) -> list[int]:
     """Return the columns that are one per class: only 0 and 1 (or false and true), and several of them.
 
-    If some of them are known emotions, the others (such as ``occluded``) are not classes.
+    If some of them are known emotions, the others (such as ``occluded``) are not classes; and if an emotion has other
+    numbers, all are shares or votes. Columns without an emotion's name are classes only if each row sets one of them.
     """
-    flags = [
-        place
-        for place in free
-        if not is_index(header[place]) and all(row[place].lower() in _FLAGS for row in rows)
-    ]
-    known = [place for place in flags if canonical(header[place]) in EMOTIONS_8]
-    chosen = known if len(known) > 1 else flags
-    return chosen if len(chosen) > 1 and rows else []
+    free = [place for place in free if not is_index(header[place])]
+    flags = [place for place in free if all(row[place].lower() in _FLAGS for row in rows)]
+    named = [place for place in free if canonical(header[place]) in EMOTIONS_8]
+    if len(named) > 1:
+        return named if rows and set(named) <= set(flags) else []
+    once = all(sum(row[place].lower() in _SET for place in flags) == 1 for row in rows)
+    says = [place for place in free if all(canonical(row[place]) in EMOTIONS_8 for row in rows)]
+    return flags if rows and len(flags) > 1 and once and not says else []
 
 
 def one_hot_names(

@@ -74,7 +74,7 @@ def read(place: Place, options: ReadOptions) -> Reading:
     source = str(place.path)
     parts, found, additions, notes = _listed(place, options)
     labels, numbered = named_numbers(
-        [label for part in parts for label in part.labels], [one.name for one in found], _headers(parts)
+        [label for part in parts for label in part.labels], [one.name for one in found], _other_columns(parts)
     )
     if place.kind != "file" and options.format == "auto":
         labels, rest = _from_folders(place, parts, [one.name for one in found], labels)
@@ -208,10 +208,6 @@ def _other_columns(parts: Sequence[Rows]) -> dict[str, np.ndarray]:
         name: np.concatenate([part.others.get(name, none) for part, none in zip(parts, empty, strict=True)])
         for name in names
     }
-
-
-def _headers(parts: Sequence[Rows]) -> set[str]:
-    return {name for part in parts for name in part.others}
 
 
 def _without_votes_beside(parts: list[Rows]) -> list[Rows]:

@@ -35,6 +35,8 @@ _KDEF_NAMES = {
 _JAFFE = re.compile(r"[A-Z]{2}[.-](AN|DI|FE|HA|NE|SA|SU)\d\.\d+\.\w+", re.IGNORECASE)
 _JAFFE_NAMES = {**_KDEF_NAMES, "FE": "fear"}
 _WORD = re.compile(r"[A-Za-z]+")
+_DENIED = frozenset(("not", "non", "no", "without"))
+"""A name with such a word, as ``not_happy_1.png``, does not say which emotion the image shows."""
 _SHOWN = 4
 _MOST = 0.95
 """Least fraction of the names that fit the rule of a collection; KDEF itself has a few wrong ones."""
@@ -52,9 +54,9 @@ def _jaffe(name: str) -> str | None:
 
 def _word(name: str) -> str | None:
     """Return the one emotion that is a word of a name; None if there is none, or several."""
-    stem = name.rpartition(".")[0]
-    found = {canonical(word) for word in _WORD.findall(stem)} & set(EMOTIONS_8)
-    return found.pop() if len(found) == 1 else None
+    words = {word.lower() for word in _WORD.findall(name.rpartition(".")[0])}
+    found = set(map(canonical, words)) & set(EMOTIONS_8)
+    return found.pop() if len(found) == 1 and not words & _DENIED else None
 
 
 _PERSON = {

@@ -15,6 +15,7 @@ import numpy as np
 
 from mien.data import columns
 from mien.data.arrays import pixels_of
+from mien.data.numberings import names_beside
 from mien.data.reading import Reading, class_targets, whole_numbers
 from mien.data.split_names import split_name
 from mien.data.text import numbers
@@ -68,10 +69,18 @@ def read_parquet(path: Path, options: ReadOptions = ReadOptions()) -> Reading:  
 
     splits = [split for part in parts for split in part.splits]
     ids = [f"{split or 'row'}/{row:07d}" for row, split in enumerate(splits)]
+    boxed = [part for part in parts if part.boxes is not None]
+    if boxed and len(boxed) < len(parts):
+        bare = next(part for part in parts if part.boxes is None)
+        raise DataError(
+            f"{bare.path} has no box columns, and {boxed[0].path} has some: read one of them "
+            f"(`box_columns=none` reads whole images)"
+        )
     shared = set.intersection(*(set(part.others) for part in parts)) if parts else set()
     return Reading(
         str(path), ids, splits, classes, targets, picture,
         columns={name: np.concatenate([part.others[name] for part in parts]) for name in sorted(shared)},
+        boxes=np.concatenate([part.boxes for part in boxed]) if boxed else None,
         notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
     )  # fmt: skip
 
@@ -90,12 +99,18 @@ class _Part:
                 )
             schema = self.file.schema_arrow
             self.image = _image_column(list(schema.names), options, path)
-            header = [field.name for field in schema if field.name != self.image and not _holds_many(field)]
+            boxed = set(map(columns.plain, (options.box_columns or "").removeprefix("wh:").split(",")))
+            header = [
+                field.name
+                for field in schema
+                if field.name != self.image and (not _holds_many(field) or columns.plain(field.name) in boxed)
+            ]
             table = self.file.read(columns=header)
             cells = [_texts(table[name]) for name in header]
             rows_of_cells = list(zip(*cells, strict=True))
             label, of_label = columns.label_place(header, options, str(path), rows_of_cells)
             split, of_split = columns.split_place(header, options, str(path), rows_of_cells)
+            box = columns.box_of(header, options, str(path))
         except UnicodeDecodeError as error:
             raise DataError(f"{path}: a label is not UTF-8 text ({error.reason})") from error
         except (pa.ArrowException, OSError, OverflowError) as error:
@@ -110,12 +125,20 @@ class _Part:
         labels = cells[label]
         self.splits = [here] * len(labels) if split is None else cells[split]
         self.class_names, self.notes = _class_names(schema, header[label]), (*of_label, *of_split)
-        self.others = columns.other_columns(
-            header, rows_of_cells, [label, *([] if split is None else [split])]
-        )
-        self.labels = (
-            [_named(name, self.class_names, path) for name in labels] if self.class_names else labels
-        )
+        used = [label, *([] if split is None else [split]), *(box.places if box else ())]
+        self.others = columns.other_columns(header, rows_of_cells, used)
+        lines = range(1, len(labels) + 1)
+        self.boxes = columns.boxes_of(box, rows_of_cells, lines, str(path)) if box else None
+        if box is None and options.box_columns is None:
+            taken = {self.image, *(header[place] for place in used)}
+            self.notes += columns.unread_boxes(
+                [name for name in schema.names if name not in taken], str(path)
+            )
+        if self.class_names:
+            self.labels = [_named(name, self.class_names, path) for name in labels]
+        else:
+            self.labels, of_numbers = names_beside(labels, self.others)
+            self.notes += of_numbers
         self.start, self.values = 0, pa.chunked_array([], pa.null())
         self.batches: Iterator[pa.RecordBatch] | None = None
 

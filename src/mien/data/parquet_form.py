@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from mien.data.reading import Reading
     from mien.options import ReadOptions
 
-USES = frozenset(("label_column", "image_column", "split_column"))
+USES = frozenset(("label_column", "image_column", "box_columns", "split_column"))
 
 
 def recognise(place: Place) -> Sign:

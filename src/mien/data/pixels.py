@@ -9,6 +9,7 @@ import numpy as np
 
 from mien.data import columns
 from mien.data.arrays import flat_shape, in_pixel_order
+from mien.data.numberings import names_beside
 from mien.data.place import CERTAIN, NO, Place, Sign
 from mien.data.reading import Reading, class_targets, whole_numbers
 from mien.data.text import INNER, SUFFIXES, Table, is_table, numbers, open_table
@@ -65,11 +66,11 @@ def read(place: Place, options: ReadOptions) -> Reading:
                 f"{table.name}: expected a column named pixels (or `image_column=NAME`), got {', '.join(header[:8])}"
             )
         taken = set(places)
-        others = [place for place in range(len(header)) if place not in taken]
+        rest = [place for place in range(len(header)) if place not in taken]
         pending: list[tuple[int, str]] = []
         for number, row in table.rows:
             pending.append((number, " ".join([row[place].strip() for place in places])))
-            cells.append([row[place].strip() for place in others])
+            cells.append([row[place].strip() for place in rest])
             if len(pending) == _ROWS_AT_ONCE:
                 blocks.append(_pixels(pending, table, blocks))
                 pending = []
@@ -82,11 +83,14 @@ def read(place: Place, options: ReadOptions) -> Reading:
         raise DataError(
             f"{source}: all pixels are 0 or 1: expected whole numbers, 0-255; multiply them by 255"
         )
-    head = [header[place] for place in others]
+    head = [header[place] for place in rest]
     label, of_label = columns.label_place(head, options, source, cells)
     split, of_split = columns.split_place(head, options, source, cells)
     names, splits = (["" if place is None else row[place] for row in cells] for place in (label, split))
-    names, notes = _meant(names) if len(places) == 1 else (names, ())
+    others = columns.other_columns(head, cells, [place for place in (label, split) if place is not None])
+    names, notes = names_beside(names, others)
+    if not notes and len(places) == 1:
+        names, notes = _meant(names)
     classes, targets = class_targets(names, source)
     if not targets.any() and len(places) == 1:  # a contest's test file
         classes, targets = FER2013_CSV_ORDER, np.zeros((len(names), len(FER2013_CSV_ORDER)), np.float32)
@@ -98,7 +102,7 @@ def read(place: Place, options: ReadOptions) -> Reading:
         classes=classes,
         targets=targets,
         picture=picture,
-        columns=columns.other_columns(head, cells, [place for place in (label, split) if place is not None]),
+        columns=others,
         by_row=True,
         notes=(*notes, *note, *of_label, *of_split),
         flaw=_unnamed(head, label, source),

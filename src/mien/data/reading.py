@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mien.data.columns import plain
 from mien.data.dataset import FaceDataset, check_split, one_hot
 from mien.data.duplicates import picture_keys
 from mien.data.groups import GROUP_COLUMN, by_pattern, comparable, suggested_pattern, together
@@ -36,12 +37,14 @@ if TYPE_CHECKING:
 
 _DARK = 32
 """A dataset whose brightest pixel is below this holds values of another range, such as 0 and 1 or 0 to 15."""
+_INSIDE = 0.5
+"""Least part of a box that lies in its image; with less, it is of another unit, or of an image of another size."""
 CLASS_LIMIT = 1000
 """Most classes; more are probably a wrong column."""
 
 NO_LABEL = frozenset(("nan", "na", "n/a", "#n/a", "null", "<na>"))
 """Texts that programs write into empty cells."""
-_WHOLE = re.compile(r"(\d+)\.0+")
+_WHOLE = re.compile(r"(-?\d+)\.0+")
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,7 @@ def class_targets(names: Sequence[str], source: str) -> tuple[tuple[str, ...], F
 def whole_numbers(names: Sequence[str]) -> list[str]:
     """Return class numbers without the ``.0`` that pandas writes if some cell of the column is empty."""
     plain = [match[1] if (match := _WHOLE.fullmatch(name)) else name for name in names]
-    return plain if all(name.isdecimal() or not name for name in plain) else list(names)
+    return plain if all(name.removeprefix("-").isdecimal() or not name for name in plain) else list(names)
 
 
 def prepare(
@@ -202,8 +205,11 @@ def _with_plain_classes(reading: Reading) -> Reading:
     """Read words for empty cells (``nan``) as no label, and ``0_angry`` as ``angry``; say so, and what is renamed."""
     classes, targets, notes = list(reading.classes), reading.targets, list(reading.notes)
     known = [name for name in classes if name.casefold() not in NO_LABEL]
-    if "-1" in known and all((name.isdecimal() and len(name) < 10) or name == "-1" for name in known):
-        known = sorted((name for name in known if name != "-1"), key=int)
+    numbers = [name for name in known if name.isdecimal() and len(name) < 10]
+    if (
+        "-1" in known and 1 < len(numbers) == len(known) - 1
+    ):  # -1 beside one number is the other of two classes
+        known = sorted(numbers, key=int)
     for name in (name for name in classes if name not in known):
         count = int((targets[:, classes.index(name)] > 0).sum())
         notes.append(f"read as having no label: {number_of(count, 'image')} of the class {name!r}")
@@ -273,7 +279,7 @@ def decode(
             f"{reading.source}: no pixel of any image is above {brightest} of 255: scale the values to 0-255"
         )
     if reading.divide:
-        reading = replace(reading, splits=_divided(reading, seen))
+        reading = _divided(reading, seen, complete=complete)
     dataset = FaceDataset(
         images=pixels[: len(kept)],
         targets=reading.targets,
@@ -342,7 +348,7 @@ def part(reading: Reading, split: str) -> Reading:
         seen = _Seen()
         for row in range(len(reading.ids)):
             seen.add(face_of(reading, row))
-        reading = replace(reading, splits=_divided(reading, seen), divide=None)
+        reading = replace(_divided(reading, seen), divide=None)
     return reading.take(np.flatnonzero(np.array(reading.splits) == split))
 
 
@@ -363,15 +369,20 @@ def face_of(reading: Reading, row: int) -> UInt8[np.ndarray, "h w c"]:
     """Return one row's image, or the square of it around the row's box.
 
     Raises:
-        DataError: the box lies outside the image. What `Reading.picture` raises comes as it is; a damaged archive
-            raises exceptions of many kinds.
+        DataError: most of the box lies outside the image. What `Reading.picture` raises comes as it is; a damaged
+            archive raises exceptions of many kinds.
     """
     picture = reading.picture(row)
     if reading.boxes is None:
         return picture
     (h, w), (x0, y0, x1, y1) = picture.shape[:2], reading.boxes[row].tolist()
-    if min(x1, w) <= max(x0, 0) or min(y1, h) <= max(y0, 0):
-        raise DataError(f"its box {x0:g} {y0:g} {x1:g} {y1:g} lies outside its {w} x {h} pixels")
+    inside = max(0, min(x1, w) - max(x0, 0)) * max(0, min(y1, h) - max(y0, 0)) / ((x1 - x0) * (y1 - y0))
+    if inside < _INSIDE:
+        part = "most of its box" if inside else "its box"
+        raise DataError(
+            f"{part} {x0:g} {y0:g} {x1:g} {y1:g} lies outside its {w} x {h} pixels: boxes are expected in pixels of "
+            f"this image (`box_columns` says which columns they are)"
+        )
     return cut(picture, around((x0, y0, x1, y1)))
 
 
@@ -393,13 +404,14 @@ def _named_splits(reading: Reading, options: ReadOptions) -> list[str]:
 def _grouped(reading: Reading, options: ReadOptions) -> Reading:
     """Add the user's groups as a column, or warn if file names look as if there were groups."""
     if options.group_column:
-        if options.group_column not in reading.columns:
-            known = list(reading.columns)
+        known = list(reading.columns)
+        wanted = next((name for name in known if plain(name) == plain(options.group_column)), None)
+        if wanted is None:
             raise ConfigError(
                 f"no column {options.group_column!r} for `group_column` in {reading.source}: "
                 f"expected one of {', '.join(known) or '(there is none)'}{did_you_mean(options.group_column, known)}"
             )
-        groups = reading.columns[options.group_column]
+        groups = reading.columns[wanted]
     elif options.group_by:
         groups = by_pattern(reading.ids, options.group_by, reading.source)
     else:
@@ -435,23 +447,38 @@ def _split_names(reading: Reading) -> list[str]:
     return ["train", "val"] if reading.divide else list(dict.fromkeys(reading.splits))
 
 
-def _divided(reading: Reading, seen: _Seen) -> list[str]:
-    """Return ``train`` or ``val`` for each row: whole groups, the same fraction of every class."""
+def _divided(reading: Reading, seen: _Seen, *, complete: bool = True) -> Reading:
+    """Draw ``train`` or ``val`` for each row: whole groups, the same fraction of every class.
+
+    Raises:
+        DataError: one of them would lack a class; unless `complete`, this is a note.
+    """
     assert reading.divide
     fraction, seed = reading.divide
     truth = np.where(reading.targets.any(axis=1), reading.targets.argmax(axis=1), -1)
     groups = seen.groups(reading.columns)
     held = drawn(truth, groups, fraction, seed)
-    for label in np.unique(truth[truth >= 0] if (truth >= 0).any() else truth):
-        of, name = truth == label, reading.classes[label] if label >= 0 else "(no label)"
-        if held[of].all() or not held[of].any():
-            n_groups = len(np.unique(groups[of]))
-            among = f" in {number_of(n_groups, 'group')}" if n_groups < of.sum() else ""
-            raise DataError(
-                f"{reading.source} names no splits, and {fraction:g} of the {of.sum()} images of {name!r}{among} "
-                f"would leave {'train' if held[of].all() else 'val'} without one: change `val_fraction`"
-            )
-    return np.where(held, "val", "train").tolist()
+    lacks = [label for label in np.unique(truth[truth >= 0] if (truth >= 0).any() else truth)
+             if held[truth == label].all() or not held[truth == label].any()]  # fmt: skip
+    reading = replace(reading, splits=np.where(held, "val", "train").tolist())
+    if not lacks:
+        return reading
+    of, name = truth == lacks[0], reading.classes[lacks[0]] if lacks[0] >= 0 else "(no label)"
+    n_groups = len(np.unique(groups[of]))
+    among = f" in {number_of(n_groups, 'group')}" if n_groups < of.sum() else ""
+    others = [one for number, one in enumerate(reading.classes) if number not in lacks]
+    flaw = (
+        f"{reading.source} names no splits, and {fraction:g} of the {number_of(int(of.sum()), 'image')} of "
+        f"{name!r}{among} would leave {'train' if held[of].all() else 'val'} without one: change `val_fraction`"
+        + (
+            f", or leave it out with `labels={','.join(others)}`"
+            if 1 < len(others) < len(reading.classes)
+            else ""
+        )
+    )
+    if complete:
+        raise DataError(flaw)
+    return replace(reading, notes=(*reading.notes, flaw))
 
 
 def _check_classes(reading: Reading, only: str | None = None) -> None:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 TRIED_ROWS = 20
 _ENCODED = ("data:image", "iVBORw0KGgo", "/9j/")
 """Beginnings of images as base64 text: PNG and JPEG."""
+_SHOWN_CELL = 60
+_NESTED = re.compile(r"\{.*\}|\[.*\]", re.DOTALL)
+"""A list or a table of JSON in one cell."""
 _EXPW = ("file", "face", "top", "left", "right", "bottom", "confidence", "label")
 
 
@@ -110,14 +113,15 @@ def rows_of(place: Place, table: str | None, options: ReadOptions) -> Rows:
             else f"{name}: no column has the name of a label; it has {', '.join(rest[:8])}: "
             f"say which it is with `label_column=NAME`"
         )
-    if odd := columns.unused_boxes(header, used) if options.box_columns is None else []:
-        notes += (
-            f"{name}: whole images are read, though these columns look like a face box: {', '.join(odd)} "
-            f"(`box_columns` names one column of four numbers, or four)",
-        )
+    if box is None and options.box_columns is None:
+        notes += columns.unread_boxes([one for place, one in enumerate(header) if place not in used], name)
     names = [""] * len(cells) if label is None else [row[label] for row in cells]
     if hot:
         names = columns.one_hot_names(header, cells, hot, lines, name)
+    if nested := next((one for one in names if _NESTED.fullmatch(one)), ""):
+        raise DataError(
+            f"{name} has the label {nested[:_SHOWN_CELL]}: expected one word or number in each row"
+        )
     return Rows(
         name, folder, lines, [row[file] for row in cells], names,
         [""] * len(cells) if split is None else [row[split] for row in cells],
@@ -257,6 +261,8 @@ def _json_lines(source: Path | Member) -> tuple[str, list[str], Iterator[tuple[i
 
 
 def _text(value: object) -> str:
+    if isinstance(value, list) and len(value) == 1:
+        return _text(value[0])
     return "" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 

@@ -222,8 +222,8 @@ def read_prior(loaded: Bundle, prior: str) -> dict[str, float]:
         return {str(label): float(number) for label, number in table.items()}
     except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise ConfigError(
-            f"`prior` {prior}: expected uniform, train, none, or a JSON file such as "
-            f'{{"happy": 3, "sad": 1}} ({error})'
+            f"`prior` {prior}: expected uniform, train, none, or a JSON file with a number for each label, such as "
+            f"{json.dumps(dict.fromkeys(loaded.id.labels, 1))} ({error})"
         ) from error
 
 

@@ -155,8 +155,8 @@ def _from_uri(uri: str, number: int) -> Picture:
     if not uri.startswith("data:") or not comma or not head.endswith(";base64"):
         raise Problem(
             422,
-            f"{FIELD}.{number}: expected data:image/...;base64,..., got {shown(uri[:40])!r}; addresses and paths "
-            "are not opened: send the picture itself",
+            f"{FIELD}.{number}: expected data:image/...;base64, and then the picture as base64, got a text that "
+            f"begins with {uri[:12]!r}; addresses and paths are not opened: send the picture itself",
         )
     try:
         return Picture(base64.b64decode(text, validate=True))
