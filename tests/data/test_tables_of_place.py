@@ -126,7 +126,9 @@ def test_other_tables_beside_class_folders_are_no_hindrance(tmp_path):
     plain = read(place(tmp_path / "plain", FOLDERS))
     assert (data.images == plain.images).all(), "whole images"
     assert any("landmarks.csv says several things about happy/0.png and is not read" in n for n in data.notes)
-    assert any("the face boxes of box.csv are not used" in note for note in data.notes)
+    assert any(
+        "the face boxes of box.csv (left, top, right, bottom) are not used" in note for note in data.notes
+    )
     assert any("features.csv: its 50 columns are not read" in note for note in data.notes)
 
 
@@ -342,3 +344,73 @@ def test_why_a_table_beside_class_folders_is_not_read(tmp_path, label):
     why = "is not UTF-8 text" if label == "fröhlich" else "names other/0.jpeg, and no image is called so"
     (note,) = [note for note in read(root).notes if note.startswith("not read")]
     assert f"list.csv {why}" in note
+
+
+# columns of 0 and 1 that say the split
+
+
+def flagged(header: str, cells) -> str:
+    return listed(
+        f"file,label,{header}", [f"{name},{label_of(name)},{cells(i)}" for i, name in enumerate(FLAT)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "said"),
+    [
+        (
+            "train",
+            lambda i: int(i < 14),
+            "the column train is read as the split: 1 in train is train, 0 is test",
+        ),
+        ("is_training_image", lambda i: i < 14, "1 in is_training_image is train, 0 is test"),
+        ("istrain", lambda i: int(i < 14), "1 in istrain is train, 0 is test"),
+        ("Test", lambda i: int(i >= 14), "1 in test is test, 0 is train"),
+        ("in_test_set", lambda i: i >= 14, "1 in in_test_set is test, 0 is train"),
+        ("testing", lambda i: f"{int(i >= 14)}.0", "1 in testing is test, 0 is train"),
+        (
+            "is_train,is_test",
+            lambda i: f"{int(i < 14)},{int(i >= 14)}",
+            "the column is_train and is_test is read",
+        ),
+    ],
+)
+def test_columns_of_0_and_1_that_say_the_split(tmp_path, header, cells, said):
+    data = read(place(tmp_path, FLAT, list_csv=flagged(header, cells)))
+    assert splits_of(data) == OFFICIAL
+    check_labels(data)
+    assert any(said in note for note in data.notes)
+
+
+def test_three_columns_of_splits_beside_class_folders(tmp_path):
+    lines = [
+        f"{name},{','.join(str(int(i % 5 == k)) for k in range(3))}"
+        for i, name in enumerate(FOLDERS)
+        if i % 5 < 3
+    ]
+    names = [line.split(",")[0] for line in lines]
+    data = read(place(tmp_path, names, list_csv=listed("file,train,val,test", lines)))
+    check_labels(data)
+    assert splits_of(data) == {f"{i}.png": ("train", "val", "test")[i % 5] for i in range(20) if i % 5 < 3}
+
+
+@pytest.mark.parametrize(
+    ("header", "cells"),
+    [
+        ("valid", lambda i: int(i != 3)),  # whether the image can be used
+        ("train", lambda i: 1),
+        ("train,test", lambda i: f"{int(i < 10)},{int(i > 14)}"),
+    ],
+)
+def test_columns_of_0_and_1_that_may_say_the_split_are_said(tmp_path, header, cells):
+    data = read(place(tmp_path, FLAT, list_csv=flagged(header, cells)), val_fraction=0.3)
+    check_labels(data)
+    said = f"the column {header.replace(',', ' and ')} is not read as the split: add a column named split"
+    assert any(said in note for note in data.notes)
+
+
+def test_a_column_of_0_and_1_is_the_split_if_the_user_names_it(tmp_path):
+    text = flagged("train,split", lambda i: f"{int(i < 14)},{('train', 'val')[i < 4]}")
+    root = place(tmp_path, FLAT, list_csv=text)
+    assert set(read(root).splits) == {"train", "val"}
+    assert splits_of(read(root, split_column="train")) == OFFICIAL

@@ -14,6 +14,7 @@ import numpy as np
 from mien.data import columns
 from mien.data.archives import has_picture_suffix
 from mien.data.finding import Index
+from mien.data.split_flags import flags_of
 from mien.data.split_names import split_name, split_word
 from mien.data.table_rows import (
     TRIED_ROWS,
@@ -116,7 +117,9 @@ def labelled(place: Place, table: str) -> bool:
             return True
     if columns.label_places(header) or columns.votes_places(header):
         return True
-    return len(columns.one_hot_places(header, rows, range(len(header)))) > 1
+    flags = flags_of(header, rows)
+    free = [place for place in range(len(header)) if place not in flags]
+    return len(columns.one_hot_places(header, rows, free)) > 1
 
 
 def split_of_table(part: Rows) -> str | None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from mien.data import columns
 from mien.data.archives import has_picture_suffix, regular
+from mien.data.split_flags import flags_of, splits_of
 from mien.data.split_names import split_name
 from mien.data.text import Member, decoded_lines, open_table
 from mien.errors import DataError
@@ -93,15 +94,16 @@ def rows_of(place: Place, table: str | None, options: ReadOptions) -> Rows:
     box, votes = columns.box_of(header, options, name), columns.votes_places(header)
     others = ["" if box and place in box.places else one for place, one in enumerate(header)]
     label, of_label = columns.label_place(others, options, name, cells)
-    split, of_split = columns.split_place(others, options, name, cells)
+    splits, places, of_split = splits_of(others, options, name, cells)
     notes += (*of_label, *of_split)
-    label, split = (None if one == file else one for one in (label, split))
+    label = None if label == file else label
     used = [
-        one for one in (file, label, split, *(box.places if box else ()), *(votes or ())) if one is not None
+        one for one in (file, label, *places, *(box.places if box else ()), *(votes or ())) if one is not None
     ]
     hot: list[int] = []
     if label is None and votes is None:
-        hot = columns.one_hot_places(header, cells, [one for one in range(len(header)) if one not in used])
+        taken = {*used, *flags_of(header, cells)}
+        hot = columns.one_hot_places(header, cells, [one for one in range(len(header)) if one not in taken])
         used += hot
     flaw = ""
     if label is None and not hot and votes is None and (rest := _rest(header, used)):
@@ -124,7 +126,7 @@ def rows_of(place: Place, table: str | None, options: ReadOptions) -> Rows:
         )
     return Rows(
         name, folder, lines, [row[file] for row in cells], names,
-        [""] * len(cells) if split is None else [row[split] for row in cells],
+        [""] * len(cells) if splits is None or file in places else splits,
         columns.other_columns(header, cells, used),
         columns.boxes_of(box, cells, lines, name) if box else None,
         _votes(cells, votes, lines, name) if votes else None,
