@@ -13,6 +13,7 @@ from tests.pictures import png, write_tree
 CLASSES = ("happy", "sad")
 FOLDERS = [f"{CLASSES[i % 2]}/{i}.png" for i in range(20)]
 FLAT = [f"{i}.png" for i in range(20)]
+SPLITS = ("train", "test")
 
 
 def read(path, **options):
@@ -414,3 +415,56 @@ def test_a_column_of_0_and_1_is_the_split_if_the_user_names_it(tmp_path):
     root = place(tmp_path, FLAT, list_csv=text)
     assert set(read(root).splits) == {"train", "val"}
     assert splits_of(read(root, split_column="train")) == OFFICIAL
+
+
+# splits in the names of files
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "owner"),
+    [
+        ("{word}_{i}.png", ("Training", "PublicTest", "PrivateTest"), "FER2013's"),
+        ("{word}_{i:05}_aligned.jpg", ("train", "test"), "RAF-DB's"),
+        ("{word}_{i:05}.jpg", ("train", "test"), "RAF-DB's"),
+    ],
+)
+@pytest.mark.parametrize("form", ["folders", "list", "file"])
+def test_official_splits_in_the_names_of_files(tmp_path, name, words, owner, form):
+    names = [name.format(word=word, i=i) for word in words for i in range(8)]
+    above = "{}/" if form == "folders" else ""
+    names = [f"{above.format(CLASSES[i % 2])}{one}" for i, one in enumerate(names)]
+    lines = [f"{one},{CLASSES[i % 2]}" for i, one in enumerate(names)]
+    tables = {} if form == "folders" else {"list_csv": listed("file,label", lines)}
+    root = place(tmp_path, names, **tables)
+    data = read(root / "list.csv" if form == "file" else root)
+    official = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
+    words_of = {one.rpartition("/")[2]: one.rpartition("/")[2].split("_")[0] for one in names}
+    assert splits_of(data) == {one: official.get(word, word) for one, word in words_of.items()}
+    assert f"the splits are read from the names of the files, which are {owner}" in data.notes
+
+
+def test_raf_db_in_its_class_folders(tmp_path):
+    names = [
+        f"{k}/{word}_{10 * k + i:05}_aligned.jpg" for k in (1, 4, 5) for word in SPLITS for i in range(3)
+    ]
+    data = read(place(tmp_path, names))
+    assert data.labels == ("happy", "sad", "surprise")
+    assert all(split in name for name, split in zip(data.ids, data.split, strict=True))
+
+
+@pytest.mark.parametrize("form", ["folders", "list", "names"])
+def test_other_names_that_begin_with_splits_are_said(tmp_path, form):
+    above = "{1}/{0}_{2}.png" if form == "folders" else "{0}_{1}_{2}.png"
+    names = [above.format(word, label, i) for word in SPLITS for label in CLASSES for i in range(8)]
+    lines = [f"{name},{'happy' if 'happy' in name else 'sad'}" for name in names]
+    tables = {"list_csv": listed("file,label", lines)} if form == "list" else {}
+    data = read(
+        place(tmp_path, [*names, f"{'sad/' if form == 'folders' else ''}sad.png"], **tables), format=form
+    )
+    assert set(data.splits) == {"train", "val"}
+    assert any("names of files begin with a split's word, as " in note for note in data.notes)
+
+
+def test_names_that_begin_with_one_split_are_no_splits(tmp_path):
+    data = read(place(tmp_path, [f"{CLASSES[i % 2]}/test_{i}.png" for i in range(20)]))
+    assert not any("begin with a split's word" in note for note in data.notes)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mien.data.beside import added, additions, look
 from mien.data.place import CERTAIN, LIKELY, MAYBE, NO, Place, Sign
 from mien.data.reading import Reading, class_targets
-from mien.data.split_names import split_name, split_word
+from mien.data.split_names import split_name, split_word, splits_of_files
 from mien.labels import RAF_DB_ORDER, expressions, without_numbers
 from mien.vision import images
 
@@ -84,6 +84,13 @@ def read(place: Place, options: ReadOptions | None) -> Reading:
     names, of_raf_db = _raf_db(paths, names)
     classes, targets = class_targets(names, source)
     pictures = place.pictures
+    named_splits = [
+        "test" if flat else splits[parts[: depth + 1]] if named and depth is not None else ""
+        for parts, depth, flat in zip(paths, depths, bare, strict=True)
+    ]
+    if not any(named_splits):
+        named_splits, of_files = splits_of_files(pictures)
+        notes += of_files
     more, said, tables = additions(place, options) if options else ([], [], [])
     reading = Reading(
         source=source,
@@ -91,10 +98,7 @@ def read(place: Place, options: ReadOptions | None) -> Reading:
             f"test/{parts[-1]}" if flat else "/".join(_id(parts, depth, top, named))
             for parts, depth, top, flat in zip(paths, depths, shown, bare, strict=True)
         ],
-        splits=[
-            "test" if flat else splits[parts[: depth + 1]] if named and depth is not None else ""
-            for parts, depth, flat in zip(paths, depths, bare, strict=True)
-        ],
+        splits=named_splits,
         classes=classes,
         targets=targets,
         picture=lambda row: images.decode_dataset_image(tree.read(pictures[row])),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -17,7 +16,7 @@ from mien.data.finding import Finder, Found, Index
 from mien.data.numberings import named_numbers
 from mien.data.place import CERTAIN, MAYBE, NO, Place, Sign
 from mien.data.reading import NO_LABEL, Reading, class_targets
-from mien.data.split_names import split_name
+from mien.data.split_names import split_name, splits_of_files
 from mien.data.table_rows import Rows, beginning, file_place, rows_of, source_of
 from mien.data.text import SUFFIXES
 from mien.data.votes import vote_targets
@@ -238,8 +237,8 @@ def _splits(
 ) -> tuple[list[str], str, list[str]]:
     """Return the split of each row, why they cannot be read, and notes.
 
-    A split is read from a column, else from the table's folder or name, else from the image's folder. Where some rows
-    have a split, those without one have an empty text, and `prepare` refuses them.
+    A split is read from a column, else from the table's folder or name, else from the image's folder, else from its
+    name. Where some rows have a split, those without one have an empty text, and `prepare` refuses them.
     """
     splits: list[str] = []
     flaw, start = "", 0
@@ -257,7 +256,10 @@ def _splits(
             said, of_images, here, part.name, "its path", sure=bool(options.split_column)
         )
         flaw, notes = flaw or why, [*notes, *more]
-    return splits, flaw, notes
+    if any(splits):
+        return splits, flaw, notes
+    splits, of_files = splits_of_files(names)
+    return splits, flaw, [*notes, *of_files]
 
 
 def _split_from(parts: Sequence[Rows], splits: Sequence[str]) -> str:
@@ -273,10 +275,7 @@ def _split_from(parts: Sequence[Rows], splits: Sequence[str]) -> str:
 
 
 def _split_of(name: str) -> str | None:
-    *above, file = name.split("/")
-    found = next((split for part in reversed(above) if (split := split_name(part))), None)
-    raf_db = re.match(r"(train|test)_\d{5}", file)
-    return found or (raf_db[1] if raf_db else None)
+    return next((split for part in reversed(name.split("/")[:-1]) if (split := split_name(part))), None)
 
 
 def _faces(files: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from mien.data.beside import added, additions
 from mien.data.groups import GROUP_COLUMN
 from mien.data.place import LIKELY, NO, Place, Sign
 from mien.data.reading import Reading, class_targets
-from mien.data.split_names import split_name
+from mien.data.split_names import split_name, splits_of_files
 from mien.errors import DataError, number_of
 from mien.labels import EMOTIONS_8, canonical
 from mien.vision import images
@@ -109,6 +109,9 @@ def read(place: Place, options: ReadOptions) -> Reading:
     labels = [rule(name) or "" for name in names]
     classes, targets = class_targets(labels, source)
     splits = [next((one for part in p.split("/")[:-1] if (one := split_name(part))), "") for p in pictures]
+    of_files: tuple[str, ...] = ()
+    if not any(splits):
+        splits, of_files = splits_of_files(pictures)
     whose = f", which are {owner}; the images of a person stay in one split" if owner else ""
     people = {}
     if owner in _PERSON:
@@ -126,6 +129,7 @@ def read(place: Place, options: ReadOptions) -> Reading:
         notes=(
             f"the classes are read from the names of the files{whose}",
             *_left_out(wrong, owner),
+            *of_files,
             *said,
             *place.passed_over({*place.pictures, *tables, *place.answers}),
         ),
