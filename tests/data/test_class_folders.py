@@ -209,7 +209,11 @@ def test_a_column_that_asks_for_a_split(tmp_path):
     (tmp_path / "list.csv").write_text(
         listed("file,label,is_train", [f"{i}.png,{EMOTIONS[i % 3]},{i % 2}" for i in range(30)])
     )
-    assert any("is_train is not read as the split" in note for note in read(tmp_path / "list.csv").notes)
+    data = read(tmp_path / "list.csv")
+    assert data.split.tolist() == ["test", "train"] * 15
+    assert any(
+        "is_train is read as the split: 1 in is_train is train, 0 is test" in note for note in data.notes
+    )
 
 
 def test_a_column_that_only_may_name_the_split_does_so_by_its_words(tmp_path):

@@ -61,7 +61,7 @@ def raf_db(*, annotated: bool) -> dict[str, bytes]:
 @pytest.mark.parametrize("annotated", [False, True])
 def test_raf_db_with_all_of_its_folders(tmp_path, annotated, monkeypatch):
     """Its landmarks are more tables than are looked at; of the photos and their crops, the crops are faces."""
-    monkeypatch.setattr("mien.data.lists._TABLE_LIMIT", 20)
+    monkeypatch.setattr("mien.data.beside._TABLE_LIMIT", 20)
     data = read_dataset(write_tree(tmp_path, raf_db(annotated=annotated)))
     assert set(data.labels) == {"angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"}
     assert len(data) == 28

@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import os
 import posixpath
-import re
 import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass
@@ -49,10 +48,8 @@ class Found:
 
 
 def split_of(path: str) -> str | None:
-    """Return the split that the folders of an image name, or its file name if it is RAF-DB's."""
-    folder, _, file = path.rpartition("/")
-    raf_db = re.match(r"(train|test)_\d{5}", file)
-    return _split_of_folder(folder) or (raf_db[1] if raf_db else None)
+    """Return the split that the folders of an image name."""
+    return _split_of_folder(path.rpartition("/")[0])
 
 
 @lru_cache(maxsize=10_000)

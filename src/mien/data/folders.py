@@ -6,9 +6,10 @@ import re
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
+from mien.data.beside import added, additions, look
 from mien.data.place import CERTAIN, LIKELY, MAYBE, NO, Place, Sign
 from mien.data.reading import Reading, class_targets
-from mien.data.split_names import split_name, split_word
+from mien.data.split_names import split_name, split_word, splits_of_files
 from mien.labels import RAF_DB_ORDER, expressions, without_numbers
 from mien.vision import images
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from mien.options import ReadOptions
 
-USES: frozenset[str] = frozenset()
+USES = frozenset(("split_column",))
 _CONTAINERS = frozenset(
     (*("images", "image", "imgs", "img", "pictures", "photos", "faces", "labels", "annotations", "data"),)
 )
@@ -60,8 +61,10 @@ def recognise(place: Place) -> Sign:
     return Sign(CERTAIN if known else MAYBE if codes * 2 > len(reading.classes) else LIKELY)
 
 
-def read(place: Place, _: ReadOptions | None) -> Reading:
+def read(place: Place, options: ReadOptions | None) -> Reading:
     """Read the class folders; the deepest folders with a split's name are the splits.
+
+    Tables beside them add their splits and other columns, unless `options` is None.
 
     The `flaw` of the reading says so if images lie beside the class folders, if a class folder is empty, if folders
     are splits or containers and not classes, or if several folders have splits that cannot be joined.
@@ -91,19 +94,25 @@ def read(place: Place, _: ReadOptions | None) -> Reading:
     names, of_raf_db = _raf_db(paths, names)
     classes, targets = class_targets(names, source)
     pictures = place.pictures
-    return Reading(
+    named_splits = [
+        "test" if flat else splits[parts[: depth + 1]] if named and depth is not None else ""
+        for parts, depth, flat in zip(paths, depths, bare, strict=True)
+    ]
+    if not any(named_splits):
+        named_splits, of_files = splits_of_files(pictures)
+        notes += of_files
+    more, said, tables = additions(place, options) if options else ([], [], [])
+    reading = Reading(
         source=source,
         ids=ids,
-        splits=[
-            "test" if flat else splits[parts[: depth + 1]] if named and depth is not None else ""
-            for parts, depth, flat in zip(paths, depths, bare, strict=True)
-        ],
+        splits=named_splits,
         classes=classes,
         targets=targets,
         picture=lambda row: images.decode_dataset_image(tree.read(pictures[row])),
         flaw=f"{source}: {flaw}" if flaw else "",
-        notes=(*swapped, *notes, *of_raf_db, *place.passed_over(set(pictures))),
+        notes=(*swapped, *notes, *of_raf_db, *said, *place.passed_over({*pictures, *tables, *place.answers})),
     )  # fmt: skip
+    return added(reading, pictures, more)
 
 
 def _id(parts: tuple[str, ...], depth: int | None, top: int, named: bool) -> tuple[str, ...]:
@@ -286,6 +295,8 @@ def _flaw(paths: Sequence[tuple[str, ...]], tops: Sequence[int], bare: Sequence[
     held = {tuple(name.split("/")[:-1]) for name in place.tree.files if name not in pictures}
     empty = [f for f in folders if f and f[:-1] in roots and f not in filled and f not in kept]
     empty = [f for f in empty if f[-1].lower() not in _CONTAINERS or f not in held]
+    tables = {tuple(table.split("/")[:-1]) for table in (look(place).found if empty else ())}
+    empty = [f for f in empty if f not in tables]
     return f"the class folder {'/'.join(empty[0])} holds no images: fill or remove it" if empty else ""
 
 

@@ -2,64 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import re
 from collections import Counter
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mien.data import columns, folders
-from mien.data.archives import has_picture_suffix, regular
+from mien.data import folders
+from mien.data.archives import has_picture_suffix
+from mien.data.beside import added, addition, contradicted, labelled, look, named_split, split_of_table
 from mien.data.finding import Finder, Found, Index, split_of
 from mien.data.numberings import named_numbers
 from mien.data.place import CERTAIN, MAYBE, NO, Place, Sign
-from mien.data.reading import Reading, class_targets
-from mien.data.split_names import split_name, split_word
-from mien.data.text import SUFFIXES, Member, decoded_lines, open_table
+from mien.data.reading import NO_LABEL, Reading, class_targets
+from mien.data.split_names import splits_of_files
+from mien.data.table_rows import Rows, beginning, file_place, rows_of, source_of
+from mien.data.text import SUFFIXES
 from mien.data.votes import vote_targets
 from mien.errors import DataError, number_of
-from mien.labels import EMOTIONS_8, canonical
+from mien.labels import EMOTIONS_8, canonical, expressions, without_numbers
 from mien.vision import images
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from jaxtyping import Float32
-
+    from mien.data.beside import Addition
     from mien.options import ReadOptions
 
 USES = frozenset(("label_column", "image_column", "box_columns", "split_column"))
-_TABLE_LIMIT = 200
-_TRIED_ROWS = 20
-_SHOWN_CELL = 60
-_ENCODED = ("data:image", "iVBORw0KGgo", "/9j/")
-"""Beginnings of images as base64 text: PNG and JPEG."""
-_NESTED = re.compile(r"\{.*\}|\[.*\]", re.DOTALL)
-"""A list or a table of JSON in one cell."""
-_EXPW = ("file", "face", "top", "left", "right", "bottom", "confidence", "label")
-
-
-@dataclass
-class _Rows:
-    """The rows of one table."""
-
-    name: str
-    folder: str
-    """Folder of the table, relative to the root of the tree."""
-    lines: list[int]
-    files: list[str]
-    labels: list[str]
-    splits: list[str]
-    others: dict[str, np.ndarray]
-    boxes: Float32[np.ndarray, "n 4"] | None
-    votes: Float32[np.ndarray, "n 10"] | None
-    has_labels: bool
-    notes: tuple[str, ...]
-    flaw: str = ""
 
 
 def recognise(place: Place) -> Sign:
@@ -68,10 +39,10 @@ def recognise(place: Place) -> Sign:
         return _recognised_file(place)
     if not place.has_pictures:
         return Sign(NO)
-    found, failed = _looked_at(place)
+    found, failed, _ = look(place)
     if not found:
         return Sign(NO, "; ".join(["no table in it names its images", *failed[:1]]))
-    named = any(_labelled(place, table) for table in found)
+    named = any(labelled(place, table) for table in found)
     return Sign(
         CERTAIN if named else MAYBE, "" if named else f"{found[0]} names images, but has no column of labels"
     )
@@ -80,43 +51,12 @@ def recognise(place: Place) -> Sign:
 def _recognised_file(place: Place) -> Sign:
     if place.path.suffix.lower() not in (*SUFFIXES, ".jsonl", ".gz"):
         return Sign(NO)
-    header, first = _begin(_source(place, None))
+    header, first = beginning(source_of(place, None))
     if not header:
         return Sign(CERTAIN) if first and any(map(has_picture_suffix, first[0])) else Sign(NO)
-    if _file_place(header, first) is None:
+    if file_place(header, first) is None:
         return Sign(NO, f"it has no column of image files, such as path, but {', '.join(header[:8])}")
     return Sign(CERTAIN)
-
-
-def tables_of(place: Place) -> list[str]:
-    """Return the tables in a tree that name some of its images."""
-    return _looked_at(place)[0]
-
-
-def _looked_at(place: Place) -> tuple[list[str], list[str]]:
-    """Return the tables in a tree that name some of its images, and why others cannot be read."""
-    index = Index(place.tree, place.pictures)
-    found, failed = [], []
-    crowds = Counter(map(_folder, place.tables))  # landmarks of each image in a table of its own come last
-    for table in sorted(place.tables, key=lambda table: crowds[_folder(table)])[:_TABLE_LIMIT]:
-        try:
-            header, rows = _begin(_source(place, table))
-        except DataError as error:
-            failed.append(str(error))
-            continue
-        file = _file_place(header, rows)
-        if file is not None and any(index.has(row[file].strip()) for row in rows):
-            found.append(table)
-        elif file is not None and rows:
-            failed.append(f"{table} names {rows[0][file][:_SHOWN_CELL]}, and no image is called so")
-    return found, failed
-
-
-def _labelled(place: Place, table: str) -> bool:
-    header, rows = _begin(_source(place, table))
-    if not header or columns.label_places(header) or columns.votes_places(header):
-        return True
-    return len(columns.one_hot_places(header, rows, range(len(header)))) > 1
 
 
 def read(place: Place, options: ReadOptions) -> Reading:
@@ -124,58 +64,109 @@ def read(place: Place, options: ReadOptions) -> Reading:
 
     Files are looked for beside the table, then in the folders around it. If there are columns of a box, each row is
     the face in it, and a file may have several rows. If a table has no column for the split, the split is taken from
-    its folder or its name.
+    its folder or its name. Tables without labels add columns to the images of other tables. Class folders that agree
+    with the tables give the labels of all images that have none.
 
     Raises:
         DataError: no column for the path, a file that is missing or in several places, or a box that is not valid.
     """
     source = str(place.path)
-    tables, finder = _tables_and_finder(place)
-    parts = [_rows(place, table, options) for table in tables]
-    parts = _without_votes_beside(parts)
-    found = [
-        one for part in parts for one in finder.find(part.files, part.folder, part.name, _named_split(part))
-    ]
-    if place.kind != "file":
-        _check_apart(parts, [one.name for one in found], source)
-    others = _other_columns(parts)
+    parts, found, additions, notes = _listed(place, options)
     labels, numbered = named_numbers(
-        [label for part in parts for label in part.labels], [one.name for one in found], others
+        [label for part in parts for label in part.labels], [one.name for one in found], _other_columns(parts)
     )
+    if place.kind != "file" and options.format == "auto":
+        labels, rest = _from_folders(place, parts, [one.name for one in found], labels)
+        parts, labels = [*parts, *rest], [*labels, *(label for part in rest for label in part.labels)]
+        found += [Found(name, name, partial(place.tree.read, name)) for part in rest for name in part.files]
+    names = [one.name for one in found]
     classes, targets = class_targets(labels, source)
     boxes, votes = _joined(parts, "boxes", 4), _joined(parts, "votes", 10)
     if votes is not None and not any(part.has_labels for part in parts):
-        classes, targets = (
-            EMOTIONS_8,
-            vote_targets(votes, rule=options.vote_rule, unknown=options.vote_unknown),
-        )
+        classes = EMOTIONS_8
+        targets = vote_targets(votes, rule=options.vote_rule, unknown=options.vote_unknown)
+    others = _other_columns(parts)
     if boxes is not None:
-        others["photo"] = np.array([one.name for one in found], str)
-    notes = [*finder.notes, *_notes(place, parts, found)]
+        others["photo"] = np.array(names, str)
+    splits, contradiction, said = _splits(parts, [one.path for one in found], options)
     reading = Reading(
         source=source,
-        ids=_faces([one.name for one in found]) if boxes is not None else [one.name for one in found],
+        ids=_faces(names) if boxes is not None else names,
         columns=others,
         boxes=boxes,
-        splits=_splits(parts, [one.path for one in found]),
+        splits=splits,
         classes=classes,
         targets=targets,
         picture=lambda row: images.decode_dataset_image(found[row].read()),
         votes=votes,
-        flaw=next((part.flaw for part in parts if part.flaw), ""),
-        notes=(*dict.fromkeys(notes), *numbered),
+        flaw=_flaw(parts, labels) or contradiction,
+        split_from=_split_from(parts, splits),
+        notes=(*dict.fromkeys([*notes, *_notes(place, parts, names), *said]), *numbered),
     )
+    reading = added(reading, names, additions)
     if votes is None or any(part.has_labels for part in parts):
         return reading
     kept = np.flatnonzero(targets.any(axis=1))
     return replace(reading.take(kept), from_votes=True, left_out=len(targets) - len(kept))
 
 
+def _listed(place: Place, options: ReadOptions) -> tuple[list[Rows], list[Found], list[Addition], list[str]]:
+    """Return the rows of the tables of a place, their files, what tables without labels add to them, and notes."""
+    tables, finder = _tables_and_finder(place)
+    parts = _without_votes_beside([rows_of(place, table, options) for table in tables])
+    found = [finder.find(part.files, part.folder, part.name, named_split(part)) for part in parts]
+    if place.kind == "file":
+        return parts, found[0], [], [*finder.notes, *parts[0].notes]
+    notes = [note for part in parts for note in part.notes] + look(place).odd
+    own = [part.has_labels or part.votes is not None for part in parts]
+    pairs = list(zip(parts, found, strict=True))
+    _check_apart([pair for pair, one in zip(pairs, own, strict=True) if one], str(place.path))
+    known = {file.name for (_, files), one in zip(pairs, own, strict=True) if one for file in files}
+    kept: list[tuple[Rows, list[Found]]] = []
+    additions: list[Addition] = []
+    for (part, files), one in zip(pairs, own, strict=True):
+        new = [row for row, file in enumerate(files) if one or file.name not in known]
+        if new:
+            kept.append((part.take(new), [files[row] for row in new]))
+        if old := sorted({*range(len(files))} - {*new}):
+            more, said = addition(part.take(old), [files[row].name for row in old], options)
+            additions.append(more)
+            notes += said
+        known |= {file.name for file in files}
+    return [part for part, _ in kept], [file for _, files in kept for file in files], additions, notes
+
+
+def _from_folders(
+    place: Place, parts: Sequence[Rows], names: Sequence[str], labels: Sequence[str]
+) -> tuple[list[str], list[Rows]]:
+    """Return labels filled by the class folders, and the images that no table names, if folders and tables agree.
+
+    They agree where no image has another label in its folder, and either some have the same, or the folders are known
+    expressions. The further images stay out if tables give what they lack: boxes, votes or splits.
+    """
+    stored = _by_folder(place)
+    pairs = [(label, stored.get(name, "")) for name, label in zip(names, labels, strict=True)]
+    both = [pair for pair in pairs if _is_label(pair[0]) and pair[1]]
+    if not stored or any(canonical(one) != canonical(two) for one, two in both):
+        return [*labels], []
+    if not both and not (expressions(stored.values()) and _share_a_class(labels, stored)):
+        return [*labels], []
+    filled = [label if _is_label(label) else of_folder for label, of_folder in pairs]
+    rest = [name for name in place.pictures if name not in {*names}]
+    splits = [split_of(name) or "" for name in rest]
+    by_table = any(any(part.splits) or split_of_table(part) for part in parts)
+    if not rest or any(part.boxes is not None or part.votes is not None for part in parts):
+        return filled, []
+    if by_table and not all(splits):
+        return filled, []
+    return filled, [_folder_rows(rest, [stored[name] for name in rest], splits)]
+
+
 def _tables_and_finder(place: Place) -> tuple[list[str | None], Finder | Index]:
     """Return the tables of a place (None: the place is the table) and what finds the files that they name."""
     if place.kind == "file":
         return [None], Finder(place.path)
-    tables: list[str | None] = [*tables_of(place)]
+    tables: list[str | None] = [*look(place).found]
     if not tables:
         raise DataError(
             f"{place.path}: no table in it names its images: expected columns such as path and label"
@@ -183,18 +174,20 @@ def _tables_and_finder(place: Place) -> tuple[list[str | None], Finder | Index]:
     return tables, Index(place.tree, place.pictures)
 
 
-def _notes(place: Place, parts: Sequence[_Rows], found: Sequence[Found]) -> list[str]:
-    """Return notes about what was decided and left out, a line each."""
-    notes = [note for part in parts for note in part.notes]
+def _notes(place: Place, parts: Sequence[Rows], names: Sequence[str]) -> list[str]:
+    """Return notes about where labels are read from, and what is left out, a line each."""
     if place.kind == "file":
-        return notes
-    notes.append(f"labels are read from {', '.join(str(part.name) for part in parts[:4])}, not from folders")
-    notes += place.passed_over({*place.pictures, *place.tables})
-    left = len(place.pictures) - len({one.name for one in found})
+        return []
+    tables = ", ".join([part.name for part in parts if part.name][:4])
+    of_folders = sum(len(part.files) for part in parts if not part.name)
+    others = f"and those of {number_of(of_folders, 'other image')} from class folders"
+    notes = [f"labels are read from {tables}, {others if of_folders else 'not from folders'}"]
+    notes += place.passed_over({*place.pictures, *place.tables, *place.answers})
+    left = len(place.pictures) - len({*names})
     return notes + ([f"left out {number_of(left, 'image')} that no table names"] if left > 0 else [])
 
 
-def _joined(parts: Sequence[_Rows], name: str, width: int) -> np.ndarray | None:
+def _joined(parts: Sequence[Rows], name: str, width: int) -> np.ndarray | None:
     given = [getattr(part, name) for part in parts]
     if all(one is None for one in given):
         return None
@@ -207,7 +200,7 @@ def _joined(parts: Sequence[_Rows], name: str, width: int) -> np.ndarray | None:
     return joined
 
 
-def _other_columns(parts: Sequence[_Rows]) -> dict[str, np.ndarray]:
+def _other_columns(parts: Sequence[Rows]) -> dict[str, np.ndarray]:
     names = dict.fromkeys(name for part in parts for name in part.others)
     empty = [np.full(len(part.files), "") for part in parts]
     return {
@@ -216,151 +209,7 @@ def _other_columns(parts: Sequence[_Rows]) -> dict[str, np.ndarray]:
     }
 
 
-def _rows(place: Place, table: str | None, options: ReadOptions) -> _Rows:
-    source, folder = _source(place, table), _folder(table or "")
-    with _table(source) as (name, header, rows):
-        pairs = [(line, [cell.strip() for cell in row]) for line, row in rows]
-    lines, cells = [line for line, _ in pairs], [row for _, row in pairs]
-    notes: tuple[str, ...] = ()
-    if not header:
-        header, notes = _title(name, cells)
-    file = _file_place(header, cells, options, name)
-    if file is not None and cells and cells[0][file].startswith(_ENCODED):
-        raise DataError(
-            f"{name}: the column {header[file]} holds images as base64 text: write them as files and name these"
-        )
-    if file is None:
-        raise DataError(
-            f"{name}: expected columns such as path and label, got {', '.join(header[:8])} "
-            f"(`image_column=NAME` says which names the images)"
-        )
-    box, votes = columns.box_of(header, options, name), columns.votes_places(header)
-    others = ["" if box and place in box.places else one for place, one in enumerate(header)]
-    label, of_label = columns.label_place(others, options, name, cells)
-    split, of_split = columns.split_place(others, options, name, cells)
-    notes += (*of_label, *of_split)
-    label, split = (None if one == file else one for one in (label, split))
-    used = [
-        one for one in (file, label, split, *(box.places if box else ()), *(votes or ())) if one is not None
-    ]
-    hot: list[int] = []
-    if label is None and votes is None:
-        hot = columns.one_hot_places(header, cells, [one for one in range(len(header)) if one not in used])
-        used += hot
-    flaw = ""
-    if label is None and not hot and votes is None and (rest := _rest(header, used)):
-        named = [one for one in rest if canonical(one) in EMOTIONS_8]
-        flaw = (
-            f"{name}: the columns {', '.join(named[:4])} hold more than 0 and 1: expected 1 for the class of each "
-            f"image, or one column of labels"
-            if len(named) > 1
-            else f"{name}: no column has the name of a label; it has {', '.join(rest[:8])}: "
-            f"say which it is with `label_column=NAME`"
-        )
-    if box is None and options.box_columns is None:
-        notes += columns.unread_boxes([one for place, one in enumerate(header) if place not in used], name)
-    names = [""] * len(cells) if label is None else [row[label] for row in cells]
-    if hot:
-        names = columns.one_hot_names(header, cells, hot, lines, name)
-    if nested := next((one for one in names if _NESTED.fullmatch(one)), ""):
-        raise DataError(
-            f"{name} has the label {nested[:_SHOWN_CELL]}: expected one word or number in each row"
-        )
-    return _Rows(
-        name, folder, lines, [row[file] for row in cells], names,
-        [""] * len(cells) if split is None else [row[split] for row in cells],
-        columns.other_columns(header, cells, used),
-        columns.boxes_of(box, cells, lines, name) if box else None,
-        _votes(cells, votes, lines, name) if votes else None,
-        label is not None or bool(hot), notes, flaw,
-    )  # fmt: skip
-
-
-def _rest(header: Sequence[str], used: Sequence[int]) -> list[str]:
-    known = {"photo", "id", "width", "height"}
-    return [
-        name
-        for place, name in enumerate(header)
-        if place not in used and not columns.is_index(name) and columns.plain(name) not in known
-    ]
-
-
-def _votes(
-    cells: Sequence[Sequence[str]], places: Sequence[int], lines: Sequence[int], name: str
-) -> Float32[np.ndarray, "n 10"]:
-    counts = np.zeros((len(cells), len(places)), np.float32)
-    for number, (line, row) in enumerate(zip(lines, cells, strict=True)):
-        try:
-            counts[number] = [float(row[place] or 0) for place in places]
-        except ValueError as error:
-            raise DataError(f"{name}: line {line} holds a vote that is no number ({error})") from error
-    return counts
-
-
-def _title(name: str, cells: Sequence[Sequence[str]]) -> tuple[list[str], tuple[str, ...]]:
-    """Return a header for a table without one; its columns are recognised by their cells.
-
-    Raises:
-        DataError: the columns cannot be recognised.
-    """
-    width = len(cells[0]) if cells else 0
-    file = next((place for place in range(width) if has_picture_suffix(cells[0][place])), 0)
-    if width == 8 and file == 0 and all(re.fullmatch(r"[-\d.]+", cell) for cell in cells[0][1:]):
-        return list(_EXPW), (f"{name} has no header; its columns are read as ExpW's: {', '.join(_EXPW)}",)
-    if width == 12 and file == 0:
-        votes = (
-            "neutral",
-            "happiness",
-            "surprise",
-            "sadness",
-            "anger",
-            "disgust",
-            "fear",
-            "contempt",
-            "unknown",
-            "nf",
-        )
-        return ["file", "area", *votes], (f"{name} has no header; its columns are read as FER+'s votes",)
-    header = [f"column{place + 1}" for place in range(width)]
-    header[file] = "path"
-    free = [place for place in range(width) if place != file]
-    for place in list(free):
-        values = {row[place] for row in cells}
-        if all(split_name(value) for value in values):
-            header[place] = "split"
-            free.remove(place)
-        elif all(canonical(value) in EMOTIONS_8 for value in values):
-            header[place] = "label"
-    if "label" not in header and len(free) == 1:
-        header[free[0]] = "label"
-    if "label" not in header and width > 1:
-        raise DataError(
-            f"{name} has no header, and which of its {width} columns is the label cannot be told: "
-            f"add a first line such as path,label"
-        )
-    return header, (f"{name} has no header; its columns are read as {', '.join(header)}",)
-
-
-def _file_place(
-    header: Sequence[str], rows: Sequence[Sequence[str]], options: ReadOptions | None = None, source: str = ""
-) -> int | None:
-    """Return the column that names the images: named by the user, or recognised by its name or its cells."""
-    if options and options.image_column:
-        return columns.named(header, "image_column", options.image_column, source)
-    if not header:
-        first = rows[0] if rows else ()
-        return next((place for place, cell in enumerate(first) if has_picture_suffix(cell.strip())), None)
-    holds = [
-        place
-        for place in range(len(header))
-        if rows and all(has_picture_suffix(row[place].strip()) for row in rows[:_TRIED_ROWS])
-    ]
-    by_name = [columns.find(header, (name,)) for name in columns.PATH]
-    places = [place for place in by_name if place is not None]
-    return next((place for place in places if place in holds), next(iter(holds or places), None))
-
-
-def _without_votes_beside(parts: list[_Rows]) -> list[_Rows]:
+def _without_votes_beside(parts: list[Rows]) -> list[Rows]:
     """Leave out a table of votes if other tables name the same images."""
     if len(parts) < 2:
         return parts
@@ -372,44 +221,57 @@ def _without_votes_beside(parts: list[_Rows]) -> list[_Rows]:
     return rest
 
 
-def _check_apart(parts: Sequence[_Rows], names: Sequence[str], source: str) -> None:
+def _check_apart(tables: Sequence[tuple[Rows, list[Found]]], source: str) -> None:
     """Refuse two tables that name the same image."""
     owner: dict[str, str] = {}
-    tables = [part.name for part in parts for _ in part.files]
-    for name, table in zip(names, tables, strict=True):
-        if (first := owner.setdefault(name, table)) != table:
-            raise DataError(
-                f"{source}: {first} and {table} both name {name}: give the table that counts as the dataset"
-            )
+    for part, files in tables:
+        for name in (file.name for file in files):
+            if (first := owner.setdefault(name, part.name)) != part.name:
+                raise DataError(
+                    f"{source}: {first} and {part.name} both name {name}: give the table that counts as the dataset"
+                )
 
 
-def _splits(parts: Sequence[_Rows], names: Sequence[str]) -> list[str]:
-    """Return the split of each row: from a column, else from the table's folder or name, else the image's folder.
+def _splits(
+    parts: Sequence[Rows], names: Sequence[str], options: ReadOptions
+) -> tuple[list[str], str, list[str]]:
+    """Return the split of each row, why they cannot be read, and notes.
 
-    Where some rows have a split, those without one have an empty text, and `prepare` refuses them.
+    A split is read from a column, else from the table's folder or name, else from the image's folder, else from its
+    name. Where some rows have a split, those without one have an empty text, and `prepare` refuses them.
     """
     splits: list[str] = []
-    start = 0
+    flaw, start = "", 0
+    notes: list[str] = []
+    alone = sum(bool(part.name) for part in parts) == 1
     for part in parts:
         here = names[start : start + len(part.files)]
         start += len(part.files)
-        if any(part.splits):
-            splits += part.splits
-            continue
-        above = (split_name(word) for word in part.folder.split("/")[::-1])
-        one = next(filter(None, above), None) or _named_split(part)
-        of_images = [split_of(name) for name in here]
-        if one and (len(parts) > 1 or not all(of_images)):
-            splits += [one] * len(here)
-        else:
-            splits += [split or "" for split in of_images]
-    return splits
+        of_images, one = [split_of(name) or "" for name in here], split_of_table(part)
+        said = part.splits
+        if not any(said) and one and not (alone and all(of_images)):
+            said = [one] * len(here)
+        splits += said if any(said) else of_images
+        why, more = contradicted(
+            said, of_images, here, part.name, "its path", sure=bool(options.split_column)
+        )
+        flaw, notes = flaw or why, [*notes, *more]
+    if any(splits):
+        return splits, flaw, notes
+    splits, of_files = splits_of_files(names)
+    return splits, flaw, [*notes, *of_files]
 
 
-def _named_split(part: _Rows) -> str | None:
-    """Return the split that the file name of a table says."""
-    stem = PurePosixPath(part.name.rpartition(":")[2]).stem
-    return split_name(stem) or next(iter(split_word(stem) or ()), None)
+def _split_from(parts: Sequence[Rows], splits: Sequence[str]) -> str:
+    """Return which tables give splits, and which do not."""
+    start = 0
+    giving: list[str] = []
+    lacking: list[str] = []
+    for part in parts:
+        here = splits[start : start + len(part.files)]
+        start += len(part.files)
+        (giving if any(here) else lacking).append(part.name or "class folders")
+    return f"{', '.join(giving)}; {', '.join(lacking)} has none" if giving and lacking else ""
 
 
 def _faces(files: Sequence[str]) -> list[str]:
@@ -422,70 +284,53 @@ def _faces(files: Sequence[str]) -> list[str]:
     return names
 
 
-def _source(place: Place, table: str | None) -> Path | Member:
-    if table is None:
-        return place.path
-    return Member(f"{place.path}:{table}", place.tree.files[table])
+def _folder_rows(names: list[str], labels: list[str], splits: list[str]) -> Rows:
+    return Rows("", "", [], names, labels, splits, {}, None, None, has_labels=True, notes=())
 
 
-def _folder(table: str) -> str:
-    return table.rpartition("/")[0]
+def _flaw(parts: Sequence[Rows], labels: Sequence[str]) -> str:
+    """Return why the labels of a table cannot be read, if its images have no other labels."""
+    start = 0
+    for part in parts:
+        here = labels[start : start + len(part.files)]
+        start += len(part.files)
+        if part.flaw and not any(here):
+            return part.flaw
+    return ""
 
 
-@contextlib.contextmanager
-def _table(source: Path | Member) -> Iterator[tuple[str, list[str], Iterator[tuple[int, list[str]]]]]:
-    """Open a table as (name, header or none, rows); JSON lines are one, too."""
-    name = source.name if isinstance(source, Member) else str(source)
-    if name.lower().endswith(".jsonl"):
-        yield _json_lines(source)
-    else:
-        with open_table(source, headed=None) as table:
-            yield table.name, table.header, table.rows
+def _is_label(label: str) -> bool:
+    return bool(label) and label.casefold() not in NO_LABEL
 
 
-def _json_lines(source: Path | Member) -> tuple[str, list[str], Iterator[tuple[int, list[str]]]]:
-    """Read a file of JSON objects, one a line: their names are the columns."""
-    name = source.name if isinstance(source, Member) else str(source)
-    with regular(source).open("rb") if isinstance(source, Path) else source.open() as file:
-        records: list[tuple[int, dict[str, object]]] = []
-        for number, line in enumerate(decoded_lines(name, file), start=1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise DataError(f"{name}: line {number} is no JSON ({error})") from error
-            if not isinstance(record, dict):
-                raise DataError(f"{name}: line {number} is no JSON object: expected {{...}}")
-            records.append((number, {str(key).strip().lower(): value for key, value in record.items()}))
-    if not records:
-        raise DataError(f"{name} is empty: expected a JSON object in each line")
-    header = list(dict.fromkeys(key for _, record in records for key in record))
-    return name, header, ((number, [_text(record.get(key)) for key in header]) for number, record in records)
+def _share_a_class(labels: Sequence[str], stored: Mapping[str, str]) -> bool:
+    """Return whether tables and class folders name classes alike, if both name some."""
+    listed = {canonical(label) for label in labels if _is_label(label)}
+    return not listed or bool(listed & {canonical(label) for label in stored.values()})
 
 
-def _text(value: object) -> str:
-    if isinstance(value, list) and len(value) == 1:
-        return _text(value[0])
-    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
+def _by_folder(place: Place) -> dict[str, str]:
+    """Return the class of each image by its folder, an empty text if it has none; nothing if there are no classes."""
+    stored = folders.read(place, None)
+    if stored.flaw:
+        return {}
+    labels = _labels_of(replace(stored, classes=tuple(without_numbers(stored.classes))))
+    return dict(zip(place.pictures, labels, strict=True))
 
 
-def _begin(source: Path | Member) -> tuple[list[str], list[list[str]]]:
-    """Return the header of a table and its first rows."""
-    with _table(source) as (_, header, rows):
-        return header, [row for _, (_, row) in zip(range(_TRIED_ROWS), rows, strict=False)]
+def _labels_of(reading: Reading) -> list[str]:
+    """Return the likeliest class of each row, an empty text if it has none."""
+    return [reading.classes[row.argmax()] if row.any() else "" for row in reading.targets]
 
 
-def agree(place: Place) -> bool:
-    """Return whether the tables and the class folders of a tree give each image the same class."""
-    from mien.options import ReadOptions
-
-    listed, stored = read(place, ReadOptions()), folders.read(place, None)
-    if stored.flaw or listed.flaw:
-        return False
-    by_name = dict(zip(place.pictures, stored.targets.argmax(axis=1), strict=True))
-    return all(
-        canonical(listed.classes[label]) == canonical(stored.classes[by_name[name]])
-        for name, label in zip(listed.ids, listed.targets.argmax(axis=1), strict=True)
-        if name in by_name
-    )
+def other_labels(place: Place, options: ReadOptions) -> str:
+    """Return why tables and class folders of a tree name different classes; an empty text if they agree."""
+    listed, stored = read(place, replace(options, format="list")), _by_folder(place)
+    names, labels = listed.columns.get("photo", np.array(listed.ids, str)).tolist(), _labels_of(listed)
+    pairs = {name: (label, stored.get(name, "")) for name, label in zip(names, labels, strict=True)}
+    both = {name: pair for name, pair in pairs.items() if _is_label(pair[0]) and pair[1]}
+    odd = [name for name, (one, two) in both.items() if canonical(one) != canonical(two)]
+    table = next(table for table in look(place).found if labelled(place, table))
+    if not odd and (both or _share_a_class(labels, stored)):
+        return ""
+    return f"{table}, which gives other labels"

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mien.data.beside import added, additions
 from mien.data.groups import GROUP_COLUMN
 from mien.data.place import LIKELY, NO, Place, Sign
 from mien.data.reading import Reading, class_targets
-from mien.data.split_names import split_name
+from mien.data.split_names import split_name, splits_of_files
 from mien.errors import DataError, number_of
 from mien.labels import EMOTIONS_8, canonical
 from mien.vision import images
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from mien.options import ReadOptions
 
-USES: frozenset[str] = frozenset()
+USES = frozenset(("split_column",))
 _KDEF = re.compile(r"[AB][FM]\d{2}(AF|AN|DI|HA|NE|SA|SU)(FL|HL|S|HR|FR)\.\w+", re.IGNORECASE)
 _KDEF_NAMES = {
     "AF": "fear",
@@ -85,7 +86,7 @@ def recognise(place: Place) -> Sign:
     return Sign(NO)
 
 
-def read(place: Place, _: ReadOptions) -> Reading:
+def read(place: Place, options: ReadOptions) -> Reading:
     """Read each image's class from its file's name. Of KDEF and JAFFE, the few images with a wrong name are left out.
 
     Raises:
@@ -108,12 +109,16 @@ def read(place: Place, _: ReadOptions) -> Reading:
     labels = [rule(name) or "" for name in names]
     classes, targets = class_targets(labels, source)
     splits = [next((one for part in p.split("/")[:-1] if (one := split_name(part))), "") for p in pictures]
+    of_files: tuple[str, ...] = ()
+    if not any(splits):
+        splits, of_files = splits_of_files(pictures)
     whose = f", which are {owner}; the images of a person stay in one split" if owner else ""
     people = {}
     if owner in _PERSON:
         found = [_PERSON[owner].match(name) for name in names]
         people = {GROUP_COLUMN: np.array([match[1].upper() if match else "" for match in found])}
-    return Reading(
+    more, said, tables = additions(place, options)
+    reading = Reading(
         source=source,
         ids=list(pictures),
         columns=people,
@@ -124,9 +129,12 @@ def read(place: Place, _: ReadOptions) -> Reading:
         notes=(
             f"the classes are read from the names of the files{whose}",
             *_left_out(wrong, owner),
-            *place.passed_over(set(place.pictures)),
+            *of_files,
+            *said,
+            *place.passed_over({*place.pictures, *tables, *place.answers}),
         ),
     )
+    return added(reading, pictures, more)
 
 
 def _left_out(wrong: Sequence[str], owner: str) -> list[str]:

@@ -17,6 +17,7 @@ from mien.data import columns
 from mien.data.arrays import pixels_of
 from mien.data.numberings import names_beside
 from mien.data.reading import Reading, class_targets, whole_numbers
+from mien.data.split_flags import splits_of
 from mien.data.split_names import split_name
 from mien.data.text import numbers
 from mien.errors import DataError, needs
@@ -109,7 +110,7 @@ class _Part:
             cells = [_texts(table[name]) for name in header]
             rows_of_cells = list(zip(*cells, strict=True))
             label, of_label = columns.label_place(header, options, str(path), rows_of_cells)
-            split, of_split = columns.split_place(header, options, str(path), rows_of_cells)
+            splits, of_splits, of_split = splits_of(header, options, str(path), rows_of_cells)
             box = columns.box_of(header, options, str(path))
         except UnicodeDecodeError as error:
             raise DataError(f"{path}: a label is not UTF-8 text ({error.reason})") from error
@@ -123,9 +124,9 @@ class _Part:
         words = (*re.split(r"[-_. ]", path.stem), path.parent.name)
         here = next((word for word in words if split_name(word)), "")
         labels = cells[label]
-        self.splits = [here] * len(labels) if split is None else cells[split]
+        self.splits = splits or [here] * len(labels)
         self.class_names, self.notes = _class_names(schema, header[label]), (*of_label, *of_split)
-        used = [label, *([] if split is None else [split]), *(box.places if box else ())]
+        used = [label, *of_splits, *(box.places if box else ())]
         self.others = columns.other_columns(header, rows_of_cells, used)
         lines = range(1, len(labels) + 1)
         self.boxes = columns.boxes_of(box, rows_of_cells, lines, str(path)) if box else None

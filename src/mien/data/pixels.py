@@ -12,6 +12,7 @@ from mien.data.arrays import flat_shape, in_pixel_order
 from mien.data.numberings import names_beside
 from mien.data.place import CERTAIN, NO, Place, Sign
 from mien.data.reading import Reading, class_targets, whole_numbers
+from mien.data.split_flags import splits_of
 from mien.data.text import INNER, SUFFIXES, Table, is_table, numbers, open_table
 from mien.errors import DataError
 from mien.labels import FER2013_CSV_ORDER
@@ -85,9 +86,9 @@ def read(place: Place, options: ReadOptions) -> Reading:
         )
     head = [header[place] for place in rest]
     label, of_label = columns.label_place(head, options, source, cells)
-    split, of_split = columns.split_place(head, options, source, cells)
-    names, splits = (["" if place is None else row[place] for row in cells] for place in (label, split))
-    others = columns.other_columns(head, cells, [place for place in (label, split) if place is not None])
+    splits, of_splits, of_split = splits_of(head, options, source, cells)
+    names = ["" if label is None else row[label] for row in cells]
+    others = columns.other_columns(head, cells, [*of_splits, *([] if label is None else [label])])
     names, notes = names_beside(names, others)
     if not notes and len(places) == 1:
         names, notes = _meant(names)
@@ -98,7 +99,7 @@ def read(place: Place, options: ReadOptions) -> Reading:
     return Reading(
         source=source,
         ids=[f"row/{row:07d}" for row in range(len(cells))],
-        splits=splits,
+        splits=splits or [""] * len(cells),
         classes=classes,
         targets=targets,
         picture=picture,

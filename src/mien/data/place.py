@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from collections import Counter
 from dataclasses import dataclass
@@ -65,6 +66,7 @@ _BINARIES = (
 _OTHERS = ("doc", "docx", "xls", "xlsx", "ini", "db", "cfg", "toml", "pt", "pth", "onnx", "mp4", "avi", "mov")
 _NEVER_PICTURES = frozenset(f".{ending}" for ending in (*_TEXTS, *_BINARIES, *_OTHERS))
 """Endings of files that are never pictures, so their first bytes need not be read."""
+_ANSWERS = re.compile(r"submission|prediction|predicted|(^|[\W_])preds?[\W_]", re.IGNORECASE)
 _LOOKED_AT = 2000
 """Most members of a compressed tar whose names are read before it is unpacked."""
 
@@ -148,7 +150,7 @@ class Place:
 
     @cached_property
     def tables(self) -> list[str]:
-        """Return the files that may be tables, without text files that belong to one picture each."""
+        """Return the files that may be tables, without `answers` and text files that belong to one picture each."""
         stems = {PurePosixPath(name).stem for name in self.pictures}
         return [
             name
@@ -156,7 +158,14 @@ class Place:
             if name.lower().endswith(TABLES)
             and not (name.lower().endswith(".txt") and PurePosixPath(name).stem in stems)
             and "readme" not in name.lower()
+            and name not in self.answers
         ]
+
+    @cached_property
+    def answers(self) -> list[str]:
+        """Return the tables that, by their names, hold answers of a model or of a contest's sample, and no labels."""
+        names = [name for name in self.tree.files if name.lower().endswith(TABLES)]
+        return [name for name in names if _ANSWERS.search(name.rpartition("/")[2])]
 
     def passed_over(self, read: set[str]) -> tuple[str, ...]:
         """Return a line for each reason why files are left out: files that are neither pictures nor in `read`."""

@@ -42,7 +42,7 @@ _INSIDE = 0.5
 CLASS_LIMIT = 1000
 """Most classes; more are probably a wrong column."""
 
-_NO_LABEL = frozenset(("nan", "na", "n/a", "#n/a", "null", "<na>"))
+NO_LABEL = frozenset(("nan", "na", "n/a", "#n/a", "null", "<na>"))
 """Texts that programs write into empty cells."""
 _WHOLE = re.compile(r"(-?\d+)\.0+")
 
@@ -72,6 +72,8 @@ class Reading:
     ``photo`` names the image, which may have several faces."""
     by_row: bool = False
     """True if row i is row i of the source file (needed to align FER+ votes)."""
+    split_from: str = ""
+    """The tables that give splits, for the message about a row that has none."""
     flaw: str = ""
     """Why no class could be read; raised only when labels are needed."""
     divide: tuple[float, int] | None = None
@@ -202,7 +204,7 @@ def prepare(
 def _with_plain_classes(reading: Reading) -> Reading:
     """Read words for empty cells (``nan``) as no label, and ``0_angry`` as ``angry``; say so, and what is renamed."""
     classes, targets, notes = list(reading.classes), reading.targets, list(reading.notes)
-    known = [name for name in classes if name.casefold() not in _NO_LABEL]
+    known = [name for name in classes if name.casefold() not in NO_LABEL]
     numbers = [name for name in known if name.isdecimal() and len(name) < 10]
     if (
         "-1" in known and 1 < len(numbers) == len(known) - 1
@@ -392,8 +394,9 @@ def _named_splits(reading: Reading, options: ReadOptions) -> list[str]:
         )
     named = [split_name(split) or split.strip().lower() for split in reading.splits]
     if not all(named):
+        others = f"others have (from {reading.split_from})" if reading.split_from else "others have"
         raise DataError(
-            f"{reading.source}: {reading.ids[named.index('')]} has no split, others have: name one for each row"
+            f"{reading.source}: {reading.ids[named.index('')]} has no split, {others}: name one for each row"
         )
     return named
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from mien.data.archives import DAMAGED
-from mien.data.place import CERTAIN, NO, Place, Sign
+from mien.data.place import CERTAIN, MAYBE, NO, Place, Sign
 from mien.data.synthetic import SYNTHETIC
 from mien.errors import DataError
 
@@ -100,12 +100,14 @@ def form_at(place: Place, options: ReadOptions, *, labels: bool = True) -> str:
         if signs[name].sure == CERTAIN and name in _ALONE:
             return name
     best = max(signs, key=lambda name: signs[name].sure)
+    if best == "list" and signs["list"].sure == signs["folders"].sure == MAYBE:
+        best = "folders"  # the tables have no labels, the folders may be classes
     if not labels and place.pictures and signs[best].sure == NO:
         return "folders"
     if signs[best].sure == NO:
         raise DataError(_nearest(place, signs))
     if labels:
-        _check_one_source_of_labels(place, signs)
+        _check_one_source_of_labels(place, signs, options)
     return best
 
 
@@ -123,7 +125,7 @@ def _sign(name: str, place: Place) -> Sign:
         return Sign(NO, str(error).removeprefix(f"{place.path}: "))
 
 
-def _check_one_source_of_labels(place: Place, signs: dict[str, Sign]) -> None:
+def _check_one_source_of_labels(place: Place, signs: dict[str, Sign], options: ReadOptions) -> None:
     """Refuse class folders if a table beside them, or the names of the images, give other classes."""
     if NO < signs["folders"].sure < CERTAIN and signs["list"].sure < CERTAIN and signs["names"].against:
         raise DataError(
@@ -131,12 +133,15 @@ def _check_one_source_of_labels(place: Place, signs: dict[str, Sign]) -> None:
             f"takes the folders as classes: say which"
         )
     if signs["list"].sure == signs["folders"].sure == CERTAIN:
-        from mien.data.lists import agree, tables_of
+        from mien.data.lists import other_labels
 
-        if not agree(place):
+        try:
+            why = other_labels(place, options)
+        except DataError as error:
+            raise DataError(f"{error} (`format=folders` reads the class folders without it)") from error
+        if why:
             raise DataError(
-                f"{place.path} has class folders and {tables_of(place)[0]}, which gives other labels: say which "
-                f"counts with `format=folders` or `format=list`"
+                f"{place.path} has class folders and {why}: say which counts with `format=folders` or `format=list`"
             )
 
 

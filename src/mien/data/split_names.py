@@ -5,6 +5,10 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _TRAIN = (
     *("train", "training", "trn", "trainset", "entrenamiento", "entrainement", "apprentissage", "treino"),
@@ -66,6 +70,12 @@ _OWNERS = (
 )
 _NOISE = frozenset((*_KINDS, *_OWNERS))
 """Words that may be in the name of a folder together with the split."""
+_FILE_NAMES = {
+    "FER2013's": re.compile(r"(Training|PublicTest|PrivateTest)_\d+(?:\.\w+)?"),
+    "RAF-DB's": re.compile(r"(train|test)_\d{5}(?:_aligned)?(?:\.\w+)?"),
+}
+"""Names of files that state the official split."""
+_FIRST_WORD = re.compile(r"[^\W\d_]*")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
 
 
@@ -90,6 +100,28 @@ def split_word(name: str) -> tuple[str, str] | None:
     if len({_SPLITS[word] for word in found}) != 1:
         return None
     return _SPLITS[found[0]], " ".join(word for word in words if word not in found)
+
+
+def splits_of_files(names: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Return the split of each file if all names are those of a collection that states it, and a note.
+
+    Where many other names begin with words of several splits, the note says so, and there are no splits.
+    """
+    plain = [name.rpartition("/")[2] for name in names]
+    for owner, rule in _FILE_NAMES.items():
+        found = [match[1] for name in plain if (match := rule.fullmatch(name))]
+        if names and len(found) == len(names):
+            return [split_name(word) or word for word in found], (
+                f"the splits are read from the names of the files, which are {owner}",
+            )
+    words = {name: split_word(_FIRST_WORD.match(name)[0]) for name in plain}  # type: ignore[index]
+    begin = [name for name in plain if words[name]]
+    if 2 * len(begin) <= len(names) or len({word[0] for word in map(words.get, begin) if word}) < 2:
+        return [""] * len(names), ()
+    return [""] * len(names), (
+        f"{len(begin):,} of {len(names):,} names of files begin with a split's word, as {begin[0]}, which is not "
+        f"read as their split: put them into folders train and test, or give a table with columns path and split",
+    )
 
 
 def _bare(name: str) -> str:
