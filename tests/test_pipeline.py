@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
 import threading
 import time
 
@@ -376,6 +378,51 @@ def test_a_wrong_answer_of_a_classifier_of_your_own_is_one_error(answer, message
 def test_what_is_no_classifier_or_detector_is_refused_before_the_first_photo(options, message):
     with pytest.raises(ConfigError, match=message):
         Pipeline(**{"model": ConstantClassifier(), "detector": FixedDetector(), **options})
+
+
+WRONG_TYPES = {
+    "mien.Pipeline(uncertain_below=None)": "uncertain_below is a probability from 0 to 1, got None",
+    "mien.Pipeline(uncertain_below='0.5')": "uncertain_below is a probability from 0 to 1, got '0.5'",
+    "mien.Pipeline(views='2')": "views must be one of 1, 2, 6, 10, got '2' (str)",
+    "mien.Pipeline(views=2.0)": "views must be one of 1, 2, 6, 10, got 2.0 (float)",
+    "mien.Pipeline(threads='2')": "threads must be a number, got '2'",
+    "mien.predict([image], workers='2')": "workers must be a whole number, got '2'",
+    "mien.predict([image], workers=2.0)": "workers must be a whole number, got 2.0",
+    "mien.annotate('photo.jpg', [])": "expected the pixels of an image as an array, got str: mien.read_image",
+    "mien.annotate(image, result)": "expected faces with their labels, as result.faces, got ImageResult",
+    "mien.annotate(image, [result])": "expected faces with their labels, as result.faces, got list of ImageResult",
+    "mien.annotate(image, mien.open_detector('whole').detect(image))": "as result.faces, got list of Face",
+    "mien.annotate(image / 255, [])": "expected pixels as uint8, RGB [h, w, 3] or grey [h, w]; got float64",
+    "mien.annotate(image / 255, result.faces)": "got float64 [7, 5, 3]: scale it",
+    "mien.read_image(b'bytes')": "expected the path of a picture, got bytes: mien.frames reads bytes",
+    "mien.read_image(image)": "expected the path of a picture, got ndarray",
+}
+
+
+def test_an_argument_of_a_wrong_type_is_one_error():
+    """In a process of its own: here, jaxtyping checks the types of arguments first."""
+    program = """
+import sys, mien, numpy
+image = numpy.zeros((7, 5, 3), numpy.uint8)
+result = mien.Pipeline(detector="whole")(image)
+assert mien.Pipeline(views=numpy.int64(2), uncertain_below=numpy.float32(0.5)).facts["uncertain_below"] == 0.5
+for line in sys.argv[1:]:
+    try:
+        print("nothing was wrong with", line, eval(line))
+    except mien.MienError as error:
+        print(error)
+    except Exception as error:
+        print(repr(error))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, *WRONG_TYPES],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    for told, expected in zip(done.stdout.splitlines(), WRONG_TYPES.values(), strict=True):
+        assert expected in told
 
 
 def test_predict_is_a_sequence_that_converts(tmp_path):

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex
 
 import cv2
 import numpy as np
@@ -84,11 +84,13 @@ class Pipeline:
                 of your own that is no `Classifier` or `FaceDetector`, or options that open something named beside it.
         """
         self._given = {name: value for name, value in locals().items() if name != "self"}
-        if not 0 <= uncertain_below <= 1:
-            raise ConfigError(f"`uncertain_below` is a probability from 0 to 1, got {uncertain_below:g}")
-        if views not in VIEWS:
-            raise ConfigError(f"`views` must be one of {', '.join(map(str, VIEWS))}, got {views}")
-        self.views, self.uncertain_below = views, uncertain_below
+        if not isinstance(uncertain_below, SupportsFloat) or not 0 <= uncertain_below <= 1:
+            raise ConfigError(f"`uncertain_below` is a probability from 0 to 1, got {uncertain_below!r}")
+        if not isinstance(views, SupportsIndex) or views not in VIEWS:
+            raise ConfigError(
+                f"`views` must be one of {', '.join(map(str, VIEWS))}, got {views!r} ({type(views).__name__})"
+            )
+        self.views, self.uncertain_below = int(views), float(uncertain_below)
         own = not isinstance(model, str | Path)
         if own:
             check_object(model, "model", "a name, a path or an object", "id", "preprocess", "logits")
