@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import pickle
 import subprocess
@@ -18,9 +19,13 @@ from PIL import Image
 import mien
 from mien.errors import ConfigError, ImageError, OutputError
 from mien.pipeline import Pipeline, Predictions, predict
+from mien.predictions import COLUMNS
 from mien.results import UNCERTAIN, Face
+from mien.sinks.tables import Table
+from mien.tracking.tracker import Tracker
 from mien.vision import images
 from mien.vision.crop import VIEWS
+from mien.vision.frames import Frame
 from tests.fakes import ConstantClassifier, FixedDetector
 from tests.pictures import jpeg, photo
 
@@ -443,6 +448,37 @@ def test_predict_is_a_sequence_that_converts(tmp_path):
     assert "not a picture" in page
     assert found[0]._repr_png_().startswith(b"\x89PNG")
     assert found[1]._repr_png_() is None
+
+
+def test_rows_have_the_columns_of_a_table_even_if_there_is_no_face(tmp_path):
+    blank = np.zeros((11, 13, 3), np.uint8)
+    none = predict([blank, tmp_path / "none.jpg"], model=ConstantClassifier(), detector=FixedDetector())
+    some = predict([blank], model=ConstantClassifier(), detector=FixedDetector((1.0, 2.0, 8.0, 9.0)))
+    table = Table(tmp_path / "t.csv", none.facts)
+    for image in none:
+        table.write(image)
+    table.close()
+    with (tmp_path / "t.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    rows = none.to_rows()
+    assert [list(row) for row in rows] == [list(line) for line in lines]
+    assert [list(row) for row in some.to_rows()] == [list(lines[0])]
+    assert [(row["face"], row["label"], row["prob_happy"]) for row in rows] == [(None, None, None)] * 2
+    assert {(row["model"], row["views"], row["finder"], row["uncertain_below"]) for row in rows} == {
+        ("constant@000000000000", 1, "FixedDetector", 0.0)
+    }
+    assert list(none[0].to_rows()[0]) == list(COLUMNS)
+    assert none[0].to_rows()[0]["label"] is None
+    tracked = Predictions(
+        list(
+            Pipeline(ConstantClassifier(), FixedDetector(BOX)).stream(
+                [Frame("f.mp4", number, number / 25, photo) for number in range(2)], tracker=Tracker()
+            )
+        ),
+        none.facts,
+        {},
+    )
+    assert [row["track"] for row in tracked.to_rows()] == [1, 1]
 
 
 def test_a_slice_is_predictions_and_what_is_gone_is_told(tmp_path):

@@ -27,6 +27,7 @@ from mien.options import Outputs
 from mien.predictions import ImageResult, data_frame
 from mien.results import UNCERTAIN, Face, FaceResult
 from mien.sinks import Sinks
+from mien.sinks.tables import columns_of, same_in_all
 from mien.tracking.between import Found, filled, marked
 from mien.vision.crop import DEFAULT_VIEWS, VIEWS, crop_faces
 from mien.vision.frames import Frame, frames
@@ -84,12 +85,7 @@ class Pipeline:
                 of your own that is no `Classifier` or `FaceDetector`, or options that open something named beside it.
         """
         self._given = {name: value for name, value in locals().items() if name != "self"}
-        if not isinstance(uncertain_below, SupportsFloat) or not 0 <= uncertain_below <= 1:
-            raise ConfigError(f"`uncertain_below` is a probability from 0 to 1, got {uncertain_below!r}")
-        if not isinstance(views, SupportsIndex) or views not in VIEWS:
-            raise ConfigError(
-                f"`views` must be one of {', '.join(map(str, VIEWS))}, got {views!r} ({type(views).__name__})"
-            )
+        _check_numbers(views, uncertain_below)
         self.views, self.uncertain_below = int(views), float(uncertain_below)
         own = not isinstance(model, str | Path)
         if own:
@@ -284,6 +280,14 @@ class Pipeline:
         return _reopened, (self._given,)
 
 
+def _check_numbers(views: object, uncertain_below: object) -> None:
+    if not isinstance(uncertain_below, SupportsFloat) or not 0 <= float(uncertain_below) <= 1:
+        raise ConfigError(f"`uncertain_below` is a probability from 0 to 1, got {uncertain_below!r}")
+    if not isinstance(views, SupportsIndex) or views not in VIEWS:
+        known, kind = ", ".join(map(str, VIEWS)), type(views).__name__
+        raise ConfigError(f"`views` must be one of {known}, got {views!r} ({kind})")
+
+
 def _reopened(given: dict[str, Any]) -> Pipeline:
     return Pipeline(**given)
 
@@ -321,8 +325,9 @@ class Predictions(Sequence[ImageResult]):
         return json.dumps(self.to_dict(), indent=2)
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """Return one flat row for each face, and one for each image without a face."""
-        return [row for image in self for row in image.to_rows()]
+        """Return one flat row for each face, and one for each image without a face, with the columns of a table."""
+        columns, same = dict.fromkeys(columns_of(self.facts)), same_in_all(self.facts)
+        return [columns | row | same for image in self for row in image.to_rows()]
 
     def to_pandas(self) -> Any:
         """Return the rows as a pandas DataFrame.

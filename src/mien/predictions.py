@@ -134,7 +134,7 @@ class ImageResult:
         whole = self.to_dict()
         faces = whole.pop("faces")
         if not faces:
-            return [whole]
+            return [dict.fromkeys(COLUMNS) | whole]
         rows = []
         for number, face in enumerate(faces, start=1):
             box = dict(zip(COLUMNS[7:11], face["box_xyxy_px"], strict=True))
