@@ -450,6 +450,23 @@ def test_predict_is_a_sequence_that_converts(tmp_path):
     assert found[1]._repr_png_() is None
 
 
+def test_equal_results_are_equal_and_have_one_hash():
+    def found(**options) -> Predictions:
+        given = {"model": ConstantClassifier(), "detector": FixedDetector(BOX), **options}
+        return predict([photo(), "none.jpg"], **given)
+
+    first, again = found(), found()
+    assert first == again == pickle.loads(pickle.dumps(first))
+    assert first[:1] == again[:1] != first
+    others = found(views=2), found(detector=FixedDetector()), found(model=ConstantClassifier((2.0, 0.0)))
+    assert all(first != other for other in (*others, list(first), None))
+    assert {*first} == {*again}
+    assert len({*first, *again, *others[2]}) == 3
+    assert len({*first[0].faces, *again[0].faces, *others[2][0].faces}) == 2
+    with pytest.raises(TypeError, match="unhashable type: 'Predictions'"):
+        hash(first)
+
+
 def test_rows_have_the_columns_of_a_table_even_if_there_is_no_face(tmp_path):
     blank = np.zeros((11, 13, 3), np.uint8)
     none = predict([blank, tmp_path / "none.jpg"], model=ConstantClassifier(), detector=FixedDetector())

@@ -311,6 +311,12 @@ class Predictions(Sequence[ImageResult]):
             return Predictions(self.images[place], self.facts, self.skipped)
         return self.images[place]
 
+    def __eq__(self, other: object) -> bool:
+        """Return whether the results are equal, and were made in the same way."""
+        if not isinstance(other, Predictions):
+            return NotImplemented
+        return (self.images, self.facts, self.skipped) == (other.images, other.facts, other.skipped)
+
     def __repr__(self) -> str:
         faces, errors = sum(len(one.faces) for one in self), sum(one.error is not None for one in self)
         counts = (number_of(*one) for one in ((len(self), "image"), (faces, "face"), (errors, "error")))
