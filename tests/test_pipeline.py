@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import pickle
+import subprocess
+import sys
 import threading
 import time
 
@@ -16,9 +19,13 @@ from PIL import Image
 import mien
 from mien.errors import ConfigError, ImageError, OutputError
 from mien.pipeline import Pipeline, Predictions, predict
+from mien.predictions import COLUMNS
 from mien.results import UNCERTAIN, Face
+from mien.sinks.tables import Table
+from mien.tracking.tracker import Tracker
 from mien.vision import images
 from mien.vision.crop import VIEWS
+from mien.vision.frames import Frame
 from tests.fakes import ConstantClassifier, FixedDetector
 from tests.pictures import jpeg, photo
 
@@ -378,6 +385,51 @@ def test_what_is_no_classifier_or_detector_is_refused_before_the_first_photo(opt
         Pipeline(**{"model": ConstantClassifier(), "detector": FixedDetector(), **options})
 
 
+WRONG_TYPES = {
+    "mien.Pipeline(uncertain_below=None)": "uncertain_below is a probability from 0 to 1, got None",
+    "mien.Pipeline(uncertain_below='0.5')": "uncertain_below is a probability from 0 to 1, got '0.5'",
+    "mien.Pipeline(views='2')": "views must be one of 1, 2, 6, 10, got '2' (str)",
+    "mien.Pipeline(views=2.0)": "views must be one of 1, 2, 6, 10, got 2.0 (float)",
+    "mien.Pipeline(threads='2')": "threads must be a number, got '2'",
+    "mien.predict([image], workers='2')": "workers must be a whole number, got '2'",
+    "mien.predict([image], workers=2.0)": "workers must be a whole number, got 2.0",
+    "mien.annotate('photo.jpg', [])": "expected the pixels of an image as an array, got str: mien.read_image",
+    "mien.annotate(image, result)": "expected faces with their labels, as result.faces, got ImageResult",
+    "mien.annotate(image, [result])": "expected faces with their labels, as result.faces, got list of ImageResult",
+    "mien.annotate(image, mien.open_detector('whole').detect(image))": "as result.faces, got list of Face",
+    "mien.annotate(image / 255, [])": "expected pixels as uint8, RGB [h, w, 3] or grey [h, w]; got float64",
+    "mien.annotate(image / 255, result.faces)": "got float64 [7, 5, 3]: scale it",
+    "mien.read_image(b'bytes')": "expected the path of a picture, got bytes: mien.frames reads bytes",
+    "mien.read_image(image)": "expected the path of a picture, got ndarray",
+}
+
+
+def test_an_argument_of_a_wrong_type_is_one_error():
+    """In a process of its own: here, jaxtyping checks the types of arguments first."""
+    program = """
+import sys, mien, numpy
+image = numpy.zeros((7, 5, 3), numpy.uint8)
+result = mien.Pipeline(detector="whole")(image)
+assert mien.Pipeline(views=numpy.int64(2), uncertain_below=numpy.float32(0.5)).facts["uncertain_below"] == 0.5
+for line in sys.argv[1:]:
+    try:
+        print("nothing was wrong with", line, eval(line))
+    except mien.MienError as error:
+        print(error)
+    except Exception as error:
+        print(repr(error))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, *WRONG_TYPES],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    for told, expected in zip(done.stdout.splitlines(), WRONG_TYPES.values(), strict=True):
+        assert expected in told
+
+
 def test_predict_is_a_sequence_that_converts(tmp_path):
     (tmp_path / "b.jpg").write_bytes(b"broken")
     found = predict(
@@ -396,6 +448,54 @@ def test_predict_is_a_sequence_that_converts(tmp_path):
     assert "not a picture" in page
     assert found[0]._repr_png_().startswith(b"\x89PNG")
     assert found[1]._repr_png_() is None
+
+
+def test_equal_results_are_equal_and_have_one_hash():
+    def found(**options) -> Predictions:
+        given = {"model": ConstantClassifier(), "detector": FixedDetector(BOX), **options}
+        return predict([photo(), "none.jpg"], **given)
+
+    first, again = found(), found()
+    assert first == again == pickle.loads(pickle.dumps(first))
+    assert first[:1] == again[:1] != first
+    others = found(views=2), found(detector=FixedDetector()), found(model=ConstantClassifier((2.0, 0.0)))
+    assert all(first != other for other in (*others, list(first), None))
+    assert {*first} == {*again}
+    assert len({*first, *again, *others[2]}) == 3
+    assert len({*first[0].faces, *again[0].faces, *others[2][0].faces}) == 2
+    with pytest.raises(TypeError, match="unhashable type: 'Predictions'"):
+        hash(first)
+
+
+def test_rows_have_the_columns_of_a_table_even_if_there_is_no_face(tmp_path):
+    blank = np.zeros((11, 13, 3), np.uint8)
+    none = predict([blank, tmp_path / "none.jpg"], model=ConstantClassifier(), detector=FixedDetector())
+    some = predict([blank], model=ConstantClassifier(), detector=FixedDetector((1.0, 2.0, 8.0, 9.0)))
+    table = Table(tmp_path / "t.csv", none.facts)
+    for image in none:
+        table.write(image)
+    table.close()
+    with (tmp_path / "t.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    rows = none.to_rows()
+    assert [list(row) for row in rows] == [list(line) for line in lines]
+    assert [list(row) for row in some.to_rows()] == [list(lines[0])]
+    assert [(row["face"], row["label"], row["prob_happy"]) for row in rows] == [(None, None, None)] * 2
+    assert {(row["model"], row["views"], row["finder"], row["uncertain_below"]) for row in rows} == {
+        ("constant@000000000000", 1, "FixedDetector", 0.0)
+    }
+    assert list(none[0].to_rows()[0]) == list(COLUMNS)
+    assert none[0].to_rows()[0]["label"] is None
+    tracked = Predictions(
+        list(
+            Pipeline(ConstantClassifier(), FixedDetector(BOX)).stream(
+                [Frame("f.mp4", number, number / 25, photo) for number in range(2)], tracker=Tracker()
+            )
+        ),
+        none.facts,
+        {},
+    )
+    assert [row["track"] for row in tracked.to_rows()] == [1, 1]
 
 
 def test_a_slice_is_predictions_and_what_is_gone_is_told(tmp_path):

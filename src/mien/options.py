@@ -10,7 +10,7 @@ import math
 import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from mien.errors import ConfigError, did_you_mean
 
@@ -61,14 +61,16 @@ def weights_option() -> Any:
 
 
 def check_least(options: Any, least: float, *names: str) -> None:
-    """Refuse numbers below `least`; None is no number.
+    """Refuse numbers below `least`, and what is no number; None is left to the caller.
 
     Raises:
         ConfigError: names the first option.
     """
     for name in names:
         value = getattr(options, name)
-        if value is not None and not value >= least:
+        if value is not None and not isinstance(value, SupportsFloat):
+            raise ConfigError(f"`{name}` must be a number, got {value!r}")
+        if value is not None and not float(value) >= least:
             raise ConfigError(f"`{name}` must be at least {least:g}, got {value:g}")
 
 

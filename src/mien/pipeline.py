@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex
 
 import cv2
 import numpy as np
@@ -27,6 +27,7 @@ from mien.options import Outputs, TrackOptions
 from mien.predictions import ImageResult, data_frame
 from mien.results import UNCERTAIN, Face, FaceResult
 from mien.sinks import Sinks
+from mien.sinks.tables import columns_of, same_in_all
 from mien.tracking.between import Found, filled, marked
 from mien.tracking.tracker import tracker_for
 from mien.vision.crop import DEFAULT_VIEWS, VIEWS, crop_faces
@@ -85,11 +86,8 @@ class Pipeline:
                 of your own that is no `Classifier` or `FaceDetector`, or options that open something named beside it.
         """
         self._given = {name: value for name, value in locals().items() if name != "self"}
-        if not 0 <= uncertain_below <= 1:
-            raise ConfigError(f"`uncertain_below` is a probability from 0 to 1, got {uncertain_below:g}")
-        if views not in VIEWS:
-            raise ConfigError(f"`views` must be one of {', '.join(map(str, VIEWS))}, got {views}")
-        self.views, self.uncertain_below = views, uncertain_below
+        _check_numbers(views, uncertain_below)
+        self.views, self.uncertain_below = int(views), float(uncertain_below)
         own = not isinstance(model, str | Path)
         if own:
             check_object(model, "model", "a name, a path or an object", "id", "preprocess", "logits")
@@ -283,6 +281,14 @@ class Pipeline:
         return _reopened, (self._given,)
 
 
+def _check_numbers(views: object, uncertain_below: object) -> None:
+    if not isinstance(uncertain_below, SupportsFloat) or not 0 <= float(uncertain_below) <= 1:
+        raise ConfigError(f"`uncertain_below` is a probability from 0 to 1, got {uncertain_below!r}")
+    if not isinstance(views, SupportsIndex) or views not in VIEWS:
+        known, kind = ", ".join(map(str, VIEWS)), type(views).__name__
+        raise ConfigError(f"`views` must be one of {known}, got {views!r} ({kind})")
+
+
 def _reopened(given: dict[str, Any]) -> Pipeline:
     return Pipeline(**given)
 
@@ -306,6 +312,12 @@ class Predictions(Sequence[ImageResult]):
             return Predictions(self.images[place], self.facts, self.skipped)
         return self.images[place]
 
+    def __eq__(self, other: object) -> bool:
+        """Return whether the results are equal, and were made in the same way."""
+        if not isinstance(other, Predictions):
+            return NotImplemented
+        return (self.images, self.facts, self.skipped) == (other.images, other.facts, other.skipped)
+
     def __repr__(self) -> str:
         faces, errors = sum(len(one.faces) for one in self), sum(one.error is not None for one in self)
         counts = (number_of(*one) for one in ((len(self), "image"), (faces, "face"), (errors, "error")))
@@ -320,8 +332,9 @@ class Predictions(Sequence[ImageResult]):
         return json.dumps(self.to_dict(), indent=2)
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """Return one flat row for each face, and one for each image without a face."""
-        return [row for image in self for row in image.to_rows()]
+        """Return one flat row for each face, and one for each image without a face, with the columns of a table."""
+        columns, same = dict.fromkeys(columns_of(self.facts)), same_in_all(self.facts)
+        return [columns | row | same for image in self for row in image.to_rows()]
 
     def to_pandas(self) -> Any:
         """Return the rows as a pandas DataFrame.

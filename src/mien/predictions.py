@@ -138,7 +138,7 @@ class ImageResult:
         faces = whole.pop("faces")
         whole["faces"] = len(faces) if self.error is None else None
         if not faces:
-            return [whole]
+            return [dict.fromkeys(COLUMNS) | whole]
         rows = []
         for number, face in enumerate(faces, start=1):
             box = dict(zip(COLUMNS[8:12], face["box_xyxy_px"], strict=True))

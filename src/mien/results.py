@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class FaceResult:
 
     box_xyxy_px: Box
     label: str
-    probs: dict[str, float]
+    probs: dict[str, float] = field(hash=False)
     """Probability of every label, in the model's order; they sum to one."""
     detector: str = ""
     detection_score: float | None = None
@@ -48,7 +48,7 @@ class FaceResult:
     """The square that was classified; None where the detector stated none."""
     track: int | None = None
     """Number of the person in a video; None in images."""
-    raw_probs: dict[str, float] | None = None
+    raw_probs: dict[str, float] | None = field(default=None, hash=False)
     """In a video: the probabilities of this frame alone, where `probs` are smoothed over time."""
 
     @property

@@ -9,7 +9,7 @@ import contextlib
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, SupportsIndex, TypeVar
 
 from mien.errors import ConfigError
 
@@ -34,8 +34,10 @@ def at_once(items: int | None, wanted: int | None = None) -> int:
     """Return how many items are worked on at once: as wanted, else one a core, if there are so many.
 
     Raises:
-        ConfigError: fewer than one is wanted.
+        ConfigError: fewer than one is wanted, or no whole number.
     """
+    if wanted is not None and not isinstance(wanted, SupportsIndex):
+        raise ConfigError(f"`workers` must be a whole number, got {wanted!r}")
     if wanted is not None and wanted < 1:
         raise ConfigError(f"`workers` must be at least 1, got {wanted}")
     return wanted or max(1, min(cores(), cores() if items is None else items))

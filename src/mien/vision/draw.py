@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,7 +10,10 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
+from mien.errors import ConfigError
 from mien.palette import RGB, colours
+from mien.results import FaceResult
+from mien.vision import images
 from mien.vision.placing import Corners, Place, leader, place
 from mien.vision.tags import Tag, colour_of, painted, rounded, tags, text
 
@@ -17,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jaxtyping import UInt8
-
-    from mien.results import FaceResult
 
 RIM, RIM_OPACITY = (0, 0, 0), 100
 """A thin dark line around boxes, so that they show on light images, too."""
@@ -48,8 +50,12 @@ def annotate(
     Where there is room, a label has bars for the three most probable expressions. A label stands inside its own
     face's box only if there is no room elsewhere in the image. If an image is too small or too full even for that,
     only the colour of the box shows the expression.
+
+    Raises:
+        ImageError: the image is no RGB or grey array of uint8.
+        ConfigError: it is no image, or `faces` are no faces with a label.
     """
-    canvas = np.array(image_rgb_u8, order="C")
+    canvas, faces = _canvas(image_rgb_u8), _labelled(faces)
     if not faces:
         return canvas
     plan = layout((canvas.shape[1], canvas.shape[0]), faces)
@@ -64,6 +70,25 @@ def annotate(
         if one:
             _lay(canvas, np.asarray(painted(sizes[one.size])), one.box_xyxy_px[:2])
     return canvas
+
+
+def _canvas(image: object) -> UInt8[np.ndarray, "h w 3"]:
+    if isinstance(image, Image.Image):
+        return np.array(images.from_pil(image))
+    if not isinstance(image, np.ndarray):
+        raise ConfigError(
+            f"expected the pixels of an image as an array, got {type(image).__name__}: mien.read_image reads a file"
+        )
+    return images.from_array(image)
+
+
+def _labelled(faces: object) -> list[FaceResult]:
+    found = list(faces) if isinstance(faces, Iterable) else None
+    if found is None or not all(isinstance(one, FaceResult) for one in found):
+        kinds = sorted({type(one).__name__ for one in found or ()})
+        came = f"{type(faces).__name__} of {', '.join(kinds)}" if kinds else type(faces).__name__
+        raise ConfigError(f"expected faces with their labels, as result.faces, got {came}")
+    return found
 
 
 def layout(resolution_wh: tuple[int, int], faces: Sequence[FaceResult]) -> Layout:

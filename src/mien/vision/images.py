@@ -11,6 +11,7 @@ remain.
 from __future__ import annotations
 
 import io
+import os
 import re
 import stat
 import struct
@@ -32,7 +33,7 @@ from PIL import (
 )
 from PIL.ImageFile import ImageFile
 
-from mien.errors import ImageError
+from mien.errors import ConfigError, ImageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -145,6 +146,7 @@ def read(path: str | Path, *, pixel_limit: int = PIXEL_LIMIT) -> UInt8[np.ndarra
 
     Raises:
         ImageError: it cannot be opened or decoded.
+        ConfigError: it is no path.
     """
     return decode(read_file(path), pixel_limit=pixel_limit)
 
@@ -154,7 +156,12 @@ def read_file(path: str | Path) -> bytes:
 
     Raises:
         ImageError: it cannot be opened, is a pipe or a device, or is larger than any picture should be.
+        ConfigError: it is no path.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ConfigError(
+            f"expected the path of a picture, got {type(path).__name__}: mien.frames reads bytes, files and images"
+        )
     try:
         found = Path(path).stat()  # before it is opened: opening a pipe waits for its other end
         if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
