@@ -15,6 +15,7 @@ import os
 import re
 import stat
 import struct
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ from PIL import (
 )
 from PIL.ImageFile import ImageFile
 
-from mien.errors import ConfigError, ImageError
+from mien.errors import ConfigError, ImageError, MienWarning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -208,7 +209,7 @@ def from_pil(
 
     An image that `PIL.Image.open` returned is turned upright by its EXIF orientation, like its file. The other images
     that `rotate`, `convert`, `copy` and so on make of it are taken as they are: they keep the EXIF data of the file,
-    which do not say whether the image was turned since.
+    which do not say whether the image was turned since. Where these speak of a turn, a warning says so.
 
     An image of several pictures shows one at a time. It is refused, so that none is left out, unless the current one
     `is_chosen`.
@@ -216,13 +217,21 @@ def from_pil(
     Raises:
         ImageError: its file is damaged or closed, it holds several pictures, or more than `pixel_limit` pixels.
     """
+    is_opened = isinstance(image, ImageFile)
+    if not is_opened and _orientation(image.info) in _TURNS:
+        warnings.warn(
+            "a PIL image made from an opened one is taken as it lies, and its EXIF data say the photo is turned: "
+            "if it is not upright, call PIL.ImageOps.exif_transpose(image) before convert, copy and so on",
+            MienWarning,
+            stacklevel=2,
+        )
     advice = "give PIL.ImageSequence.Iterator(image) for all, or image.copy() for this one"
     return np.asarray(
         _upright(
             image,
             pixel_limit,
             ("RGB",),
-            is_turned=isinstance(image, ImageFile),
+            is_turned=is_opened,
             if_several="" if is_chosen else advice,
         )
     )
