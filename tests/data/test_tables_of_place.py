@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from mien.data.read import read_dataset
 from mien.errors import ConfigError, DataError
@@ -468,3 +470,100 @@ def test_other_names_that_begin_with_splits_are_said(tmp_path, form):
 def test_names_that_begin_with_one_split_are_no_splits(tmp_path):
     data = read(place(tmp_path, [f"{CLASSES[i % 2]}/test_{i}.png" for i in range(20)]))
     assert not any("begin with a split's word" in note for note in data.notes)
+
+
+# smaller ones
+
+
+def test_a_second_table_without_splits_is_named(tmp_path):
+    first = table(FLAT[:14], "file,label,split", lambda name: f"{label_of(name)},train")
+    root = place(tmp_path, FLAT, a_csv=first, b_csv=table(FLAT[14:]))
+    with pytest.raises(
+        DataError, match=r"14\.png has no split, others have \(from .*a\.csv; .*b\.csv has none\)"
+    ):
+        read(root)
+
+
+@pytest.mark.parametrize("word", ["NaN", "N/A", ""])
+def test_a_word_for_an_empty_cell_is_no_split(tmp_path, word):
+    text = table(FLAT, "file,label,split", lambda name: f"{label_of(name)},{'train' if name < '3' else word}")
+    with pytest.raises(DataError, match=r"3\.png has no split, others have: name one for each row"):
+        read(place(tmp_path, FLAT, list_csv=text))
+    text = table(FLAT, "file,label,split", lambda name: f"{label_of(name)},{word}")
+    assert set(read(place(tmp_path, FLAT, list_csv=text), val_fraction=0.3).splits) == {"train", "val"}
+
+
+@pytest.mark.parametrize(
+    "names", [FOLDERS, [name.replace("happy", "0").replace("sad", "1") for name in FOLDERS]]
+)
+def test_a_parquet_file_beside_class_folders(tmp_path, names):
+    root = place(tmp_path, names)
+    parquet.write_table(pa.table({"file": names, "age": [3] * 20}), root / "meta.parquet")
+    data = read(root)
+    assert len(data) == 20
+    assert any("left out 1 file not read as images: .parquet 1" in note for note in data.notes)
+
+
+def test_an_image_beside_parquet_files_is_no_class_folder(tmp_path):
+    root = place(tmp_path, ["preview.png"])
+    rows = {"image": [png(i) for i in range(20)], "label": [*CLASSES] * 10}
+    parquet.write_table(pa.table(rows), root / "train.parquet")
+    assert len(read(root)) == 20
+
+
+@pytest.mark.parametrize("test", ["test/images", "test/test", "Test", "data/test/test"])
+def test_test_images_that_lie_flat_in_other_folders(tmp_path, test):
+    above = test.replace("images", "").replace("test", "train").replace("Test", "train").rstrip("/")
+    train = [f"{above}/{name}" for name in FOLDERS]
+    data = read(place(tmp_path, [*train, *(f"{test}/{100 + i}.png" for i in range(4))]))
+    assert data.labels == CLASSES
+    assert not data.select("test").targets.any()
+    assert len(data.select("test")) == 4
+
+
+def test_a_folder_test_among_the_classes_of_train_is_refused(tmp_path):
+    names = [f"{split}/{name}" for split in SPLITS for name in FOLDERS]
+    with pytest.raises(DataError, match="images lie directly in test, which are splits and no classes"):
+        read(place(tmp_path, [*names, "train/test/1.png"]))
+
+
+def test_four_numbers_without_a_header_look_like_a_box(tmp_path):
+    text = "\n".join(f"{name},0,0,40,4{i % 3},{label_of(name)}" for i, name in enumerate(FLAT))
+    root = place(tmp_path, FLAT, list_csv=text)
+    said = "these columns look like a face box: column2, column3, column4, column5"
+    assert any(said in note for note in read(root).notes)
+    check_labels(read(root, box_columns="wh:column2,column3,column4,column5"))
+    assert not any(said in note for note in read(root, box_columns="none").notes)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "sep=;\r\n",
+        '"sep=;"\n',
+        "\ufeffsep=;\n",
+        "# made by me\n",
+        "\ufeff# mine\n\n# made; twice; or so\n",
+        "#",
+    ],
+)
+@pytest.mark.parametrize("headed", [True, False])
+def test_lines_before_the_header(tmp_path, before, headed):
+    lines = [f"{name};{label_of(name)}" for name in FLAT]
+    text = before + "\n".join(["file;label", *lines] if headed or before == "#" else lines)
+    data = read(place(tmp_path, FLAT, list_csv=text))
+    assert len(data) == 20
+    check_labels(data)
+
+
+def test_a_row_of_empty_cells_is_an_empty_line(tmp_path):
+    check_labels(read(place(tmp_path, FLAT, list_csv=table(FLAT) + " ,\n,\n")))
+
+
+def test_two_columns_of_one_name_that_differ_are_said(tmp_path):
+    text = table(FLAT, "file,label,label", lambda name: f"{label_of(name)},happy")
+    data = read(place(tmp_path, FLAT, list_csv=text))
+    check_labels(data)
+    assert any(
+        "labels are read from the column label; label says something else" in note for note in data.notes
+    )

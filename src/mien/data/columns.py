@@ -199,7 +199,7 @@ def label_places(header: Sequence[str]) -> list[int]:
     if "x" in names and find(header, PATH) is not None:  # with another column of files, x and y are a place
         known = [name for name in known if name != "y"]
     if known:
-        return [names.index(name) for name in known]
+        return [place for one in known for place, name in enumerate(names) if name == one]
     ends = [
         place for place, name in enumerate(header) if re.split(r"[\W_]+", name.strip())[-1] in _LABEL_WORDS
     ]

@@ -77,7 +77,7 @@ def read(place: Place, options: ReadOptions | None) -> Reading:
     shared = _shared_depth(paths)
     tops = [(-1 if depth is None else depth + 1) if named else shared for depth in depths]
     shown = tops = _below_containers(paths, tops)
-    bare = [named and top < 0 and _in_flat_test(parts) for parts, top in zip(paths, tops, strict=True)]
+    bare = [named and _in_flat_test(parts, top) for parts, top in zip(paths, tops, strict=True)]
     tops, notes = _at_expressions(paths, tops, bare, named=named)
     if any(bare):
         notes += ("the images of test lie in no class folder: they have no label",)
@@ -210,9 +210,16 @@ def _below_containers(paths: Sequence[tuple[str, ...]], tops: list[int]) -> list
     return tops
 
 
-def _in_flat_test(parts: tuple[str, ...]) -> bool:
-    """Return whether an image lies directly in a folder ``test``, as in contests that keep their labels secret."""
-    return len(parts) > 1 and split_name(parts[-2]) == "test"
+def _in_flat_test(parts: tuple[str, ...], top: int) -> bool:
+    """Return whether an image lies directly in a folder ``test``, as in contests that keep their labels secret.
+
+    A second folder ``test`` or a container in it is no class: ``test/test/1.png``, ``test/images/1.png``.
+    """
+    if top >= 0 and (top != len(parts) - 2 or split_name(parts[top - 1]) != "test"):
+        return False
+    return len(parts) > 1 and (
+        split_name(parts[-2]) == "test" or (top > 0 and parts[top].lower() in _CONTAINERS)
+    )
 
 
 def _at_expressions(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mien.data.place import CERTAIN, NO, Place, Sign
+from mien.data.place import CERTAIN, MAYBE, NO, Place, Sign
 
 if TYPE_CHECKING:
     from mien.data.reading import Reading
@@ -14,9 +14,10 @@ USES = frozenset(("label_column", "image_column", "box_columns", "split_column")
 
 
 def recognise(place: Place) -> Sign:
-    """Return a sure sign if a place is a Parquet file, or a folder with some."""
+    """Return a sure sign if a place is a Parquet file, or a folder with some and without images of its own."""
     if place.kind == "folder":
-        return Sign(CERTAIN if any(name.endswith(".parquet") for name in place.names) else NO)
+        found = any(name.endswith(".parquet") for name in place.names)
+        return Sign((MAYBE if place.has_pictures else CERTAIN) if found else NO)
     return Sign(CERTAIN if place.head.startswith(b"PAR1") else NO)
 
 

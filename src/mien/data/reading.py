@@ -206,9 +206,8 @@ def _with_plain_classes(reading: Reading) -> Reading:
     classes, targets, notes = list(reading.classes), reading.targets, list(reading.notes)
     known = [name for name in classes if name.casefold() not in NO_LABEL]
     numbers = [name for name in known if name.isdecimal() and len(name) < 10]
-    if (
-        "-1" in known and 1 < len(numbers) == len(known) - 1
-    ):  # -1 beside one number is the other of two classes
+    # -1 beside one number is the other of two classes
+    if "-1" in known and 1 < len(numbers) == len(known) - 1:
         known = sorted(numbers, key=int)
     for name in (name for name in classes if name not in known):
         count = int((targets[:, classes.index(name)] > 0).sum())
@@ -394,10 +393,9 @@ def _named_splits(reading: Reading, options: ReadOptions) -> list[str]:
         )
     named = [split_name(split) or split.strip().lower() for split in reading.splits]
     if not all(named):
-        others = f"others have (from {reading.split_from})" if reading.split_from else "others have"
-        raise DataError(
-            f"{reading.source}: {reading.ids[named.index('')]} has no split, {others}: name one for each row"
-        )
+        whose = f" (from {reading.split_from})" if reading.split_from else ""
+        first = f"{reading.source}: {reading.ids[named.index('')]} has no split"
+        raise DataError(f"{first}, others have{whose}: name one for each row")
     return named
 
 
@@ -467,14 +465,12 @@ def _divided(reading: Reading, seen: _Seen, *, complete: bool = True) -> Reading
     n_groups = len(np.unique(groups[of]))
     among = f" in {number_of(n_groups, 'group')}" if n_groups < of.sum() else ""
     others = [one for number, one in enumerate(reading.classes) if number not in lacks]
+    fewer = 1 < len(others) < len(reading.classes)
+    way_out = f", or leave it out with `labels={','.join(others)}`" if fewer else ""
     flaw = (
         f"{reading.source} names no splits, and {fraction:g} of the {number_of(int(of.sum()), 'image')} of "
-        f"{name!r}{among} would leave {'train' if held[of].all() else 'val'} without one: change `val_fraction`"
-        + (
-            f", or leave it out with `labels={','.join(others)}`"
-            if 1 < len(others) < len(reading.classes)
-            else ""
-        )
+        f"{name!r}{among} would leave {'train' if held[of].all() else 'val'} without one: "
+        f"change `val_fraction`{way_out}"
     )
     if complete:
         raise DataError(flaw)

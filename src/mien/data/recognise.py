@@ -100,8 +100,8 @@ def form_at(place: Place, options: ReadOptions, *, labels: bool = True) -> str:
         if signs[name].sure == CERTAIN and name in _ALONE:
             return name
     best = max(signs, key=lambda name: signs[name].sure)
-    if best == "list" and signs["list"].sure == signs["folders"].sure == MAYBE:
-        best = "folders"  # the tables have no labels, the folders may be classes
+    if best in ("list", "parquet") and signs[best].sure == signs["folders"].sure == MAYBE:
+        best = "folders"  # the table may have no labels, the folders may be classes
     if not labels and place.pictures and signs[best].sure == NO:
         return "folders"
     if signs[best].sure == NO:

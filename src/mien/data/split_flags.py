@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from mien.data import columns
+from mien.data.reading import NO_LABEL
 from mien.data.split_names import split_word
 
 if TYPE_CHECKING:
@@ -34,8 +35,9 @@ def splits_of(
     """Return the split of each row (None: no column says it), the columns that say it, and notes."""
     place, notes = columns.split_place(header, options, source, rows)
     flags = flags_of(header, rows)
+    given = [] if place is None else ["" if row[place].lower() in NO_LABEL else row[place] for row in rows]
     if place is not None and place not in flags:
-        return [row[place] for row in rows], [place], notes
+        return given, [place], notes
     flags = {place: flags[place]} if place is not None else flags
     if not flags:
         return None, [], notes
@@ -43,7 +45,7 @@ def splits_of(
     splits = _splits(header, flags, rows)
     if not splits:
         if place is not None:
-            return [row[place] for row in rows], [place], notes
+            return given, [place], notes
         way_out = "add a column named split that holds train, val or test"
         return None, [], (f"{source}: the column {shown} is not read as the split: {way_out}",)
     rest = f", 0 is {_REST[next(iter(flags.values()))]}" if len(flags) == 1 else ""

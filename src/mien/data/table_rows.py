@@ -80,7 +80,7 @@ def rows_of(place: Place, table: str | None, options: ReadOptions) -> Rows:
     lines, cells = [line for line, _ in pairs], [row for _, row in pairs]
     notes: tuple[str, ...] = ()
     if not header:
-        header, notes = titled(name, cells)
+        header, notes = titled(name, cells, say_box=options.box_columns is None)
     file = file_place(header, cells, options, name)
     if file is not None and cells and cells[0][file].startswith(_ENCODED):
         raise DataError(
@@ -105,16 +105,7 @@ def rows_of(place: Place, table: str | None, options: ReadOptions) -> Rows:
         taken = {*used, *flags_of(header, cells)}
         hot = columns.one_hot_places(header, cells, [one for one in range(len(header)) if one not in taken])
         used += hot
-    flaw = ""
-    if label is None and not hot and votes is None and (rest := _rest(header, used)):
-        named = [one for one in rest if canonical(one) in EMOTIONS_8]
-        flaw = (
-            f"{name}: the columns {', '.join(named[:4])} hold more than 0 and 1: expected 1 for the class of each "
-            f"image, or one column of labels"
-            if len(named) > 1
-            else f"{name}: no column has the name of a label; it has {', '.join(rest[:8])}: "
-            f"say which it is with `label_column=NAME`"
-        )
+    flaw = "" if label is not None or hot or votes is not None else _no_label(header, used, name)
     if box is None and options.box_columns is None:
         notes += columns.unread_boxes([one for place, one in enumerate(header) if place not in used], name)
     names = [""] * len(cells) if label is None else [row[label] for row in cells]
@@ -132,6 +123,23 @@ def rows_of(place: Place, table: str | None, options: ReadOptions) -> Rows:
         _votes(cells, votes, lines, name) if votes else None,
         label is not None or bool(hot), notes, flaw,
     )  # fmt: skip
+
+
+def _no_label(header: Sequence[str], used: Sequence[int], name: str) -> str:
+    """Return why a table has no column of labels; an empty text if it has no further columns."""
+    rest = _rest(header, used)
+    named = [one for one in rest if canonical(one) in EMOTIONS_8]
+    if len(named) > 1:
+        return (
+            f"{name}: the columns {', '.join(named[:4])} hold more than 0 and 1: expected 1 for the class of each "
+            f"image, or one column of labels"
+        )
+    if not rest:
+        return ""
+    return (
+        f"{name}: no column has the name of a label; it has {', '.join(rest[:8])}: "
+        f"say which it is with `label_column=NAME`"
+    )
 
 
 def _rest(header: Sequence[str], used: Sequence[int]) -> list[str]:
@@ -155,8 +163,12 @@ def _votes(
     return counts
 
 
-def titled(name: str, cells: Sequence[Sequence[str]]) -> tuple[list[str], tuple[str, ...]]:
-    """Return a header for a table without one; its columns are recognised by their cells.
+def titled(
+    name: str, cells: Sequence[Sequence[str]], *, say_box: bool = True
+) -> tuple[list[str], tuple[str, ...]]:
+    """Return a header for a table without one, and notes; its columns are recognised by their cells.
+
+    With `say_box`, a note says so if four columns of numbers may be a box.
 
     Raises:
         DataError: the columns cannot be recognised.
@@ -196,7 +208,14 @@ def titled(name: str, cells: Sequence[Sequence[str]]) -> tuple[list[str], tuple[
             f"{name} has no header, and which of its {width} columns is the label cannot be told: "
             f"add a first line such as path,label"
         )
-    return header, (f"{name} has no header; its columns are read as {', '.join(header)}",)
+    notes: tuple[str, ...] = (f"{name} has no header; its columns are read as {', '.join(header)}",)
+    numbers = [place for place in free if all(re.fullmatch(r"-?\d+(\.\d+)?", row[place]) for row in cells)]
+    if say_box and len(numbers) == 4:
+        notes += (
+            f"{name}: whole images are read, though these columns look like a face box: "
+            f"{', '.join(header[place] for place in numbers)} (`box_columns` names them)",
+        )
+    return header, notes
 
 
 def file_place(

@@ -46,6 +46,7 @@ SUFFIXES = (".csv", ".tsv", ".txt", ".lst")
 _USUAL = ("fer2013.csv", "icml_face_data.csv", "train.csv")
 _ROWS_AT_ONCE = 256
 _SEPARATORS = ",;\t|"
+_NAMED_SEPARATOR = re.compile(r'"?sep=([^"])"?', re.IGNORECASE)
 _LONG_CELL = 100_000
 """Longer lines are not given to the csv module, whose limit of 131,072 belongs to the whole process."""
 
@@ -79,11 +80,10 @@ def open_table(source: Path | Member, *, headed: bool | None = True) -> Iterator
     """
     with _lines(source) as (name, lines):
         plain = enumerate(lines, start=1)
-        start = next(((number, line) for number, line in plain if line.strip("\ufeff \r\n")), (0, ""))
-        if not start[1].strip():
+        start, separator = _start(plain)
+        if not start[0][1].strip():
             raise DataError(f"{name} is empty: expected a table with a header")
-        separator = _separator(start[1].lstrip("\ufeff"))
-        numbered = _joined(itertools.chain([start], plain), separator)
+        numbered = _joined(itertools.chain(start, plain), separator)
         place, first = next(numbered)
         first = first.lstrip("\ufeff")
         cells = _cells(first, separator, name)
@@ -96,6 +96,8 @@ def open_table(source: Path | Member, *, headed: bool | None = True) -> Iterator
                 if not line.strip():
                     continue
                 row = _cells(line, separator, name)
+                if len(row) == len(cells) and not any(map(str.strip, row)):
+                    continue
                 if len(row) != len(cells):
                     where = "first row" if without else "header"
                     raise DataError(
@@ -104,6 +106,25 @@ def open_table(source: Path | Member, *, headed: bool | None = True) -> Iterator
                 yield number, row
 
         yield Table(name, header, rows())
+
+
+def _start(lines: Iterator[tuple[int, str]]) -> tuple[list[tuple[int, str]], str]:
+    """Return the first lines of a table that are no comments, and the separator of its cells.
+
+    Excel's line ``sep=;`` names the separator. A line that begins with # is a comment, unless it has as many cells as
+    the line after it: then it is a header.
+    """
+    filled = ((number, line) for number, line in lines if line.strip("\ufeff \r\n"))
+    first = next(filled, (0, ""))
+    if named := _NAMED_SEPARATOR.fullmatch(first[1].strip("\ufeff \r\n")):
+        return [next(filled, (0, ""))], named[1]
+    while first[1].lstrip("\ufeff").startswith("#"):
+        after = next(filled, (0, ""))
+        separator = _separator(after[1])
+        if not after[1] or len(first[1].split(separator)) == len(after[1].split(separator)):
+            return [first, after], separator
+        first = after
+    return [first], _separator(first[1].lstrip("\ufeff"))
 
 
 def numbers_in(path: Path) -> Num[np.ndarray, "n d"]:
