@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import io
 import pickle
+import re
 import threading
 import time
 from dataclasses import replace
@@ -28,10 +29,19 @@ from tests.pictures import jpeg, write_zip
 CLIPS = ("face_noface.mov", "noface_face.mov", "single_face.mp4", "talking_face.mp4")
 
 
-def film(path, times=tuple(range(0, 440, 40)), size=(62, 34), form=None, sound=False, **of_stream):
+def film(
+    path,
+    times=tuple(range(0, 440, 40)),
+    size=(62, 34),
+    form=None,
+    sound=False,
+    codec="mpeg4",
+    of_file=None,
+    **of_stream,
+):
     """Write a video whose frame n has the grey value 16 n + 8; times are milliseconds."""
-    with av.open(str(path), "w", format=form) as out:
-        stream = out.add_stream("mpeg4", rate=25, options={"qscale": "2", "g": "5"})
+    with av.open(str(path), "w", format=form, options=of_file or {}) as out:
+        stream = out.add_stream(codec, rate=25, options={"qscale": "2", "g": "5"})
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
         for name, value in of_stream.items():
@@ -242,6 +252,61 @@ def test_sound_may_be_longer_than_the_pictures(tmp_path):
     *before, last = frames(path)
     assert len(before) == 25
     assert "the file is not complete" in last.error
+
+
+EVEN = tuple(range(0, 4000, 100))
+WHOLE = {
+    "ten a second": EVEN,
+    "late": tuple(time + 5000 for time in EVEN),
+    "one in two seconds": (0, 2000, 4000, 6000, 8000),
+    "gaps": (0, 40, 50, 200, 1000, 1010, 5000),
+}
+"""Times of the frames of whole films, in milliseconds."""
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("form", ["mp4", "mov", "mkv", "avi", "flv", "ts"])
+@pytest.mark.parametrize("sound", [False, True])
+def test_a_whole_film_is_not_called_incomplete(tmp_path, form, name, sound):
+    codec = "flv1" if form == "flv" else "mpeg4"
+    found = list(frames(film(tmp_path / f"a.{form}", WHOLE[name], sound=sound, codec=codec)))
+    assert [one.error for one in found] == [None] * len(WHOLE[name])
+
+
+@pytest.mark.parametrize("form", ["mkv", "avi", "flv", "mp4"])
+@pytest.mark.parametrize("part", [0.5, 0.8])
+def test_a_film_that_was_cut_off_says_so_even_if_little_is_missing(tmp_path, form, part):
+    options = {"movflags": "faststart"} if form == "mp4" else {}
+    codec = "flv1" if form == "flv" else "mpeg4"
+    path = tmp_path / f"a.{form}"
+    film(path, EVEN, codec=codec, of_file=options)
+    data = path.read_bytes()
+    pictures = data.rindex(b"idx1") if form == "avi" else len(data)  # behind them, an AVI has a long index
+    path.write_bytes(data[: int(part * pictures)])
+    *before, last = frames(path)
+    assert len(before) < 38
+    assert {one.error for one in before} <= {None} or form == "mp4"
+    assert re.search(r"its header says (3\.9|4\.0).* s: the file is not complete", last.error)
+
+
+def test_frames_that_a_film_hides_are_not_missing(tmp_path):
+    """A copy that begins in the middle of a group keeps its first frames, which are decoded and not shown."""
+    film(tmp_path / "a.mp4", EVEN, codec="mpeg4")
+    with (
+        av.open(str(tmp_path / "a.mp4")) as whole,
+        av.open(str(tmp_path / "b.mp4"), "w", options={"avoid_negative_ts": "disabled"}) as out,
+    ):
+        stream = whole.streams.video[0]
+        copied = out.add_stream_from_template(stream)
+        for packet in whole.demux(stream):
+            if packet.dts is not None:
+                shift = int(1.5 / stream.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, copied
+                out.mux(packet)
+    with av.open(str(tmp_path / "b.mp4")) as container:
+        assert container.streams.video[0].frames == 40
+    found = list(frames(tmp_path / "b.mp4"))
+    assert [one.error for one in found] == [None] * 25
 
 
 def test_the_error_at_the_end_has_a_number_that_no_frame_has(tmp_path):

@@ -35,8 +35,11 @@ WAIT_S = 10.0
 """Seconds for which a network stream may send nothing."""
 UNTIMED = ("mjpeg", "mpjpeg")
 """Formats of streams without times, as cheap cameras send them; the clock of this machine gives the times."""
-MISSING_S = 1.0
-"""A file that ends this many seconds before the time in its header is not complete."""
+SLACK_S, SLACK_FRAMES = 0.2, 3
+"""A file that ends earlier than its header says, by more seconds and more frames than these, is not complete. The
+seconds are for the sound: its last packet may be an eighth of a second."""
+TAIL_S = 5.0
+"""Seconds before the stated end from which packets are read: pictures and sound do not end together in a file."""
 
 
 def without_secret(address: str) -> str:
@@ -129,7 +132,7 @@ class Film:
     def _read(self, container: Any, stream: Any) -> Iterator[Frame]:
         stream.thread_type = "SLICE" if self.live else "AUTO"  # with threads for frames, FFmpeg delays frames
         begin = 0 if container.start_time is None else container.start_time / 1_000_000
-        sampler, index, time_s, taken = Sampler(self._clip), 0, -math.inf, False
+        sampler, index, time_s, lasts_s, taken = Sampler(self._clip), 0, -math.inf, 0.0, False
         convert = partial(rgb, ratio=float(stream.sample_aspect_ratio or 1))
         first = self._sought(container, stream, begin)
         for item in _decoded(container, stream):
@@ -140,7 +143,7 @@ class Film:
                 continue
             if first is not None:
                 index, first = first(item), None
-            time_s = _time(item, index, stream, begin)
+            time_s, lasts_s = _time(item, index, stream, begin), float((item.duration or 0) * item.time_base)
             if self._stopped or sampler.is_past(time_s):
                 return
             if sampler.takes(time_s):
@@ -148,35 +151,48 @@ class Film:
                 again = None if self.live else partial(self._again, item.pts, index)
                 yield Frame(self.source, index, time_s, Pixels(item, convert, again))
             index += 1
-        if wrong := self._wrong_at_end(container, stream, index, max(time_s, 0.0)):
+        lasts_s = max(
+            lasts_s, time_s / (index - 1) if index > 1 else 0.0
+        )  # the mean: many files do not state it
+        if wrong := self._wrong_at_end(container, stream, index, max(time_s, 0.0), lasts_s):
             yield broken(self.source, wrong, index)  # with a number of its own, which no frame has
         elif not taken:
             yield broken(self.source, no_frame_from(self._clip, self.source, time_s), index)
 
-    def _wrong_at_end(self, container: Any, stream: Any, index: int, time_s: float) -> str:
-        """Return why this may not be the end: no frame was read, or the header says more; empty if all is well."""
+    def _wrong_at_end(self, container: Any, stream: Any, index: int, time_s: float, lasts_s: float) -> str:
+        """Return why this may not be the end: no frame was read, or the header says more; empty if all is well.
+
+        `time_s` is the time of the last frame, and `lasts_s` how long it is shown.
+        """
         name = self.source or "the video"
         if self.live and container.duration is None:
             return f"the stream {name} ended after {time_s:.2f} s"
         if not index:
             return f"cannot read {name}: no frame in it can be decoded"
-        own = float(stream.duration * stream.time_base) if stream.duration else _seconds(container)
-        slack = max(MISSING_S, 0.02 * own)
-        if own - time_s <= slack or (not stream.duration and own - self._last_s(own) <= slack):
+        own, end_s, slack = (
+            _stated_s(container, stream),
+            time_s + lasts_s,
+            max(SLACK_S, SLACK_FRAMES * lasts_s),
+        )
+        if own - end_s <= slack or (not stream.duration and own - self._last_s(own) <= slack):
             return ""
-        return f"{name} ends at {time_s:.2f} s, its header says {own:.2f} s: the file is not complete"
+        return f"{name} ends at {end_s:.2f} s, its header says {own:.2f} s: the file is not complete"
 
     def _last_s(self, near_s: float) -> float:
-        """Return the time of the last packet of any stream: the sound may be longer than the pictures."""
+        """Return the end of the last packet of any stream: the sound may be longer than the pictures."""
         import av
 
         last = 0.0
         with self._opened() as container, contextlib.suppress(av.error.FFmpegError):
-            begin_us = container.start_time or 0
-            container.seek(begin_us + round(near_s * 1_000_000))
+            begin = (container.start_time or 0) / 1_000_000
+            with contextlib.suppress(
+                av.error.FFmpegError
+            ):  # a form without an index is read from its beginning
+                container.seek(round((begin + max(0.0, near_s - TAIL_S)) * 1_000_000))
             for packet in container.demux():
                 if packet.pts is not None:
-                    last = max(last, float(packet.pts * packet.time_base) - begin_us / 1_000_000)
+                    end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                    last = max(last, end - begin)
         return last
 
     def _sought(self, container: Any, stream: Any, begin: float) -> Any:
@@ -324,6 +340,21 @@ def _time(frame: Any, index: int, stream: Any, begin: float) -> float:
         return float(frame.pts * frame.time_base) - begin
     rate = stream.average_rate or stream.guessed_rate or 25
     return float(index / rate)
+
+
+def _stated_s(container: Any, stream: Any) -> float:
+    """Return the length of the pictures that the header states, or of the whole file; 0 if it states none."""
+    form = container.format.name
+    if stream.duration is None:
+        begin = (container.start_time or 0) / 1_000_000
+        return _seconds(container) - (
+            begin if "matroska" in form else 0
+        )  # it counts from 0, not the first frame
+    own = float(stream.duration * stream.time_base)
+    if form == "avi" and stream.average_rate:
+        # FFmpeg shortens the length of a cut AVI; in other forms the count says less: an MP4 may hide frames
+        own = max(own, float(stream.frames / stream.average_rate))
+    return own
 
 
 def _seconds(container: Any) -> float:
