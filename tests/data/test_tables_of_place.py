@@ -303,6 +303,8 @@ def test_made_up_answers_are_no_labels(tmp_path, name, tables):
     data = read(root)
     check_labels(data.select("train"))
     assert "test" not in data.splits or not data.select("test").targets.any()
+    (note,) = [note for note in data.notes if note.startswith("labels are read from ")]
+    assert note.endswith(":train.csv, not from folders"), "only the table that has some"
     said = f"not read: {name.replace('_csv', '.csv')}, which by its name holds answers and not labels"
     assert any(note.startswith(said) for note in data.notes)
 

@@ -178,10 +178,14 @@ def _notes(place: Place, parts: Sequence[Rows], names: Sequence[str]) -> list[st
     """Return notes about where labels are read from, and what is left out, a line each."""
     if place.kind == "file":
         return []
-    tables = ", ".join([part.name for part in parts if part.name][:4])
+    own = [part.name for part in parts if part.name and (part.has_labels or part.votes is not None)]
     of_folders = sum(len(part.files) for part in parts if not part.name)
     others = f"and those of {number_of(of_folders, 'other image')} from class folders"
-    notes = [f"labels are read from {tables}, {others if of_folders else 'not from folders'}"]
+    notes = []
+    if own:
+        notes.append(
+            f"labels are read from {', '.join(own[:4])}, {others if of_folders else 'not from folders'}"
+        )
     notes += place.passed_over({*place.pictures, *place.tables, *place.answers})
     left = len(place.pictures) - len({*names})
     return notes + ([f"left out {number_of(left, 'image')} that no table names"] if left > 0 else [])
