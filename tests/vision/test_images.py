@@ -6,6 +6,7 @@ import io
 import os
 import struct
 import threading
+import tracemalloc
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -588,3 +589,17 @@ def test_a_preview_behind_a_picture_does_not_count_and_what_was_drawn_on_it_stay
         image.paste((9, 9, 9), (0, 0, 40, 30))
         for _ in range(2):
             assert (images.from_pil(image) == 9).all()
+
+
+def test_a_small_file_reserves_little_memory_and_one_that_grew_is_read_whole(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"x" * 1000)
+    tracemalloc.start()
+    assert images.read_file(path) == b"x" * 1000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
+    before = path.stat()
+    path.write_bytes(b"y" * 5000)
+    monkeypatch.setattr(Path, "stat", lambda _: before)  # as it was before the file grew
+    assert images.read_file(path) == b"y" * 5000

@@ -170,7 +170,11 @@ def read_file(path: str | Path) -> bytes:
                 f"{path} is a pipe or a device, expected a picture file; for bytes on stdin, use -"
             )
         with Path(path).open("rb") as file:
-            data = b"" if found.st_size > FILE_LIMIT_BYTES else file.read(FILE_LIMIT_BYTES + 1)
+            data = b"" if found.st_size > FILE_LIMIT_BYTES else file.read(found.st_size + 1)
+            if (
+                len(data) > found.st_size
+            ):  # it grew; to ask for the limit at once would reserve as much memory
+                data += file.read(FILE_LIMIT_BYTES)
     except (OSError, ValueError) as error:
         raise ImageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     if max(len(data), found.st_size) > FILE_LIMIT_BYTES:
