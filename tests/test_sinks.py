@@ -394,11 +394,16 @@ def test_an_output_that_is_named_later_gets_the_images_that_are_done(folder, tmp
     assert (tmp_path / "t.csv").read_bytes() == rows
 
 
-def test_crops_alone_go_on_and_keep_those_of_other_photos(tmp_path):
-    photos = [tmp_path / str(number) / "a.png" for number in range(2)]
-    for path in photos:
+def two_of_one_name(folder):
+    photos = [folder / str(number) / "a.png" for number in range(2)]
+    for number, path in enumerate(photos):
         path.parent.mkdir()
-        path.write_bytes(images.encode_png(photo(int(path.parent.name))))
+        path.write_bytes(images.encode_png(photo(number)))
+    return photos
+
+
+def test_crops_alone_go_on_and_keep_those_of_other_photos(tmp_path):
+    photos = two_of_one_name(tmp_path)
     crops = tmp_path / "crops"
     outputs = Outputs(crops=crops, csv=tmp_path / "new.csv", resume=True)
     run(photos[:1], Outputs(crops=crops))
@@ -413,10 +418,7 @@ def test_crops_alone_go_on_and_keep_those_of_other_photos(tmp_path):
 
 def test_a_photo_of_the_same_name_leaves_files_of_photos_that_this_run_does_not_name(tmp_path):
     """Also if no image is in all tables: the folder keeps what its own table holds."""
-    photos = [tmp_path / str(number) / "a.png" for number in range(2)]
-    for path in photos:
-        path.parent.mkdir()
-        path.write_bytes(images.encode_png(photo(int(path.parent.name))))
+    photos = two_of_one_name(tmp_path)
     out = tmp_path / "out"
     run(photos[:1], Outputs(out=out))
     before = (out / "a.faces.jpg").read_bytes()

@@ -151,9 +151,8 @@ class Film:
                 again = None if self.live else partial(self._again, item.pts, index)
                 yield Frame(self.source, index, time_s, Pixels(item, convert, again))
             index += 1
-        lasts_s = max(
-            lasts_s, time_s / (index - 1) if index > 1 else 0.0
-        )  # the mean: many files do not state it
+        mean_s = time_s / (index - 1) if index > 1 else 0.0
+        lasts_s = max(lasts_s, mean_s)  # many files do not state how long a frame is shown
         if wrong := self._wrong_at_end(container, stream, index, max(time_s, 0.0), lasts_s):
             yield broken(self.source, wrong, index)  # with a number of its own, which no frame has
         elif not taken:
@@ -169,11 +168,8 @@ class Film:
             return f"the stream {name} ended after {time_s:.2f} s"
         if not index:
             return f"cannot read {name}: no frame in it can be decoded"
-        own, end_s, slack = (
-            _stated_s(container, stream),
-            time_s + lasts_s,
-            max(SLACK_S, SLACK_FRAMES * lasts_s),
-        )
+        own, end_s = _stated_s(container, stream), time_s + lasts_s
+        slack = max(SLACK_S, SLACK_FRAMES * lasts_s)
         if own - end_s <= slack or (not stream.duration and own - self._last_s(own) <= slack):
             return ""
         return f"{name} ends at {end_s:.2f} s, its header says {own:.2f} s: the file is not complete"
@@ -185,9 +181,7 @@ class Film:
         last = 0.0
         with self._opened() as container, contextlib.suppress(av.error.FFmpegError):
             begin = (container.start_time or 0) / 1_000_000
-            with contextlib.suppress(
-                av.error.FFmpegError
-            ):  # a form without an index is read from its beginning
+            with contextlib.suppress(av.error.FFmpegError):  # without an index, it is read from its beginning
                 container.seek(round((begin + max(0.0, near_s - TAIL_S)) * 1_000_000))
             for packet in container.demux():
                 if packet.pts is not None:
@@ -347,9 +341,8 @@ def _stated_s(container: Any, stream: Any) -> float:
     form = container.format.name
     if stream.duration is None:
         begin = (container.start_time or 0) / 1_000_000
-        return _seconds(container) - (
-            begin if "matroska" in form else 0
-        )  # it counts from 0, not the first frame
+        counts_from_0 = "matroska" in form  # others count from the first frame
+        return _seconds(container) - (begin if counts_from_0 else 0)
     own = float(stream.duration * stream.time_base)
     if form == "avi" and stream.average_rate:
         # FFmpeg shortens the length of a cut AVI; in other forms the count says less: an MP4 may hide frames
