@@ -67,6 +67,7 @@ def test_raf_db_with_all_of_its_folders(tmp_path, annotated, monkeypatch):
     assert len(data) == 28
     assert all(name.endswith("_aligned.jpg") for name in data.ids)
     assert set(data.splits) == {"train", "test"}
+    assert any("only 20 tables are looked at" in note for note in data.notes) == annotated
 
 
 def test_a_quotation_mark_inside_a_cell(tmp_path):

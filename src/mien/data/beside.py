@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mien.data.table_rows import Rows
 
 _TABLE_LIMIT = 200
+"""Most tables beside images that are looked at; more are landmarks or boxes, a file for each image."""
 _COLUMN_LIMIT = 40
 """Most columns that a table adds to images whose labels it does not hold; more are landmarks or features."""
 _SHOWN_CELL = 60
@@ -77,7 +78,11 @@ def look(place: Place) -> Looked:
     answers = [f"{name}, which by its name holds answers and not labels" for name in place.answers]
     looked = Looked([], answers, [f"not read: {why}" for why in answers])
     crowds = Counter(map(folder_of, place.tables))  # landmarks of each image in a table of its own come last
-    for table in sorted(place.tables, key=lambda table: crowds[folder_of(table)])[:_TABLE_LIMIT]:
+    tables = sorted(place.tables, key=lambda table: crowds[folder_of(table)])
+    if more := tables[_TABLE_LIMIT:]:
+        others = f"{number_of(len(more), 'other')}, such as {more[0]}"
+        looked.odd.append(f"only {_TABLE_LIMIT} tables are looked at: not read: {others}")
+    for table in tables[:_TABLE_LIMIT]:
         why, sure = _against(place, table, index)
         if why is None:
             looked.found.append(table)
