@@ -61,6 +61,8 @@ def test_one_command_at_a_time_changes_a_folder(tmp_path):
             pass
     with files.locked(tmp_path / "a"):
         pass
+    with files.locked(tmp_path / "new" / "below"):
+        pass
     assert names(tmp_path) == []
 
 

@@ -555,3 +555,15 @@ def test_saving(tmp_path):
     assert np.asarray(images.read(found[0].save(tmp_path / "one.png"))).shape == (210, 330, 3)
     with pytest.raises(OutputError, match=r"expected a name that ends in \.jpg, \.jpeg, \.png, got one\.gif"):
         found[0].save(tmp_path / "one.gif")
+
+
+def test_only_images_of_this_run_count_as_done_before(tmp_path):
+    earlier = [f"{number}.jpg" for number in range(5)]
+    with Sinks(Outputs(csv=tmp_path / "t.csv"), FACTS) as sinks:
+        for name in earlier:
+            sinks.add(result(name))
+    with Sinks(Outputs(csv=tmp_path / "t.csv", resume=True), FACTS) as sinks:
+        pending = sinks.pending(frames([Frame("0.jpg"), *map(Frame, ("x.jpg", "y.jpg", "z.jpg"))]))
+        assert pending.total == 3
+        assert [frame.source for frame in pending] == ["x.jpg", "y.jpg", "z.jpg"]
+        assert sinks.left_out == 1

@@ -206,7 +206,7 @@ def _temporary(folder: Path) -> tuple[Path, IO[bytes]]:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Let one command at a time change the files of a folder; it is made if needed, and removed if it stays empty.
+    """Let one command at a time change the files of a folder; what is made of its path is removed if it stays empty.
 
     The lock ends with the process, however that ends. It is not held on Windows, nor on a file system without
     locks: to go on without one is better than to lose the result of a long run.
@@ -214,7 +214,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         OutputError: another command holds it, or the folder cannot be written.
     """
-    is_new = not folder.exists()
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
     path = make_folder(folder) / ".lock"
     with as_output_error(folder):
         file = path.open("a+b")
@@ -232,9 +232,9 @@ def locked(folder: Path) -> Iterator[None]:
             yield
         finally:
             path.unlink(missing_ok=True)
-            if is_new:
-                with contextlib.suppress(OSError):  # it holds something
-                    folder.rmdir()
+            with contextlib.suppress(OSError):  # it holds something
+                for one in made:
+                    one.rmdir()
 
 
 def _holder(file: IO[bytes]) -> str:

@@ -60,16 +60,27 @@ def weights_option() -> Any:
     )
 
 
-def check_least(options: Any, least: float, *names: str) -> None:
-    """Refuse numbers below `least`, and what is no number; None is left to the caller.
+def check_numbers(options: Any, *names: str) -> None:
+    """Refuse what is no number; None is allowed where it is the default.
 
     Raises:
         ConfigError: names the first option.
     """
     for name in names:
         value = getattr(options, name)
-        if value is not None and not isinstance(value, SupportsFloat):
+        if not isinstance(value, SupportsFloat) and not (value is getattr(type(options), name) is None):
             raise ConfigError(f"`{name}` must be a number, got {value!r}")
+
+
+def check_least(options: Any, least: float, *names: str) -> None:
+    """Refuse numbers below `least`, and what is no number; None is allowed where it is the default.
+
+    Raises:
+        ConfigError: names the first option.
+    """
+    check_numbers(options, *names)
+    for name in names:
+        value = getattr(options, name)
         if value is not None and not float(value) >= least:
             raise ConfigError(f"`{name}` must be at least {least:g}, got {value:g}")
 
@@ -167,6 +178,7 @@ class ReadOptions:
             raise ConfigError(
                 "`group_column` and `group_by` both say what belongs together: leave out one of them"
             )
+        check_numbers(self, "val_fraction", "split_seed")
         if not 0 < self.val_fraction < 1:
             raise ConfigError(f"`val_fraction` must be between 0 and 1, got {self.val_fraction:g}")
         if self.split_seed < 0:
@@ -317,6 +329,7 @@ class CropOptions:
         """
         check_choices(self)
         check_least(self, 1, "workers")
+        check_numbers(self, "margin", "size_px")
         if not -0.5 < self.margin <= 2:
             raise ConfigError(f"`margin` must be above -0.5 and at most 2, got {self.margin:g}")
         if self.size_px is not None and not 8 <= self.size_px <= 4096:
@@ -339,6 +352,7 @@ class Clip:
             ConfigError: a number out of range, or both `every` and `fps`.
         """
         check_least(self, 1, "every")
+        check_numbers(self, "fps", "start", "end")
         if self.fps is not None and not 0 < self.fps < math.inf:
             raise ConfigError(f"`fps` must be above 0, got {self.fps:g}")
         if self.every > 1 and self.fps is not None:
@@ -384,6 +398,7 @@ class TrackOptions:
             ConfigError: a number out of range.
         """
         check_least(self, 1, "detect_every")
+        check_numbers(self, "smooth", "bridge")
         for name in ("smooth", "bridge"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(

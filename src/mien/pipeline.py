@@ -166,7 +166,7 @@ class Pipeline:
             source: whatever `mien.frames` takes, or frames.
             tracker: follows the faces of videos; without it, every frame stands alone.
             workers: images worked on at once; by default as many as there are cores and images. Few are decoded
-                ahead, so memory does not grow.
+                ahead. Each result holds the pixels of its image: if you keep many, keep `result.without_pixels()`.
 
         Raises:
             ConfigError: fewer workers than one, or a folder without images.

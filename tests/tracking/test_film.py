@@ -463,3 +463,9 @@ def test_a_browser_plays_it_from_the_middle_to_the_end_with_sound(whole, browser
     assert played["duration"] == pytest.approx(4.0, abs=0.1)
     assert played["time"] == pytest.approx(played["duration"], abs=0.1)
     assert (played["width"], played["frames"] > 10) == (62, True)
+
+
+def test_a_half_done_video_of_another_run_is_not_taken_for_this_one(tmp_path):
+    (tmp_path / "talk.faces.part.mp4").write_bytes(b"of a run that was killed")
+    Mp4(tmp_path / "talk.faces.mp4", "talk.mp4").close()
+    assert [path.name for path in tmp_path.iterdir()] == ["talk.faces.part.mp4"]

@@ -393,7 +393,8 @@ def test_a_resume_with_another_recipe_or_dataset_is_refused(tmp_path):
 )
 def test_what_is_refused(tmp_path, settings, device, error, message):
     with pytest.raises(error, match=message):
-        train(recipe(*settings), tiny_data(), tmp_path / "run", device=device)
+        train(recipe(*settings), tiny_data(), tmp_path / "runs" / "one", device=device)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_network_that_is_too_large_for_the_images_is_refused(tmp_path):

@@ -98,6 +98,8 @@ def test_orientation_outside_exif_is_applied():
     assert (images.decode(as_profile) == TURNED[6]).all()
     assert images.decode(in_jpeg).shape == (7, 5, 3)
     assert images.decode(both).shape == (5, 7, 3)
+    damaged = png_with(b"tEXt", b"Raw profile type exif\0\nexif\n 12\nno hex digits\n")
+    assert (images.decode(damaged) == RGB).all()
 
 
 @pytest.mark.parametrize("cut", range(6, 33))

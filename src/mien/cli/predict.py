@@ -119,14 +119,15 @@ def _look(
             step.say(hint)
         if look.detector == "auto":
             step.say(auto_advice(look.detector_weights))
-        step(len(sinks.done))
+        passed = 0
         for result in recorded(pipeline, stream, sinks, tracker=tracker, workers=look.workers):
             seen.update(_kinds(result))
             for line in () if quiet else _lines(result):
                 say(line)
-            step()
+            step(1 + sinks.left_out - passed)
+            passed = sinks.left_out
     if not quiet:
-        say(_summary(seen, len(sinks.done), counted(stream.skipped)))
+        say(_summary(seen, sinks.left_out, counted(stream.skipped)))
         for path in sinks.written:
             say(f"wrote {path}")
     for line in _notes(seen, sinks.relative):

@@ -96,11 +96,11 @@ def serve(service: Service, say: Callable[[str], None]) -> None:
     )
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every broken body
     service.app()  # so that a wrong key file is an error before the port is opened
-    pipeline = service.open()  # and a wrong model, too
+    facts = service.open().facts  # and a wrong model, too; it is not kept: the app opens its own
     if service.pipeline.get("detector") == "auto":
         say(auto_advice(service.pipeline.get("detector_weights")))
     else:
-        say(f"detector: {pipeline.facts['detector']}")
+        say(f"detector: {facts['detector']}")
     with listening(options) as sock:
         shown = f"[{options.host}]" if ":" in options.host else options.host
         say(f"listening on http://{shown}:{sock.getsockname()[1]}/ (stop with Ctrl-C)")

@@ -162,8 +162,10 @@ class Sinks:
         """Images that are in all outputs that have a table, by source and index."""
         self._names, self._stems = Names(), defaultdict[tuple[str, int], deque[str]](deque)
         self._film_stem, self._films = ("", ""), dict[str, FilmOutput]()
+        self.left_out = 0
+        """Number of images so far that were left out as done."""
         self.relative = 0
-        """Number of images left out as done whose paths are relative; those mean other files in another folder."""
+        """Number of those whose paths are relative; these mean other files in another folder."""
         of_folders = {path.resolve() for path in (of_pictures, of_crops) if path}
         self._earlier = self._earlier_stems(
             [table for table in self.tables if table.path.resolve() in of_folders]
@@ -181,6 +183,7 @@ class Sinks:
                 key = frame.source, frame.index
                 stem = self._stem(frame)
                 if key in self.done and self._is_kept(frame, earlier, followers, stem):
+                    self.left_out += 1
                     self.relative += not (Path(frame.source).is_absolute() or is_address(frame.source))
                     continue
                 if (
@@ -190,7 +193,9 @@ class Sinks:
                 self._stems[key].append(stem)
                 yield frame
 
-        total = None if frames.total is None else max(0, frames.total - len(self.done))
+        total = frames.total
+        if total and self.done:
+            total -= sum((frame.source, frame.index) in self.done for frame in frames)
         return Frames(undone(), total, frames.skipped)
 
     def _earlier_stems(self, tables: Sequence[Table]) -> dict[tuple[str, int], str]:

@@ -104,11 +104,12 @@ class Mp4:
         Raises:
             OutputError: the file cannot be written.
         """
-        if self._thread is not None:
-            self._waiting.put(None)
-            self._thread.join()
-            self._check()
-        if whole and self.part.exists():
+        if self._thread is None:  # a part that is there is of another run
+            return
+        self._waiting.put(None)
+        self._thread.join()
+        self._check()
+        if whole:
             self.part.replace(self.path)
 
     def _check(self) -> None:

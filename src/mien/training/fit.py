@@ -12,12 +12,14 @@ import copy
 import math
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from mien.config import read_recipe
 from mien.data.dataset import HOLDOUT, check_split
 from mien.errors import ConfigError, DataError, TrainingError
 from mien.evaluation.protocol import check_unseen
@@ -88,8 +90,13 @@ class Trained:
     place: Place
 
 
+def recipe_of(recipe: Recipe | str | Path) -> Recipe:
+    """Return a recipe as it is, or read the shipped one or the TOML file that is named."""
+    return read_recipe(recipe) if isinstance(recipe, str | Path) else recipe
+
+
 def fit(
-    recipe: Recipe,
+    recipe: Recipe | str | Path,
     data: FaceDataset,
     *,
     device: str = "auto",
@@ -102,7 +109,7 @@ def fit(
     ``mien.fit(mien.read_recipe("nano", ["epochs=1"]), mien.read_dataset("synthetic")).history``
 
     Args:
-        recipe: what to train, and how.
+        recipe: a recipe, or the name of a shipped one, or a TOML file.
         data: images with the splits that the recipe names.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         state: where to continue; None begins anew.
@@ -114,6 +121,7 @@ def fit(
         DataError: a split is missing or too small, or a model to learn from has learnt the images that judge.
         TrainingError: the loss is no longer a number.
     """
+    recipe = recipe_of(recipe)
     check_device(device)
     data, judge_split = with_judges(recipe, data)
     run = _Run(recipe, data, judge_split, open_place(device, recipe.precision))

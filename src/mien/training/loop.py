@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mien import __version__, bundle, files
-from mien.config import Recipe, facts_of, read_recipe
+from mien.config import Recipe, facts_of
 from mien.data.read import read_given
 from mien.errors import ConfigError
 from mien.history import EpochRow, write_csv
@@ -21,7 +21,7 @@ from mien.networks import catalog
 from mien.options import ReadOptions, check_choice
 from mien.training.checkpoint import CHECKPOINT, Checkpoint, differences, finished_recipe, settled
 from mien.training.finish import finish
-from mien.training.fit import State, Step, fit, with_judges
+from mien.training.fit import State, Step, fit, recipe_of, with_judges
 from mien.training.launch import check_device, is_first_process, open_place
 from mien.training.transfer import check_sources
 
@@ -74,7 +74,7 @@ def train(
         TrainingError: the loss is no longer a number, or another process of the run is gone.
         OutputError: `out` can't be written, or another command trains there.
     """
-    recipe, out = read_recipe(str(recipe)) if isinstance(recipe, str | Path) else recipe, Path(out)
+    recipe, out = recipe_of(recipe), Path(out)
     check_choice("score", score, ("all", "validation"))
     check(recipe, out, device=device, resume=resume)
     data = read_given(data, recipe.input, options=reading)

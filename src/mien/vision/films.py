@@ -235,10 +235,10 @@ class Film:
         raise ImageError(f"frame {index} of {self.source or 'the video'} is not there any more")
 
     def at(self, time_s: float) -> UInt8[np.ndarray, "h w 3"]:
-        """Return the pixels of the frame that is shown at a time.
+        """Return the pixels of the first frame whose time is at least `time_s`.
 
         Raises:
-            ImageError: it cannot be read, or ends before.
+            ImageError: the video cannot be read, or has no such frame.
         """
         import av
 

@@ -10,6 +10,7 @@ remain.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -443,7 +444,8 @@ def _orientation(info: Mapping[str | tuple[int, int], object]) -> int:
     """Return the orientation in EXIF or, where EXIF has none, in XMP; 0: there is none."""
     exif, xmp = info.get("exif"), info.get("xmp") or info.get("XML:com.adobe.xmp")
     if exif is None and isinstance(profile := info.get("Raw profile type exif"), str):  # ImageMagick's PNG
-        exif = bytes.fromhex("".join(profile.split("\n")[3:]))
+        with contextlib.suppress(ValueError):  # damaged: as if there were none
+            exif = bytes.fromhex("".join(profile.split("\n")[3:]))
     found = _exif_orientation(exif) if isinstance(exif, bytes) else 0
     xmp = xmp.encode() if isinstance(xmp, str) else xmp
     if not found and isinstance(xmp, bytes):
