@@ -8,7 +8,7 @@ images. A model's card says whether anything was chosen on them. *FER+* compares
 most of ten annotators named; images for which the model lacks this emotion are left out. *Worse pictures* is the
 mean accuracy over the corruptions of `mien evaluate --corruptions`, strengths 1 to 5. *Other photographs* are 462
 images of five classes; no model was trained on them, but options of the training were chosen by results on them.
-Only answers among these classes are allowed, with flip. ECE is the calibration error in percent. Intervals are 95
+The model may answer only with these five, with flip. ECE is the calibration error in percent. Intervals are 95
 %. `mien_nano` has the weights of one seed; judged on the hold-out, a tenth of the training images, with flip, three
 seeds of the recipe have 66.3 ± 0.7 % ([LOG.md](LOG.md)). `mien_trio`, the
 default, joins these three into one graph: their mean.

@@ -29,7 +29,7 @@ BEGIN, END = "<!-- printed by benchmarks/reference.py: begin -->", "<!-- end -->
 NOT_RUN = "not run yet"
 NEEDS_HUB = "not measurable without weights from a hub"
 FITTED = "weights fitted to public-test"
-KNOWS_HOLDOUT = "starts from weights that know the holdout"
+KNOWS_HOLDOUT = "not clean: its start weights were trained on the hold-out"
 ENSEMBLE = "ensemble"
 
 

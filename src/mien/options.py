@@ -400,10 +400,8 @@ class TrackOptions:
         check_least(self, 1, "detect_every")
         check_numbers(self, "smooth", "bridge")
         for name in ("smooth", "bridge"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(
-                    f"`{name}` must be a number of seconds from 0 on, got {getattr(self, name):g}"
-                )
+            if not 0 <= (seconds := getattr(self, name)) < math.inf:
+                raise ConfigError(f"`{name}` must be a number of seconds from 0 on, got {seconds:g}")
 
 
 PAGE_DETECTORS = ("auto", "yunet", "mien", "none")
