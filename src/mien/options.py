@@ -378,7 +378,7 @@ class TrackOptions:
     detect_every: int = option(
         1,
         "Find faces in every Kth frame of a video. If two of these show the same faces at nearly the same places, "
-        "the boxes of the frames between are interpolated; else these frames are searched, too. They wait in memory.",
+        "the boxes of the frames between are interpolated; else these are searched, too. They wait in memory.",
         metavar="K",
     )
     smooth: float = option(
@@ -462,7 +462,7 @@ class Outputs:
     )
     crops: Path | None = option(
         None,
-        "Folder for a PNG of each face: the square that an image of FER2013 shows, in its own size.",
+        "Folder for a PNG of each face: the square that the classifier sees, in the size of the photo.",
         metavar="FOLDER",
     )
     blur: bool = option(False, "Blur every face in annotated images and videos; see docs/video.md.")

@@ -234,7 +234,7 @@ def split(
     """Divide a dataset K times for cross-validation.
 
     In each of the K datasets another fold of the training images is val. Duplicates, and images that the grouping
-    options name, stay together, so that val shows no image that training has shown.
+    options name, stay together, so that no image of val is a training image, too.
     """
     from mien.cli.progress import progress
     from mien.cli.terminal import give

@@ -52,7 +52,7 @@ def calibrate(
     adapt: Annotated[
         str | None,
         typer.Option(
-            metavar="PHOTOS", help="Estimate that prior from unlabelled photos of the place of use."
+            metavar="PHOTOS", help="Estimate these frequencies from unlabelled photos of the place of use."
         ),
     ] = None,
     biases: _Biases = True,

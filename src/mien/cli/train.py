@@ -46,7 +46,7 @@ TRIAL_SECONDS = 6.0
 Score = Annotated[
     str,
     choice_option(
-        ("all", "validation"), "Splits that the model card states figures of; validation leaves test unread."
+        ("all", "validation"), "Splits on which the finished model is scored; validation does not read test."
     ),
 ]
 Resume = Annotated[

@@ -70,10 +70,10 @@ class LimitOptions:
     max_faces: int = option(200, "Most faces in one picture; a picture with more is an error.")
     timeout_s: float = option(30.0, "Seconds that a request may take, its upload included.")
     queue: int = option(
-        64, "Most pictures of a process that wait or are worked on; a request beyond gets status 429."
+        64, "Most pictures of a process that wait or are worked on; a further request gets status 429."
     )
     max_batch: int = option(
-        64, "Crops of faces, of all requests, with which a call of the classifier takes no more. The crops of a "
+        64, "Crops of faces, of all requests, after which a call of the classifier is closed. The crops of a "
         "photo are never divided, so a call can have more.",
     )  # fmt: skip
     max_wait_ms: float = option(
