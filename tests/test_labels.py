@@ -75,3 +75,8 @@ def test_labels_of_another_package_are_matched_by_what_they_mean():
 def test_a_hint_goes_by_meaning_before_letters():
     assert did_you_mean("gpu", ("cpu", "cuda", "auto")) == "; did you mean cuda?"
     assert did_you_mean("gpu", ("cpu", "auto")) == "; did you mean cpu?"
+
+
+def test_the_highest_class_number_counts_whatever_their_order():
+    with pytest.raises(DataError, match="has the class number 9, but labels=a,b names only 0 to 1"):
+        labels.choose_labels("a,b", ("9", "0"), "x")

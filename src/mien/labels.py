@@ -124,9 +124,9 @@ def choose_labels(
     if len(labels) < 2 or len(set(labels)) < len(labels):
         raise DataError(f"`labels={choice}`: expected at least two different labels")
     if numbered and "=" not in choice and not any(name.isdecimal() for name in labels):
-        if int(known[-1]) >= len(labels):
+        if (highest := max(map(int, known))) >= len(labels):
             raise DataError(
-                f"{source} has the class number {known[-1]}, but `labels={choice}` names only "
+                f"{source} has the class number {highest}, but `labels={choice}` names only "
                 f"0 to {len(labels) - 1}: name all of them, or say which is which, as in {labels[0]}=1"
             )
         return labels, [int(name) for name in known]

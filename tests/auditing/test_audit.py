@@ -15,6 +15,7 @@ from mien.auditing.copies import find_copies
 from mien.auditing.measure import measure
 from mien.auditing.page import write_audit
 from mien.errors import ConfigError, DataError
+from mien.vision.images import encode_png
 from tests.auditing.planted import CHANGES, DROPPED, FOUND, planted, texture
 from tests.fakes import ConstantClassifier, FixedDetector
 from tests.guard.test_states import check
@@ -321,3 +322,17 @@ def planted_png(image):
     from tests.auditing.planted import png
 
     return png(image)
+
+
+def test_an_image_without_a_label_does_not_hinder_the_split_of_the_cleaned_set(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (41, 48, 48), np.uint8)
+    files = {f"{number}.png": encode_png(one[..., None]) for number, one in enumerate(pixels)}
+    lines = [
+        "path,label",
+        "0.png,",
+        *(f"{number}.png,{('happy', 'sad')[number % 2]}" for number in range(1, 41)),
+    ]
+    source = write_tree(tmp_path / "in", files | {"list.csv": "\n".join(lines).encode()}) / "list.csv"
+    found = mien.audit(source, draws=True, probs=np.full((41, 2), 0.5))
+    cleaned = write_cleaned(found, tmp_path / "clean.npz")
+    assert set(cleaned.splits) == {"train", "val"}

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import tarfile
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -346,3 +347,17 @@ def test_photos_whose_names_are_not_utf_8(tmp_path):
     assert report.source == rf"{tmp_path}/photos\xe9"
     assert r"train/happy/a\xe9.png" in (out / "faces.csv").read_text()
     repr(report.to_dict()).encode()
+
+
+def test_a_damaged_member_of_a_zip_is_one_unreadable_photo(tmp_path):
+    path = tmp_path / "photos.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("happy/a.png", "happy/b.png", "sad/c.png"):
+            archive.writestr(name, scene(168, seed=len(archive.namelist())))
+        at = archive.getinfo("happy/b.png").header_offset + 500
+    content = bytearray(path.read_bytes())
+    content[at] ^= 255
+    path.write_bytes(content)
+    report = crop(path, tmp_path / "out", detector="whole")
+    assert report.faces == 2
+    assert ["b.png" in name for name in report.left_out["cannot be read"]] == [True]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 
 import numpy as np
 import pytest
 
+from mien.data import text
 from mien.data.read import opened, read_dataset
 from mien.data.reading import ReadOptions
 from mien.data.survey import survey
@@ -358,3 +360,35 @@ def test_a_survey_counts_everything(tmp_path):
     data = read_dataset(tmp_path, options=ReadOptions(skip_corrupt=True))
     assert report.fingerprint == data.fingerprint()
     assert report.to_dict()["schema"] == "mien.dataset-info/1"
+
+
+def test_tables_read_in_threads_change_no_warning_filter(tmp_path):
+    """The filters belong to the whole process: a warning of another thread became an error."""
+    lines = [",".join(["happy", *["7"] * 64]), ",".join(["sad", *["1.5"] * 64])]
+    for number, line in enumerate(lines):
+        assert text._parsed(line.partition(",")[2], ",") is not None, number
+    seen = []
+
+    def filters(*_, **__):
+        seen.append(list(warnings.filters))
+        return np.zeros(64, np.int64)
+
+    before = list(warnings.filters)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text.np, "fromstring", filters)
+        text._parsed("7," * 64, ",")
+    assert seen == [before]
+
+
+@pytest.mark.parametrize("cells", ["1,,2", ",1", "1;2", "1 2,3", "a,b"])
+def test_what_is_no_row_of_numbers(cells):
+    assert text._parsed(cells, ",") is None
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"), [("0,255", np.uint8), ("0,256", np.float32), ("-1,2.5", np.float32)]
+)
+def test_numbers_take_the_smallest_type_that_pixels_need(cells, kind):
+    values = text._parsed(cells, ",")
+    assert values.dtype == kind
+    assert values.tolist() == [float(cell) for cell in cells.split(",")]

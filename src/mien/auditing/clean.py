@@ -82,7 +82,7 @@ def _divided(audit: Audit, data: FaceDataset) -> FaceDataset:
     kept = np.flatnonzero([not reason for reason in audit.dropped])
     truth = data.given
     held = drawn(truth, audit.copies.together[kept], fraction, seed)
-    for label in np.unique(truth):
+    for label in np.unique(truth[truth >= 0] if (truth >= 0).any() else truth):
         if held[truth == label].all() or not held[truth == label].any():
             name = data.labels[label] if label >= 0 else "(no label)"
             raise DataError(

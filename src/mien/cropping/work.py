@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from mien.errors import DataError, ImageError
+from mien.errors import DataError
 from mien.results import Face
 from mien.tracking.pairs import paired
 from mien.vision.crop import cut, frame_of
@@ -71,9 +71,7 @@ class Work:
             return Done(photo, [self._cut(row, face, picture) for row, face in faces], found, reasons)
         except MemoryError:
             raise DataError(f"the memory is not enough to decode {photo.name}") from None
-        except Exception as error:
-            if not isinstance(error, ImageError | DataError | OSError | ValueError):
-                raise
+        except Exception as error:  # a damaged archive raises exceptions of many kinds
             return Done(photo, [], 0, [f"{UNREADABLE}: {error}"])
 
     def _faces(

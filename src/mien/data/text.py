@@ -14,7 +14,6 @@ import os
 import re
 import tarfile
 import tempfile
-import warnings
 import zipfile
 import zlib
 from pathlib import PurePosixPath
@@ -184,18 +183,25 @@ def _delimiter(line: str) -> str:
 
 
 def _parsed(text: str, delimiter: str) -> Num[np.ndarray, " n"] | None:
-    """Return the numbers in `text`, in the smallest type that pixels need, or None if it holds anything else."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        try:  # whole numbers parse ten times faster
-            values = np.fromstring(text, np.int64, sep=delimiter)
-            return values.astype(np.uint8 if values.min() >= 0 and values.max() <= 255 else np.float32)
-        except (ValueError, DeprecationWarning):
-            pass
-        try:
-            return np.fromstring(text, np.float32, sep=delimiter)
-        except (ValueError, DeprecationWarning):
-            return None
+    """Return the numbers in `text`, in the smallest type that pixels need, or None if it holds anything else.
+
+    `np.fromstring` is fast, and only warns of what it cannot read. Warnings cannot be made errors here: their filters
+    belong to all threads. So it gets nothing but digits between single delimiters.
+    """
+    body, sign = text.strip(), delimiter.strip()
+    if not body:
+        return np.zeros(0, np.float32)
+    is_plain = not body.encode().translate(None, b"0123456789" + delimiter.encode())
+    try:
+        if is_plain and not (
+            sign and (sign * 2 in body or body.startswith(sign))
+        ):  # parses five times faster
+            values = np.fromstring(body, np.int64, sep=delimiter)
+            return values.astype(np.uint8 if values.max() <= 255 else np.float32)
+        cells = body.removesuffix(sign)
+        return np.loadtxt([cells], np.float32, comments=None, delimiter=sign or None, ndmin=1)
+    except ValueError:
+        return None
 
 
 def _separator(line: str) -> str:
