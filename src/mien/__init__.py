@@ -5,8 +5,12 @@ Names are resolved on first use, so that importing the package costs nothing and
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+# ONNX Runtime reports its use to its makers unless this is set before it is imported. A user's own choice stays.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from mien.auditing.audit import audit

@@ -480,3 +480,19 @@ def test_a_file_size_limit_stands_for_a_full_disk(tmp_path, tiny_bundle):
     assert done.returncode == 2
     assert "mien predict: cannot write" in done.stderr
     assert [(path.name, path.stat().st_size) for path in out.iterdir()] == [("predictions.jsonl", 0)]
+
+
+def test_a_prediction_leaves_nothing_in_the_home_folder(tmp_path):
+    """ONNX Runtime would make an identity of the device there, and queue reports for its makers."""
+    home = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "mien", "predict", "sample"],
+        env=home | {"HOME": str(tmp_path)},
+        capture_output=True,
+    )
+    assert done.returncode == 0
+    assert [str(path) for path in tmp_path.rglob("*") if path.is_file()] == []
