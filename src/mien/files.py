@@ -217,7 +217,7 @@ def locked(folder: Path) -> Iterator[None]:
     made = [one for one in (folder, *folder.parents) if not one.exists()]
     path = make_folder(folder) / ".lock"
     with as_output_error(folder):
-        file = path.open("a+b")
+        file = path.open("a+b", buffering=0)  # nothing is left to write when it is closed
     with file:
         if not _lock(file.fileno()):
             raise OutputError(
@@ -228,7 +228,6 @@ def locked(folder: Path) -> Iterator[None]:
             with as_output_error(folder):
                 file.truncate(0)
                 file.write(f"process {os.getpid()}".encode())
-                file.flush()
             yield
         finally:
             path.unlink(missing_ok=True)

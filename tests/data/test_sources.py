@@ -364,20 +364,17 @@ def test_a_survey_counts_everything(tmp_path):
 
 def test_tables_read_in_threads_change_no_warning_filter(tmp_path):
     """The filters belong to the whole process: a warning of another thread became an error."""
-    lines = [",".join(["happy", *["7"] * 64]), ",".join(["sad", *["1.5"] * 64])]
-    for number, line in enumerate(lines):
-        assert text._parsed(line.partition(",")[2], ",") is not None, number
     seen = []
 
     def filters(*_, **__):
         seen.append(list(warnings.filters))
         return np.zeros(64, np.int64)
 
-    before = list(warnings.filters)
-    with pytest.MonkeyPatch.context() as patch:
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+        warnings.simplefilter("ignore")
         patch.setattr(text.np, "fromstring", filters)
         text._parsed("7," * 64, ",")
-    assert seen == [before]
+        assert seen == [list(warnings.filters)]
 
 
 @pytest.mark.parametrize("cells", ["1,,2", ",1", "1;2", "1 2,3", "a,b"])

@@ -496,3 +496,36 @@ def test_a_prediction_leaves_nothing_in_the_home_folder(tmp_path):
     )
     assert done.returncode == 0
     assert [str(path) for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
+def test_a_closed_stream_hinders_no_work(tmp_path, tiny_bundle, closed):
+    """As programs that have no terminal may be started."""
+    (tmp_path / "a.png").write_bytes(png())
+    words = [
+        "predict",
+        tmp_path / "a.png",
+        "--model",
+        tiny_bundle,
+        "--detector",
+        "whole",
+        "--csv",
+        tmp_path / "t.csv",
+    ]
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", *MIEN, *map(str, words)]
+    assert subprocess.run(command, capture_output=True, timeout=300).returncode == 0
+    assert len((tmp_path / "t.csv").read_text().splitlines()) == 2
+
+
+def test_a_full_disk_is_one_line_also_for_what_makes_a_folder(tmp_path, tiny_bundle):
+    words = ["export", str(tiny_bundle), "--to", "onnx", "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *MIEN, *words],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("mien export: cannot write")  # joblib warns before
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()

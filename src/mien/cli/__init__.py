@@ -6,6 +6,7 @@ one line says what; 130 interrupted.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Annotated, Any
@@ -107,6 +108,9 @@ def _options(
 
 def main() -> None:
     """Run a command. Wrong words on the command line are one line and status 2."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as of a program that has no terminal
+            setattr(sys, name, open(os.devnull, "r+", encoding="utf-8"))  # noqa: SIM115, PTH123 - open to the end
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a label may be in any script
     answer_shells()
     print_warnings(f"mien {sys.argv[1]}" if len(sys.argv) > 1 else "mien")

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 DATA_HELP = "A dataset: class folders, zip, CSV, arrays, Parquet (see docs/data.md), or `synthetic`."
 
 
-SPLITS = "train, val, test, another split of the dataset, all, or holdout: the images that recipes hold out of train"
+SPLITS = (
+    "train, val, test or another split of the dataset, all, or holdout for what recipes hold out of train"
+)
 
 
 def note_line(note: str) -> str:

@@ -192,10 +192,9 @@ def _parsed(text: str, delimiter: str) -> Num[np.ndarray, " n"] | None:
     if not body:
         return np.zeros(0, np.float32)
     is_plain = not body.encode().translate(None, b"0123456789" + delimiter.encode())
+    lacks_a_cell = bool(sign) and (sign * 2 in body or body.startswith(sign))
     try:
-        if is_plain and not (
-            sign and (sign * 2 in body or body.startswith(sign))
-        ):  # parses five times faster
+        if is_plain and not lacks_a_cell:
             values = np.fromstring(body, np.int64, sep=delimiter)
             return values.astype(np.uint8 if values.max() <= 255 else np.float32)
         cells = body.removesuffix(sign)

@@ -73,8 +73,8 @@ class LimitOptions:
         64, "Most pictures of a process that wait or are worked on; a further request gets status 429."
     )
     max_batch: int = option(
-        64, "Crops of faces, of all requests, after which a call of the classifier is closed. The crops of a "
-        "photo are never divided, so a call can have more.",
+        64, "Crops of faces, of all requests, after which a batch takes no more. The crops of a photo are never "
+        "divided, so a batch can have more.",
     )  # fmt: skip
     max_wait_ms: float = option(
         2.0, "Longest wait for crops of other requests, in milliseconds; a lone request does not wait."
